@@ -1,0 +1,199 @@
+"""The training request: the input document of an execution, validated in one place."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from common.errors import InvalidRequestError
+
+Problem = Literal["auto", "regression", "classification"]
+Estimator = Literal["linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"]
+Metric = Literal["rmse", "mae", "r2", "accuracy", "f1_macro", "roc_auc", "log_loss"]
+
+METRICS: Mapping[str, tuple[str, ...]] = {
+    "regression": ("rmse", "mae", "r2"),
+    "classification": ("accuracy", "f1_macro", "roc_auc", "log_loss"),
+}
+LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
+ESTIMATORS: Mapping[str, tuple[str, ...]] = {
+    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting"),
+    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting"),
+}
+
+
+class _Strict(BaseModel):
+    """No unknown field, no silent conversion, no change after validation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class LinearRegressionParameters(_Strict):
+    """Hyperparameters of `sklearn.linear_model.LinearRegression`."""
+
+    fit_intercept: bool = True
+    positive: bool = False
+
+
+class RidgeParameters(_Strict):
+    """Hyperparameters of `sklearn.linear_model.Ridge`."""
+
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    fit_intercept: bool = True
+    solver: Literal["auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga"] = "auto"
+    max_iter: Annotated[int, Field(ge=1)] | None = None
+    tol: Annotated[float, Field(ge=0)] = 1e-4
+
+
+class LogisticRegressionParameters(_Strict):
+    """Hyperparameters of `sklearn.linear_model.LogisticRegression`."""
+
+    C: Annotated[float, Field(gt=0)] = 1.0
+    class_weight: Literal["balanced"] | None = None
+    fit_intercept: bool = True
+    max_iter: Annotated[int, Field(ge=1)] = 1000
+    tol: Annotated[float, Field(gt=0)] = 1e-4
+
+
+class RandomForestParameters(_Strict):
+    """Hyperparameters of `sklearn.ensemble.RandomForestRegressor` and `RandomForestClassifier`."""
+
+    n_estimators: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_depth: Annotated[int, Field(ge=1)] | None = None
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 1
+    min_samples_split: Annotated[int, Field(ge=2)] = 2
+    max_features: Annotated[float, Field(gt=0, le=1)] | Literal["sqrt", "log2"] | None = None
+    max_samples: Annotated[float, Field(gt=0, le=1)] | None = None
+
+
+class HistGradientBoostingParameters(_Strict):
+    """Hyperparameters of `sklearn.ensemble.HistGradientBoostingRegressor` and `HistGradientBoostingClassifier`."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
+    max_iter: Annotated[int, Field(ge=1, le=10_000)] = 100
+    max_leaf_nodes: Annotated[int, Field(ge=2)] | None = 31
+    max_depth: Annotated[int, Field(ge=1)] | None = None
+    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
+    l2_regularization: Annotated[float, Field(ge=0)] = 0.0
+    max_bins: Annotated[int, Field(ge=2, le=255)] = 255
+
+
+HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
+    "linear_regression": LinearRegressionParameters,
+    "ridge": RidgeParameters,
+    "logistic_regression": LogisticRegressionParameters,
+    "random_forest": RandomForestParameters,
+    "hist_gradient_boosting": HistGradientBoostingParameters,
+}
+
+
+class TrainingRequest(_Strict):
+    """The input document of one training run.
+
+    `problem`, `estimator` and `metric` may be open (`auto`, `None`); data preparation closes them with
+    `resolve`, so that the later steps only ever see concrete values.
+
+    Examples
+    --------
+    >>> parse_request({"dataset_uri": "s3://bucket/houses.csv", "target": "price"}).seed
+    42
+    """
+
+    dataset_uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$")]
+    target: Annotated[str, Field(min_length=1)]
+    problem: Problem = "auto"
+    estimator: Estimator | None = None
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    split_column: Annotated[str, Field(min_length=1)] | None = None
+    metric: Metric | None = None
+    threshold: float | None = None
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = "default"
+
+    def resolve(self, problem: str) -> TrainingRequest:
+        """Return the request with every open choice made for `problem` (`regression` or `classification`).
+
+        Raises
+        ------
+        InvalidRequestError
+            If the estimator or the metric does not fit the problem.
+        """
+        return _checked(self.model_copy(update={
+            "problem": problem,
+            "estimator": self.estimator or ESTIMATORS[problem][0],
+            "metric": self.metric or METRICS[problem][0],
+        }))
+
+
+def parse_request(document: Any) -> TrainingRequest:
+    """Validate the input document of an execution.
+
+    Raises
+    ------
+    InvalidRequestError
+        Naming every field that is wrong, with the nearest valid name where one is close.
+    """
+    if not isinstance(document, dict):
+        raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")
+    try:
+        return _checked(TrainingRequest.model_validate(document))
+    except ValidationError as error:
+        raise InvalidRequestError(_sentence("request", error, TrainingRequest)) from error
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean "…"?` with the nearest names, or the list of what is known where none is near."""
+    names = [str(each) for each in known]
+    by_folded = {each.casefold().strip(): each for each in names}
+    near = difflib.get_close_matches(name.casefold().strip(), list(by_folded), n=3, cutoff=0.6)
+    if near:
+        return " Did you mean " + " or ".join(f'"{by_folded[each]}"' for each in near) + "?"
+    shown = ", ".join(f'"{each}"' for each in names[:12]) + (", …" if len(names) > 12 else "")
+    return f" Known: {shown}."
+
+
+def _checked(request: TrainingRequest) -> TrainingRequest:
+    """Check what one field says against another."""
+    if request.split_column == request.target:
+        raise InvalidRequestError(f'"{request.target}" cannot be both the target and the split column.')
+    for problem in ("regression", "classification"):
+        if request.problem != problem:
+            continue
+        if request.metric and request.metric not in METRICS[problem]:
+            raise InvalidRequestError(
+                f'The metric "{request.metric}" does not fit {problem}; use one of {", ".join(METRICS[problem])}.'
+            )
+        if request.estimator and request.estimator not in ESTIMATORS[problem]:
+            raise InvalidRequestError(
+                f'The estimator "{request.estimator}" does not fit {problem}; '
+                f"use one of {', '.join(ESTIMATORS[problem])}."
+            )
+    if request.hyperparameters:
+        if request.estimator is None:
+            raise InvalidRequestError('"hyperparameters" needs "estimator": say which estimator they are for.')
+        parameters = HYPERPARAMETERS[request.estimator]
+        try:
+            parameters.model_validate(request.hyperparameters)
+        except ValidationError as error:
+            raise InvalidRequestError(_sentence(f"hyperparameters of {request.estimator}", error, parameters)) from error
+    return request
+
+
+def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> str:
+    problems = []
+    for detail in error.errors(include_url=False):
+        name = str(detail["loc"][0]) if detail["loc"] else subject
+        if detail["type"] == "extra_forbidden":
+            problems.append(f'"{name}" is unknown.{did_you_mean(name, model.model_fields)}')
+        elif detail["type"] == "missing":
+            problems.append(f'"{name}" is missing.')
+        elif detail["type"] == "literal_error" and isinstance(detail["input"], str):
+            known = [each.strip("' ") for each in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
+            problems.append(f'"{name}" is "{detail["input"]}".{did_you_mean(detail["input"], known)}')
+        else:
+            problems.append(f'"{name}" is {detail["input"]!r}: {detail["msg"][0].lower()}{detail["msg"][1:]}.')
+    return f"The {subject} cannot be used: " + " ".join(dict.fromkeys(problems))
