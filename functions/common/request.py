@@ -114,6 +114,16 @@ class TrainingRequest(_Strict):
     threshold: float | None = None
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = "default"
 
+    def fitting_problems(self) -> tuple[str, ...]:
+        """Return the problems that the asked-for problem, estimator and metric leave open."""
+        return tuple(
+            problem
+            for problem in METRICS
+            if self.problem in ("auto", problem)
+            and (self.metric is None or self.metric in METRICS[problem])
+            and (self.estimator is None or self.estimator in ESTIMATORS[problem])
+        )
+
     def resolve(self, problem: str) -> TrainingRequest:
         """Return the request with every open choice made for `problem` (`regression` or `classification`).
 
@@ -160,18 +170,18 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
     """Check what one field says against another."""
     if request.split_column == request.target:
         raise InvalidRequestError(f'"{request.target}" cannot be both the target and the split column.')
-    for problem in ("regression", "classification"):
-        if request.problem != problem:
-            continue
-        if request.metric and request.metric not in METRICS[problem]:
-            raise InvalidRequestError(
-                f'The metric "{request.metric}" does not fit {problem}; use one of {", ".join(METRICS[problem])}.'
-            )
-        if request.estimator and request.estimator not in ESTIMATORS[problem]:
-            raise InvalidRequestError(
-                f'The estimator "{request.estimator}" does not fit {problem}; '
-                f"use one of {', '.join(ESTIMATORS[problem])}."
-            )
+    problem = request.problem
+    if problem != "auto":
+        for word, choice, fitting in (
+            ("metric", request.metric, METRICS[problem]),
+            ("estimator", request.estimator, ESTIMATORS[problem]),
+        ):
+            if choice is not None and choice not in fitting:
+                raise InvalidRequestError(f'The {word} "{choice}" does not fit {problem}: use {_either(fitting)}.')
+    elif not request.fitting_problems():
+        raise InvalidRequestError(
+            f'The metric "{request.metric}" and the estimator "{request.estimator}" are for different problems.'
+        )
     if request.hyperparameters:
         if request.estimator is None:
             raise InvalidRequestError('"hyperparameters" needs "estimator": say which estimator they are for.')
@@ -181,6 +191,10 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         except ValidationError as error:
             raise InvalidRequestError(_sentence(f"hyperparameters of {request.estimator}", error, parameters)) from error
     return request
+
+
+def _either(names: Iterable[str]) -> str:
+    return " or ".join(names)
 
 
 def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> str:

@@ -1,0 +1,60 @@
+"""Reads and writes of S3 objects, with the client passed in."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+
+@functools.cache
+def s3_client() -> S3Client:
+    """Return the function's one S3 client, made at the first call and kept for the life of the worker."""
+    return boto3.client("s3")
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and key of an S3 URI.
+
+    Examples
+    --------
+    >>> split_uri("s3://bucket/runs/1/model.json")
+    ('bucket', 'runs/1/model.json')
+    """
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def download(s3: S3Client, uri: str, path: Path) -> Path:
+    """Copy the object at `uri` to the file `path` and return the path."""
+    bucket, key = split_uri(uri)
+    s3.download_file(bucket, key, str(path))
+    return path
+
+
+def upload(s3: S3Client, path: Path, uri: str) -> str:
+    """Copy the file `path` to the object at `uri` and return the URI."""
+    bucket, key = split_uri(uri)
+    s3.upload_file(str(path), bucket, key)
+    return uri
+
+
+def read_json(s3: S3Client, uri: str) -> Any:
+    """Return the JSON document stored at `uri`."""
+    bucket, key = split_uri(uri)
+    return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+
+
+def write_json(s3: S3Client, document: Any, uri: str) -> str:
+    """Store a JSON document at `uri` and return the URI."""
+    bucket, key = split_uri(uri)
+    # Strict JSON: a NaN here would be unreadable for everybody but Python.
+    body = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False).encode()
+    s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
+    return uri

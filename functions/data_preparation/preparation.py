@@ -1,0 +1,445 @@
+"""Turns the files of a data set into a training part, a test part and a profile, in memory that does not grow with them.
+
+Three passes, each over record batches: read (whatever the format, into a spool file of typed batches), summarise (roles,
+types, statistics), write (drop, convert, split).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc
+import pyarrow.parquet as pq
+
+from common.errors import InvalidDatasetError
+from common.request import TrainingRequest, did_you_mean
+from data_preparation.profiling import (
+    MAX_CATEGORIES,
+    ColumnSummary,
+    Role,
+    feature_type,
+    infer_role,
+    mixed_types,
+    statistics,
+)
+from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches
+from data_preparation.splitting import StratifiedSplitter
+
+MIN_ROWS = 10
+MAX_CLASSES_OF_NUMBERS = 20
+"""A whole-number target with at most this many different values is taken for class labels where the problem is `auto`."""
+ROW_GROUP_ROWS = 1 << 17
+PARTS = ("train", "test")
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The two parts as Parquet files, the profile that describes them, and the request with its open choices made."""
+
+    train: Path
+    test: Path
+    profile: dict[str, Any]
+    request: TrainingRequest
+
+
+@dataclass(frozen=True)
+class _Spool:
+    """The typed batches of one source file on disk."""
+
+    path: Path
+    name: str
+    kinds: Mapping[str, Kind]
+    rows: int
+    infinities: Mapping[str, int]
+    fingerprint: Mapping[str, str | int]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """What becomes of a column: its summary, its role, how it is used, and the type that it is handed over in."""
+
+    summary: ColumnSummary
+    role: Role
+    use: str
+    reason: str | None
+    type: pa.DataType | None
+
+
+def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Path) -> PreparedData:
+    """Read, validate, clean and split a data set.
+
+    Parameters
+    ----------
+    files
+        The data set's files, each needed only until the next one is asked for.
+    request
+        The validated request.
+    workspace
+        An empty folder for the parts and for temporary files.
+
+    Returns
+    -------
+    PreparedData
+        `train.parquet` and `test.parquet` with the feature columns in their smallest types and the target (float64 where
+        it is a number), and the profile.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the data cannot be trained on.
+    InvalidRequestError
+        If the estimator or the metric does not fit the problem that the target poses.
+    """
+    with _disk_errors(workspace):
+        spools = [_spool(file, workspace / f"spool-{index}.arrow") for index, file in enumerate(files)]
+        kinds = _common_kinds(spools)
+        _check_columns_exist(request, kinds)
+        summaries, rows_in, parts_seen = _summarise(spools, kinds, request)
+        used_rows = _check_target(summaries[request.target], request, rows_in)
+        problem = _problem(summaries[request.target], request)
+        request = request.resolve(problem)
+        columns = _assign_columns(summaries, request, parts_seen)
+        rows, classes = _write_parts(spools, kinds, columns, request, workspace)
+        for spool in spools:
+            spool.path.unlink()
+    _check_parts(rows, classes, request)
+    profile = {
+        "sources": [dict(spool.fingerprint) for spool in spools],
+        "fingerprint": _fingerprint(spools),
+        "problem": problem,
+        "target": request.target,
+        "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
+        "dropped_rows": {"missing or infinite target": rows_in - used_rows},
+        "classes": _class_counts(summaries[request.target]) if problem == "classification" else None,
+        "columns": [_describe(column, spools) for column in columns],
+    }
+    return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
+
+
+def _spool(file: SourceFile, path: Path) -> _Spool:
+    """Read a file into typed batches on disk; where a late row widens a column, once more with the kinds then known."""
+    kinds: dict[str, Kind] = {}
+    complete = False
+    while not complete:
+        complete, rows, infinities = True, 0, dict[str, int]()
+        with ExitStack() as stack:
+            writer = None
+            for batch in read_batches(file, kinds):
+                rows += batch.num_rows
+                if writer is None:
+                    schema = batch.schema
+                    writer = stack.enter_context(pa.ipc.new_file(str(path), schema))
+                complete = complete and batch.schema == schema
+                if complete:
+                    writer.write_batch(_without_infinities(batch, infinities))
+        if not rows:
+            raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
+    return _Spool(path, file.name, kinds, rows, infinities, file.fingerprint())
+
+
+def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa.RecordBatch:
+    """Turn NaN and infinities into nulls, and count the infinities: neither can be trained on."""
+    columns = list(batch.columns)
+    for index, (name, column) in enumerate(zip(batch.schema.names, columns, strict=True)):
+        if not pa.types.is_floating(column.type):
+            continue
+        finite = pc.is_finite(column)
+        if pc.all(finite).as_py() is False:
+            infinities[name] = infinities.get(name, 0) + (pc.sum(pc.is_inf(column)).as_py() or 0)
+            columns[index] = pc.if_else(finite, column, pa.scalar(None, column.type))
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
+    """Return the kind of each column over all files, or say which file differs from the first and how."""
+    first, kinds = spools[0], dict(spools[0].kinds)
+    for spool in spools[1:]:
+        differing = sorted(kinds.keys() ^ spool.kinds.keys())
+        if differing:
+            what = ", ".join(f'"{name}" (only in "{first.name if name in kinds else spool.name}")' for name in differing)
+            raise InvalidDatasetError(f'"{first.name}" and "{spool.name}" have different columns: {what}.')
+        for name, kind in spool.kinds.items():
+            pair = {kind, kinds[name]} - {"null"}
+            if pair == {"integer", "float"}:
+                kinds[name] = "float"
+            elif len(pair) > 1:
+                raise InvalidDatasetError(
+                    f'Column "{name}" mixes types: {kind} in "{spool.name}", {kinds[name]} in the files before it.'
+                )
+            elif pair:
+                (kinds[name],) = pair
+    return kinds
+
+
+def _check_columns_exist(request: TrainingRequest, kinds: Mapping[str, Kind]) -> None:
+    for word, name in (("target", request.target), ("split column", request.split_column)):
+        if name is not None and name not in kinds:
+            hint = did_you_mean(name, kinds)
+            if len(kinds) == 1 and (separator := next((s for s in ";\t|" if s in next(iter(kinds))), None)):
+                hint = f" The header is one column with {separator!r} in its name: save the file with commas."
+            raise InvalidDatasetError(f'The {word} "{name}" is not a column of the data set.{hint}')
+
+
+def _batches(spools: list[_Spool], kinds: Mapping[str, Kind], target: str) -> Iterator[pa.RecordBatch]:
+    """Yield all rows that have a target, in the columns' common kinds."""
+    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
+    for spool in spools:
+        with pa.OSFile(str(spool.path)) as source, pa.ipc.open_file(source) as reader:
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index).select(schema.names).cast(schema)
+                yield batch.filter(pc.is_valid(batch[target])) if batch[target].null_count else batch
+
+
+def _summarise(
+    spools: list[_Spool], kinds: Mapping[str, Kind], request: TrainingRequest
+) -> tuple[dict[str, ColumnSummary], int, set[str]]:
+    """Return each column's summary, the number of rows read, and the values of the split column."""
+    summaries = {
+        name: ColumnSummary.of(name, kind, count_values=name in (request.target, request.split_column))
+        for name, kind in kinds.items()
+    }
+    for batch in _batches(spools, kinds, request.target):
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            summaries[name].add(column)
+    parts_seen: set[str] = set()
+    if request.split_column:
+        split = summaries[request.split_column]
+        values = {str(value) for value in split.counts or ()} | ({"a missing value"} if split.nulls else set())
+        if split.counts is None or values - set(PARTS):
+            others = sorted(values - set(PARTS))[:3]
+            raise InvalidDatasetError(
+                f'The split column "{request.split_column}" may hold "train" and "test" only'
+                + (f", not {', '.join(others)}." if others else ".")
+            )
+        parts_seen = values
+    return summaries, sum(spool.rows for spool in spools), parts_seen
+
+
+def _check_target(target: ColumnSummary, request: TrainingRequest, rows_in: int) -> int:
+    """Return the number of usable rows, those with a target."""
+    if target.values == 0:
+        raise InvalidDatasetError(f'The target "{request.target}" has no value in any of the {rows_in:,} rows.')
+    if target.values < MIN_ROWS:
+        raise InvalidDatasetError(
+            f"The data set has {target.values} usable rows of {rows_in:,}; at least {MIN_ROWS} are needed."
+        )
+    if infer_role(target)[0] == "constant":
+        raise InvalidDatasetError(
+            f'The target "{request.target}" has the same value in all {target.values:,} usable rows: '
+            "there is nothing to learn."
+        )
+    if message := mixed_types(target):
+        raise InvalidDatasetError(message)
+    return target.values
+
+
+def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
+    """Return the problem that is asked for or, for `auto`, that the other choices or the target's values imply."""
+    labels = target.kind in ("text", "boolean")
+    problem, *others = request.fitting_problems()
+    if others:
+        few = target.counts is not None and len(target.counts) <= MAX_CLASSES_OF_NUMBERS
+        whole = target.kind in ("integer", "float") and target.integral
+        problem = "classification" if labels or (few and whole) else "regression"
+    if problem == "regression" and target.kind not in ("integer", "float", "boolean"):
+        example = f' such as "{target.first_text[:40]}"' if target.first_text else ""
+        raise InvalidDatasetError(
+            f'The target "{request.target}" holds {target.kind}{example}, and regression needs numbers: '
+            "choose another target or the problem classification."
+        )
+    if problem == "classification" and (target.counts is None or target.values < 2 * len(target.counts)):
+        many = f"more than {MAX_CATEGORIES:,}" if target.counts is None else f"{len(target.counts):,}"
+        raise InvalidDatasetError(
+            f'The target "{request.target}" has {many} different values in {target.values:,} rows, too many for '
+            "classification: choose another target or the problem regression."
+        )
+    return problem
+
+
+def _assign_columns(
+    summaries: Mapping[str, ColumnSummary], request: TrainingRequest, parts_seen: set[str]
+) -> list[_Column]:
+    columns, messages = [], []
+    for name, summary in summaries.items():
+        role, reason = infer_role(summary)
+        if name == request.target:
+            # A regression target is always float64; class labels that are numbers are, too.
+            text = summary.kind == "text"
+            boolean = summary.kind == "boolean" and request.problem == "classification"
+            type_ = pa.dictionary(pa.int32(), pa.string()) if text else pa.bool_() if boolean else pa.float64()
+            columns.append(_Column(summary, role, "target", None, type_))
+        elif parts_seen and name == request.split_column:
+            columns.append(_Column(summary, role, "split", None, None))
+        elif message := mixed_types(summary):
+            messages.append(message)
+        elif reason is not None:
+            columns.append(_Column(summary, role, "dropped", reason, None))
+        else:
+            columns.append(_Column(summary, role, "feature", None, feature_type(summary, role)))
+    if messages:
+        raise InvalidDatasetError(" ".join(messages))
+    if not any(column.use == "feature" for column in columns):
+        dropped = "; ".join(f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped") or "no other column"
+        raise InvalidDatasetError(f"No column is left to train on ({dropped}).")
+    return columns
+
+
+class _PartWriter:
+    """Writes one part as Parquet, in row groups of a size that reads fast."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        # Dictionaries pay for texts; numbers of many different values only lose time to them.
+        self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4")
+        self._schema = schema
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = 0
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        self.rows += batch.num_rows
+        if self._pending_rows >= ROW_GROUP_ROWS:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
+        self._writer.write_table(table, row_group_size=2 * ROW_GROUP_ROWS)
+        self._pending, self._pending_rows = [], 0
+
+    def __enter__(self) -> _PartWriter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pending and exception[0] is None:
+            self._flush()
+        self._writer.close()
+
+
+def _write_parts(
+    spools: list[_Spool],
+    kinds: Mapping[str, Kind],
+    columns: list[_Column],
+    request: TrainingRequest,
+    workspace: Path,
+) -> tuple[dict[str, int], dict[str, set[Any]]]:
+    """Write both parts and return the rows and the classes in each."""
+    kept = [column for column in columns if column.type is not None]
+    schema = pa.schema([(column.summary.name, column.type) for column in kept])
+    splitter = _Splitter(next(column.summary for column in columns if column.use == "target"), request)
+    classes: dict[str, set[Any]] = {part: set() for part in PARTS}
+    with _part_writers(workspace, schema) as writers:
+        for batch in _batches(spools, kinds, request.target):
+            test = splitter.test_mask(batch)
+            converted = pa.RecordBatch.from_arrays(
+                [_convert(batch[field.name], field.type) for field in schema], schema=schema
+            )
+            for part, mask in (("train", ~test), ("test", test)):
+                writers[part].write(converted.filter(pa.array(mask)))
+                if request.problem == "classification":
+                    classes[part].update(pc.unique(batch[request.target].filter(pa.array(mask))).to_pylist())
+    return {part: writers[part].rows for part in PARTS}, classes
+
+
+@contextmanager
+def _part_writers(workspace: Path, schema: pa.Schema) -> Iterator[dict[str, _PartWriter]]:
+    with ExitStack() as stack:
+        yield {part: stack.enter_context(_PartWriter(workspace / f"{part}.parquet", schema)) for part in PARTS}
+
+
+class _Splitter:
+    """Says which rows are test rows: by the split column where there is one, else by a stratified draw."""
+
+    def __init__(self, target: ColumnSummary, request: TrainingRequest) -> None:
+        self._request = request
+        self._labels = None
+        if request.problem == "classification" and target.counts is not None:
+            self._labels = sorted(target.counts)
+        sizes = [target.counts[label] for label in self._labels] if self._labels and target.counts else [target.values]
+        self._draw = StratifiedSplitter(sizes, request.test_fraction, request.seed)
+
+    def test_mask(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        if self._request.split_column:
+            mask = pc.equal(batch[self._request.split_column], "test")
+            return np.asarray(mask.to_numpy(zero_copy_only=False))
+        if self._labels is None:
+            return self._draw.test_mask(np.zeros(batch.num_rows, dtype=np.int8))
+        target = batch[self._request.target]
+        groups = pc.index_in(target, pa.array(self._labels, target.type))
+        return self._draw.test_mask(groups.to_numpy(zero_copy_only=False))
+
+
+def _convert(column: pa.Array, type_: pa.DataType) -> pa.Array:
+    if pa.types.is_timestamp(column.type):
+        return pc.divide(pc.cast(pc.cast(column, pa.int64()), pa.float64(), safe=False), 1e6)
+    if pa.types.is_dictionary(type_):
+        return column.dictionary_encode().cast(type_)
+    # float64 to float32 loses digits within the tolerance that feature_type has checked.
+    return pc.cast(column, type_, safe=not pa.types.is_floating(type_))
+
+
+def _check_parts(rows: Mapping[str, int], classes: Mapping[str, set[Any]], request: TrainingRequest) -> None:
+    way_out = (
+        f'mark more rows in "{request.split_column}"' if request.split_column else "change test_fraction or bring more rows"
+    )
+    for part in PARTS:
+        if rows[part] < 2:
+            raise InvalidDatasetError(f"The split leaves {rows[part]} rows to the {part} part; at least 2 are needed: {way_out}.")
+    if request.problem == "classification" and len(classes["train"]) < 2:
+        (only,) = classes["train"]
+        raise InvalidDatasetError(f'The training part has one class only, "{only}": {way_out}.')
+
+
+def _fingerprint(spools: list[_Spool]) -> str:
+    """Return one SHA-256 for the data set: of its files' digests, in order, whatever the files are called."""
+    return hashlib.sha256("".join(str(spool.fingerprint["sha256"]) for spool in spools).encode()).hexdigest()
+
+
+def _class_counts(target: ColumnSummary) -> list[dict[str, Any]]:
+    return [{"label": label, "rows": rows} for label, rows in sorted((target.counts or {}).items())]
+
+
+def _describe(column: _Column, spools: list[_Spool]) -> dict[str, Any]:
+    summary = column.summary
+    described: dict[str, Any] = {
+        "name": summary.name,
+        "role": column.role,
+        "use": column.use,
+        "kind": summary.kind,
+        "dtype": _dtype_name(column.type),
+        "nulls": summary.nulls,
+        "infinities": sum(spool.infinities.get(summary.name, 0) for spool in spools),
+        **statistics(summary),
+    }
+    return described | ({"reason": column.reason} if column.reason else {})
+
+
+def _dtype_name(type_: pa.DataType | None) -> str | None:
+    if type_ is None:
+        return None
+    names = {pa.float32(): "float32", pa.float64(): "float64", pa.bool_(): "bool"}
+    return "category" if pa.types.is_dictionary(type_) else names.get(type_, str(type_))
+
+
+@contextmanager
+def _disk_errors(workspace: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InvalidDatasetError(
+            f"The data set does not fit the function's temporary disk ({workspace}): "
+            "raise the parameter DataPreparationStorage or bring fewer rows."
+        ) from error

@@ -1,0 +1,227 @@
+"""What one pass over the data tells about each column: its statistics, its role and the type that it is handed over in."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_preparation.reading import Kind
+
+Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "identifier"]
+
+MAX_CATEGORIES = 1000
+"""A text column with more different values than this is no category: each would have too few rows to learn from."""
+FLOAT32_TOLERANCE = 1e-6
+"""The largest relative change of a value for which a feature column may be handed over as float32."""
+UNIQUENESS_SAMPLE = 1 << 16
+"""How many values an integer column with an identifier's name is looked at for a repetition."""
+TOP_VALUES = 10
+
+# customer_id, CustomerID, uuid, key, "Unnamed: 0" (a data frame's index in a CSV file), __index_level_0__ (in Parquet).
+_IDENTIFIER_NAME = re.compile(
+    r"(?i:(^|[\W_])(id|uuid|guid|key|index|row|rownum|rowid)$)|[a-z](Id|ID)$|^Unnamed: \d+$|^__index_level_\d+__$"
+)
+_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+# Signed before unsigned of the same width: what holds the values and needs no thought about overflow comes first.
+_INTEGERS = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64())
+
+
+@dataclass
+class ColumnSummary:
+    """Statistics of one column, updated batch by batch; its size does not grow with the number of rows.
+
+    Attributes
+    ----------
+    minimum, maximum
+        Of the values that are there: numbers, or UTC timestamps; None for booleans and texts.
+    counts
+        How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or where nobody asked.
+    number_like
+        How many values of a text column read as a number.
+    """
+
+    name: str
+    kind: Kind
+    counts: Counter[Any] | None = None
+    rows: int = 0
+    nulls: int = 0
+    minimum: Any = None
+    maximum: Any = None
+    mean: float = 0.0
+    survives_float32: bool = True
+    integral: bool = True
+    repeats: bool = False
+    number_like: int = 0
+    first_text: str | None = None
+    _squares: float = 0.0
+    _head: list[pa.Array] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, name: str, kind: Kind, *, count_values: bool = False) -> ColumnSummary:
+        """Return an empty summary; values are counted for texts and booleans, and for others on demand."""
+        return cls(name, kind, Counter() if count_values or kind in ("text", "boolean") else None)
+
+    @property
+    def values(self) -> int:
+        """The number of values that are not missing."""
+        return self.rows - self.nulls
+
+    @property
+    def std(self) -> float:
+        """The sample standard deviation (n - 1 in the denominator), 0 for a single value."""
+        return float(np.sqrt(self._squares / (self.values - 1))) if self.values > 1 else 0.0
+
+    def add(self, column: pa.Array) -> None:
+        """Take in the column's values of one more batch; floats must be finite or null."""
+        if column.null_count == len(column):
+            self.rows += len(column)
+            self.nulls += len(column)
+            return
+        present = column.drop_null() if column.null_count else column
+        if self.kind in ("integer", "float"):
+            self._add_moments(present)
+        if self.kind in ("integer", "float", "timestamp"):
+            self._add_range(present)
+        if self.kind == "integer" and not self.repeats and _IDENTIFIER_NAME.search(self.name):
+            self._look_for_repeats(present)
+        if self.counts is not None or self.kind == "text":
+            self._add_counts(present)
+        self.rows += len(column)
+        self.nulls += column.null_count
+
+    def _add_range(self, present: pa.Array) -> None:
+        extremes = pc.min_max(present).as_py()
+        self.minimum = extremes["min"] if self.minimum is None else min(self.minimum, extremes["min"])
+        self.maximum = extremes["max"] if self.maximum is None else max(self.maximum, extremes["max"])
+
+    def _add_moments(self, present: pa.Array) -> None:
+        """Merge the batch's mean and squared deviations (Chan, Golub and LeVeque 1979, equations 2.1)."""
+        values = present.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
+        mean, old, new = float(values.mean()), self.values, len(values)
+        delta = mean - self.mean
+        self.mean += delta * new / (old + new)
+        deviations = values - mean
+        self._squares += float(deviations @ deviations) + delta**2 * old * new / (old + new)
+        if self.kind == "float":
+            if self.survives_float32:
+                with np.errstate(over="ignore"):
+                    change = np.abs(values.astype(np.float32) - values)
+                self.survives_float32 = bool((change <= FLOAT32_TOLERANCE * np.abs(values)).all())
+            self.integral = self.integral and bool((values == np.floor(values)).all())
+
+    def _look_for_repeats(self, present: pa.Array) -> None:
+        seen = sum(map(len, self._head))
+        if seen < UNIQUENESS_SAMPLE:
+            self._head.append(present[: UNIQUENESS_SAMPLE - seen])
+            head = pa.chunked_array(self._head)
+            self.repeats = pc.count_distinct(head).as_py() < len(head)
+
+    def _add_counts(self, present: pa.Array) -> None:
+        counted = pc.value_counts(present)
+        if self.kind == "text":
+            like = pc.match_substring_regex(counted.field("values"), _NUMBER)
+            self.number_like += pc.sum(pc.filter(counted.field("counts"), like)).as_py() or 0
+            if self.first_text is None and pc.any(pc.invert(like)).as_py():
+                self.first_text = pc.filter(counted.field("values"), pc.invert(like))[0].as_py()
+        if self.counts is not None:
+            if len(counted) <= MAX_CATEGORIES:
+                self.counts.update(
+                    dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+                )
+            if max(len(counted), len(self.counts)) > MAX_CATEGORIES:
+                self.counts = None
+
+
+def infer_role(summary: ColumnSummary) -> tuple[Role, str | None]:
+    """Infer what a column is to a model from its values and, for identifiers, its name.
+
+    Returns
+    -------
+    role, reason
+        The role, and why the column cannot be trained on (None where it can).
+    """
+    if summary.values == 0:
+        return "constant", "every value is missing"
+    constant = summary.minimum is not None and summary.minimum == summary.maximum
+    if constant or (summary.counts is not None and len(summary.counts) == 1):
+        return "constant", "it has one value only"
+    match summary.kind:
+        case "boolean":
+            return "boolean", None
+        case "timestamp":
+            return "timestamp", None
+        case "text" if summary.counts is None:
+            return "identifier", f"it has more than {MAX_CATEGORIES:,} different texts"
+        case "text" if len(summary.counts or ()) == summary.values:
+            return "identifier", "each of its texts occurs once only"
+        case "text":
+            return "categorical", None
+        case "integer" if _IDENTIFIER_NAME.search(summary.name) and not summary.repeats:
+            return "identifier", "it has an identifier's name and no number twice"
+        case _:
+            return "numeric", None
+
+
+def mixed_types(summary: ColumnSummary) -> str | None:
+    """Say what is mixed in a text column that is mostly numbers, or return None for any other column."""
+    if summary.kind != "text" or summary.first_text is None or 2 * summary.number_like <= summary.values:
+        return None
+    return (
+        f'Column "{summary.name}" mixes numbers and text: {summary.number_like:,} of {summary.values:,} values are '
+        f'numbers, "{summary.first_text[:40]}" is not. Leave unknown values empty, or make all of them text.'
+    )
+
+
+def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
+    """Return the smallest Arrow type that a feature column is handed over in without harm.
+
+    Integers take the smallest type that holds them; floats float32 where every value survives the round trip to 1e-6
+    relative, else float64; timestamps seconds since 1970-01-01 UTC as float64; texts a dictionary.
+    """
+    if role == "timestamp":
+        return pa.float64()
+    match summary.kind:
+        case "integer":
+            return next(t for t in _INTEGERS if _holds(t, summary.minimum) and _holds(t, summary.maximum))
+        case "float":
+            return pa.float32() if summary.survives_float32 else pa.float64()
+        case "boolean":
+            return pa.bool_()
+        case _:
+            return pa.dictionary(pa.int32(), pa.string())
+
+
+def _holds(type_: pa.DataType, value: int) -> bool:
+    limits = np.iinfo(type_.to_pandas_dtype())
+    return bool(limits.min <= value <= limits.max)
+
+
+def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
+    """Return what the profile says of a column's values: min, max, mean and std, or the most frequent values."""
+    if summary.values == 0:
+        return {}
+    if summary.kind in ("integer", "float"):
+        return {
+            "min": summary.minimum,
+            "max": summary.maximum,
+            "mean": summary.mean,
+            "std": summary.std,
+        }
+    if summary.kind == "timestamp":
+        return {"min": _iso(summary.minimum), "max": _iso(summary.maximum)}
+    if summary.counts is None:
+        return {"distinct": f"more than {MAX_CATEGORIES}"}
+    top = [{"value": value, "rows": rows} for value, rows in summary.counts.most_common(TOP_VALUES)]
+    return {"distinct": len(summary.counts), "top": top}
+
+
+def _iso(timestamp: datetime.datetime) -> str:
+    return timestamp.isoformat() + "Z"

@@ -1,0 +1,249 @@
+"""Reads CSV and Parquet files in record batches, with every value in one of six kinds.
+
+The kinds are the types that a data set is thought of in, whatever its file format says: `null` (no value yet), `boolean`,
+`integer`, `float`, `timestamp` and `text`. CSV text is read as strings and each column is given the narrowest kind that
+holds all its values, so that a column is never misjudged by its first rows.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from common.errors import InvalidDatasetError
+
+Kind = Literal["null", "boolean", "integer", "float", "timestamp", "text"]
+Kinds = Mapping[str, Kind]
+
+ARROW_TYPES: Mapping[Kind, pa.DataType] = {
+    "null": pa.null(),
+    "boolean": pa.bool_(),
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "timestamp": pa.timestamp("us"),
+    "text": pa.string(),
+}
+# What a CSV column may still turn out to be when a value does not fit the kind found so far, narrowest first.
+WIDER: Mapping[Kind, tuple[Kind, ...]] = {
+    "null": ("integer", "float", "boolean", "timestamp", "text"),
+    "integer": ("float", "text"),
+    "float": ("text",),
+    "boolean": ("text",),
+    "timestamp": ("text",),
+    "text": (),
+}
+# What pandas.read_csv takes for missing, so that a file means here what it means in a notebook.
+NULL_VALUES = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+CSV_BLOCK_BYTES = 8 << 20
+PARQUET_BATCH_ROWS = 1 << 16
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a data set: its name for people, and where it lies now."""
+
+    name: str
+    path: Path
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Return name, size in bytes and SHA-256 of the content."""
+        with self.path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return {"name": self.name, "bytes": self.path.stat().st_size, "sha256": digest}
+
+
+def read_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+    """Yield the file's rows as record batches whose columns are of the kinds' Arrow types.
+
+    Parameters
+    ----------
+    file
+        A file whose name ends in one of `SUFFIXES`.
+    kinds
+        The kind of each column; filled and widened in place as values are met. A batch is of the kinds that stand when
+        it is yielded: where they have changed in the end, the batches before the change are of narrower ones.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the file is empty, damaged or not what its name says, or has unusable column names.
+    """
+    reader = _parquet_batches if file.name.endswith(".parquet") else _csv_batches
+    yield from reader(file, kinds)
+
+
+def _csv_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+    header = _csv_header(file)
+    names = _checked_names(file, header)
+    for name in names:
+        kinds.setdefault(name, "null")
+    for batch in _csv_text(file, header):
+        columns = []
+        for name, text in zip(names, batch.columns, strict=True):
+            kinds[name], array = _narrowest(text, kinds[name])
+            columns.append(array)
+        yield pa.RecordBatch.from_arrays(columns, names=names)
+
+
+def _narrowest(text: pa.StringArray, kind: Kind) -> tuple[Kind, pa.Array]:
+    """Return the narrowest kind, from `kind` on, that holds all values of a column, and the column in it."""
+    for candidate in (kind, *WIDER[kind]):
+        array = _as_kind(text, candidate)
+        if array is not None:
+            return candidate, array
+    raise AssertionError("text holds every value")
+
+
+def _as_kind(text: pa.StringArray, kind: Kind) -> pa.Array | None:
+    """Return CSV text as an array of the kind, or None where a value does not fit."""
+    if kind == "text":
+        return text
+    if kind == "null":
+        return pa.nulls(len(text)) if text.null_count == len(text) else None
+    for trim in (False, True):
+        trimmed = pc.utf8_trim_whitespace(text) if trim else text
+        # Times with an offset are kept as UTC.
+        for via in (ARROW_TYPES[kind], *([pa.timestamp("us", "UTC")] if kind == "timestamp" else [])):
+            try:
+                return pc.cast(pc.cast(trimmed, via), ARROW_TYPES[kind])
+            except pa.ArrowInvalid:
+                continue
+    return None
+
+
+def _csv_header(file: SourceFile) -> list[str]:
+    with _csv_errors(file):
+        reader = _open_csv(file, ())
+        return list(reader.schema.names)
+
+
+def _csv_text(file: SourceFile, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    with _csv_errors(file):
+        yield from _open_csv(file, header)
+
+
+def _open_csv(file: SourceFile, header: Sequence[str], *, threads: bool = True) -> pa.csv.CSVStreamingReader:
+    return pa.csv.open_csv(
+        pa.input_stream(str(file.path), compression="gzip" if file.name.endswith(".gz") else None),
+        read_options=pa.csv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=threads),
+        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa.csv.ConvertOptions(
+            column_types=dict.fromkeys(header, pa.string()), null_values=NULL_VALUES, strings_can_be_null=True
+        ),
+    )
+
+
+@contextmanager
+def _csv_errors(file: SourceFile) -> Iterator[None]:
+    """Say in one sentence what is wrong with the file when pyarrow cannot read it as CSV."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise _not_utf8(file) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        message = str(error)
+        if "UTF8" in message or _starts_as_utf16(file):
+            raise _not_utf8(file) from error
+        if "Empty CSV" in message:
+            raise InvalidDatasetError(f'"{file.name}" is empty: it needs a header line and rows.') from error
+        if isinstance(error, OSError) or "zlib" in message or "inflate" in message:
+            raise InvalidDatasetError(f'"{file.name}" cannot be decompressed: {_one_line(message)}.') from error
+        raise InvalidDatasetError(
+            f'"{file.name}" is not valid CSV: {_one_line(_numbered_csv_error(file) or message)}. '
+            "Every row needs as many values as the header has names; quote values that hold commas."
+        ) from error
+
+
+def _numbered_csv_error(file: SourceFile) -> str | None:
+    """Read the file again without threads, because only then does pyarrow number the rows (the header is row 1)."""
+    try:
+        for _ in _open_csv(file, (), threads=False):
+            pass
+    except pa.ArrowInvalid as error:
+        return str(error).removeprefix("CSV parse error: ")
+    return None
+
+
+def _not_utf8(file: SourceFile) -> InvalidDatasetError:
+    return InvalidDatasetError(f'"{file.name}" is not UTF-8 text: save it with the encoding UTF-8.')
+
+
+def _starts_as_utf16(file: SourceFile) -> bool:
+    with file.path.open("rb") as stream:
+        return stream.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def _one_line(message: str) -> str:
+    text = " ".join(message.split()).rstrip(".")
+    return text if len(text) <= 300 else text[:300] + "…"
+
+
+def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
+    """Return the column names; an empty one is named as pandas does (`Unnamed: 0`)."""
+    names = [name or f"Unnamed: {index}" for index, name in enumerate(header)]
+    if any("\0" in name for name in names):
+        raise _not_utf8(file)
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        quoted = ", ".join(f'"{name}"' for name in twice)
+        raise InvalidDatasetError(f'"{file.name}" has more than one column named {quoted}: give each its own name.')
+    return names
+
+
+def _parquet_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+    try:
+        # Without pre-buffering a row group is read page by page, not held whole in memory.
+        with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+            names = _checked_names(file, parquet.schema_arrow.names)
+            kinds.update({
+                name: _parquet_kind(file, field) for name, field in zip(names, parquet.schema_arrow, strict=True)
+            })
+            for batch in parquet.iter_batches(PARQUET_BATCH_ROWS):
+                columns = [
+                    _from_parquet(column, kinds[name]) for name, column in zip(names, batch.columns, strict=True)
+                ]
+                yield pa.RecordBatch.from_arrays(columns, names=names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidDatasetError(f'"{file.name}" cannot be read as Parquet: {_one_line(str(error))}.') from error
+
+
+def _parquet_kind(file: SourceFile, field: pa.Field) -> Kind:
+    type_ = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+    tests: Mapping[Kind, Sequence[Callable[[pa.DataType], bool]]] = {
+        "null": (pa.types.is_null,),
+        "boolean": (pa.types.is_boolean,),
+        # The upper half of uint64 does not fit int64.
+        "float": (pa.types.is_floating, pa.types.is_decimal, pa.types.is_uint64),
+        "integer": (pa.types.is_integer,),
+        "timestamp": (pa.types.is_timestamp, pa.types.is_date),
+        "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+    }
+    for kind, checks in tests.items():
+        if any(check(type_) for check in checks):
+            return kind
+    raise InvalidDatasetError(
+        f'Column "{field.name}" of "{file.name}" has the type {field.type}, which cannot be trained on: '
+        "leave it out or turn it into numbers, texts or timestamps."
+    )
+
+
+def _from_parquet(column: pa.Array, kind: Kind) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    # Nanoseconds are cut to microseconds; a timestamp with a zone is stored as UTC, and stays so.
+    return pc.cast(column, ARROW_TYPES[kind], safe=kind != "timestamp")
