@@ -1,4 +1,4 @@
-"""The three errors that a training run can end with; the state machine catches them by class name and never retries them."""
+"""The errors that a training run can end with; the state machine catches them by class name and never retries them."""
 
 
 class InvalidRequestError(Exception):

@@ -31,6 +31,9 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
+# The defaults below say what scikit-learn takes; only what a request sets is passed on (`hyperparameters`).
+
+
 class LinearRegressionParameters(_Strict):
     """Hyperparameters of `sklearn.linear_model.LinearRegression`."""
 
@@ -54,7 +57,7 @@ class LogisticRegressionParameters(_Strict):
     C: Annotated[float, Field(gt=0)] = 1.0
     class_weight: Literal["balanced"] | None = None
     fit_intercept: bool = True
-    max_iter: Annotated[int, Field(ge=1)] = 1000
+    max_iter: Annotated[int, Field(ge=1)] = 100
     tol: Annotated[float, Field(gt=0)] = 1e-4
 
 
@@ -132,11 +135,15 @@ class TrainingRequest(_Strict):
         InvalidRequestError
             If the estimator or the metric does not fit the problem.
         """
-        return _checked(self.model_copy(update={
-            "problem": problem,
-            "estimator": self.estimator or ESTIMATORS[problem][0],
-            "metric": self.metric or METRICS[problem][0],
-        }))
+        return _checked(
+            self.model_copy(
+                update={
+                    "problem": problem,
+                    "estimator": self.estimator or ESTIMATORS[problem][0],
+                    "metric": self.metric or METRICS[problem][0],
+                }
+            )
+        )
 
 
 def parse_request(document: Any) -> TrainingRequest:
@@ -189,7 +196,9 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         try:
             parameters.model_validate(request.hyperparameters)
         except ValidationError as error:
-            raise InvalidRequestError(_sentence(f"hyperparameters of {request.estimator}", error, parameters)) from error
+            raise InvalidRequestError(
+                _sentence(f"hyperparameters of {request.estimator}", error, parameters)
+            ) from error
     return request
 
 

@@ -1,7 +1,7 @@
-"""Turns the files of a data set into a training part, a test part and a profile, in memory that does not grow with them.
+"""Turns the files of a data set into a training part, a test part and a profile.
 
-Three passes, each over record batches: read (whatever the format, into a spool file of typed batches), summarise (roles,
-types, statistics), write (drop, convert, split).
+Three passes, each over record batches, so that memory does not grow with the files: read (whatever the format, into a
+spool file of typed batches), summarise (roles, types, statistics), write (drop, convert, split).
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ from data_preparation.splitting import StratifiedSplitter
 
 MIN_ROWS = 10
 MAX_CLASSES_OF_NUMBERS = 20
-"""A whole-number target with at most this many different values is taken for class labels where the problem is `auto`."""
+"""Where the problem is `auto`, whole numbers with at most this many different values are class labels."""
 ROW_GROUP_ROWS = 1 << 17
 PARTS = ("train", "test")
 
@@ -90,8 +90,8 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     Returns
     -------
     PreparedData
-        `train.parquet` and `test.parquet` with the feature columns in their smallest types and the target (float64 where
-        it is a number), and the profile.
+        `train.parquet` and `test.parquet` with the feature columns in their smallest types and the target (float64
+        where it is a number), and the profile.
 
     Raises
     ------
@@ -166,7 +166,9 @@ def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
     for spool in spools[1:]:
         differing = sorted(kinds.keys() ^ spool.kinds.keys())
         if differing:
-            what = ", ".join(f'"{name}" (only in "{first.name if name in kinds else spool.name}")' for name in differing)
+            what = ", ".join(
+                f'"{name}" (only in "{first.name if name in kinds else spool.name}")' for name in differing
+            )
             raise InvalidDatasetError(f'"{first.name}" and "{spool.name}" have different columns: {what}.')
         for name, kind in spool.kinds.items():
             pair = {kind, kinds[name]} - {"null"}
@@ -289,7 +291,9 @@ def _assign_columns(
     if messages:
         raise InvalidDatasetError(" ".join(messages))
     if not any(column.use == "feature" for column in columns):
-        dropped = "; ".join(f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped") or "no other column"
+        dropped = (
+            "; ".join(f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped") or "no other column"
+        )
         raise InvalidDatasetError(f"No column is left to train on ({dropped}).")
     return columns
 
@@ -318,7 +322,7 @@ class _PartWriter:
         self._writer.write_table(table, row_group_size=2 * ROW_GROUP_ROWS)
         self._pending, self._pending_rows = [], 0
 
-    def __enter__(self) -> _PartWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -391,11 +395,15 @@ def _convert(column: pa.Array, type_: pa.DataType) -> pa.Array:
 
 def _check_parts(rows: Mapping[str, int], classes: Mapping[str, set[Any]], request: TrainingRequest) -> None:
     way_out = (
-        f'mark more rows in "{request.split_column}"' if request.split_column else "change test_fraction or bring more rows"
+        f'mark more rows in "{request.split_column}"'
+        if request.split_column
+        else "change test_fraction or bring more rows"
     )
     for part in PARTS:
         if rows[part] < 2:
-            raise InvalidDatasetError(f"The split leaves {rows[part]} rows to the {part} part; at least 2 are needed: {way_out}.")
+            raise InvalidDatasetError(
+                f"The split leaves {rows[part]} rows to the {part} part; at least 2 are needed: {way_out}."
+            )
     if request.problem == "classification" and len(classes["train"]) < 2:
         (only,) = classes["train"]
         raise InvalidDatasetError(f'The training part has one class only, "{only}": {way_out}.')

@@ -1,8 +1,8 @@
-"""What one pass over the data tells about each column: its statistics, its role and the type that it is handed over in."""
+"""What one pass over the data tells about a column: its statistics, its role and the type that it is handed over in."""
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -148,26 +148,30 @@ def infer_role(summary: ColumnSummary) -> tuple[Role, str | None]:
     role, reason
         The role, and why the column cannot be trained on (None where it can).
     """
+    if reason := _constant(summary):
+        return "constant", reason
+    if reason := _identifier(summary):
+        return "identifier", reason
+    roles: Mapping[Kind, Role] = {"boolean": "boolean", "timestamp": "timestamp", "text": "categorical"}
+    return roles.get(summary.kind, "numeric"), None
+
+
+def _constant(summary: ColumnSummary) -> str | None:
     if summary.values == 0:
-        return "constant", "every value is missing"
-    constant = summary.minimum is not None and summary.minimum == summary.maximum
-    if constant or (summary.counts is not None and len(summary.counts) == 1):
-        return "constant", "it has one value only"
-    match summary.kind:
-        case "boolean":
-            return "boolean", None
-        case "timestamp":
-            return "timestamp", None
-        case "text" if summary.counts is None:
-            return "identifier", f"it has more than {MAX_CATEGORIES:,} different texts"
-        case "text" if len(summary.counts or ()) == summary.values:
-            return "identifier", "each of its texts occurs once only"
-        case "text":
-            return "categorical", None
-        case "integer" if _IDENTIFIER_NAME.search(summary.name) and not summary.repeats:
-            return "identifier", "it has an identifier's name and no number twice"
-        case _:
-            return "numeric", None
+        return "every value is missing"
+    one_number = summary.minimum is not None and summary.minimum == summary.maximum
+    one_value = summary.counts is not None and len(summary.counts) == 1
+    return "it has one value only" if one_number or one_value else None
+
+
+def _identifier(summary: ColumnSummary) -> str | None:
+    if summary.kind == "integer" and _IDENTIFIER_NAME.search(summary.name) and not summary.repeats:
+        return "it has an identifier's name and no number twice"
+    if summary.kind != "text":
+        return None
+    if summary.counts is None:
+        return f"it has more than {MAX_CATEGORIES:,} different texts"
+    return "each of its texts occurs once only" if len(summary.counts) == summary.values else None
 
 
 def mixed_types(summary: ColumnSummary) -> str | None:
@@ -223,5 +227,5 @@ def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
     return {"distinct": len(summary.counts), "top": top}
 
 
-def _iso(timestamp: datetime.datetime) -> str:
+def _iso(timestamp: dt.datetime) -> str:
     return timestamp.isoformat() + "Z"

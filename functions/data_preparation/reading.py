@@ -1,8 +1,8 @@
 """Reads CSV and Parquet files in record batches, with every value in one of six kinds.
 
-The kinds are the types that a data set is thought of in, whatever its file format says: `null` (no value yet), `boolean`,
-`integer`, `float`, `timestamp` and `text`. CSV text is read as strings and each column is given the narrowest kind that
-holds all its values, so that a column is never misjudged by its first rows.
+The kinds are the types that a data set is thought of in, whatever its file format says: `null` (no value yet),
+`boolean`, `integer`, `float`, `timestamp` and `text`. CSV text is read as strings and each column is given the
+narrowest kind that holds all its values, so that a column is never misjudged by its first rows.
 """
 
 from __future__ import annotations
@@ -210,9 +210,9 @@ def _parquet_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.Re
         # Without pre-buffering a row group is read page by page, not held whole in memory.
         with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
             names = _checked_names(file, parquet.schema_arrow.names)
-            kinds.update({
-                name: _parquet_kind(file, field) for name, field in zip(names, parquet.schema_arrow, strict=True)
-            })
+            kinds.update(
+                {name: _parquet_kind(file, field) for name, field in zip(names, parquet.schema_arrow, strict=True)}
+            )
             for batch in parquet.iter_batches(PARQUET_BATCH_ROWS):
                 columns = [
                     _from_parquet(column, kinds[name]) for name, column in zip(names, batch.columns, strict=True)

@@ -14,8 +14,8 @@ class StratifiedSplitter:
     """Draws test rows within blocks of a group's consecutive rows, so that memory does not grow with their number.
 
     A row's part depends on the seed and on the row's position within its group alone. Each block gives its share of
-    test rows, drawn without replacement; shares are rounded cumulatively, so that the whole is exact to one row for each
-    group of which a row must stay in training.
+    test rows, drawn without replacement; shares are rounded cumulatively, so that the whole is exact but for classes
+    whose last row must stay in training.
 
     Parameters
     ----------

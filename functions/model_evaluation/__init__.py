@@ -1,0 +1,1 @@
+"""Model evaluation: from a saved pipeline and the test part to metrics and a decision."""

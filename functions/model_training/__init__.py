@@ -1,0 +1,1 @@
+"""Model training: from the training part to a saved pipeline."""

@@ -1,0 +1,133 @@
+"""Lambda handler of data preparation: downloads the data set, calls `prepare`, uploads the parts and the profile."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from common.errors import InvalidDatasetError
+from common.request import parse_request
+from common.storage import download, s3_client, split_uri, upload, write_json
+from data_preparation.preparation import prepare
+from data_preparation.reading import SUFFIXES, SourceFile
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Prepare the data set of one run.
+
+    Parameters
+    ----------
+    event
+        `{"run_id": …, "request": …}`, the request as the execution's input holds it.
+
+    Returns
+    -------
+    dict
+        `request`, with every open choice made, and `prepared`: the URIs and the row counts of what was written.
+
+    Raises
+    ------
+    InvalidRequestError, InvalidDatasetError
+        If the request or the data cannot be used.
+    """
+    s3 = s3_client()
+    request = parse_request(event["request"])
+    prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/prepared"
+    with tempfile.TemporaryDirectory() as folder:
+        objects = _list_objects(s3, request.dataset_uri)
+        prepared = prepare(_downloaded(s3, objects, Path(folder)), request, Path(folder))
+        rows = prepared.profile["rows"]
+        result = {
+            "train_uri": upload(s3, prepared.train, f"{prefix}/train.parquet"),
+            "test_uri": upload(s3, prepared.test, f"{prefix}/test.parquet"),
+            # The profile is written last: where it is, the parts are whole.
+            "profile_uri": write_json(s3, prepared.profile, f"{prefix}/profile.json"),
+            "rows": rows,
+            "columns": sum(column["use"] == "feature" for column in prepared.profile["columns"]),
+        }
+    logger.info("data prepared", extra={"run_id": event["run_id"], "rows": rows})
+    return {"request": prepared.request.model_dump(), "prepared": result}
+
+
+@dataclass(frozen=True)
+class _Object:
+    uri: str
+    name: str
+    size: int
+
+
+def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
+    """Return the data files at a URI: the object itself or, where it ends in a slash, all below it in name order."""
+    bucket, key = split_uri(uri)
+    folder = key.endswith("/")
+    try:
+        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+        listed = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
+    except ClientError as error:
+        raise _unreadable(uri, error) from error
+    # Names that begin with _ or . are markers (_SUCCESS), not data; a key ending in a slash is a folder of the console.
+    found = {
+        name: size
+        for name, size in listed.items()
+        if (folder or name == key) and not name.endswith("/") and not name.rsplit("/", 1)[-1].startswith(("_", "."))
+    }
+    if not found:
+        hint = f' Did you mean the folder "{uri}/"?' if any(name.startswith(f"{key}/") for name in listed) else ""
+        raise InvalidDatasetError(f'There is no data file at "{uri}".{hint}')
+    for name in found:
+        if not name.endswith(SUFFIXES):
+            raise InvalidDatasetError(
+                f'"{name}" is of no format that can be read: its name must end in {_either(SUFFIXES)}.'
+            )
+    return [
+        _Object(f"s3://{bucket}/{name}", name[len(key) :] if folder else name, found[name]) for name in sorted(found)
+    ]
+
+
+def _downloaded(s3: S3Client, objects: list[_Object], folder: Path) -> Iterator[SourceFile]:
+    """Yield each object as a local file, which is there until the next one is asked for."""
+    for each in objects:
+        free = shutil.disk_usage(folder).free
+        if each.size > free:
+            raise InvalidDatasetError(
+                f'"{each.name}" has {each.size >> 20:,} MB and the function\'s temporary disk {free >> 20:,} MB free: '
+                "raise the parameter DataPreparationStorage or split the file."
+            )
+        path = folder / "source"
+        try:
+            download(s3, each.uri, path)
+        except ClientError as error:
+            raise _unreadable(each.uri, error) from error
+        yield SourceFile(each.name.rsplit("/", 1)[-1], path)
+        path.unlink()
+
+
+def _unreadable(uri: str, error: ClientError) -> Exception:
+    """Return what to raise for a failed S3 call: the user's mistake where it is one, else the call's own error."""
+    code = error.response["Error"]["Code"]
+    if code in ("AccessDenied", "403"):
+        return InvalidDatasetError(
+            f'"{uri}" may not be read: put data sets under data/ in the bucket {os.environ["ARTIFACT_BUCKET"]}, '
+            "or name their bucket by the parameter DatasetBucketName."
+        )
+    if code in ("NoSuchBucket", "NoSuchKey", "404"):
+        return InvalidDatasetError(f'"{uri}" does not exist ({code}).')
+    return error
+
+
+def _either(names: tuple[str, ...]) -> str:
+    return " or ".join(names)

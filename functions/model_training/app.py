@@ -1,0 +1,64 @@
+"""Lambda handler of model training: fits a pipeline on the training part and stores it with its description."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from common.frames import load_part
+from common.request import parse_request
+from common.storage import download, read_json, s3_client, upload, write_json
+from model_training.training import build_pipeline, check_memory, describe, fit, save
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)
+
+
+def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Train the model of one run.
+
+    Parameters
+    ----------
+    event
+        `{"run_id": …, "request": …, "prepared": …}`, the last two as data preparation returns them.
+
+    Returns
+    -------
+    dict
+        The URIs of the model and of its description, the number of rows, and the seconds of the fit.
+
+    Raises
+    ------
+    InvalidRequestError, InvalidDatasetError
+        If the request cannot be used, or the data does not fit the function's memory or the estimator.
+    """
+    s3 = s3_client()
+    request = parse_request(event["request"])
+    prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
+    profile = read_json(s3, event["prepared"]["profile_uri"])
+    check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
+    with tempfile.TemporaryDirectory() as folder:
+        features, target = load_part(
+            download(s3, event["prepared"]["train_uri"], Path(folder) / "train.parquet"), profile
+        )
+        model = fit(build_pipeline(request, profile), features, target)
+        model_uri = upload(s3, save(model.pipeline, Path(folder) / "model.skops"), f"{prefix}/model.skops")
+    description = {"run_id": event["run_id"], **describe(model, request, profile), **_lineage()}
+    # The description is written last: where it is, the model is whole.
+    info_uri = write_json(s3, description, f"{prefix}/model.json")
+    logger.info("model trained", extra={"run_id": event["run_id"], "seconds": model.seconds})
+    return {
+        "model_uri": model_uri,
+        "info_uri": info_uri,
+        "rows": description["rows"],
+        "seconds": description["seconds"],
+    }
+
+
+def _lineage() -> dict[str, str | None]:
+    """Return the image's digest (None where the image was not deployed by digest) and the release."""
+    _, _, digest = os.environ.get("IMAGE_URI", "").partition("@")
+    return {"image_digest": digest or None, "release": os.environ.get("RELEASE")}

@@ -1,0 +1,212 @@
+"""Builds, fits and saves one scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import skops.io
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from common.errors import InvalidDatasetError
+from common.frames import Profile, feature_columns
+from common.request import TrainingRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.base import BaseEstimator
+
+# Named, not imported: a run loads the module of its one estimator.
+ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
+    ("regression", "linear_regression"): "sklearn.linear_model.LinearRegression",
+    ("regression", "ridge"): "sklearn.linear_model.Ridge",
+    ("regression", "random_forest"): "sklearn.ensemble.RandomForestRegressor",
+    ("regression", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingRegressor",
+    ("classification", "logistic_regression"): "sklearn.linear_model.LogisticRegression",
+    ("classification", "random_forest"): "sklearn.ensemble.RandomForestClassifier",
+    ("classification", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingClassifier",
+}
+# hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values.
+MAX_NATIVE_CATEGORIES = 254
+RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A fitted pipeline, what scikit-learn warned of while it was fitted, and how long that took in seconds."""
+
+    pipeline: Pipeline
+    warnings: list[str]
+    seconds: float
+
+
+def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
+    """Return the unfitted pipeline for a request with every choice made (`TrainingRequest.resolve`).
+
+    Parameters
+    ----------
+    request
+        Names the problem, the estimator, its hyperparameters and the seed.
+    profile
+        Says which columns are features, and their roles.
+
+    Returns
+    -------
+    sklearn.pipeline.Pipeline
+        `features`, a ColumnTransformer, and `model`, the estimator.
+    """
+    columns = feature_columns(profile)
+    categorical = [column["name"] for column in columns if column["role"] == "categorical"]
+    numeric = [column["name"] for column in columns if column["role"] != "categorical"]
+    estimator = _estimator(request)
+    if request.estimator == "hist_gradient_boosting":
+        # It splits on missing values and on categories by itself: neither imputing nor one-hot columns are needed.
+        estimator.set_params(categorical_features=list(range(len(numeric), len(columns))) or None)
+        transformers = [("numeric", "passthrough", numeric), ("categorical", _ordinal_encoder(), categorical)]
+    else:
+        steps = [("impute", SimpleImputer(keep_empty_features=True))]
+        if request.estimator != "random_forest":
+            steps.append(("scale", StandardScaler()))
+        encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
+        transformers = [("numeric", Pipeline(steps), numeric), ("categorical", encoder, categorical)]
+    features = ColumnTransformer([each for each in transformers if each[2]], verbose_feature_names_out=False)
+    return Pipeline([("features", features), ("model", estimator)])
+
+
+def _ordinal_encoder() -> OrdinalEncoder:
+    return OrdinalEncoder(
+        handle_unknown="use_encoded_value",
+        unknown_value=np.nan,
+        max_categories=MAX_NATIVE_CATEGORIES,
+        dtype=np.float32,
+    )
+
+
+def _estimator(request: TrainingRequest) -> BaseEstimator:
+    module, name = ESTIMATOR_CLASSES[str(request.problem), str(request.estimator)].rsplit(".", 1)
+    estimator = getattr(import_module(module), name)()
+    fixed = {"random_state": request.seed, "n_jobs": -1} if request.estimator == "random_forest" else {}
+    if request.estimator == "logistic_regression":
+        # scikit-learn's 100 iterations are too few for many a real data set.
+        fixed = {"max_iter": 1000}
+    if "random_state" in estimator.get_params():
+        fixed["random_state"] = request.seed
+    return estimator.set_params(**{**fixed, **request.hyperparameters})
+
+
+def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]) -> FittedModel:
+    """Fit the pipeline.
+
+    Parameters
+    ----------
+    pipeline
+        From `build_pipeline`.
+    features
+        Shape (rows, features), as `common.frames.load_part` reads them.
+    target
+        Shape (rows,).
+
+    Raises
+    ------
+    InvalidDatasetError
+        If scikit-learn refuses the data.
+    """
+    started = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            pipeline.fit(features, target)
+        except ValueError as error:
+            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {error}") from error
+    if "n_jobs" in pipeline["model"].get_params():
+        # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
+        pipeline["model"].set_params(n_jobs=None)
+    messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+    return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def save(pipeline: Pipeline, path: Path) -> Path:
+    """Save the pipeline with skops, which can be read without running what it holds, and return the path."""
+    skops.io.dump(pipeline, path)
+    return path
+
+
+def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> dict[str, Any]:
+    """Return what `model.json` says of a fitted model, besides the run and the release that it belongs to."""
+    estimator = model.pipeline["model"]
+    return {
+        "problem": request.problem,
+        "estimator": request.estimator,
+        "class": f"{type(estimator).__module__}.{type(estimator).__name__}",
+        "parameters": {name: _plain(value) for name, value in sorted(estimator.get_params(deep=False).items())},
+        "features": [column["name"] for column in feature_columns(profile)],
+        "target": request.target,
+        "classes": [_plain(label) for label in getattr(estimator, "classes_", ())] or None,
+        "rows": profile["rows"]["train"],
+        "data_fingerprint": profile["fingerprint"],
+        "seconds": round(model.seconds, 3),
+        "warnings": model.warnings,
+        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "request": request.model_dump(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return a NumPy scalar as Python's own type, which JSON knows."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+# Bytes at the peak of a fit for each row and column of a data set, measured at 10^6 rows x 30 columns.
+BYTES_PER_VALUE: Mapping[str, int] = {
+    "linear_regression": 30,
+    "ridge": 24,
+    "logistic_regression": 24,
+    "random_forest": 24,
+    "hist_gradient_boosting": 15,
+}
+# A node of a tree takes 64 bytes and its value 8 for each class; a full tree has about 1.3 nodes a row.
+BYTES_PER_TREE_ROW = 94
+IMPORTS_MB = 250
+
+
+def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
+    """Refuse data whose fit would not fit the function's memory, before it is read.
+
+    Parameters
+    ----------
+    request
+        With every choice made.
+    profile
+        Of the prepared data.
+    memory_mb
+        The function's memory in MB.
+
+    Raises
+    ------
+    InvalidDatasetError
+        Naming both figures and the parameter to raise.
+    """
+    rows = profile["rows"]["train"]
+    needed = rows * len(feature_columns(profile)) * BYTES_PER_VALUE[str(request.estimator)]
+    if request.estimator == "random_forest" and "max_depth" not in request.hyperparameters:
+        leaf_rows = request.hyperparameters.get("min_samples_leaf", 1)
+        trees = request.hyperparameters.get("n_estimators", 100)
+        needed += int(rows * trees * BYTES_PER_TREE_ROW / leaf_rows)
+    needed_mb = IMPORTS_MB + (needed >> 20)
+    if needed_mb > memory_mb:
+        raise InvalidDatasetError(
+            f"{rows:,} training rows with {len(feature_columns(profile))} features need about {needed_mb:,} MB for "
+            f"{request.estimator}, and the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory "
+            "(10,240 MB at most), bring fewer rows or choose another estimator."
+        )
