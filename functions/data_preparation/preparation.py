@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,7 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     with _disk_errors(workspace):
         spools = [_spool(file, workspace / f"spool-{index}.arrow") for index, file in enumerate(files)]
         kinds = _common_kinds(spools)
-        _check_columns_exist(request, kinds)
+        check_columns(request, list(kinds))
         summaries, rows_in, parts_seen = _summarise(spools, kinds, request)
         used_rows = _check_target(summaries[request.target], request, rows_in)
         problem = _problem(summaries[request.target], request)
@@ -183,11 +183,18 @@ def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
     return kinds
 
 
-def _check_columns_exist(request: TrainingRequest, kinds: Mapping[str, Kind]) -> None:
+def check_columns(request: TrainingRequest, names: Sequence[str]) -> None:
+    """Check that the columns that a request names are among the data set's.
+
+    Raises
+    ------
+    InvalidDatasetError
+        With the nearest names.
+    """
     for word, name in (("target", request.target), ("split column", request.split_column)):
-        if name is not None and name not in kinds:
-            hint = did_you_mean(name, kinds)
-            if len(kinds) == 1 and (separator := next((s for s in ";\t|" if s in next(iter(kinds))), None)):
+        if name is not None and name not in names:
+            hint = did_you_mean(name, names)
+            if len(names) == 1 and (separator := next((each for each in ";\t|" if each in names[0]), None)):
                 hint = f" The header is one column with {separator!r} in its name: save the file with commas."
             raise InvalidDatasetError(f'The {word} "{name}" is not a column of the data set.{hint}')
 

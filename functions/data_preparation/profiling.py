@@ -55,13 +55,13 @@ class ColumnSummary:
     nulls: int = 0
     minimum: Any = None
     maximum: Any = None
-    mean: float = 0.0
+    mean: np.float64 = np.float64(0)
     survives_float32: bool = True
     integral: bool = True
     repeats: bool = False
     number_like: int = 0
     first_text: str | None = None
-    _squares: float = 0.0
+    _squares: np.float64 = np.float64(0)
     _head: list[pa.Array] = field(default_factory=list)
 
     @classmethod
@@ -75,9 +75,9 @@ class ColumnSummary:
         return self.rows - self.nulls
 
     @property
-    def std(self) -> float:
+    def std(self) -> np.float64:
         """The sample standard deviation (n - 1 in the denominator), 0 for a single value."""
-        return float(np.sqrt(self._squares / (self.values - 1))) if self.values > 1 else 0.0
+        return np.sqrt(self._squares / (self.values - 1)) if self.values > 1 else np.float64(0)
 
     def add(self, column: pa.Array) -> None:
         """Take in the column's values of one more batch; floats must be finite or null."""
@@ -105,11 +105,13 @@ class ColumnSummary:
     def _add_moments(self, present: pa.Array) -> None:
         """Merge the batch's mean and squared deviations (Chan, Golub and LeVeque 1979, equations 2.1)."""
         values = present.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-        mean, old, new = float(values.mean()), self.values, len(values)
-        delta = mean - self.mean
-        self.mean += delta * new / (old + new)
-        deviations = values - mean
-        self._squares += float(deviations @ deviations) + delta**2 * old * new / (old + new)
+        old, new = self.values, len(values)
+        # Squares of the largest floats overflow: such a mean or deviation is told as unknown.
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = values.mean()
+            delta, deviations = mean - self.mean, values - mean
+            self.mean += delta * new / (old + new)
+            self._squares += deviations @ deviations + delta * delta * (old * new / (old + new))
         if self.kind == "float":
             if self.survives_float32:
                 with np.errstate(over="ignore"):
@@ -216,8 +218,8 @@ def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
         return {
             "min": summary.minimum,
             "max": summary.maximum,
-            "mean": summary.mean,
-            "std": summary.std,
+            "mean": _finite(summary.mean),
+            "std": _finite(summary.std),
         }
     if summary.kind == "timestamp":
         return {"min": _iso(summary.minimum), "max": _iso(summary.maximum)}
@@ -225,6 +227,10 @@ def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
         return {"distinct": f"more than {MAX_CATEGORIES}"}
     top = [{"value": value, "rows": rows} for value, rows in summary.counts.most_common(TOP_VALUES)]
     return {"distinct": len(summary.counts), "top": top}
+
+
+def _finite(value: np.float64) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def _iso(timestamp: dt.datetime) -> str:

@@ -67,6 +67,20 @@ class SourceFile:
         return {"name": self.name, "bytes": self.path.stat().st_size, "sha256": digest}
 
 
+def read_columns(file: SourceFile) -> list[str]:
+    """Return the names of the file's columns without reading its rows.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the file is empty, damaged or not what its name says, or has unusable column names.
+    """
+    if file.name.endswith(".parquet"):
+        with _parquet_errors(file), pq.ParquetFile(file.path) as parquet:
+            return _checked_names(file, parquet.schema_arrow.names)
+    return _checked_names(file, _csv_header(file))
+
+
 def read_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
     """Yield the file's rows as record batches whose columns are of the kinds' Arrow types.
 
@@ -206,18 +220,20 @@ def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
 
 
 def _parquet_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+    # Without pre-buffering a row group is read page by page, not held whole in memory.
+    with _parquet_errors(file), pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+        schema = parquet.schema_arrow
+        names = _checked_names(file, schema.names)
+        kinds.update({name: _parquet_kind(file, field) for name, field in zip(names, schema, strict=True)})
+        for batch in parquet.iter_batches(PARQUET_BATCH_ROWS):
+            columns = [_from_parquet(column, kinds[name]) for name, column in zip(names, batch.columns, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, names=names)
+
+
+@contextmanager
+def _parquet_errors(file: SourceFile) -> Iterator[None]:
     try:
-        # Without pre-buffering a row group is read page by page, not held whole in memory.
-        with pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
-            names = _checked_names(file, parquet.schema_arrow.names)
-            kinds.update(
-                {name: _parquet_kind(file, field) for name, field in zip(names, parquet.schema_arrow, strict=True)}
-            )
-            for batch in parquet.iter_batches(PARQUET_BATCH_ROWS):
-                columns = [
-                    _from_parquet(column, kinds[name]) for name, column in zip(names, batch.columns, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(columns, names=names)
+        yield
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidDatasetError(f'"{file.name}" cannot be read as Parquet: {_one_line(str(error))}.') from error
 

@@ -1,0 +1,94 @@
+"""The request: what is accepted, what is refused, and how the refusal reads."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.errors import InvalidRequestError
+from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, did_you_mean, parse_request
+
+SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    assert parse_request(SMALLEST).model_dump() == {
+        **SMALLEST,
+        "problem": "auto",
+        "estimator": None,
+        "hyperparameters": {},
+        "test_fraction": 0.2,
+        "seed": 42,
+        "split_column": None,
+        "metric": None,
+        "threshold": None,
+        "model_name": "default",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targett": "x"}, '"targett" is unknown. Did you mean "target"?'),
+        ({"target": ""}, "\"target\" is '': string should have at least 1 character."),
+        ({"dataset_uri": "houses.csv"}, "\"dataset_uri\" is 'houses.csv'"),
+        ({"problem": "regresion"}, '"problem" is "regresion". Did you mean "regression"?'),
+        ({"metric": "rsme"}, 'Did you mean "rmse"?'),
+        ({"metric": "accuracy", "problem": "regression"}, "does not fit regression: use rmse or mae or r2"),
+        ({"estimator": "ridge", "problem": "classification"}, "does not fit classification: use logistic_regression"),
+        ({"estimator": "ridge", "metric": "accuracy"}, "are for different problems"),
+        ({"estimator": "random_forrest"}, 'Did you mean "random_forest"?'),
+        ({"estimator": "ridge", "hyperparameters": {"alpah": 1.0}}, '"alpah" is unknown. Did you mean "alpha"?'),
+        ({"estimator": "ridge", "hyperparameters": {"alpha": -1.0}}, '"alpha" is -1.0'),
+        ({"estimator": "ridge", "hyperparameters": {"alpha": "1"}}, "\"alpha\" is '1'"),
+        ({"hyperparameters": {"alpha": 1.0}}, '"hyperparameters" needs "estimator"'),
+        ({"test_fraction": 0}, '"test_fraction" is 0'),
+        ({"test_fraction": 1.0}, '"test_fraction" is 1.0'),
+        ({"test_fraction": float("nan")}, '"test_fraction" is nan'),
+        ({"seed": -1}, '"seed" is -1'),
+        ({"seed": 1.5}, '"seed" is 1.5'),
+        ({"split_column": "price"}, "cannot be both the target and the split column"),
+        ({"model_name": "a/b"}, "\"model_name\" is 'a/b'"),
+    ],
+)
+def test_a_wrong_field_is_named_with_the_way_out(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request({**SMALLEST, **change})
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_missing_field_is_named() -> None:
+    with pytest.raises(InvalidRequestError, match='"dataset_uri" is missing. "target" is missing.'):
+        parse_request({})
+
+
+@pytest.mark.parametrize("document", [None, [], "text", 1])
+def test_what_is_no_object_is_refused(document: object) -> None:
+    with pytest.raises(InvalidRequestError, match="must be a JSON object"):
+        parse_request(document)
+
+
+@pytest.mark.parametrize("problem", METRICS)
+def test_resolving_closes_every_open_choice(problem: str) -> None:
+    request = parse_request(SMALLEST).resolve(problem)
+    assert (request.problem, request.estimator, request.metric) == (
+        problem,
+        ESTIMATORS[problem][0],
+        METRICS[problem][0],
+    )
+    # What data preparation hands on is a valid request again.
+    assert parse_request(request.model_dump()) == request
+
+
+def test_a_choice_that_does_not_fit_the_problem_found_is_refused() -> None:
+    with pytest.raises(InvalidRequestError, match="rmse"):
+        parse_request({**SMALLEST, "metric": "rmse"}).resolve("classification")
+
+
+def test_every_estimator_has_its_hyperparameters() -> None:
+    assert set(HYPERPARAMETERS) == {name for names in ESTIMATORS.values() for name in names}
+
+
+def test_near_names_come_first_and_all_names_where_none_is_near() -> None:
+    assert did_you_mean("Prise", ["price", "rooms"]) == ' Did you mean "price"?'
+    assert did_you_mean("zzz", ["price", "rooms"]) == ' Known: "price", "rooms".'

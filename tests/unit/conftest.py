@@ -1,0 +1,51 @@
+"""What the unit tests share: small prepared data sets for each problem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.request import parse_request
+from data_preparation.preparation import PreparedData, prepare
+from data_preparation.reading import SourceFile
+
+ROWS = 300
+
+
+def mixed_frame(problem: str) -> pd.DataFrame:
+    """Return a frame with a column of every role, missing values in each, and a target that can be learned."""
+    random = np.random.default_rng(0)
+    data = pd.DataFrame(
+        {
+            "amount": random.normal(10, 3, ROWS),
+            "count": pd.array(random.integers(0, 300, ROWS), dtype="Int64"),
+            "kind": random.choice(["x", "y", "z"], ROWS),
+            "flag": pd.array(random.choice([True, False], ROWS), dtype="boolean"),
+            "when": pd.date_range("2024-01-01", periods=ROWS, freq="h"),
+        }
+    )
+    signal = data["amount"] + 5 * (data["kind"] == "x") + random.normal(0, 0.5, ROWS)
+    data["y"] = signal if problem == "regression" else np.where(signal > signal.median(), "high", "low")
+    for position, name in enumerate(["amount", "count", "kind", "flag", "when"]):
+        data.loc[position * 7 : position * 7 + 5, name] = None
+    return data
+
+
+@pytest.fixture
+def prepared_data(tmp_path: Path) -> Callable[..., PreparedData]:
+    """Return a function that prepares `mixed_frame` for a problem, or the given frame."""
+
+    def make(problem: str, frame: pd.DataFrame | None = None, **fields: Any) -> PreparedData:
+        workspace = tmp_path / "prepared"
+        workspace.mkdir()
+        path = tmp_path / "data.csv"
+        (mixed_frame(problem) if frame is None else frame).to_csv(path, index=False)
+        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "problem": problem, **fields})
+        return prepare([SourceFile(path.name, path)], request, workspace)
+
+    return make

@@ -1,0 +1,295 @@
+"""Preparation as a whole: files in, Parquet and a profile out, and what is said of data that cannot be trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from common.errors import InvalidDatasetError, InvalidRequestError
+from common.request import parse_request
+from data_preparation import preparation, reading
+from data_preparation.preparation import PreparedData, prepare
+from data_preparation.reading import SourceFile
+
+Prepare = Callable[..., PreparedData]
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepare:
+    """Return a function that prepares frames, or bytes, each as one file."""
+
+    def prepare_all(*contents: pd.DataFrame | bytes, suffix: str = ".csv", **request: Any) -> PreparedData:
+        files, workspace = [], tmp_path / "workspace"
+        workspace.mkdir()
+        for index, content in enumerate(contents):
+            path = tmp_path / f"part-{index}{suffix}"
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            elif suffix == ".parquet":
+                content.to_parquet(path, index=False)
+            else:
+                content.to_csv(path, index=False)
+            files.append(SourceFile(path.name, path))
+        document = {"dataset_uri": "s3://bucket/data/", "target": "y", **request}
+        return prepare(files, parse_request(document), workspace)
+
+    return prepare_all
+
+
+def frame(rows: int = 100, **columns: Any) -> pd.DataFrame:
+    """Return a frame with two numeric features, a category and a numeric target, or the given columns instead."""
+    random = np.random.default_rng(0)
+    made = {
+        "a": random.normal(size=rows),
+        "n": random.integers(-100, 100, rows),
+        "c": random.choice(["x", "y", "z"], rows),
+        "y": random.normal(size=rows),
+    }
+    return pd.DataFrame({**made, **columns})
+
+
+def columns_of(result: PreparedData) -> dict[str, dict[str, Any]]:
+    return {column["name"]: column for column in result.profile["columns"]}
+
+
+def test_dtypes_and_shapes_of_the_parts(prepared: Prepare) -> None:
+    data = frame(big=[2.0**60 * (1 + i) for i in range(100)], tiny=[1e-300 * i for i in range(100)])
+    data["flag"] = data["a"] > 0
+    data["when"] = pd.date_range("2024-01-01", periods=100, freq="h")
+    result = prepared(data)
+    train, test = pq.read_table(result.train), pq.read_table(result.test)
+    assert (train.num_rows, test.num_rows) == (80, 20)
+    assert train.schema.equals(test.schema)
+    assert {field.name: str(field.type) for field in train.schema} == {
+        "a": "float",
+        "n": "int8",
+        "c": "dictionary<values=string, indices=int32, ordered=0>",
+        "y": "double",
+        "big": "float",
+        "tiny": "double",
+        "flag": "bool",
+        "when": "double",
+    }
+    assert {name: column["dtype"] for name, column in columns_of(result).items()} == {
+        "a": "float32",
+        "n": "int8",
+        "c": "category",
+        "y": "float64",
+        "big": "float32",
+        "tiny": "float64",
+        "flag": "bool",
+        "when": "float64",
+    }
+    assert not list(result.train.parent.glob("spool*"))
+
+
+def test_no_row_is_lost_or_doubled_and_values_are_kept(prepared: Prepare) -> None:
+    data = frame(1000)
+    result = prepared(data, seed=7)
+    both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)])
+    assert len(both) == 1000
+    merged = both.sort_values("y", ignore_index=True)
+    expected = data.sort_values("y", ignore_index=True)
+    pd.testing.assert_series_equal(merged["y"], expected["y"])
+    np.testing.assert_allclose(merged["a"], expected["a"], rtol=1e-6)
+    assert (merged["c"].astype(str) == expected["c"]).all()
+
+
+@pytest.mark.parametrize("problem", ["regression", "classification"])
+def test_the_batch_size_does_not_change_the_parts(
+    prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
+) -> None:
+    data = frame(3000)
+    if problem == "classification":
+        data["y"] = np.random.default_rng(1).choice(["p", "q", "r"], 3000)
+    one = prepared(data)
+    first = [pq.read_table(one.train).to_pylist(), pq.read_table(one.test).to_pylist()]
+    (tmp_path / "workspace").rename(tmp_path / "first")
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
+    monkeypatch.setattr(preparation, "ROW_GROUP_ROWS", 100)
+    other = prepared(data)
+    assert pq.ParquetFile(other.train).num_row_groups > 1
+    assert [pq.read_table(other.train).to_pylist(), pq.read_table(other.test).to_pylist()] == first
+    # Counts and extremes are the same to the bit, means to rounding.
+    assert one.profile["rows"] == other.profile["rows"]
+    assert one.profile["fingerprint"] == other.profile["fingerprint"]
+
+
+def test_classes_are_split_in_proportion(prepared: Prepare) -> None:
+    data = frame(1000, y=["rare"] * 50 + ["common"] * 950)
+    result = prepared(data)
+    assert result.request.problem == "classification"
+    assert pd.read_parquet(result.test)["y"].value_counts().to_dict() == {"common": 190, "rare": 10}
+    assert result.profile["classes"] == [{"label": "common", "rows": 950}, {"label": "rare", "rows": 50}]
+
+
+def test_a_split_column_is_used_as_it_is(prepared: Prepare) -> None:
+    data = frame(split=["test"] * 30 + ["train"] * 70)
+    result = prepared(data, split_column="split")
+    np.testing.assert_array_equal(pd.read_parquet(result.test)["y"], data["y"][:30])
+    assert columns_of(result)["split"]["use"] == "split"
+    assert "split" not in pq.read_schema(result.train).names
+
+
+def test_what_cannot_be_trained_on_is_dropped_and_counted(prepared: Prepare) -> None:
+    data = frame(
+        nothing=[None] * 100,
+        constant=[7] * 100,
+        customer_id=range(100),
+        name=[f"person {i}" for i in range(100)],
+    )
+    data.loc[0:4, "y"] = None
+    data.loc[5, "y"] = np.inf
+    data.loc[10:12, "a"] = np.inf
+    data.loc[13, "a"] = None
+    result = prepared(data)
+    assert result.profile["rows"] == {"in": 100, "used": 94, "dropped": 6, "train": 75, "test": 19}
+    columns = columns_of(result)
+    dropped = {name: column["role"] for name, column in columns.items() if column["use"] == "dropped"}
+    assert dropped == {
+        "nothing": "constant",
+        "constant": "constant",
+        "customer_id": "identifier",
+        "name": "identifier",
+    }
+    assert all(columns[name]["reason"] for name in dropped)
+    assert (columns["a"]["infinities"], columns["a"]["nulls"]) == (3, 4)
+    assert pq.read_schema(result.train).names == ["a", "n", "c", "y"]
+
+
+def test_files_of_a_folder_are_one_data_set(prepared: Prepare) -> None:
+    whole = frame(60, n=[1.5, *range(59)])
+    # The first file alone has whole numbers in n; columns may be in any order.
+    result = prepared(whole[30:], whole[:30][["y", "c", "n", "a"]])
+    assert result.profile["rows"]["in"] == 60
+    assert columns_of(result)["n"]["kind"] == "float"
+    assert [source["name"] for source in result.profile["sources"]] == ["part-0.csv", "part-1.csv"]
+
+
+def test_parquet_and_csv_mean_the_same(prepared: Prepare, tmp_path: Path) -> None:
+    data = frame(200)
+    csv = prepared(data)
+    rows = pq.read_table(csv.train).to_pylist()
+    (tmp_path / "workspace").rename(tmp_path / "csv")
+    parquet = prepared(data, suffix=".parquet")
+    assert pq.read_table(parquet.train).to_pylist() == rows
+
+
+def test_a_late_float_is_no_trouble(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 256)
+    result = prepared(frame(n=[*range(99), 0.5]))
+    assert columns_of(result)["n"] | {"kind": "float", "max": 98.0} == columns_of(result)["n"]
+    assert result.profile["rows"]["in"] == 100
+
+
+def test_column_names_may_be_anything(prepared: Prepare) -> None:
+    names = ['with "quotes"', "with space", "ünïcode", "1st", "<script>alert(1)</script>"]
+    data = pd.concat([frame(50), pd.DataFrame(np.random.default_rng(0).normal(size=(50, 5)), columns=names)], axis=1)
+    assert set(names) <= set(pq.read_schema(prepared(data).train).names)
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        (["a", "b"] * 50, "classification"),
+        ([True, False] * 50, "classification"),
+        ([0, 1, 2, 3] * 25, "classification"),
+        ([0.0, 1.0, None, 1.0] * 25, "classification"),
+        (list(range(100)), "regression"),
+        ([0.5, 1.5] * 50, "regression"),
+    ],
+)
+def test_the_problem_follows_from_the_target(prepared: Prepare, target: list[Any], expected: str) -> None:
+    assert prepared(frame(y=target)).request.problem == expected
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [({"metric": "rmse"}, "regression"), ({"estimator": "logistic_regression"}, "classification")],
+)
+def test_the_problem_follows_from_the_other_choices_first(
+    prepared: Prepare, choice: dict[str, str], expected: str
+) -> None:
+    assert prepared(frame(y=[0, 1, 2, 3] * 25), **choice).request.problem == expected
+
+
+def test_the_profile_is_strict_json(prepared: Prepare) -> None:
+    json.dumps(prepared(frame()).profile, allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("data", "request_fields", "message"),
+    [
+        (b"a,y\n", {}, '"part-0.csv" has a header but no rows'),
+        (frame(), {"target": "z"}, 'The target "z" is not a column'),
+        (frame(price=1.0), {"target": "prise"}, 'Did you mean "price"?'),
+        (frame(), {"split_column": "splitt"}, 'The split column "splitt" is not a column'),
+        (b"a;y\n1;2\n", {}, "save the file with commas"),
+        (frame(y=None), {}, 'The target "y" has no value in any of the 100 rows'),
+        (frame(y=1.5), {}, 'The target "y" has the same value in all 100 usable rows'),
+        (frame(y="a"), {}, 'The target "y" has the same value'),
+        (frame(9), {}, "has 9 usable rows of 9; at least 10 are needed"),
+        (frame(y=["a", "b"] * 50), {"problem": "regression"}, 'holds text such as "a", and regression needs numbers'),
+        (frame(), {"problem": "classification"}, "too many for classification"),
+        (frame(c=["1", "2", "3", "oops"] * 25), {}, 'Column "c" mixes numbers and text: 75 of 100'),
+        (frame(y=["1", "2", "3", "oops"] * 25), {}, 'Column "y" mixes numbers and text'),
+        (
+            frame(s=["train", "validation"] * 50),
+            {"split_column": "s"},
+            'may hold "train" and "test" only, not validation',
+        ),
+        (frame(s=["train", None] * 50), {"split_column": "s"}, "not a missing value"),
+        (frame(s="train"), {"split_column": "s"}, "The split leaves 0 rows to the test part"),
+        (frame(20), {"test_fraction": 0.01}, "The split leaves 0 rows to the test part"),
+        (
+            frame(y=["a", "b"] * 50, s=["train", "test"] * 50),
+            {"split_column": "s"},
+            'The training part has one class only, "a"',
+        ),
+        (frame()[["y"]].assign(k=1), {}, 'No column is left to train on ("k": it has one value only)'),
+    ],
+)
+def test_data_that_cannot_be_trained_on_is_refused_in_one_sentence(
+    prepared: Prepare, data: pd.DataFrame | bytes, request_fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidDatasetError) as caught:
+        prepared(data, **request_fields)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        (frame(), frame().rename(columns={"a": "b"}), '"a" (only in "part-0.csv"), "b" (only in "part-1.csv")'),
+        (frame(), frame(a="text"), 'Column "a" mixes types: text in "part-1.csv", float in the files before it'),
+    ],
+)
+def test_files_that_do_not_fit_together_are_named(
+    prepared: Prepare, first: pd.DataFrame, second: pd.DataFrame, message: str
+) -> None:
+    with pytest.raises(InvalidDatasetError) as caught:
+        prepared(first, second)
+    assert message in str(caught.value)
+
+
+def test_a_metric_that_does_not_fit_the_problem_found_is_the_requests_fault(prepared: Prepare) -> None:
+    with pytest.raises(InvalidRequestError, match='The metric "rmse" does not fit classification'):
+        prepared(frame(y=["a", "b"] * 50), metric="rmse", problem="classification")
+
+
+def test_a_full_disk_is_named(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pa.ipc, "new_file", full)
+    with pytest.raises(InvalidDatasetError, match="raise the parameter DataPreparationStorage"):
+        prepared(frame())

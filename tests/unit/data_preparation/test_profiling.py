@@ -1,0 +1,123 @@
+"""Roles, statistics and hand-over types of single columns."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from data_preparation import profiling
+from data_preparation.profiling import ColumnSummary, feature_type, infer_role, mixed_types, statistics
+from data_preparation.reading import ARROW_TYPES, Kind
+
+
+def summarise(values: list[Any], kind: Kind, name: str = "x", batch_rows: int = 1000) -> ColumnSummary:
+    summary = ColumnSummary.of(name, kind)
+    for at in range(0, len(values), batch_rows):
+        summary.add(pa.array(values[at : at + batch_rows], ARROW_TYPES[kind]))
+    return summary
+
+
+DAYS = [dt.datetime(2020, 1, day) for day in range(1, 12)]  # noqa: DTZ001 - timestamps are UTC without a zone here
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "name", "role"),
+    [
+        ([1.5, 2.5, None], "float", "x", "numeric"),
+        (list(range(20)), "integer", "rooms", "numeric"),
+        ([True, False, None], "boolean", "x", "boolean"),
+        (DAYS, "timestamp", "x", "timestamp"),
+        (["a", "b", "a"], "text", "x", "categorical"),
+        ([None, None], "null", "x", "constant"),
+        ([1, 1, None], "integer", "x", "constant"),
+        ([0.5, 0.5], "float", "x", "constant"),
+        (["a", "a"], "text", "x", "constant"),
+        ([True, True], "boolean", "x", "constant"),
+        (["a", "b", "c"], "text", "x", "identifier"),
+        ([f"text {i % 1001}" for i in range(3000)], "text", "x", "identifier"),
+        ([7, 3, 5], "integer", "customer_id", "identifier"),
+        ([7, 3, 5], "integer", "CustomerID", "identifier"),
+        ([0, 1, 2], "integer", "Unnamed: 0", "identifier"),
+        ([7, 3, 7], "integer", "store_id", "numeric"),
+        ([7, 3, 5], "integer", "humid", "numeric"),
+        ([7, 3, 5], "integer", "paid", "numeric"),
+    ],
+)
+def test_the_role_follows_from_values_and_identifier_names(values: list[Any], kind: Kind, name: str, role: str) -> None:
+    found, reason = infer_role(summarise(values, kind, name))
+    assert found == role
+    assert (reason is not None) == (role in ("constant", "identifier"))
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), min_size=1, max_size=200),
+    st.integers(min_value=1, max_value=200),
+)
+def test_statistics_do_not_depend_on_the_batch_size(values: list[float | None], batch_rows: int) -> None:
+    summary = summarise(values, "float", batch_rows=batch_rows)
+    present = np.array([value for value in values if value is not None])
+    assert summary.nulls == values.count(None)
+    if len(present):
+        told = statistics(summary)
+        assert (told["min"], told["max"]) == (present.min(), present.max())
+        assert told["mean"] == pytest.approx(present.mean(), rel=1e-9, abs=1e-6)
+        expected = present.std(ddof=1) if len(present) > 1 else 0.0
+        assert told["std"] == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=2, unique=True))
+def test_integers_are_handed_over_in_the_smallest_type_that_holds_them(values: list[int]) -> None:
+    type_ = feature_type(summarise(values, "integer"), "numeric")
+    assert pc.cast(pa.array(values, pa.int64()), type_).to_pylist() == values
+    smaller = [each for each in profiling._INTEGERS if each.bit_width < type_.bit_width]
+    for each in smaller:
+        with pytest.raises(pa.ArrowInvalid):
+            pc.cast(pa.array(values, pa.int64()), each)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
+def test_float32_is_chosen_just_when_every_value_survives(values: list[float]) -> None:
+    with np.errstate(over="ignore"):
+        back = np.array(values).astype(np.float32).astype(np.float64)
+    survives = bool((np.abs(back - values) <= 1e-6 * np.abs(values)).all())
+    expected = pa.float32() if survives else pa.float64()
+    assert feature_type(summarise(values, "float", batch_rows=7), "numeric") == expected
+
+
+def test_timestamps_stay_exact_and_texts_become_categories() -> None:
+    assert feature_type(summarise(DAYS, "timestamp"), "timestamp") == pa.float64()
+    assert feature_type(summarise(["a", "b"], "text"), "categorical") == pa.dictionary(pa.int32(), pa.string())
+    assert feature_type(summarise([True, False], "boolean"), "boolean") == pa.bool_()
+
+
+def test_mostly_numbers_with_a_text_are_mixed_types() -> None:
+    message = mixed_types(summarise(["1", "2.5", " -3e4 ", "unknown"], "text", "age"))
+    assert message is not None
+    assert 'Column "age" mixes numbers and text: 3 of 4 values are numbers, "unknown" is not.' in message
+
+
+@pytest.mark.parametrize("values", [["1", "2", "K", "L"], ["007", "008"], ["a", "b"]])
+def test_codes_are_no_mixed_types(values: list[str]) -> None:
+    assert mixed_types(summarise(values, "text")) is None
+
+
+def test_the_most_frequent_values_are_told() -> None:
+    assert statistics(summarise(["a", "b", "a", None], "text")) == {
+        "distinct": 2,
+        "top": [{"value": "a", "rows": 2}, {"value": "b", "rows": 1}],
+    }
+    many = summarise([str(i) for i in range(2000)], "text")
+    assert many.counts is None
+    assert statistics(many) == {"distinct": "more than 1000"}
+    assert statistics(summarise(DAYS, "timestamp"))["min"] == "2020-01-01T00:00:00Z"
+
+
+def test_a_deviation_that_overflows_is_told_as_unknown() -> None:
+    assert statistics(summarise([1e308, -1e308], "float"))["std"] is None

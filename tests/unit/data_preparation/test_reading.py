@@ -1,0 +1,165 @@
+"""Reading: the kind of each column, whatever the format, and what is said of files that cannot be read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import decimal
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.errors import InvalidDatasetError
+from data_preparation import reading
+from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches, read_columns
+
+Write = Callable[..., SourceFile]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Return a function that writes bytes as a source file."""
+
+    def write_file(content: bytes, name: str = "data.csv") -> SourceFile:
+        (tmp_path / name).write_bytes(content)
+        return SourceFile(name, tmp_path / name)
+
+    return write_file
+
+
+def read(file: SourceFile) -> tuple[dict[str, Kind], list[pa.RecordBatch]]:
+    kinds: dict[str, Kind] = {}
+    return kinds, list(read_batches(file, kinds))
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["1", "-2", ""], "integer"),
+        (["1", "2.5", "NA"], "float"),
+        (["1", "99999999999999999999"], "float"),
+        ([" 1", "2 "], "integer"),
+        (["inf", "-Infinity"], "float"),
+        (["true", "FALSE"], "boolean"),
+        (["2024-01-31", "2024-01-31 10:00:00", "2024-01-31T10:00:00.5"], "timestamp"),
+        (["2024-01-31T10:00:00Z", "2024-01-31T10:00:00+01:00"], "timestamp"),
+        (["a", "1"], "text"),
+        (["true", "1.5"], "text"),
+        (["", "null", "NaN"], "null"),
+    ],
+)
+def test_the_narrowest_kind_that_holds_all_values_is_found(write: Write, values: list[str], kind: Kind) -> None:
+    kinds, batches = read(write(("x,y\n" + "".join(f"{value},1\n" for value in values)).encode()))
+    assert kinds == {"x": kind, "y": "integer"}
+    assert batches[0].schema.field("x").type == ARROW_TYPES[kind]
+
+
+def test_a_late_value_widens_the_kind(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 64)
+    kinds, batches = read(write(b"x\n" + b"1\n" * 100 + b"0.5\n"))
+    assert kinds == {"x": "float"}
+    assert batches[0].schema.field("x").type == pa.int64()
+    assert batches[-1].schema.field("x").type == pa.float64()
+
+
+@given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), min_size=1))
+def test_integers_are_read_as_they_are(tmp_path_factory: pytest.TempPathFactory, values: list[int | None]) -> None:
+    path = tmp_path_factory.mktemp("csv") / "data.csv"
+    path.write_text("x,y\n" + "".join(f"{'' if value is None else value},1\n" for value in values))
+    kinds, batches = read(SourceFile("data.csv", path))
+    assert kinds["x"] == ("null" if set(values) == {None} else "integer")
+    assert [value for batch in batches for value in batch["x"].to_pylist()] == values
+
+
+@given(st.lists(st.floats(allow_nan=False), min_size=1))
+def test_floats_are_read_as_they_are(tmp_path_factory: pytest.TempPathFactory, values: list[float]) -> None:
+    path = tmp_path_factory.mktemp("csv") / "data.csv"
+    path.write_text("x,y\n" + "".join(f"{value!r},1\n" for value in values))
+    kinds, batches = read(SourceFile("data.csv", path))
+    assert kinds["x"] == "float"
+    assert [value for batch in batches for value in batch["x"].to_pylist()] == values
+
+
+def test_quoted_newlines_commas_and_empty_names_are_read(write: Write) -> None:
+    kinds, batches = read(write('\ufeff,"a\nb",é "q"\n0,"x\ny, z",1\n'.encode()))
+    assert list(kinds) == ["Unnamed: 0", "a\nb", 'é "q"']
+    assert batches[0].to_pylist() == [{"Unnamed: 0": 0, "a\nb": "x\ny, z", 'é "q"': 1}]
+
+
+def test_gzip_is_read_by_name(write: Write) -> None:
+    _, batches = read(write(gzip.compress(b"x,y\n1,2\n"), "data.csv.gz"))
+    assert batches[0].to_pylist() == [{"x": 1, "y": 2}]
+
+
+def test_parquet_types_become_kinds(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "unsigned": pa.array([1, None], pa.uint64()),
+            "small": pa.array([1, 2], pa.int8()),
+            "decimal": pa.array([decimal.Decimal("1.5"), None]),
+            "half": pa.array([1.5, 2.5], pa.float32()),
+            "date": pa.array([dt.date(2020, 1, 1), None]),
+            "zoned": pa.array([0, 1], pa.timestamp("ns", "Europe/Berlin")),
+            "category": pa.array(["a", "b"]).dictionary_encode(),
+            "large": pa.array(["a", "b"], pa.large_string()),
+            "flag": [True, None],
+            "nothing": pa.nulls(2),
+        }
+    )
+    pq.write_table(table, tmp_path / "data.parquet")
+    kinds, batches = read(SourceFile("data.parquet", tmp_path / "data.parquet"))
+    assert kinds == {
+        "unsigned": "float",
+        "small": "integer",
+        "decimal": "float",
+        "half": "float",
+        "date": "timestamp",
+        "zoned": "timestamp",
+        "category": "text",
+        "large": "text",
+        "flag": "boolean",
+        "nothing": "null",
+    }
+    assert batches[0].schema.types == [ARROW_TYPES[kind] for kind in kinds.values()]
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "message"),
+    [
+        (b"", "data.csv", "is empty"),
+        (b"\n\n", "data.csv", "is empty"),
+        (b"a,b\n1,2\n3\n", "data.csv", "Row #3: Expected 2 columns, got 1"),
+        (b"a,b\n1,2\n3,4,5\n", "data.csv", "Row #3: Expected 2 columns, got 3"),
+        ("a,é\n1,2\n".encode("latin-1"), "data.csv", "is not UTF-8"),
+        ("a,b\n1,ü\n".encode("latin-1"), "data.csv", "is not UTF-8"),
+        ("a,b\n1,2\n".encode("utf-16"), "data.csv", "is not UTF-8"),
+        (b"a,b,a\n1,2,3\n", "data.csv", 'more than one column named "a"'),
+        (b"a,b\n1,2\n", "data.csv.gz", "cannot be decompressed"),
+        (gzip.compress(b"a,b\n" + b"1,2\n" * 999)[:-9], "data.csv.gz", "cannot be decompressed"),
+        (b"a,b\n1,2\n", "data.parquet", "cannot be read as Parquet"),
+        (b"", "data.parquet", "cannot be read as Parquet"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named(write: Write, content: bytes, name: str, message: str) -> None:
+    with pytest.raises(InvalidDatasetError) as caught:
+        read(write(content, name))
+    assert f'"{name}"' in str(caught.value)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_nested_parquet_column_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": [[1, 2]]}), tmp_path / "data.parquet")
+    with pytest.raises(InvalidDatasetError, match='Column "x" of "data.parquet" has the type list'):
+        read(SourceFile("data.parquet", tmp_path / "data.parquet"))
+
+
+def test_columns_are_known_without_reading_rows(write: Write, tmp_path: Path) -> None:
+    assert read_columns(write(b"a,b\n1,2\n")) == ["a", "b"]
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "data.parquet")
+    assert read_columns(SourceFile("data.parquet", tmp_path / "data.parquet")) == ["x"]

@@ -1,0 +1,154 @@
+"""Training: dtypes and shapes of what goes in, the pipeline, what comes out of a model file, and its limits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import skops.io
+
+from common.errors import InvalidDatasetError
+from common.frames import load_part
+from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
+from data_preparation.preparation import PreparedData
+from model_training.training import ESTIMATOR_CLASSES, build_pipeline, check_memory, describe, fit, save
+
+Make = Callable[..., PreparedData]
+CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
+
+
+def test_a_part_is_loaded_in_types_that_pandas_keeps(prepared_data: Make) -> None:
+    prepared = prepared_data("regression")
+    features, target = load_part(prepared.train, prepared.profile)
+    assert features.shape == (240, 5)
+    assert {name: str(dtype) for name, dtype in features.dtypes.items()} == {
+        "amount": "float32",
+        "count": "float32",
+        "kind": "category",
+        "flag": "float32",
+        "when": "float64",
+    }
+    assert (target.shape, target.dtype) == ((240,), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("labels", "dtype"),
+    [(["high", "low"], np.dtype("<U4")), ([3, 4], np.int64), ([0.5, 1.5], np.float64), ([True, False], np.bool_)],
+)
+def test_labels_keep_their_type(prepared_data: Make, labels: list[Any], dtype: Any) -> None:
+    frame = pd.DataFrame({"a": np.arange(60) / 7, "y": labels * 30})
+    prepared = prepared_data("classification", frame)
+    _, target = load_part(prepared.train, prepared.profile)
+    assert target.dtype == dtype
+    assert set(target.tolist()) == set(labels)
+
+
+@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
+def test_every_estimator_fits_and_its_saved_model_predicts_the_same(
+    prepared_data: Make, tmp_path: Path, problem: str, estimator: str
+) -> None:
+    prepared = prepared_data(problem, estimator=estimator)
+    features, target = load_part(prepared.train, prepared.profile)
+    model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
+    path = save(model.pipeline, tmp_path / "model.skops")
+    loaded = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    test_features, test_target = load_part(prepared.test, prepared.profile)
+    predicted = loaded.predict(test_features)
+    assert predicted.shape == test_target.shape == (60,)
+    np.testing.assert_array_equal(predicted, model.pipeline.predict(test_features))
+    assert loaded.score(test_features, test_target) > 0.5
+
+
+@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
+def test_the_same_seed_gives_the_same_model(prepared_data: Make, problem: str, estimator: str) -> None:
+    prepared = prepared_data(problem, estimator=estimator)
+    features, target = load_part(prepared.train, prepared.profile)
+    one, other = (fit(build_pipeline(prepared.request, prepared.profile), features, target) for _ in range(2))
+    np.testing.assert_array_equal(one.pipeline.predict(features), other.pipeline.predict(features))
+
+
+@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
+def test_a_category_that_training_never_saw_is_ignored(prepared_data: Make, problem: str, estimator: str) -> None:
+    prepared = prepared_data(problem, estimator=estimator)
+    features, target = load_part(prepared.train, prepared.profile)
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    unseen = features.head(3).assign(kind=pd.Categorical(["new"] * 3))
+    assert pipeline.predict(unseen).shape == (3,)
+
+
+def test_the_allow_list_names_the_hyperparameters_of_scikit_learn() -> None:
+    for (problem, estimator), _ in ESTIMATOR_CLASSES.items():
+        request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "estimator": estimator})
+        profile = {"columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
+        parameters = build_pipeline(request.resolve(problem), profile)["model"].get_params()
+        assert set(HYPERPARAMETERS[estimator].model_fields) <= set(parameters)
+
+
+def test_hyperparameters_and_seed_reach_the_estimator() -> None:
+    request = parse_request(
+        {
+            "dataset_uri": "s3://bucket/x",
+            "target": "y",
+            "estimator": "random_forest",
+            "hyperparameters": {"n_estimators": 7},
+            "seed": 3,
+        }
+    ).resolve("regression")
+    profile = {"columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
+    parameters = build_pipeline(request, profile)["model"].get_params()
+    assert (parameters["n_estimators"], parameters["random_state"]) == (7, 3)
+
+
+def test_the_description_is_strict_json_and_says_what_was_fitted(prepared_data: Make) -> None:
+    prepared = prepared_data("classification", estimator="logistic_regression", hyperparameters={"C": 0.5})
+    features, target = load_part(prepared.train, prepared.profile)
+    model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
+    described = json.loads(json.dumps(describe(model, prepared.request, prepared.profile), allow_nan=False))
+    assert described["class"] == "sklearn.linear_model._logistic.LogisticRegression"
+    assert described["parameters"]["C"] == 0.5
+    assert described["features"] == ["amount", "count", "kind", "flag", "when"]
+    assert described["classes"] == ["high", "low"]
+    assert described["rows"] == 240
+    assert described["data_fingerprint"] == prepared.profile["fingerprint"]
+    assert set(described["versions"]) >= {"scikit-learn", "skops", "numpy"}
+
+
+def test_warnings_of_the_fit_are_kept(prepared_data: Make) -> None:
+    prepared = prepared_data("classification", estimator="logistic_regression", hyperparameters={"max_iter": 1})
+    features, target = load_part(prepared.train, prepared.profile)
+    model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
+    assert "failed to converge" in model.warnings[0]
+
+
+def test_what_scikit_learn_refuses_is_the_datas_fault(prepared_data: Make) -> None:
+    prepared = prepared_data("classification", estimator="logistic_regression")
+    features, target = load_part(prepared.train, prepared.profile)
+    with pytest.raises(InvalidDatasetError, match="scikit-learn cannot fit LogisticRegression"):
+        fit(build_pipeline(prepared.request, prepared.profile), features, np.full(len(target), "one"))
+
+
+def resolved(estimator: str, **hyperparameters: Any) -> TrainingRequest:
+    document = {"dataset_uri": "s3://b-1/x", "target": "y", "estimator": estimator, "hyperparameters": hyperparameters}
+    return parse_request(document).resolve("regression")
+
+
+def test_data_that_does_not_fit_the_memory_is_refused_with_both_figures() -> None:
+    profile = {"rows": {"train": 10_000_000}, "columns": [{"name": str(i), "use": "feature"} for i in range(30)]}
+    with pytest.raises(InvalidDatasetError) as caught:
+        check_memory(resolved("ridge"), profile, 3538)
+    assert "10,000,000 training rows with 30 features need about 7,116 MB" in str(caught.value)
+    assert "the function has 3,538 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
+    check_memory(resolved("ridge"), profile, 10240)
+
+
+def test_a_forest_needs_memory_for_its_trees_unless_they_are_limited() -> None:
+    profile = {"rows": {"train": 1_000_000}, "columns": [{"name": str(i), "use": "feature"} for i in range(5)]}
+    with pytest.raises(InvalidDatasetError, match="random_forest"):
+        check_memory(resolved("random_forest"), profile, 3538)
+    check_memory(resolved("random_forest", max_depth=10), profile, 3538)
+    check_memory(resolved("random_forest", min_samples_leaf=10), profile, 3538)
