@@ -1,0 +1,67 @@
+# Every command that people and CI run. `make` alone lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+BIN := .venv/bin
+
+# Without bytecode files everything starts three times slower; some CI machines switch them off.
+unexport PYTHONDONTWRITEBYTECODE
+export SAM_CLI_TELEMETRY := 0
+
+FUNCTIONS := data_preparation model_training model_evaluation
+
+.PHONY: help
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}'
+
+.venv/.ready: pyproject.toml uv.lock scripts/set_up.sh
+	@scripts/set_up.sh
+
+.PHONY: setup
+setup: .venv/.ready ## Make the environment in .venv (all other targets do it by themselves)
+
+# What `make train` hands to scripts/train.py. Only what is set on make's command line counts: the same names may stand
+# for anything in somebody's environment.
+TRAIN_OPTIONS := DATA TARGET PROBLEM ESTIMATOR HYPERPARAMETERS SPLIT_COLUMN TEST_FRACTION SEED METRIC THRESHOLD \
+                 MODEL_NAME OUT STACK
+lower = $(subst _,-,$(shell echo $1 | tr '[:upper:]' '[:lower:]'))
+option = $(if $(findstring command line,$(origin $1)),--$(call lower,$1)="$$$1")
+
+.PHONY: train
+train: .venv/.ready ## Train a model: the diabetes data, or DATA=file-or-folder TARGET=column [PROBLEM= ESTIMATOR= METRIC= OUT= …]
+	@$(BIN)/python scripts/train.py $(foreach name,$(TRAIN_OPTIONS),$(call option,$(name))) $(ARGS)
+
+.PHONY: test
+test: .venv/.ready ## Run all tests; those that need a container engine are skipped without one
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: test-unit
+test-unit: .venv/.ready ## Run the unit tests alone
+	@$(BIN)/pytest tests/unit $(ARGS)
+
+.PHONY: lint
+lint: .venv/.ready ## Check code, types and templates
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/cfn-lint
+	@$(BIN)/sam validate --lint --region us-east-1
+
+.PHONY: format
+format: .venv/.ready ## Format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+.PHONY: requirements
+requirements: .venv/.ready ## Write each function's requirements.txt from uv.lock
+	@$(foreach name,$(FUNCTIONS),$(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header \
+	    --only-group $(subst _,-,$(name)) --output-file functions/$(name)/requirements.txt;)
+
+.PHONY: build
+build: .venv/.ready ## Build the three images with `sam build` (needs a container engine)
+	@$(BIN)/sam build
+
+.PHONY: clean
+clean: ## Remove the environment, build results and caches
+	@rm -rf .venv .aws-sam build out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info
+	@find functions scripts tests -name __pycache__ -prune -exec rm -rf {} +
