@@ -57,7 +57,8 @@ def slim(directory: Path, services: Collection[str] = ()) -> None:
             _keep_services(data, services)
     # Never checked against the source: a tool that resets the times in an image (`--timestamp`, SOURCE_DATE_EPOCH)
     # would make bytecode that records them stale, and on Lambda's read-only disk each cold start would compile again.
-    compileall.compile_dir(directory, quiet=1, workers=0, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH)
+    mode = PycInvalidationMode.UNCHECKED_HASH
+    compileall.compile_dir(directory, force=True, quiet=1, workers=0, invalidation_mode=mode)
     if sources := missing_bytecode(directory):
         raise FileNotFoundError(f"no bytecode for {', '.join(map(str, sources))}")
     # Lambda runs the image as a user that owns nothing in it; a checkout under umask 077 would be unreadable.

@@ -247,18 +247,9 @@ def _run(stack: Stack, request: TrainingRequest, run_id: str, progress: Progress
     result = outcome(stack.sfn, arn)
     if result.status != "SUCCEEDED":
         step = result.failed_state or "the state machine"
-        cause = _readable(result.cause or "no cause is given").removeprefix(f"{step}: ")
+        cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
         raise RunFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
     return result
-
-
-def _readable(cause: str) -> str:
-    """Return the message alone where a cause is Lambda's error document."""
-    step, _, document = cause.partition(": ")
-    try:
-        return f"{step}: {json.loads(document)['errorMessage']}"
-    except (ValueError, KeyError, TypeError):
-        return cause
 
 
 def _fetch(stack: Stack, result: ExecutionResult, out: Path, progress: Progress) -> dict[str, str]:

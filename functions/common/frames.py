@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 Profile = Mapping[str, Any]
 
+EXACT_VALUES = 10_000_000
+"""Up to this many feature values (80 MB) float32 is widened: linear models solved in it keep 6 digits at best."""
+
 
 def feature_columns(profile: Profile) -> list[dict[str, Any]]:
     """Return the profile's entries of the columns that are features, in the data set's order."""
@@ -36,7 +39,8 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
     Returns
     -------
     features : pandas.DataFrame of shape (rows, features)
-        Numbers as they are stored, whole numbers and booleans with nulls as floats with NaN, texts as categories.
+        Whole numbers as they are stored; floats, booleans and whole numbers with nulls as float64, or as float32 in a
+        part of more than `EXACT_VALUES` values; texts as categories.
     target : numpy.ndarray of shape (rows,)
         float64 for regression; class labels as int64, float64, bool or str.
     """
@@ -45,18 +49,21 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
     # One thread for each core is pyarrow's default; the memory map spares a copy of the file.
     table = pq.read_table(path, columns=[*names, target["name"]], memory_map=True)
     labels = _target(table[target["name"]], target, profile["problem"])
-    features = pa.table({name: _feature(table[name]) for name in names})
+    small = table.num_rows * len(names) <= EXACT_VALUES
+    features = pa.table({name: _feature(table[name], pa.float64() if small else pa.float32()) for name in names})
     del table
     return features.to_pandas(split_blocks=True, self_destruct=True), labels
 
 
-def _feature(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def _feature(column: pa.ChunkedArray, floats: pa.DataType) -> pa.ChunkedArray:
     """Return the column in a type that pandas keeps: it would make objects of booleans with nulls."""
     if pa.types.is_boolean(column.type):
-        return pc.cast(pc.cast(column, pa.uint8()), pa.float32())
+        return pc.cast(pc.cast(column, pa.uint8()), floats)
+    if pa.types.is_float32(column.type):
+        return pc.cast(column, floats)
     if pa.types.is_integer(column.type) and column.null_count:
         # float32 holds every integer up to 2^24.
-        return pc.cast(column, pa.float32() if column.type.bit_width <= 16 else pa.float64())
+        return pc.cast(column, floats if column.type.bit_width <= 16 else pa.float64())
     return column
 
 

@@ -55,13 +55,13 @@ class ColumnSummary:
     nulls: int = 0
     minimum: Any = None
     maximum: Any = None
-    mean: np.float64 = np.float64(0)
+    mean: np.float64 = field(default_factory=np.float64)
     survives_float32: bool = True
     integral: bool = True
     repeats: bool = False
     number_like: int = 0
     first_text: str | None = None
-    _squares: np.float64 = np.float64(0)
+    _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
 
     @classmethod

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import skops.io
 
+from common import frames
 from common.errors import InvalidDatasetError
 from common.frames import load_part
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
@@ -22,15 +23,19 @@ Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
 
 
-def test_a_part_is_loaded_in_types_that_pandas_keeps(prepared_data: Make) -> None:
+@pytest.mark.parametrize(("most", "floats"), [(10_000_000, "float64"), (100, "float32")])
+def test_a_part_is_loaded_in_types_that_pandas_keeps(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, most: int, floats: str
+) -> None:
+    monkeypatch.setattr(frames, "EXACT_VALUES", most)
     prepared = prepared_data("regression")
     features, target = load_part(prepared.train, prepared.profile)
     assert features.shape == (240, 5)
     assert {name: str(dtype) for name, dtype in features.dtypes.items()} == {
-        "amount": "float32",
-        "count": "float32",
+        "amount": floats,
+        "count": floats,
         "kind": "category",
-        "flag": "float32",
+        "flag": floats,
         "when": "float64",
     }
     assert (target.shape, target.dtype) == ((240,), np.float64)

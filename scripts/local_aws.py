@@ -1,0 +1,416 @@
+"""An embedded AWS for one process: started on a free port of this machine, gone when the process is gone.
+
+Examples
+--------
+>>> with LocalAws() as aws:                                                       # doctest: +SKIP
+...     stack = aws.deploy_training_stack(Path("template.yaml"))
+...     stack.client("s3").list_objects_v2(Bucket=stack.outputs["ArtifactBucketName"], Prefix="runs/")
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from botocore.session import Session
+
+import guarded_process
+from local_template import write_local_template
+
+# The account and region of every embedded AWS; the account is the one that AWS's own examples use.
+ACCOUNT = "123456789012"
+REGION = "us-east-1"
+_LOOPBACK = "127.0.0.1"
+_ARTIFACTS = "sam-artifacts"
+# What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
+_FOREIGN_PREFIXES = ("AWS_", "BOTO_", "SAM_CLI_", "__SAM_CLI", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "SFN_", "S3_")
+_FOREIGN_NAMES = frozenset(
+    {
+        "ALL_PROXY",
+        "CLOUDTRAIL_RECORDING",
+        "EDGE_PORT",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "LOG_LEVEL",
+        "NO_PROXY",
+        "PYTHONDONTWRITEBYTECODE",
+        "SERVICES",
+        "USE_SSL",
+    }
+)
+
+
+class LocalAwsError(Exception):
+    """The embedded AWS did not start, or a deployment to it failed."""
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """An access key pair of the embedded AWS, with the session token of a role's session."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+# A 12-digit access key is the root user of that account: no policy applies to it.
+ROOT = Credentials(ACCOUNT, "local")
+
+
+@dataclass(frozen=True)
+class LocalStack:
+    """The training stack, deployed to an embedded AWS.
+
+    Attributes
+    ----------
+    aws : LocalAws
+        Where it is deployed.
+    name : str
+        The name of the stack.
+    outputs : mapping
+        The outputs of the stack.
+    data_scientist : Credentials
+        A user with the rights of `data_scientist_policy`.
+    """
+
+    aws: LocalAws
+    name: str
+    outputs: Mapping[str, str]
+    data_scientist: Credentials
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client that has the data scientist's rights."""
+        return self.aws.client(service, self.data_scientist)
+
+    def physical_id(self, logical_id: str) -> str:
+        """Return the name that a resource of the template has in this stack."""
+        cloudformation = self.aws.client("cloudformation")
+        detail = cloudformation.describe_stack_resource(StackName=self.name, LogicalResourceId=logical_id)
+        return str(detail["StackResourceDetail"]["PhysicalResourceId"])
+
+
+class LocalAws:
+    """Context manager that starts the embedded AWS and stops everything that belongs to it.
+
+    The server holds a socket that was bound here, so no other process can take its port, and it keeps all of its
+    files in a temporary folder of its own. With the function workers, which are its children, it is a guarded process:
+    it is gone when this process is, however this process ends.
+
+    Parameters
+    ----------
+    wait_scale : float
+        The factor for the waits of a state machine, those between retries included.
+    mock_config : Path, optional
+        A mock configuration file as Step Functions Local takes it: an execution of `<state machine ARN>#<case>` gets
+        the mocked results of that case.
+    start_seconds : float
+        The seconds after which a server that does not answer has failed.
+
+    Attributes
+    ----------
+    directory : Path
+        The temporary folder, while the server runs.
+    endpoint_url : str
+        Where the server listens, while it runs.
+    """
+
+    directory: Path
+    endpoint_url: str
+
+    def __init__(
+        self, *, wait_scale: float = 0.001, mock_config: Path | None = None, start_seconds: float = 30.0
+    ) -> None:
+        self._wait_scale = wait_scale
+        self._mock_config = mock_config
+        self._start_seconds = start_seconds
+        self._server: subprocess.Popen[bytes] | None = None
+        self._clients: dict[tuple[str, Credentials], Any] = {}
+
+    def __enter__(self) -> Self:
+        self.directory = Path(tempfile.mkdtemp(prefix="crosstrain-aws-"))
+        try:
+            for name in ("state", "server", "sam"):
+                (self.directory / name).mkdir()
+            for name in ("config", "credentials"):
+                (self.directory / name).touch()
+            self._start()
+            # `sam deploy --resolve-s3` would create this bucket, but it fails over plain http.
+            self.client("s3").create_bucket(Bucket=_ARTIFACTS)
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def environment(self, credentials: Credentials = ROOT) -> dict[str, str]:
+        """Return this process's environment for a subprocess that is to see the embedded AWS and no other.
+
+        It is whole, not an overlay: what the user has set for AWS, proxies and certificates is not in it.
+        """
+        token = {"AWS_SESSION_TOKEN": credentials.session_token} if credentials.session_token else {}
+        return {
+            **_without_foreign(os.environ),
+            **token,
+            "AWS_ACCESS_KEY_ID": credentials.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            **self._isolation(),
+        }
+
+    def client(self, service: str, credentials: Credentials = ROOT) -> Any:
+        """Return a boto3 client of the embedded AWS that takes nothing from the user's settings.
+
+        Without credentials it is root's, which no policy applies to: good for setting a stage, not for proving a right.
+        """
+        # Making a client costs more than most calls with it.
+        if (service, credentials) not in self._clients:
+            self._clients[service, credentials] = self._new_client(service, credentials)
+        return self._clients[service, credentials]
+
+    def deploy(
+        self, template: Path, stack_name: str, parameters: Mapping[str, str] | None = None, *, seconds: float = 300.0
+    ) -> dict[str, str]:
+        """Deploy a local template with `sam deploy` and return the outputs of the stack.
+
+        Raises
+        ------
+        LocalAwsError
+            With the reason of the first resource that failed, or else the last lines that `sam` wrote.
+        """
+        # A file, because the command line's own syntax gives spaces and quotes in a value a meaning. `sam` wants it to
+        # be YAML, of which JSON is a part.
+        values = self.directory / "sam" / f"{stack_name}.parameters.yaml"
+        values.write_text(json.dumps(dict(parameters or {})), encoding="utf-8")
+        options = {
+            "template-file": template.resolve(),
+            "stack-name": stack_name,
+            "s3-bucket": _ARTIFACTS,
+            "s3-prefix": stack_name,
+        }
+        arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        arguments += ["--region", REGION, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+        arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
+        if parameters:
+            arguments += ["--parameter-overrides", values.as_uri()]
+        status, written = self._run_sam(["deploy", *arguments], seconds)
+        if status != 0:
+            # `sam` writes its errors last, each begun with this word.
+            reason = self._first_failure(stack_name) or _last_lines(written.rpartition("\nError: ")[2])
+            raise LocalAwsError(f"The stack {stack_name} could not be deployed to the embedded AWS: {reason}")
+        return _outputs(self._describe(stack_name))
+
+    def create_user(self, name: str, policy: Mapping[str, Any]) -> Credentials:
+        """Create an IAM user that may do what `policy` says, and nothing else."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def data_scientist(self, stack_name: str) -> Credentials:
+        """Create a user with just the rights that training with a deployed stack needs (`data_scientist_policy`)."""
+        stack = self._describe(stack_name)
+        outputs = _outputs(stack)
+        policy = data_scientist_policy(stack["StackId"], outputs["StateMachineArn"], outputs["ArtifactBucketName"])
+        return self.create_user(f"data-scientist-{stack_name}", policy)
+
+    def deploy_training_stack(
+        self, template: Path, stack_name: str = "crosstrain-local", parameters: Mapping[str, str] | None = None
+    ) -> LocalStack:
+        """Deploy the local variant of the training template, once per name, and create a user to work with it."""
+        directory = self.directory / "stacks" / stack_name
+        directory.mkdir(parents=True)
+        local = write_local_template(template, directory, self.endpoint_url)
+        outputs = self.deploy(local, stack_name, parameters)
+        return LocalStack(self, stack_name, outputs, self.data_scientist(stack_name))
+
+    def server_log(self) -> str:
+        """Return what the server has written so far."""
+        return (self.directory / "server.log").read_text(encoding="utf-8", errors="replace")
+
+    def _new_client(self, service: str, credentials: Credentials) -> Any:
+        # No environment variable is consulted, or AWS_PROFILE, AWS_CA_BUNDLE and their like would be obeyed.
+        variables = {name: (value[0], None, *value[2:]) for name, value in Session.SESSION_VARIABLES.items()}
+        variables["config_file"] = (None, None, str(self.directory / "config"), None)
+        variables["credentials_file"] = (None, None, str(self.directory / "credentials"), None)
+        session = boto3.Session(
+            aws_access_key_id=credentials.access_key_id,
+            aws_secret_access_key=credentials.secret_access_key,
+            aws_session_token=credentials.session_token,
+            region_name=REGION,
+            botocore_session=Session(session_vars=variables),
+        )
+        config = Config(proxies={})
+        return session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
+
+    def _isolation(self) -> dict[str, str]:
+        """Return the variables that keep botocore from looking elsewhere than in its environment."""
+        return {
+            "AWS_CONFIG_FILE": str(self.directory / "config"),
+            "AWS_SHARED_CREDENTIALS_FILE": str(self.directory / "credentials"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": _LOOPBACK,
+            "no_proxy": _LOOPBACK,
+        }
+
+    def _start(self) -> None:
+        listener = socket.create_server((_LOOPBACK, 0), backlog=128)
+        with listener, (self.directory / "server.log").open("wb") as log:
+            port = listener.getsockname()[1]
+            self.endpoint_url = f"http://{_LOOPBACK}:{port}"
+            # Hypercorn takes the bound socket by number; ministack's own main() can only bind a port by itself.
+            self._server = guarded_process.start(
+                self.directory,
+                "hypercorn",
+                # No worker process: the server is to be the one that is guarded.
+                ["ministack.app:app", "--bind", f"fd://{listener.fileno()}", "--workers", "0", "--keep-alive", "75"],
+                env=self._server_environment(port),
+                stdout=log,
+                stderr=log,
+                pass_fds=(listener.fileno(),),
+            )
+        deadline = time.monotonic() + self._start_seconds
+        while not _is_healthy(port, deadline):
+            if self._server.poll() is not None or time.monotonic() >= deadline:
+                raise LocalAwsError(f"The embedded AWS did not start: {_last_lines(self.server_log())}")
+            time.sleep(0.02)
+
+    def _server_environment(self, port: int) -> dict[str, str]:
+        """Return the server's settings; what is in here also reaches the functions, which are its children."""
+        settings = {
+            "AUTH": "true",
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": _LOOPBACK,
+            "MINISTACK_REGION": REGION,
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            "PERSIST_STATE": "0",
+            "STATE_DIR": str(self.directory / "state"),
+            "S3_PERSIST": "0",
+            "S3_DATA_DIR": str(self.directory / "state"),
+            "TMPDIR": str(self.directory / "server"),
+            "LAMBDA_EXECUTOR": "local",
+            # It removes containers that bear its label; those of another instance are none of ours.
+            "DOCKER_HOST": f"unix://{self.directory}/no-container-engine",
+            "SFN_WAIT_SCALE": str(self._wait_scale),
+            **self._isolation(),
+        }
+        if self._mock_config is not None:
+            settings["SFN_MOCK_CONFIG"] = str(self._mock_config.resolve())
+        return _without_foreign(os.environ) | settings
+
+    def _run_sam(self, arguments: Sequence[str], seconds: float) -> tuple[int, str]:
+        """Run `sam` in its own folder, where it finds no configuration file, and return its status and output."""
+        home = self.directory / "sam"
+        # Without a date, `sam` asks the package registry for a newer version after each first command.
+        (home / "metadata.json").write_text(
+            json.dumps({"telemetryEnabled": False, "lastVersionCheck": time.time()}), encoding="utf-8"
+        )
+        settings = {"SAM_CLI_POLL_DELAY": "0.1", "SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(home)}
+        log = home / "deploy.log"
+        with log.open("wb") as output:
+            process = guarded_process.start(
+                home, "samcli", arguments, env=self.environment() | settings, stdout=output, stderr=output
+            )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return 1, f"it was stopped after {seconds:g} seconds."
+        finally:
+            guarded_process.kill(process)
+        return process.returncode, log.read_text(encoding="utf-8", errors="replace")
+
+    def _describe(self, stack_name: str) -> dict[str, Any]:
+        stack: dict[str, Any] = self.client("cloudformation").describe_stacks(StackName=stack_name)["Stacks"][0]
+        return stack
+
+    def _first_failure(self, stack_name: str) -> str | None:
+        try:
+            events = self.client("cloudformation").describe_stack_events(StackName=stack_name)["StackEvents"]
+        except ClientError:
+            return None
+        for event in reversed(events):
+            if event["ResourceStatus"].endswith("_FAILED"):
+                return f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
+        return None
+
+    def _stop(self) -> None:
+        if self._server is not None:
+            # There is nothing to save, so nothing is asked to end by itself.
+            guarded_process.kill(self._server)
+            self._server = None
+        self._clients.clear()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def data_scientist_policy(stack_arn: str, state_machine_arn: str, bucket: str) -> dict[str, Any]:
+    """Return the IAM policy of somebody who trains models: bring data, start runs, follow them, read what they made."""
+    bucket_arn = f"arn:{state_machine_arn.split(':')[1]}:s3:::{bucket}"
+    execution_arn = state_machine_arn.replace(":stateMachine:", ":execution:") + ":*"
+    prefixes = {"StringLike": {"s3:prefix": ["data/*", "runs/*"]}}
+    statements = [
+        # Who asks by the stack's name is checked against every id that it may have.
+        _allow("FindStack", ["cloudformation:DescribeStacks"], [stack_arn.rpartition("/")[0] + "/*"]),
+        _allow("BringData", ["s3:PutObject"], [f"{bucket_arn}/data/*"]),
+        _allow("ReadDataAndRuns", ["s3:GetObject"], [f"{bucket_arn}/data/*", f"{bucket_arn}/runs/*"]),
+        {**_allow("ListDataAndRuns", ["s3:ListBucket"], [bucket_arn]), "Condition": prefixes},
+        _allow("StartRuns", ["states:StartExecution"], [state_machine_arn]),
+        _allow(
+            "FollowRuns",
+            ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"],
+            [execution_arn],
+        ),
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:
+    return {"Sid": sid, "Effect": "Allow", "Action": actions, "Resource": resources}
+
+
+def _outputs(stack: Mapping[str, Any]) -> dict[str, str]:
+    return {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
+
+
+def _without_foreign(environment: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value
+        for name, value in environment.items()
+        if not name.startswith(_FOREIGN_PREFIXES) and name.upper() not in _FOREIGN_NAMES
+    }
+
+
+def _is_healthy(port: int, deadline: float) -> bool:
+    connection = http.client.HTTPConnection(_LOOPBACK, port, timeout=max(0.1, deadline - time.monotonic()))
+    try:
+        connection.request("GET", "/_ministack/health")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _last_lines(text: str, count: int = 5) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines[-count:]) or "it wrote nothing."

@@ -1,0 +1,159 @@
+"""The training template's local variant: the same stack, with functions that run without a container engine."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_parse
+
+# Build metadata of an image function; a custom runtime has no use for it, and `sam` would try to build it.
+_IMAGE_METADATA = frozenset({"DockerContext", "Dockerfile", "DockerTag"})
+_IMAGE_PROPERTIES = frozenset({"PackageType", "ImageUri"})
+# Each of these names local files that this module does not know how to carry along.
+_REFUSED_TYPES = frozenset(
+    {
+        "AWS::CloudFormation::Stack",
+        "AWS::Lambda::Function",
+        "AWS::Lambda::LayerVersion",
+        "AWS::Serverless::Api",
+        "AWS::Serverless::Application",
+        "AWS::Serverless::HttpApi",
+        "AWS::Serverless::LayerVersion",
+    }
+)
+# The embedded AWS listens without TLS, and enforces policies: this condition would deny every call.
+_WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
+_COMMAND = re.compile(r"^CMD\s+(?P<words>\[.*\])\s*$", re.MULTILINE)
+
+
+class LocalTemplateError(Exception):
+    """The template has a shape that cannot be run locally."""
+
+
+def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Path:
+    """Write the local variant of a template, which `sam deploy` takes as it is.
+
+    Each container-image function becomes a custom runtime that starts the same handler in this Python environment, and
+    bucket policies lose the statement that denies calls without TLS. Every other part stays what it is, parameters,
+    conditions, roles and the state machine included.
+
+    Parameters
+    ----------
+    source : Path
+        The template, beside which `DockerContext` and `DefinitionUri` are looked up.
+    directory : Path
+        An existing folder that receives the template and the code folder of the functions.
+    endpoint_url : str
+        Where the functions find AWS.
+
+    Returns
+    -------
+    Path
+        The written template (JSON).
+
+    Raises
+    ------
+    LocalTemplateError
+        If a resource has a shape that is not understood; nothing is left out in silence.
+    """
+    template = yaml_parse(source.read_text(encoding="utf-8"))
+    code = directory.resolve() / "code"
+    contexts = set()
+    for logical_id, resource in list(template["Resources"].items()):
+        kind = resource.get("Type") if isinstance(resource, dict) else None
+        if kind is None or kind in _REFUSED_TYPES:
+            raise LocalTemplateError(
+                f"{logical_id} ({kind or 'no Type'}) cannot be run locally; teach {Path(__file__).name} how to."
+            )
+        if kind == "AWS::Serverless::Function":
+            contexts.add(_use_custom_runtime(logical_id, resource, source.parent, code))
+        elif kind == "AWS::Serverless::StateMachine":
+            _use_absolute_definition(logical_id, resource, source.parent)
+        elif kind == "AWS::S3::BucketPolicy" and not _keep_statements_with_tls(resource):
+            # A policy must have a statement.
+            del template["Resources"][logical_id]
+    _write_bootstrap(code, sorted(contexts), endpoint_url)
+    path = directory / "template.json"
+    path.write_text(json.dumps(template, indent=2), encoding="utf-8")
+    return path
+
+
+def handler_of(dockerfile: Path) -> str:
+    """Return the handler that a Dockerfile's last CMD names, as Lambda's base images read it.
+
+    Raises
+    ------
+    LocalTemplateError
+        If there is no Dockerfile, or no CMD that is a JSON list of one word.
+    """
+    if not dockerfile.is_file():
+        raise LocalTemplateError(f"There is no Dockerfile at {dockerfile}; correct DockerContext or Dockerfile.")
+    commands = _COMMAND.findall(dockerfile.read_text(encoding="utf-8"))
+    try:
+        words = json.loads(commands[-1]) if commands else []
+    except json.JSONDecodeError:
+        words = []
+    if len(words) != 1:
+        raise LocalTemplateError(f'{dockerfile} names no handler; end it with CMD ["package.module.handler"].')
+    return str(words[0])
+
+
+def _use_custom_runtime(logical_id: str, function: dict[str, Any], base: Path, code: Path) -> Path:
+    """Turn an image function into a custom runtime, and return the folder that its imports start from."""
+    properties, metadata = function["Properties"], function.pop("Metadata", {})
+    if properties.get("PackageType") != "Image" or "ImageConfig" in properties or set(metadata) - _IMAGE_METADATA:
+        raise LocalTemplateError(
+            f"{logical_id} is not an image function with {', '.join(sorted(_IMAGE_METADATA))} as its only metadata; "
+            f"teach {Path(__file__).name} what it is."
+        )
+    if not {"DockerContext", "Dockerfile"} <= set(metadata):
+        raise LocalTemplateError(f"{logical_id} needs DockerContext and Dockerfile in its Metadata.")
+    context: Path = (base / metadata["DockerContext"]).resolve()
+    for name in _IMAGE_PROPERTIES:
+        properties.pop(name, None)
+    properties["Runtime"] = "provided.al2023"
+    properties["Handler"] = handler_of(context / metadata["Dockerfile"])
+    properties["CodeUri"] = str(code)
+    return context
+
+
+def _use_absolute_definition(logical_id: str, machine: dict[str, Any], base: Path) -> None:
+    """Let DefinitionUri point to the original file: the local template lies in another folder."""
+    definition = machine["Properties"].get("DefinitionUri")
+    if not isinstance(definition, str):
+        raise LocalTemplateError(f"{logical_id} needs a DefinitionUri that names a file.")
+    machine["Properties"]["DefinitionUri"] = str((base / definition).resolve())
+
+
+def _keep_statements_with_tls(policy: dict[str, Any]) -> bool:
+    """Drop the statements that deny calls without TLS, and return whether any other is left."""
+    document = policy["Properties"]["PolicyDocument"]
+    document["Statement"] = [
+        statement
+        for statement in document["Statement"]
+        if statement["Effect"] != "Deny" or statement.get("Condition") != _WITHOUT_TLS
+    ]
+    return bool(document["Statement"])
+
+
+def _write_bootstrap(code: Path, contexts: list[Path], endpoint_url: str) -> None:
+    """Write the one bootstrap that all functions share; the handler reaches it as `_HANDLER`."""
+    import_path = ":".join(str(context) for context in contexts)
+    lines = [
+        "#!/bin/sh",
+        f"export AWS_ENDPOINT_URL={shlex.quote(endpoint_url)}",
+        f"export PYTHONPATH={shlex.quote(import_path)}",
+        # Without bytecode files each cold start compiles its imports again.
+        "unset PYTHONDONTWRITEBYTECODE",
+        # Not resolved: the link in the environment is what tells Python which environment it runs in.
+        f'exec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"',
+    ]
+    code.mkdir(parents=True, exist_ok=True)
+    bootstrap = code / "bootstrap"
+    bootstrap.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    bootstrap.chmod(0o755)

@@ -1,0 +1,44 @@
+"""What all tests share: where sockets may go, and the training stack on one embedded AWS for the whole session."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from local_aws import LocalAws, LocalStack
+
+TESTS = Path(__file__).parent
+PROJECT = TESTS.parent
+
+# The machine may be busy with anything: how long one example takes says nothing about the code.
+hypothesis.settings.register_profile("crosstrain", deadline=None)
+hypothesis.settings.load_profile("crosstrain")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let unit tests reach no network at all, and other tests this machine only."""
+    for item in items:
+        if TESTS / "unit" in item.path.parents:
+            item.add_marker(pytest.mark.disable_socket)
+        else:
+            item.add_marker(pytest.mark.allow_hosts(["127.0.0.1"]))
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    """Return the root of the checkout."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def local_aws() -> Iterator[LocalAws]:
+    """Start the embedded AWS for the first test that needs it; a unit test cannot, for it has no sockets."""
+    with LocalAws(mock_config=TESTS / "statemachine" / "mock_config.json") as aws:
+        yield aws
+
+
+@pytest.fixture(scope="session")
+def local_stack(local_aws: LocalAws) -> LocalStack:
+    """Deploy the training stack, with data and models that go when it is deleted."""
+    return local_aws.deploy_training_stack(PROJECT / "template.yaml", parameters={"RetentionPolicy": "Delete"})

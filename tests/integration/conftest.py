@@ -1,0 +1,59 @@
+"""What the integration tests share: the training command as a process, on the session's embedded AWS."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local_aws import LocalStack
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished command."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def document(self) -> Any:
+        """The result document that `--json` prints."""
+        return json.loads(self.stdout)
+
+
+Train = Callable[..., Finished]
+
+
+@pytest.fixture
+def train(local_stack: LocalStack, project: Path, tmp_path: Path) -> Train:
+    """Return a function that runs `scripts/train.py --stack` as a process with the data scientist's rights."""
+
+    def run(*arguments: str) -> Finished:
+        done = subprocess.run(
+            [
+                sys.executable,
+                str(project / "scripts/train.py"),
+                "--stack",
+                local_stack.name,
+                "--out",
+                str(tmp_path / "out"),
+                *arguments,
+            ],
+            env=local_stack.aws.environment(local_stack.data_scientist),
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run

@@ -1,0 +1,90 @@
+"""The training command as people run it, from files to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_wine
+
+from model_evaluation.evaluation import load_model
+
+from .conftest import Train
+
+FILES = {"model.skops", "model.json", "profile.json", "evaluation.json"}
+
+
+def wine() -> pd.DataFrame:
+    """Return the wine data with its three cultivars as texts."""
+    data = load_wine(as_frame=True)
+    return data.frame.assign(target=data.target.map(dict(enumerate(data.target_names))))
+
+
+def test_the_main_job_trains_on_the_diabetes_data(train: Train, tmp_path: Path) -> None:
+    done = train()
+    assert done.code == 0, done.stderr
+    for state in ("PrepareData", "TrainModel", "EvaluateModel"):
+        assert f"✓ {state}" in done.stderr
+    for word in ("442 in, 442 used, 0 dropped", "rmse", "promote", "model.skops"):
+        assert word in done.stdout
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
+    pipeline = load_model(tmp_path / "out/model.skops")
+    assert pipeline.n_features_in_ == 10
+
+
+@pytest.mark.parametrize(("threshold", "decision"), [("0.5", "promote"), ("1.0", "reject")])
+def test_a_classification_is_decided_by_its_threshold(
+    train: Train, tmp_path: Path, threshold: str, decision: str
+) -> None:
+    wine().to_csv(tmp_path / "wine.csv", index=False)
+    done = train(
+        "--data", "wine.csv", "--target", "target", "--metric", "f1_macro", "--threshold", threshold, "--json",
+        "--estimator", "random_forest", "--hyperparameters", '{"max_depth": 1, "n_estimators": 3}',
+    )  # fmt: skip
+    assert done.code == 0, done.stderr
+    result = done.document
+    assert result["decision"] == decision
+    assert (result["problem"], result["estimator"]) == ("classification", "random_forest")
+    evaluation = json.loads((tmp_path / "out/evaluation.json").read_text())
+    assert evaluation["metrics"] == result["metrics"]
+    assert evaluation["reason"] == result["reason"]
+
+
+def test_every_format_gives_the_same_result(train: Train, tmp_path: Path) -> None:
+    data = load_breast_cancer(as_frame=True).frame
+    data.to_csv(tmp_path / "one.csv", index=False)
+    data.to_csv(tmp_path / "one.csv.gz", index=False)
+    data.to_parquet(tmp_path / "one.parquet", index=False)
+    folder = tmp_path / "several"
+    folder.mkdir()
+    (folder / "_SUCCESS").touch()
+    data[:100].to_csv(folder / "part-0.csv", index=False)
+    data[100:300].to_parquet(folder / "part-1.parquet", index=False)
+    data[300:].to_csv(folder / "part-2.csv.gz", index=False)
+    results = [
+        train("--data", source, "--target", "target", "--json")
+        for source in ("one.csv", "one.csv.gz", "one.parquet", "several")
+    ]
+    assert [done.code for done in results] == [0] * 4
+    assert {json.dumps(done.document["rows"]) for done in results} == {
+        '{"in": 569, "used": 569, "dropped": 0, "train": 455, "test": 114}'
+    }
+    for done in results[1:]:
+        assert done.document["metrics"] == pytest.approx(results[0].document["metrics"], rel=1e-6)
+
+
+def test_a_run_that_fails_says_where_and_why_and_leaves_what_was_there(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/model.json").write_text("older")
+    frame = pd.DataFrame({"age": ["1", "2", "unknown"] * 10, "y": np.arange(30) / 7})
+    frame.to_csv(tmp_path / "mixed.csv", index=False)
+    done = train("--data", "mixed.csv", "--target", "y")
+    assert done.code == 1
+    assert done.stdout == ""
+    message = done.stderr.strip().splitlines()[-1]
+    assert 'failed in PrepareData: InvalidDatasetError: Column "age" mixes numbers and text' in message
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.json"]
+    assert (tmp_path / "out/model.json").read_text() == "older"

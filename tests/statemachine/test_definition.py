@@ -1,0 +1,97 @@
+"""What holds for the state machine's definition without running it."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+SERVICE_ERRORS = {
+    "Lambda.ClientExecutionTimeoutException",
+    "Lambda.ServiceException",
+    "Lambda.AWSLambdaException",
+    "Lambda.SdkClientException",
+    "Lambda.TooManyRequestsException",
+}
+DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelError"}
+STEPS = ("PrepareData", "TrainModel", "EvaluateModel")
+
+
+@pytest.fixture(scope="module")
+def text(project: Path) -> str:
+    return (project / "statemachine" / "training.asl.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def states(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)["States"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def template(project: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml_parse((project / "template.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def test_the_steps_are_the_tasks(states: dict[str, Any]) -> None:
+    assert tuple(name for name, state in states.items() if state["Type"] == "Task") == STEPS
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_task_outlasts_its_function(states: dict[str, Any], template: dict[str, Any], step: str) -> None:
+    limits = [parameter["MaxValue"] for name, parameter in template["Parameters"].items() if name.endswith("Timeout")]
+
+    # Else the state machine gives up on a function that is still running, and writing.
+    assert states[step]["TimeoutSeconds"] > max(limits)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_only_service_errors_are_retried(states: dict[str, Any], step: str) -> None:
+    (retrier,) = states[step]["Retry"]
+
+    assert set(retrier["ErrorEquals"]) == SERVICE_ERRORS
+    assert retrier["JitterStrategy"] == "FULL"
+    assert 0 < retrier["MaxAttempts"] <= 10
+    assert retrier["IntervalSeconds"] <= retrier["MaxDelaySeconds"] <= 60
+    assert retrier["BackoffRate"] > 1
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_every_error_is_caught_and_ends_in_the_one_fail_state(states: dict[str, Any], step: str) -> None:
+    catchers = states[step]["Catch"]
+
+    assert {catcher["Next"] for catcher in catchers} == {"RunFailed"}
+    assert {catcher["Output"]["step"] for catcher in catchers} == {step}
+    assert catchers[-1]["ErrorEquals"] == ["States.ALL"]
+    named = {name for catcher in catchers[:-1] for name in catcher["ErrorEquals"]}
+    assert named <= DOMAIN_ERRORS
+    assert states["RunFailed"]["Type"] == "Fail"
+
+
+def test_every_domain_error_is_a_class_of_the_functions(states: dict[str, Any]) -> None:
+    errors = pytest.importorskip("common.errors")
+    named = {name for step in STEPS for catcher in states[step]["Catch"][:-1] for name in catcher["ErrorEquals"]}
+
+    assert named == DOMAIN_ERRORS
+    assert all(issubclass(getattr(errors, name), Exception) for name in named)
+
+
+def test_every_state_is_reached(text: str, states: dict[str, Any]) -> None:
+    reached = set(re.findall(r'"(?:Next|Default|StartAt)": "(\w+)"', text))
+
+    assert reached == set(states)
+
+
+def test_nothing_in_the_definition_belongs_to_an_account(text: str) -> None:
+    assert "arn:" not in text
+    assert "s3://" not in text
+    assert not re.search(r"\d{12}", text)
+
+
+def test_the_template_defines_each_substitution_and_no_other(text: str, template: dict[str, Any]) -> None:
+    machine = template["Resources"]["TrainingStateMachine"]["Properties"]
+
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(machine["DefinitionSubstitutions"])

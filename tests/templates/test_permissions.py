@@ -1,0 +1,272 @@
+"""Each role of the training stack reaches what its work needs, and nothing else.
+
+The rows are real calls to the embedded AWS, made with the session that a function with that role is given. What the
+embedded AWS does not enforce, the state machine's own rights, is asked of IAM's policy simulator.
+"""
+
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from local_aws import Credentials, LocalAws, LocalStack
+
+ROLES = {
+    "preparation": "DataPreparationRole",
+    "training": "ModelTrainingRole",
+    "evaluation": "ModelEvaluationRole",
+}
+RUN = "runs/run-1"
+OBJECTS = (
+    "data/houses.csv",
+    f"{RUN}/prepared/train.parquet",
+    f"{RUN}/prepared/test.parquet",
+    f"{RUN}/prepared/profile.json",
+    f"{RUN}/model/model.skops",
+    f"{RUN}/model/model.json",
+    f"{RUN}/evaluation/evaluation.json",
+    f"{RUN}/evaluation/report.html",
+    "other/notes.txt",
+)
+# For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
+READS = {
+    "preparation": {"data/houses.csv"},
+    "training": {f"{RUN}/prepared/train.parquet", f"{RUN}/prepared/profile.json"},
+    "evaluation": {
+        f"{RUN}/prepared/test.parquet",
+        f"{RUN}/prepared/profile.json",
+        f"{RUN}/model/model.skops",
+        f"{RUN}/model/model.json",
+    },
+    "data scientist": set(OBJECTS) - {"other/notes.txt"},
+}
+WRITES = {
+    "preparation": {
+        f"{RUN}/prepared/train.parquet",
+        f"{RUN}/prepared/test.parquet",
+        f"{RUN}/prepared/profile.json",
+    },
+    "training": {f"{RUN}/model/model.skops", f"{RUN}/model/model.json"},
+    "evaluation": {f"{RUN}/evaluation/evaluation.json", f"{RUN}/evaluation/report.html"},
+    "data scientist": {"data/houses.csv"},
+}
+LISTS = {
+    "preparation": {"data/"},
+    "training": set(),
+    "evaluation": set(),
+    "data scientist": {"data/", "runs/"},
+}
+WHO = tuple(READS)
+
+# A function that hands out the session that it runs with.
+BORROW = """\
+import os
+
+def handler(event, context):
+    return {name: os.environ[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")}
+"""
+
+
+def is_allowed(call: Callable[..., Any], **arguments: Any) -> bool:
+    """Return whether a call is allowed; an error other than a denial is an error of the test."""
+    try:
+        call(**arguments)
+    except ClientError as error:
+        if error.response["Error"]["Code"] not in {"AccessDenied", "AccessDeniedException"}:
+            raise
+        return False
+    return True
+
+
+def borrow(aws: LocalAws, role_arn: str) -> Credentials:
+    """Return the session that Lambda gives to a function with this role, for nobody else may assume it."""
+    code = io.BytesIO()
+    with zipfile.ZipFile(code, "w") as archive:
+        archive.writestr("bootstrap", f'#!/bin/sh\nexec "{sys.executable}" -m awslambdaric borrow.handler\n')
+        archive.writestr("borrow.py", BORROW)
+    functions = aws.client("lambda")
+    name = functions.create_function(
+        FunctionName=f"borrow-{role_arn.rpartition('/')[2]}"[:64],
+        Runtime="provided.al2023",
+        Handler="borrow.handler",
+        Role=role_arn,
+        Code={"ZipFile": code.getvalue()},
+    )["FunctionName"]
+    session = json.load(functions.invoke(FunctionName=name)["Payload"])
+    functions.delete_function(FunctionName=name)
+    return Credentials(session["AWS_ACCESS_KEY_ID"], session["AWS_SECRET_ACCESS_KEY"], session["AWS_SESSION_TOKEN"])
+
+
+def role_arn(stack: LocalStack, logical_id: str) -> str:
+    """Return the ARN of a role of the stack."""
+    role = stack.aws.client("iam").get_role(RoleName=stack.physical_id(logical_id))["Role"]
+    return str(role["Arn"])
+
+
+@pytest.fixture(scope="module")
+def sessions(local_stack: LocalStack) -> dict[str, Credentials]:
+    """Return the credentials of each role and of the data scientist."""
+    borrowed = {who: borrow(local_stack.aws, role_arn(local_stack, role)) for who, role in ROLES.items()}
+    return {**borrowed, "data scientist": local_stack.data_scientist}
+
+
+@pytest.fixture(scope="module")
+def bucket(local_stack: LocalStack) -> str:
+    """Return the stack's bucket, with an object under each key."""
+    name = local_stack.outputs["ArtifactBucketName"]
+    fill(local_stack.aws, name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def other_bucket(local_stack: LocalStack) -> str:
+    """Return a bucket of somebody else in the same account, with the same keys."""
+    local_stack.aws.client("s3").create_bucket(Bucket="somebody-elses")
+    fill(local_stack.aws, "somebody-elses")
+    return "somebody-elses"
+
+
+def fill(aws: LocalAws, bucket: str) -> None:
+    """Put an object under each key."""
+    for key in OBJECTS:
+        aws.client("s3").put_object(Bucket=bucket, Key=key, Body=b"content")
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("key", OBJECTS)
+def test_who_reads_what(
+    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
+) -> None:
+    s3 = local_stack.aws.client("s3", sessions[who])
+
+    assert is_allowed(s3.get_object, Bucket=bucket, Key=key) == (key in READS[who])
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("key", OBJECTS)
+def test_who_writes_what(
+    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
+) -> None:
+    s3 = local_stack.aws.client("s3", sessions[who])
+
+    assert is_allowed(s3.put_object, Bucket=bucket, Key=key, Body=b"new") == (key in WRITES[who])
+
+
+@pytest.mark.parametrize("who", WHO)
+@pytest.mark.parametrize("prefix", ["data/", "runs/", "other/", ""])
+def test_who_lists_what(
+    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str, prefix: str
+) -> None:
+    s3 = local_stack.aws.client("s3", sessions[who])
+
+    assert is_allowed(s3.list_objects_v2, Bucket=bucket, Prefix=prefix) == (prefix in LISTS[who])
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_nobody_deletes(local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str) -> None:
+    s3 = local_stack.aws.client("s3", sessions[who])
+
+    assert not any(is_allowed(s3.delete_object, Bucket=bucket, Key=key) for key in OBJECTS)
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_nobody_reaches_another_bucket(
+    local_stack: LocalStack, sessions: dict[str, Credentials], other_bucket: str, who: str
+) -> None:
+    s3 = local_stack.aws.client("s3", sessions[who])
+
+    assert not is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="data/")
+    for key in OBJECTS:
+        assert not is_allowed(s3.get_object, Bucket=other_bucket, Key=key)
+        assert not is_allowed(s3.put_object, Bucket=other_bucket, Key=key, Body=b"new")
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_nobody_changes_the_bucket_or_calls_what_is_not_theirs(
+    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str
+) -> None:
+    def client(service: str) -> Any:
+        return local_stack.aws.client(service, sessions[who])
+
+    function = local_stack.outputs["ModelTrainingFunctionName"]
+    role = local_stack.physical_id("ModelTrainingRole")
+    assert not is_allowed(client("s3").delete_bucket_policy, Bucket=bucket)
+    assert not is_allowed(client("lambda").invoke, FunctionName=function, Payload=b"{}")
+    assert not is_allowed(client("iam").list_role_policies, RoleName=role)
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_only_the_data_scientist_starts_runs(
+    local_stack: LocalStack, sessions: dict[str, Credentials], who: str
+) -> None:
+    sfn = local_stack.aws.client("stepfunctions", sessions[who])
+    arn = local_stack.outputs["StateMachineArn"]
+
+    # The request is refused by data preparation; it is the start that counts here.
+    assert is_allowed(sfn.start_execution, stateMachineArn=arn, input="{}") == (who == "data scientist")
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_only_the_data_scientist_looks_at_the_stack(
+    local_stack: LocalStack, sessions: dict[str, Credentials], who: str
+) -> None:
+    cloudformation = local_stack.aws.client("cloudformation", sessions[who])
+
+    assert is_allowed(cloudformation.describe_stacks, StackName=local_stack.name) == (who == "data scientist")
+    assert not is_allowed(cloudformation.describe_stacks, StackName="somebody-elses")
+    assert not is_allowed(cloudformation.delete_stack, StackName=local_stack.name)
+
+
+def test_preparation_reads_a_bucket_that_it_is_given(
+    local_stack: LocalStack, other_bucket: str, request: pytest.FixtureRequest
+) -> None:
+    aws = local_stack.aws
+    parameters = {"RetentionPolicy": "Delete", "DatasetBucketName": other_bucket, "DatasetPrefix": "data/"}
+    stack = aws.deploy_training_stack(request.config.rootpath / "template.yaml", "crosstrain-external", parameters)
+    s3 = aws.client("s3", borrow(aws, role_arn(stack, ROLES["preparation"])))
+
+    assert {key for key in OBJECTS if is_allowed(s3.get_object, Bucket=other_bucket, Key=key)} == {"data/houses.csv"}
+    assert not any(is_allowed(s3.put_object, Bucket=other_bucket, Key=key, Body=b"new") for key in OBJECTS)
+    assert is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="data/")
+    assert not is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="other/")
+    # The first stack's roles have no part in it.
+    first = aws.client("s3", borrow(aws, role_arn(local_stack, ROLES["preparation"])))
+    assert not is_allowed(first.get_object, Bucket=other_bucket, Key="data/houses.csv")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "decision"),
+    [
+        ("lambda:InvokeFunction", "DataPreparationFunction", "allowed"),
+        ("lambda:InvokeFunction", "ModelTrainingFunction", "allowed"),
+        ("lambda:InvokeFunction", "ModelEvaluationFunction", "allowed"),
+        ("lambda:InvokeFunction", "another-function", "implicitDeny"),
+        ("lambda:UpdateFunctionCode", "ModelTrainingFunction", "implicitDeny"),
+        ("s3:GetObject", "arn:aws:s3:::somebody-elses/data/houses.csv", "implicitDeny"),
+        ("iam:PassRole", "arn:aws:iam::123456789012:role/any", "implicitDeny"),
+    ],
+)
+def test_the_state_machine_invokes_its_functions_only(
+    local_stack: LocalStack, action: str, resource: str, decision: str
+) -> None:
+    arn = resource
+    if action.startswith("lambda:"):
+        name = local_stack.physical_id(resource) if resource.endswith("Function") else resource
+        arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
+    simulated = local_stack.aws.client("iam").simulate_principal_policy(
+        PolicySourceArn=role_arn(local_stack, "TrainingStateMachineRole"), ActionNames=[action], ResourceArns=[arn]
+    )
+
+    assert [each["EvalDecision"] for each in simulated["EvaluationResults"]] == [decision]
+
+
+@pytest.mark.parametrize("role", [*ROLES.values(), "TrainingStateMachineRole"])
+def test_a_role_is_for_its_service_alone(local_stack: LocalStack, role: str) -> None:
+    sts = local_stack.client("sts")
+
+    assert not is_allowed(sts.assume_role, RoleArn=role_arn(local_stack, role), RoleSessionName="borrowed")
