@@ -157,7 +157,8 @@ def _document(options: argparse.Namespace, dataset_uri: str) -> dict[str, Any]:
 
 def _diabetes(folder: Path) -> Path:
     """Write scikit-learn's diabetes data (442 patients, https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html)."""
-    from sklearn.datasets import load_diabetes
+    # Half a second that only the main job pays.
+    from sklearn.datasets import load_diabetes  # noqa: PLC0415
 
     path = folder / "diabetes.csv"
     load_diabetes(as_frame=True, scaled=False).frame.to_csv(path, index=False)

@@ -58,7 +58,7 @@ def test_a_wrong_field_is_named_with_the_way_out(change: dict[str, object], mess
 
 
 def test_every_missing_field_is_named() -> None:
-    with pytest.raises(InvalidRequestError, match='"dataset_uri" is missing. "target" is missing.'):
+    with pytest.raises(InvalidRequestError, match=r'"dataset_uri" is missing\. "target" is missing\.'):
         parse_request({})
 
 

@@ -155,7 +155,7 @@ def test_a_file_that_cannot_be_read_is_named(write: Write, content: bytes, name:
 
 def test_a_nested_parquet_column_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [[1, 2]]}), tmp_path / "data.parquet")
-    with pytest.raises(InvalidDatasetError, match='Column "x" of "data.parquet" has the type list'):
+    with pytest.raises(InvalidDatasetError, match=r'Column "x" of "data\.parquet" has the type list'):
         read(SourceFile("data.parquet", tmp_path / "data.parquet"))
 
 

@@ -87,7 +87,7 @@ def test_a_category_that_training_never_saw_is_ignored(prepared_data: Make, prob
 
 
 def test_the_allow_list_names_the_hyperparameters_of_scikit_learn() -> None:
-    for (problem, estimator), _ in ESTIMATOR_CLASSES.items():
+    for problem, estimator in ESTIMATOR_CLASSES:
         request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "estimator": estimator})
         profile = {"columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
         parameters = build_pipeline(request.resolve(problem), profile)["model"].get_params()
