@@ -39,6 +39,10 @@ test: .venv/.ready ## Run all tests; those that need a container engine are skip
 test-unit: .venv/.ready ## Run the unit tests alone
 	@$(BIN)/pytest tests/unit $(ARGS)
 
+.PHONY: test-containers
+test-containers: .venv/.ready ## Build the images and test them in containers (needs a container engine)
+	@$(BIN)/pytest tests/containers $(ARGS)
+
 .PHONY: lint
 lint: .venv/.ready ## Check code, types and templates
 	@$(BIN)/ruff check

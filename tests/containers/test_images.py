@@ -1,0 +1,137 @@
+"""Each image answers as it will on Lambda, and holds what its function needs and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROBE = Path(__file__).with_name("probe.py").read_text()
+STEP = Path(__file__).with_name("step.py").read_text()
+# Runs inside the container, so that no port is published: starts what the image starts, and invokes it once.
+INVOKE = """
+import json, subprocess, sys, time, urllib.error, urllib.request
+event, *command = sys.argv[1:]
+url = "http://127.0.0.1:8080/2015-03-31/functions/function/invocations"
+emulator = subprocess.Popen(command, stdout=sys.stderr)
+while emulator.poll() is None:
+    try:
+        reply = urllib.request.urlopen(url, event.encode(), timeout=60)
+    except urllib.error.HTTPError as error:
+        reply = error
+    except urllib.error.URLError:
+        time.sleep(0.1)
+        continue
+    sys.exit(print(reply.read().decode()))
+sys.exit("the emulator ended")
+"""
+# What Lambda gives an image: a user that owns nothing, a read-only disk but for /tmp. No network, which it does give,
+# shows that none is needed here.
+LAMBDA = {
+    "user": "1000:1000",
+    "read_only": True,
+    "tmpfs": {"/tmp": ""},  # noqa: S108, it is the container's
+    "network_mode": "none",
+    "environment": {
+        "ARTIFACT_BUCKET": "crosstrain-artifacts",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538",
+        "IMAGE_URI": "built-by-sam",
+        "RELEASE": "unreleased",
+    },
+}
+# Megabytes over the base image, measured with a quarter to spare: growth past them is a dependency nobody asked for.
+LARGEST = {"data_preparation": 230, "model_training": 500, "model_evaluation": 500}
+
+
+@pytest.fixture
+def run(engine: Any, images: dict[str, Any]) -> Callable[..., Any]:
+    """Return a call that runs Python source in a function's image and returns the JSON document it prints."""
+
+    def run_source(function: str, source: str, *arguments: str) -> Any:
+        command = ["-c", source, *arguments]
+        return json.loads(engine.containers.run(images[function], command, entrypoint="python3", remove=True, **LAMBDA))
+
+    return run_source
+
+
+@pytest.fixture
+def found(run: Callable[..., Any], function: str) -> dict[str, Any]:
+    """Return what the probe finds in the function's image."""
+    return dict(run(function, PROBE, function))
+
+
+def test_an_invocation_is_answered_with_the_name_of_the_error(
+    run: Callable[..., Any], images: dict[str, Any], function: str
+) -> None:
+    event = {"run_id": "r1", "request": {}}
+    config = images[function].attrs["Config"]
+
+    answer = run(function, INVOKE, json.dumps(event), *config["Entrypoint"], *config["Cmd"])
+
+    assert answer["errorType"] == "InvalidRequestError", answer
+
+
+@pytest.mark.parametrize(
+    ("estimator", "hyperparameters"),
+    [("ridge", {}), ("random_forest", {"n_estimators": 3}), ("hist_gradient_boosting", {"max_iter": 3})],
+)
+def test_what_was_removed_is_missed_by_no_step(
+    run: Callable[..., Any], estimator: str, hyperparameters: dict[str, int]
+) -> None:
+    rows = [f"{number},{'abc'[number % 3]},{number * 2.5}" for number in range(60)]
+    objects = {"data/a.csv": _encoded("\n".join(["size,area,price", *rows]).encode())}
+    request = {"dataset_uri": "s3://bucket/data/a.csv", "target": "price", "estimator": estimator}
+    event: dict[str, Any] = {"run_id": "r1", "request": {**request, "hyperparameters": hyperparameters}}
+
+    prepared, objects = run("data_preparation", STEP, "data_preparation", json.dumps(event), json.dumps(objects))
+    event |= prepared
+    event["model"], objects = run("model_training", STEP, "model_training", json.dumps(event), json.dumps(objects))
+    evaluated, objects = run("model_evaluation", STEP, "model_evaluation", json.dumps(event), json.dumps(objects))
+
+    assert evaluated["metrics"]["rmse"] >= 0
+    assert "runs/r1/evaluation/evaluation.json" in objects
+
+
+def test_modules_are_imported_from_bytecode_alone(found: dict[str, Any], function: str) -> None:
+    assert f"{function}.app" in found["imported"]
+    assert found["compiled_at_import"] == []
+    assert found["sources"] > 500
+    assert found["without_bytecode"] == []
+
+
+def test_only_the_functions_own_package_is_there(found: dict[str, Any], function: str) -> None:
+    others = {"common", "data_preparation", "model_training", "model_evaluation"} & set(found["entries"])
+
+    assert others == {"common", function}
+
+
+def test_nothing_is_left_over_from_the_build(found: dict[str, Any]) -> None:
+    assert found["tests"] == []
+    assert found["build_files"] == []
+    assert found["unreadable"] == []
+    assert "bin" not in found["entries"]
+
+
+def test_an_image_is_its_base_and_a_task_root(
+    engine: Any, images: dict[str, Any], base_image: str, function: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, image = engine.images.get(base_image).attrs, images[function].attrs
+    layers = base["RootFS"]["Layers"]
+    megabytes = (image["Size"] - base["Size"]) / 1e6
+
+    with capsys.disabled():
+        print(f"\n{function}: {megabytes:.0f} MB over a base of {base['Size'] / 1e6:.0f} MB")
+    # No cache of pip can be outside the task root: the image is made of the base's layers and two that fill it.
+    assert image["RootFS"]["Layers"][: len(layers)] == layers
+    assert image["Config"]["Cmd"] == [f"{function}.app.handler"]
+    assert megabytes < LARGEST[function]
+
+
+def _encoded(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content)).decode()
