@@ -104,7 +104,7 @@ def train(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
             check_columns(request, read_columns(file))
         _check_out(options.out)
 
-        stack = resources.enter_context(_deployed_stack(options.stack) if options.stack else _local_stack(progress))
+        stack = _deployed_stack(options.stack) if options.stack else resources.enter_context(_local_stack(progress))
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         uri = options.data if not files else _upload(stack, files, run_id, Path(options.data), progress)
         request = parse_request(_document(options, uri))
@@ -211,13 +211,12 @@ def _local_stack(progress: Progress) -> Iterator[Stack]:
         )
 
 
-@contextmanager
-def _deployed_stack(name: str) -> Iterator[Stack]:
+def _deployed_stack(name: str) -> Stack:
     try:
         session = boto3.Session()
         stacks = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
         outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
-        yield Stack(
+        return Stack(
             outputs["StateMachineArn"],
             outputs["ArtifactBucketName"],
             session.client("s3"),

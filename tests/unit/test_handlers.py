@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -14,6 +15,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import skops.io
+from sklearn.datasets import load_diabetes
 
 from common import storage
 from common.errors import InvalidDatasetError, InvalidRequestError, UntrustedModelError
@@ -172,3 +174,18 @@ def test_a_foreign_model_file_is_not_loaded(s3: Any) -> None:
     with pytest.raises(UntrustedModelError):
         evaluation.handler({**event, "model": model}, None)
     assert not [key for key in keys(s3) if "/evaluation/" in key]
+
+
+def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    events = Path(__file__).parents[2] / "events"
+    sample = {path.stem: json.loads(path.read_text()) for path in events.iterdir()}
+    bucket, key = storage.split_uri(sample["data_preparation"]["request"]["dataset_uri"])
+    monkeypatch.setenv("ARTIFACT_BUCKET", bucket)
+    s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(Bucket=bucket, Key=key, Body=load_diabetes(as_frame=True, scaled=False).frame.to_csv(index=False))
+
+    event = {"run_id": "sample", **preparation.handler(sample["data_preparation"], None)}
+    assert event == sample["model_training"]
+    event["model"] = {**training.handler(event, None), "seconds": sample["model_evaluation"]["model"]["seconds"]}
+    assert event == sample["model_evaluation"]
+    assert evaluation.handler(event, None)["decision"] == "promote"

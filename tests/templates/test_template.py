@@ -1,0 +1,126 @@
+"""The template against CloudFormation's schemas, and what both of its uses need of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+from cfnlint.config import ManualArgs
+from samcli.yamlhelper import yaml_parse
+
+PREBUILT = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/crosstrain/training@sha256:" + "ab" * 32
+FUNCTIONS = ("DataPreparation", "ModelTraining", "ModelEvaluation")
+
+
+@pytest.fixture(scope="module")
+def template(project: Path) -> Any:
+    return yaml_parse((project / "template.yaml").read_text())
+
+
+def test_cfn_lint_finds_nothing_in_any_region(project: Path) -> None:
+    config = ManualArgs(regions=["ALL_REGIONS"], include_checks=["I"])
+    assert cfnlint.api.lint_file(project / "template.yaml", config=config) == []
+
+
+def test_cfn_lint_would_find_something(project: Path) -> None:
+    text = (project / "template.yaml").read_text().replace("MemorySize: !Ref ModelTrainingMemory", "MemorySize: 99999")
+    assert cfnlint.api.lint(text, config=ManualArgs(regions=["eu-west-1"]))
+
+
+def test_sam_validates_it(project: Path) -> None:
+    command = [str(Path(sys.executable).with_name("sam")), "validate", "--lint", "--region", "eu-west-1"]
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_an_image_is_built_here_or_named_by_digest(template: Any, name: str) -> None:
+    parameter = template["Parameters"][f"{name}ImageUri"]
+    assert re.fullmatch(parameter["AllowedPattern"], parameter["Default"])
+    assert re.fullmatch(parameter["AllowedPattern"], PREBUILT)
+    for wrong in (
+        PREBUILT.replace("@sha256:" + "ab" * 32, ":latest"),
+        PREBUILT[:-1],
+        "",
+        "training@sha256:" + "ab" * 32,
+    ):
+        assert not re.fullmatch(parameter["AllowedPattern"], wrong)
+    function = template["Resources"][f"{name}Function"]
+    assert function["Properties"]["ImageUri"] == {"Ref": f"{name}ImageUri"}
+    assert function["Metadata"]["DockerContext"] == "functions"
+
+
+def statements(template: Any) -> list[tuple[str, dict[str, Any]]]:
+    """Return each role's statements, also those that depend on a condition."""
+    return [
+        (logical_id, statement.get("Fn::If", [None, statement])[1])
+        for logical_id, resource in template["Resources"].items()
+        for policy in resource["Properties"].get("Policies", ())
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def test_no_role_has_a_wildcard_action_and_only_log_delivery_has_a_wildcard_resource(template: Any) -> None:
+    for logical_id, statement in statements(template):
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        assert not [action for action in actions if "*" in action], logical_id
+        if statement["Resource"] == "*":
+            assert (logical_id, statement["Sid"]) == ("TrainingStateMachineRole", "DeliverLogs")
+
+
+def test_the_bucket_is_private_encrypted_versioned_and_tls_only(template: Any) -> None:
+    bucket = template["Resources"]["ArtifactBucket"]
+    properties = bucket["Properties"]
+    assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+    assert properties["VersioningConfiguration"] == {"Status": "Enabled"}
+    assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+    encryption = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
+    assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+    (deny,) = template["Resources"]["ArtifactBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert (deny["Effect"], deny["Principal"]) == ("Deny", "*")
+    assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+
+
+def test_every_log_group_is_kept_for_the_days_of_the_parameter(template: Any) -> None:
+    groups = [each for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
+    assert len(groups) == len(FUNCTIONS) + 1
+    for group in groups:
+        assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
+
+
+def test_no_account_region_or_bucket_is_in_any_file(project: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=project, capture_output=True, text=True, check=True)  # noqa: S607
+    deployed = [name for name in tracked.stdout.split() if name.startswith(("template", "statemachine/", "functions/"))]
+    assert deployed
+    for name in deployed:
+        text = (project / name).read_text()
+        assert not re.search(r"arn:aws:[a-z]", text), name
+        assert not re.search(r"\b(?:us|eu|ap|sa|ca|me|af)-(?:east|west|north|south|central)[a-z]*-\d\b", text), name
+        if not name.endswith("requirements.txt"):
+            assert not re.search(r"(?<![\w@:])\d{12}(?!\w)", text), name
+
+
+def test_every_parameter_is_in_a_group_and_says_what_it_is(template: Any) -> None:
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    assert {name for group in groups for name in group["Parameters"]} == set(template["Parameters"])
+    for name, parameter in template["Parameters"].items():
+        assert parameter["Description"].endswith("."), name
+
+
+def test_the_definition_is_json(project: Path) -> None:
+    # The embedded AWS, unlike SAM, takes no YAML.
+    json.loads((project / "statemachine/training.asl.json").read_text())
+
+
+def test_yaml_has_no_aliases(project: Path) -> None:
+    """CloudFormation takes none.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html
+    """
+    assert not re.search(r":\s+[&*]\w", (project / "template.yaml").read_text())

@@ -1,0 +1,60 @@
+"""The images install what is tested here: each requirements.txt is the lock file's, and the pins agree."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
+
+
+def pins(function: str) -> dict[str, str]:
+    text = (PROJECT / "functions" / function / "requirements.txt").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, flags=re.MULTILINE))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_requirements_are_those_of_the_lock_file(function: str) -> None:
+    group = function.replace("_", "-")
+    command = [
+        str(Path(sys.executable).with_name("uv")), "export", "--quiet", "--frozen", "--offline", "--no-emit-project",
+        "--no-annotate", "--no-header", "--only-group", group,
+    ]  # fmt: skip
+    exported = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    written = (PROJECT / "functions" / function / "requirements.txt").read_text()
+    assert written == exported, "run `make requirements`"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_requirement_is_pinned_hashed_and_what_is_installed_here(function: str) -> None:
+    text = (PROJECT / "functions" / function / "requirements.txt").read_text()
+    for block in re.split(r"\n(?=\S)", text.strip()):
+        assert re.match(r"[a-z0-9-]+==\S+", block)
+        assert "--hash=sha256:" in block
+    for name, pinned in pins(function).items():
+        if name != "tzdata":  # pandas wants it on systems without a time zone database of their own
+            assert version(name) == pinned
+
+
+def test_training_and_evaluation_pin_the_same_libraries_of_the_model() -> None:
+    training, evaluation = pins("model_training"), pins("model_evaluation")
+    assert training["scikit-learn"] == evaluation["scikit-learn"]
+    assert {name: training[name] for name in training} == {name: evaluation[name] for name in training}
+
+
+def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
+    assert not {"pandas", "scikit-learn", "scipy", "skops"} & pins("data_preparation").keys()
+
+
+def test_every_dependency_has_its_reason() -> None:
+    groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
+    names = {re.split(r"[\[=<>]", entry)[0] for group in groups.values() for entry in group if isinstance(entry, str)}
+    reasons = (PROJECT / "docs/decisions.md").read_text()
+    assert not {name for name in names if f"`{name}`" not in reasons}
