@@ -326,7 +326,13 @@ class LocalAws:
         (home / "metadata.json").write_text(
             json.dumps({"telemetryEnabled": False, "lastVersionCheck": time.time()}), encoding="utf-8"
         )
-        settings = {"SAM_CLI_POLL_DELAY": "0.1", "SAM_CLI_TELEMETRY": "0", "__SAM_CLI_APP_DIR": str(home)}
+        settings = {
+            "SAM_CLI_POLL_DELAY": "0.1",
+            "SAM_CLI_TELEMETRY": "0",
+            "__SAM_CLI_APP_DIR": str(home),
+            # It leaves empty folders behind.
+            "TMPDIR": str(home),
+        }
         log = home / "deploy.log"
         with log.open("wb") as output:
             process = guarded_process.start(
