@@ -24,7 +24,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def start(project: Path, folder: Path, out: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "TMPDIR": str(folder)}
     # A user's own settings must not matter.
-    environment |= {"AWS_PROFILE": "nobody", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+    environment |= {
+        "AWS_PROFILE": "nobody",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+    }
     return subprocess.Popen(
         [sys.executable, str(project / "scripts/train.py"), "--out", str(folder.parent / out)],
         env=environment,
