@@ -23,7 +23,7 @@ setup: .venv/.ready ## Make the environment in .venv (all other targets do it by
 # What `make train` hands to scripts/train.py. Only what is set on make's command line counts: the same names may stand
 # for anything in somebody's environment.
 TRAIN_OPTIONS := DATA TARGET PROBLEM ESTIMATOR HYPERPARAMETERS SPLIT_COLUMN TEST_FRACTION SEED METRIC THRESHOLD \
-                 MODEL_NAME OUT STACK
+                 MINIMUM_IMPROVEMENT MODEL_NAME OUT STACK
 lower = $(subst _,-,$(shell echo $1 | tr '[:upper:]' '[:lower:]'))
 option = $(if $(findstring command line,$(origin $1)),--$(call lower,$1)="$$$1")
 

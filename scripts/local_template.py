@@ -28,6 +28,7 @@ _REFUSED_TYPES = frozenset(
 )
 # The embedded AWS listens without TLS, and enforces policies: this condition would deny every call.
 _WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
+_POLICIES = frozenset({"AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"})
 _COMMAND = re.compile(r"^CMD\s+(?P<words>\[.*\])\s*$", re.MULTILINE)
 
 
@@ -38,9 +39,9 @@ class LocalTemplateError(Exception):
 def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Path:
     """Write the local variant of a template, which `sam deploy` takes as it is.
 
-    Each container-image function becomes a custom runtime that starts the same handler in this Python environment, and
-    bucket policies lose the statement that denies calls without TLS. Every other part stays what it is, parameters,
-    conditions, roles and the state machine included.
+    Each container-image function becomes a custom runtime that starts the same handler in this Python environment;
+    bucket and topic policies lose the statement that denies calls without TLS; alarms on metric math are left out. Every
+    other part stays what it is, parameters, conditions, roles and the state machine included.
 
     Parameters
     ----------
@@ -74,8 +75,11 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
             contexts.add(_use_custom_runtime(logical_id, resource, source.parent, code))
         elif kind == "AWS::Serverless::StateMachine":
             _use_absolute_definition(logical_id, resource, source.parent)
-        elif kind == "AWS::S3::BucketPolicy" and not _keep_statements_with_tls(resource):
+        elif kind in _POLICIES and not _keep_statements_with_tls(resource):
             # A policy must have a statement.
+            del template["Resources"][logical_id]
+        elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
+            # The embedded AWS refuses alarms on metric math, and has no metrics that they would watch.
             del template["Resources"][logical_id]
     _write_bootstrap(code, sorted(contexts), endpoint_url)
     path = directory / "template.json"

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
 PROJECT = Path(__file__).resolve().parent.parent
-FILES = ("model.skops", "model.json", "profile.json", "evaluation.json")
+FILES = ("model.skops", "model.json", "profile.json", "evaluation.json", "report.html")
 
 
 class BadInputError(Exception):
@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--threshold", type=float, help="the value that the metric must reach; else the model is rejected"
     )
+    parser.add_argument("--minimum-improvement", type=float, help="how much better than the champion it must be (0)")
     parser.add_argument("--model-name", help="the name of the model (default)")
     parser.add_argument("--out", default="out", help="the folder for the results (out)")
     parser.add_argument("--stack", help="a deployed stack on AWS to train with, instead of this machine")
@@ -260,6 +261,7 @@ def _fetch(stack: Stack, result: ExecutionResult, out: Path, progress: Progress)
         "model.json": output["model"]["info_uri"],
         "profile.json": output["prepared"]["profile_uri"],
         "evaluation.json": output["evaluation"]["evaluation_uri"],
+        "report.html": output["evaluation"]["report_uri"],
     }
     out.mkdir(parents=True, exist_ok=True)
     with progress.step("Fetch the results"), tempfile.TemporaryDirectory(dir=out, prefix=".incoming-") as folder:

@@ -115,6 +115,7 @@ class TrainingRequest(_Strict):
     split_column: Annotated[str, Field(min_length=1)] | None = None
     metric: Metric | None = None
     threshold: float | None = None
+    minimum_improvement: Annotated[float, Field(ge=0)] = 0.0
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = "default"
 
     def fitting_problems(self) -> tuple[str, ...]:

@@ -51,10 +51,15 @@ def read_json(s3: S3Client, uri: str) -> Any:
     return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
 
 
+def write_text(s3: S3Client, text: str, uri: str, content_type: str) -> str:
+    """Store text as UTF-8 at `uri` and return the URI."""
+    bucket, key = split_uri(uri)
+    s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType=content_type)
+    return uri
+
+
 def write_json(s3: S3Client, document: Any, uri: str) -> str:
     """Store a JSON document at `uri` and return the URI."""
-    bucket, key = split_uri(uri)
     # Strict JSON: a NaN here would be unreadable for everybody but Python.
-    body = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False).encode()
-    s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType="application/json")
-    return uri
+    text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+    return write_text(s3, text, uri, "application/json")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from common.errors import InvalidDatasetError
+from common.lineage import image_digest
 from common.request import parse_request
 from common.storage import download, s3_client, split_uri, upload, write_json
 from data_preparation.preparation import prepare
@@ -50,14 +51,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         objects = _list_objects(s3, request.dataset_uri)
         prepared = prepare(_downloaded(s3, objects, Path(folder)), request, Path(folder))
-        rows = prepared.profile["rows"]
+        profile = {**prepared.profile, "image_digest": image_digest()}
+        rows = profile["rows"]
         result = {
             "train_uri": upload(s3, prepared.train, f"{prefix}/train.parquet"),
             "test_uri": upload(s3, prepared.test, f"{prefix}/test.parquet"),
             # The profile is written last: where it is, the parts are whole.
-            "profile_uri": write_json(s3, prepared.profile, f"{prefix}/profile.json"),
+            "profile_uri": write_json(s3, profile, f"{prefix}/profile.json"),
             "rows": rows,
-            "columns": sum(column["use"] == "feature" for column in prepared.profile["columns"]),
+            "columns": sum(column["use"] == "feature" for column in profile["columns"]),
         }
     logger.info("data prepared", extra={"run_id": event["run_id"], "rows": rows})
     return {"request": prepared.request.model_dump(), "prepared": result}

@@ -1,8 +1,8 @@
-"""Loads a model that may be trusted, scores it on the test part and decides what becomes of it."""
+"""Loads models that may be trusted, scores challenger and champion on the same rows, and decides."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
@@ -14,6 +14,7 @@ from sklearn import metrics
 
 from common.errors import InvalidDatasetError, UntrustedModelError
 from common.request import LOWER_IS_BETTER, TrainingRequest
+from model_evaluation.bootstrap import Improvement, improvement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,24 +33,53 @@ TRUSTED_TYPES = frozenset(
 )
 
 
+class UnusableChampionError(Exception):
+    """The champion cannot score this run's test part."""
+
+
 @dataclass(frozen=True)
-class Evaluation:
-    """The metrics of a model on the test part, and the decision with its reason in words.
+class HeldOut:
+    """The test part: features of shape (rows, features) and target of shape (rows,)."""
+
+    features: pd.DataFrame
+    target: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model made of the test part.
 
     Attributes
     ----------
+    predictions
+        Values of shape (rows,) for regression, probabilities of shape (rows, classes) for classification.
     metrics
         Every metric of the problem; None where the test part leaves it undefined.
     undefined
         Why, for each metric that is None.
-    decision
-        `promote` or `reject`.
+    classes
+        The classes of the probabilities' columns; None for regression.
     """
 
+    predictions: npt.NDArray[np.floating]
     metrics: dict[str, float | None]
     undefined: dict[str, str]
-    decision: str
-    reason: str
+    classes: npt.NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The champion beside the challenger: `scored`, with metrics and improvement, or `unusable`, with the reason."""
+
+    version: str
+    status: str
+    reason: str | None = None
+    metrics: dict[str, float | None] | None = None
+    improvement: Improvement | None = None
+
+    def document(self) -> dict[str, Any]:
+        """Return the comparison as JSON knows it."""
+        return asdict(self)
 
 
 def load_model(path: Path) -> Pipeline:
@@ -73,51 +103,138 @@ def load_model(path: Path) -> Pipeline:
         raise UntrustedModelError(f"The model file cannot be read as a skops file: {error}") from error
 
 
-def evaluate(
-    pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], request: TrainingRequest
-) -> Evaluation:
-    """Score a fitted pipeline and decide by the request's metric and threshold.
+def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
+    """Score a fitted pipeline for the problem, `regression` or `classification`."""
+    if problem == "regression":
+        predicted = pipeline.predict(part.features)
+        return Scores(predicted, regression_metrics(part.target, predicted), {})
+    probabilities, classes = pipeline.predict_proba(part.features), pipeline.classes_
+    return Scores(probabilities, *classification_metrics(classes, part.target, probabilities), classes)
 
-    Parameters
-    ----------
-    pipeline
-        The fitted pipeline.
-    features
-        The test part's features, shape (rows, features).
-    target
-        The test part's target, shape (rows,).
-    request
-        With every choice made (`TrainingRequest.resolve`).
+
+def check_defined(scores: Scores, metric: str) -> None:
+    """Check that the metric that decides has a value.
 
     Raises
     ------
     InvalidDatasetError
-        If the test part leaves the request's metric undefined.
+        If the test part leaves it undefined.
     """
-    if request.problem == "regression":
-        scores, undefined = regression_metrics(target, pipeline.predict(features)), dict[str, str]()
-    else:
-        scores, undefined = classification_metrics(pipeline, features, target)
-    metric = str(request.metric)
-    value = scores[metric]
-    if value is None:
-        defined = ", ".join(name for name, score in scores.items() if score is not None)
+    if scores.metrics[metric] is None:
+        defined = ", ".join(name for name, score in scores.metrics.items() if score is not None)
         raise InvalidDatasetError(
-            f"{metric} is undefined: {undefined[metric]}. Choose another metric ({defined}) or split."
+            f"{metric} is undefined: {scores.undefined[metric]}. Choose another metric ({defined}) or split."
         )
-    return Evaluation(scores, undefined, *decide(metric, value, request.threshold))
 
 
-def decide(metric: str, value: float, threshold: float | None) -> tuple[str, str]:
-    """Return `promote` or `reject`, and why: a value that equals the threshold holds it."""
+def compare(version: str, champion: Pipeline, scores: Scores, part: HeldOut, request: TrainingRequest) -> Comparison:
+    """Score the champion on the challenger's rows and measure the difference.
+
+    Parameters
+    ----------
+    version
+        The champion's version.
+    champion
+        The champion.
+    scores
+        The challenger's.
+    part
+        The rows that the challenger was scored on.
+    request
+        With every choice made.
+
+    Raises
+    ------
+    UnusableChampionError
+        If the champion needs other columns, solves another problem or knows other classes.
+    """
+    names = list(champion.feature_names_in_)
+    missing = [name for name in names if name not in part.features.columns]
+    if missing:
+        quoted = ", ".join(f'"{name}"' for name in missing[:5])
+        raise UnusableChampionError(f"it needs {quoted}, which this run's data does not have as a feature")
+    if hasattr(champion, "classes_") != (request.problem == "classification"):
+        raise UnusableChampionError(f"it does not solve a {request.problem}")
+    if scores.classes is not None and not np.array_equal(champion.classes_, scores.classes):
+        raise UnusableChampionError("it knows other classes than this run's data has")
+    try:
+        old = score(champion, HeldOut(part.features[names], part.target), str(request.problem))
+    except (TypeError, ValueError) as error:
+        # A column of the same name holds values of another kind.
+        raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {error}") from error
+    difference = improvement(
+        str(request.metric), part.target, scores.predictions, old.predictions, scores.classes, request.seed
+    )
+    return Comparison(version, "scored", None, old.metrics, difference)
+
+
+def decide(
+    scores: Scores, request: TrainingRequest, comparison: Comparison | None, *, contended: bool = False
+) -> tuple[str, str]:
+    """Decide on a challenger and return `promote` or `reject`, and why in words.
+
+    The threshold must hold (a value that equals it does), and the challenger must be better than the champion by more
+    than the request's minimum improvement. Without a champion that can be scored the threshold alone decides.
+
+    Parameters
+    ----------
+    scores
+        The challenger's; the request's metric has a value.
+    request
+        With every choice made.
+    comparison
+        The champion beside the challenger, or None where there is no champion.
+    contended
+        Whether other runs have promoted during each of this run's evaluations.
+    """
+    metric = str(request.metric)
+    value = scores.metrics[metric]
+    if value is None:
+        raise ValueError(f"{metric} has no value")
+    said = [_threshold_in_words(metric, value, request.threshold)]
+    if contended:
+        said.append("Other runs promoted a model during each evaluation of this one: run it again.")
+        return "reject", " ".join(said)
+    if not _holds(metric, value, request.threshold):
+        return "reject", said[0]
+    if comparison is None:
+        said.append("There is no champion yet.")
+        return "promote", " ".join(said)
+    if comparison.improvement is None:
+        said.append(f"The champion {comparison.version} cannot be compared: {comparison.reason}.")
+        return "promote", " ".join(said)
+    better = comparison.improvement.value > request.minimum_improvement
+    said.append(_improvement_in_words(comparison, comparison.improvement, request.minimum_improvement, better=better))
+    return ("promote" if better else "reject"), " ".join(said)
+
+
+def _holds(metric: str, value: float, threshold: float | None) -> bool:
     if threshold is None:
-        return "promote", f"{metric} is {value:.6g}; the request sets no threshold."
-    lower = metric in LOWER_IS_BETTER
-    holds = value <= threshold if lower else value >= threshold
-    limit = f"at {'most' if lower else 'least'} {threshold:.6g}"
-    if holds:
-        return "promote", f"{metric} is {value:.6g}, {limit} as the request asks."
-    return "reject", f"{metric} is {value:.6g}, and the request asks for {limit}."
+        return True
+    return value <= threshold if metric in LOWER_IS_BETTER else value >= threshold
+
+
+def _threshold_in_words(metric: str, value: float, threshold: float | None) -> str:
+    if threshold is None:
+        return f"{metric} is {value:.6g}; the request sets no threshold."
+    limit = f"at {'most' if metric in LOWER_IS_BETTER else 'least'} {threshold:.6g}"
+    if _holds(metric, value, threshold):
+        return f"{metric} is {value:.6g}, {limit} as the request asks."
+    return f"{metric} is {value:.6g}, and the request asks for {limit}."
+
+
+def _improvement_in_words(comparison: Comparison, difference: Improvement, minimum: float, *, better: bool) -> str:
+    interval = f"95 % interval {difference.low:.4g} to {difference.high:.4g}"
+    if difference.value == 0:
+        told = f"It is as good as the champion {comparison.version} ({interval})"
+    else:
+        direction = "better" if difference.value > 0 else "worse"
+        told = f"It is {abs(difference.value):.4g} {direction} than the champion {comparison.version} ({interval})"
+    if minimum:
+        told += f"; an improvement of more than {minimum:.4g} is asked for"
+    elif not better:
+        told += ": no improvement"
+    return told + "."
 
 
 def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> dict[str, float | None]:
@@ -130,11 +247,19 @@ def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[n
 
 
 def classification_metrics(
-    pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]
+    classes: npt.NDArray[Any], target: npt.NDArray[Any], probabilities: npt.NDArray[np.floating]
 ) -> tuple[dict[str, float | None], dict[str, str]]:
-    """Return accuracy, f1_macro, roc_auc (one-versus-rest, macro average) and log_loss, and why any is undefined."""
-    probabilities = pipeline.predict_proba(features)
-    classes = pipeline.classes_
+    """Return accuracy, f1_macro, roc_auc (one-versus-rest, macro average) and log_loss, and why any is undefined.
+
+    Parameters
+    ----------
+    classes
+        The classes that the model knows, sorted, shape (classes,).
+    target
+        Shape (rows,).
+    probabilities
+        Shape (rows, classes).
+    """
     # The class of the highest probability is what `predict` returns; one pass over the data is enough.
     predicted = classes[probabilities.argmax(axis=1)]
     scores: dict[str, float | None] = {
@@ -143,9 +268,9 @@ def classification_metrics(
         "roc_auc": None,
         "log_loss": None,
     }
-    unseen = sorted(set(np.unique(target).tolist()) - set(classes.tolist()))
-    missing = sorted(set(classes.tolist()) - set(np.unique(target).tolist()))
-    undefined = {}
+    present = set(np.unique(target).tolist())
+    unseen, missing = sorted(present - set(classes.tolist())), sorted(set(classes.tolist()) - present)
+    undefined: dict[str, str] = {}
     if unseen:
         undefined["log_loss"] = f"the test part holds the class {unseen[0]!r}, which training never saw"
     else:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from common.frames import load_part
+from common.lineage import commit, image_digest, release
 from common.request import parse_request
 from common.storage import download, read_json, s3_client, upload, write_json
 from model_training.training import build_pipeline, check_memory, describe, fit, save
@@ -59,6 +60,4 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 def _lineage() -> dict[str, str | None]:
-    """Return the image's digest (None where the image was not deployed by digest) and the release."""
-    _, _, digest = os.environ.get("IMAGE_URI", "").partition("@")
-    return {"image_digest": digest or None, "release": os.environ.get("RELEASE")}
+    return {"image_digest": image_digest(), "release": release(), "commit": commit()}

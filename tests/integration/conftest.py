@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ Train = Callable[..., Finished]
 @pytest.fixture
 def train(local_stack: LocalStack, project: Path, tmp_path: Path) -> Train:
     """Return a function that runs `scripts/train.py --stack` as a process with the data scientist's rights."""
+    model_name = uuid.uuid4().hex
 
     def run(*arguments: str) -> Finished:
         done = subprocess.run(
@@ -45,6 +47,9 @@ def train(local_stack: LocalStack, project: Path, tmp_path: Path) -> Train:
                 local_stack.name,
                 "--out",
                 str(tmp_path / "out"),
+                # No test meets the champion of another.
+                "--model-name",
+                model_name,
                 *arguments,
             ],
             env=local_stack.aws.environment(local_stack.data_scientist),

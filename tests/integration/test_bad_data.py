@@ -114,7 +114,13 @@ def test_odd_data_is_trained_on(local_stack: LocalStack, case: str) -> None:
     bucket, run_id = local_stack.outputs["ArtifactBucketName"], f"odd-{uuid.uuid4().hex}"
     s3, sfn = local_stack.client("s3"), local_stack.client("stepfunctions")
     s3.put_object(Bucket=bucket, Key=f"data/{run_id}.csv", Body=content)
-    request = {"dataset_uri": f"s3://{bucket}/data/{run_id}.csv", "target": "y", "estimator": "ridge", **fields}
+    request = {
+        "dataset_uri": f"s3://{bucket}/data/{run_id}.csv",
+        "target": "y",
+        "estimator": "ridge",
+        "model_name": run_id,
+        **fields,
+    }
     result = outcome(sfn, start(sfn, local_stack.outputs["StateMachineArn"], request, run_id))
     assert result.status == "SUCCEEDED", result.cause
     assert result.output is not None

@@ -14,7 +14,7 @@ from model_evaluation.evaluation import load_model
 
 from .conftest import Train
 
-FILES = {"model.skops", "model.json", "profile.json", "evaluation.json"}
+FILES = {"model.skops", "model.json", "profile.json", "evaluation.json", "report.html"}
 
 
 def wine() -> pd.DataFrame:

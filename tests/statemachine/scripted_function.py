@@ -6,7 +6,9 @@ It speaks the Lambda runtime API itself, so that an error can have any type, tho
 import http.client
 import json
 import os
+import time
 from collections import Counter
+from typing import Any
 
 STEP = os.environ["STEP"]
 API = os.environ["AWS_LAMBDA_RUNTIME_API"]
@@ -27,15 +29,49 @@ def main() -> None:
     while True:
         invocation, body = call("GET", "/next")
         event = json.loads(body)
-        errors = event["request"]["errors"].get(STEP, [])
+        errors = event["request"].get("errors", {}).get(STEP, [])
         attempt = attempts[event["run_id"]]
         attempts[event["run_id"]] += 1
+        time.sleep(event["request"].get("seconds", {}).get(STEP, 0))
         if attempt < len(errors):
             failure = {"errorType": errors[attempt], "errorMessage": f"attempt {attempt + 1}", "stackTrace": []}
             call("POST", f"/{invocation}/error", failure)
         else:
-            answer = {"request": event["request"], "prepared": {}, "decision": "promote", "attempts": attempt + 1}
-            call("POST", f"/{invocation}/response", answer)
+            answers = {"PrepareData": prepared, "TrainModel": trained, "EvaluateModel": evaluated}
+            call("POST", f"/{invocation}/response", {**answers[STEP](event), "attempts": attempt + 1})
+
+
+def prepared(event: Any) -> dict[str, Any]:
+    """Make a choice that the input leaves open."""
+    return {"request": {"model_name": "scripted", **event["request"], "seed": 42}, "prepared": {}}
+
+
+def trained(event: Any) -> dict[str, Any]:
+    """Train a model whose URI tells its score."""
+    return {"model_uri": f"s3://scripted/{event['request'].get('score', 0)}/{event['run_id']}"}
+
+
+def evaluated(event: Any) -> dict[str, Any]:
+    """Decide as the input says, or for the higher score, and hand on the registry's items."""
+    request, champion = event["request"], event["champion"]
+    score = request.get("score", 0)
+    better = champion is None or score > float(champion["model_uri"].split("/")[3])
+    decision = request.get("decision") or ("promote" if better and not event["contended"] else "reject")
+    reason = "contended" if event["contended"] else f"compared with {champion and champion['version']}"
+    key = {"model_name": {"S": request["model_name"]}}
+    version = {**key, "entry": {"S": f"version#{event['run_id']}"}, "version": {"S": event["run_id"]}}
+    pointer = {**key, "entry": {"S": "champion"}, "champion_version": {"S": event["run_id"]}}
+    return {
+        "metric": "score",
+        "value": score,
+        "decision": decision,
+        "reason": reason,
+        "report_uri": "s3://scripted/report.html",
+        "registry": {
+            "version": {**version, "decision": {"S": decision}, "reason": {"S": reason}, "value": {"N": str(score)}},
+            "champion": {**pointer, "model_uri": {"S": event["model"]["model_uri"]}, "value": {"N": str(score)}},
+        },
+    }
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ SERVICE_ERRORS = {
 }
 DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelError"}
 STEPS = ("PrepareData", "TrainModel", "EvaluateModel")
+REGISTRY_CALLS = ("FindChampion", "Promote", "Reject")
+ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,32 @@ def template(project: Path) -> dict[str, Any]:
     return found
 
 
-def test_the_steps_are_the_tasks(states: dict[str, Any]) -> None:
-    assert tuple(name for name, state in states.items() if state["Type"] == "Task") == STEPS
+def test_every_task_is_known_and_ends_in_time(states: dict[str, Any]) -> None:
+    tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
+    assert set(tasks) == {*STEPS, *REGISTRY_CALLS, *ANNOUNCEMENTS}
+    assert all(0 < state["TimeoutSeconds"] <= 960 for state in tasks.values())
+
+
+@pytest.mark.parametrize("name", [*REGISTRY_CALLS, *ANNOUNCEMENTS])
+def test_a_service_call_is_retried_with_jitter_and_a_cap(states: dict[str, Any], name: str) -> None:
+    (retrier,) = states[name]["Retry"]
+    assert retrier["JitterStrategy"] == "FULL"
+    assert retrier["MaxDelaySeconds"] <= 60
+    # What a condition has decided stays decided.
+    assert not {error for error in retrier["ErrorEquals"] if "Conditional" in error or "Canceled" in error}
+
+
+@pytest.mark.parametrize("name", REGISTRY_CALLS)
+def test_a_registry_that_does_not_answer_ends_the_run(states: dict[str, Any], name: str) -> None:
+    catcher = states[name]["Catch"][-1]
+    assert (catcher["ErrorEquals"], catcher["Next"]) == (["States.ALL"], "AnnounceFailure")
+    assert catcher["Output"]["step"] == name
+
+
+def test_an_announcement_that_fails_changes_nothing(states: dict[str, Any]) -> None:
+    for name, end in zip(ANNOUNCEMENTS, ("Decided", "RunFailed"), strict=True):
+        (catcher,) = states[name]["Catch"]
+        assert (catcher["ErrorEquals"], catcher["Next"], states[name]["Next"]) == (["States.ALL"], end, end)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -60,10 +86,10 @@ def test_only_service_errors_are_retried(states: dict[str, Any], step: str) -> N
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_every_error_is_caught_and_ends_in_the_one_fail_state(states: dict[str, Any], step: str) -> None:
+def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str, Any], step: str) -> None:
     catchers = states[step]["Catch"]
 
-    assert {catcher["Next"] for catcher in catchers} == {"RunFailed"}
+    assert {catcher["Next"] for catcher in catchers} == {"AnnounceFailure"}
     assert {catcher["Output"]["step"] for catcher in catchers} == {step}
     assert catchers[-1]["ErrorEquals"] == ["States.ALL"]
     named = {name for catcher in catchers[:-1] for name in catcher["ErrorEquals"]}

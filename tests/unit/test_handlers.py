@@ -15,6 +15,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import skops.io
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.exceptions import ClientError
 from sklearn.datasets import load_diabetes
 
 from common import storage
@@ -37,6 +39,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538",
         "IMAGE_URI": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/training@sha256:" + "0" * 64,
         "RELEASE": "r-1",
+        "COMMIT": "c0ffee",
     }.items():
         monkeypatch.setenv(name, value)
     with moto.mock_aws():
@@ -84,7 +87,7 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     event = {"run_id": "run-1", **prepared}
     model = training.handler(event, None)
     info = json.loads(get(s3, model["info_uri"]))
-    assert (info["run_id"], info["release"]) == ("run-1", "r-1")
+    assert (info["run_id"], info["release"], info["commit"]) == ("run-1", "r-1", "c0ffee")
     assert info["image_digest"] == "sha256:" + "0" * 64
     assert skops.io.loads(get(s3, model["model_uri"]), trusted=["numpy.dtype"]).n_features_in_ == 3
 
@@ -96,6 +99,7 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     assert keys(s3) == [
         "data/x.csv",
         "runs/run-1/evaluation/evaluation.json",
+        "runs/run-1/evaluation/report.html",
         "runs/run-1/model/model.json",
         "runs/run-1/model/model.skops",
         "runs/run-1/prepared/profile.json",
@@ -104,6 +108,78 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     ]
     # What passes from step to step stays far below the 256 KB that a state may hand on.
     assert len(json.dumps({**event, "model": model, "evaluation": result})) < 10_000
+
+
+def trained(s3: Any, run_id: str, **fields: Any) -> dict[str, Any]:
+    """Prepare and train, and return the event of model evaluation."""
+    uri = put(s3, frame(), "data/x.csv")
+    request = {"dataset_uri": uri, "target": "y", **fields}
+    event = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
+    return {**event, "model": training.handler(event, None)}
+
+
+def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(s3: Any) -> None:
+    old = trained(s3, "run-1")
+    champion = {"version": "run-1", "model_uri": old["model"]["model_uri"]}
+    new = trained(s3, "run-2", estimator="random_forest", minimum_improvement=0.5)
+    result = evaluation.handler({**new, "champion": champion}, None)
+    stored = json.loads(get(s3, result["evaluation_uri"]))
+    assert result["decision"] == "reject"
+    assert stored["champion"]["status"] == "scored"
+    # The same rows, the same model: the champion's metrics are those of its own run.
+    assert stored["champion"]["metrics"] == pytest.approx(evaluation.handler(old, None)["metrics"])
+    assert "worse than the champion run-1" in result["reason"]
+    assert "worse than the champion run-1" in get(s3, result["report_uri"]).decode()
+
+    deserialize = TypeDeserializer().deserialize
+    version = {name: deserialize(value) for name, value in result["registry"]["version"].items()}
+    assert (version["model_name"], version["entry"], version["version"]) == ("default", "version#run-2", "run-2")
+    assert (version["decision"], version["compared_with"]) == ("reject", "run-1")
+    assert float(version["metrics"]["rmse"]) == result["metrics"]["rmse"]
+    assert version["image_digests"]["model_training"] == "sha256:" + "0" * 64
+    assert set(version["image_digests"]) == {"data_preparation", "model_training", "model_evaluation"}
+    assert (version["release"], version["commit"]) == ("r-1", "c0ffee")
+    pointer = {name: deserialize(value) for name, value in result["registry"]["champion"].items()}
+    assert (pointer["entry"], pointer["champion_version"]) == ("champion", "run-2")
+    assert pointer["model_uri"] == new["model"]["model_uri"]
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "its file cannot be read (404)"), (b"something else", "its file may not be loaded")],
+)
+def test_a_champion_that_cannot_be_loaded_is_reported_and_no_reason_to_fail(
+    s3: Any, content: bytes | None, reason: str
+) -> None:
+    if content is not None:
+        s3.put_object(Bucket=BUCKET, Key="runs/old/model/model.skops", Body=content)
+    champion = {"version": "old", "model_uri": f"s3://{BUCKET}/runs/old/model/model.skops"}
+    result = evaluation.handler({**trained(s3, "run-1"), "champion": champion}, None)
+    assert result["decision"] == "promote"
+    assert result["champion"]["status"] == "unusable"
+    assert reason in result["champion"]["reason"]
+
+
+def test_an_error_of_s3_itself_is_not_taken_for_an_unusable_champion(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = trained(s3, "run-1")
+    download = evaluation.download
+
+    def fail(client: Any, uri: str, path: Path) -> Path:
+        if "old" in uri:
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
+        return download(client, uri, path)
+
+    monkeypatch.setattr(evaluation, "download", fail)
+    champion = {"version": "old", "model_uri": f"s3://{BUCKET}/runs/old/model/model.skops"}
+    with pytest.raises(ClientError, match="SlowDown"):
+        evaluation.handler({**event, "champion": champion}, None)
+
+
+def test_a_contended_run_is_rejected_in_every_record(s3: Any) -> None:
+    result = evaluation.handler({**trained(s3, "run-1"), "champion": None, "contended": True}, None)
+    assert result["decision"] == "reject"
+    assert result["registry"]["version"]["decision"] == {"S": "reject"}
+    assert json.loads(get(s3, result["evaluation_uri"]))["decision"] == "reject"
 
 
 def test_a_folder_is_read_as_a_whole_but_for_markers(s3: Any) -> None:
@@ -186,6 +262,7 @@ def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pyte
 
     event = {"run_id": "sample", **preparation.handler(sample["data_preparation"], None)}
     assert event == sample["model_training"]
-    event["model"] = {**training.handler(event, None), "seconds": sample["model_evaluation"]["model"]["seconds"]}
+    seconds = sample["model_evaluation"]["model"]["seconds"]
+    event |= {"model": {**training.handler(event, None), "seconds": seconds}, "champion": None, "contended": False}
     assert event == sample["model_evaluation"]
     assert evaluation.handler(event, None)["decision"] == "promote"

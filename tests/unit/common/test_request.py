@@ -21,6 +21,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "split_column": None,
         "metric": None,
         "threshold": None,
+        "minimum_improvement": 0.0,
         "model_name": "default",
     }
 

@@ -1,0 +1,90 @@
+"""What the state machine's tests share: the deployed definition, with mocked results or with scripted functions."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import execution
+from local_aws import LocalStack
+
+STEPS = {
+    "PrepareData": "DataPreparationFunction",
+    "TrainModel": "ModelTrainingFunction",
+    "EvaluateModel": "ModelEvaluationFunction",
+}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A state machine to run; calling it with an input waits for the run's end."""
+
+    sfn: Any
+    arn: str
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def start(self, request: dict[str, Any], run_id: str, *, case: str | None = None) -> str:
+        """Start a run, with the results that a case of mock_config.json names, and return its ARN."""
+        return execution.start(self.sfn, f"{self.arn}#{case}" if case else self.arn, request, run_id)
+
+    def __call__(
+        self, request: dict[str, Any] | None = None, *, case: str | None = None
+    ) -> tuple[list[execution.StateEvent], execution.ExecutionResult]:
+        """Run to the end, and return the events and the result."""
+        started = self.start(request or {}, f"{case or self.arn.split(':')[-1]}-{next(self.numbers)}", case=case)
+        return list(execution.follow(self.sfn, started)), execution.outcome(self.sfn, started)
+
+
+@pytest.fixture(scope="session")
+def deployed(local_stack: LocalStack) -> dict[str, Any]:
+    """Return the deployed state machine, its definition with every substitution made."""
+    sfn = local_stack.aws.client("stepfunctions")
+    machine: dict[str, Any] = sfn.describe_state_machine(stateMachineArn=local_stack.outputs["StateMachineArn"])
+    return machine
+
+
+@pytest.fixture(scope="session")
+def run_mocked(local_stack: LocalStack, deployed: dict[str, Any]) -> Machine:
+    """Run a case of mock_config.json, which knows the state machine by the name `training`."""
+    return _machine(local_stack, "training", deployed["definition"], deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def run_scripted(local_stack: LocalStack, deployed: dict[str, Any]) -> Machine:
+    """Run with functions that do what the input says (`scripted_function.py`); all else is as it is deployed."""
+    definition = deployed["definition"]
+    functions = local_stack.aws.client("lambda")
+    for step, logical_id in STEPS.items():
+        real = functions.get_function(FunctionName=local_stack.physical_id(logical_id))["Configuration"]
+        scripted = functions.create_function(
+            FunctionName=f"scripted-{step}",
+            Runtime="provided.al2023",
+            Handler="unused",
+            Role=real["Role"],
+            Code={"ZipFile": _scripted_code()},
+            Environment={"Variables": {"STEP": step}},
+        )
+        definition = definition.replace(real["FunctionArn"], scripted["FunctionArn"])
+    return _machine(local_stack, "scripted", definition, deployed["roleArn"])
+
+
+def _machine(local_stack: LocalStack, name: str, definition: str, role_arn: str) -> Machine:
+    sfn = local_stack.aws.client("stepfunctions")
+    return Machine(sfn, sfn.create_state_machine(name=name, definition=definition, roleArn=role_arn)["stateMachineArn"])
+
+
+def _scripted_code() -> bytes:
+    script = Path(__file__).with_name("scripted_function.py").read_text(encoding="utf-8")
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("bootstrap", f'#!/bin/sh\nexec "{sys.executable}" scripted_function.py\n')
+        archive.writestr("scripted_function.py", script)
+    return buffer.getvalue()

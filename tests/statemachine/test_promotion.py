@@ -1,0 +1,219 @@
+"""Promotion: one sound champion whatever happens, every version recorded once, and everybody told."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+import execution
+from local_aws import LocalStack
+
+from .conftest import Machine
+
+SLOW_STATES = ("PrepareData", "TrainModel", "EvaluateModel")
+
+
+@pytest.fixture
+def registry(local_stack: LocalStack) -> Any:
+    """Return the registry's table, with root's rights."""
+    return Registry(local_stack.aws.client("dynamodb"), local_stack.outputs["ModelRegistryTableName"])
+
+
+class Registry:
+    """The model registry's table."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self.client, self.table = client, table
+
+    def items(self, model_name: str) -> dict[str, dict[str, Any]]:
+        """Return all items of a model name by their entry."""
+        pages = self.client.get_paginator("query").paginate(
+            TableName=self.table,
+            ConsistentRead=True,
+            KeyConditionExpression="model_name = :name",
+            ExpressionAttributeValues={":name": {"S": model_name}},
+        )
+        return {item["entry"]["S"]: item for page in pages for item in page["Items"]}
+
+    def champion(self, model_name: str) -> str | None:
+        """Return the version that the pointer points to."""
+        pointer = self.items(model_name).get("champion")
+        return pointer["champion_version"]["S"] if pointer else None
+
+    def put(self, **attributes: str) -> None:
+        """Write an item of strings."""
+        self.client.put_item(TableName=self.table, Item={name: {"S": value} for name, value in attributes.items()})
+
+
+def test_twenty_runs_at_once_leave_the_best_as_the_one_champion(run_scripted: Machine, registry: Registry) -> None:
+    name, scores = "at-once", [(7 * index) % 20 + 1 for index in range(20)]
+    started = [
+        run_scripted.start({"model_name": name, "score": score, "seconds": {"EvaluateModel": 0.05}}, f"{name}-{score}")
+        for score in scores
+    ]
+    results = [execution.outcome(run_scripted.sfn, arn) for arn in started]
+    # No run is lost, every version is recorded once, and its record says what the run ended with.
+    assert {result.status for result in results} == {"SUCCEEDED"}
+    items = registry.items(name)
+    versions = {entry: item for entry, item in items.items() if entry.startswith("version#")}
+    assert set(versions) == {f"version#{name}-{score}" for score in scores}
+    decisions = {}
+    for result in results:
+        assert result.output is not None
+        decisions[result.output["run_id"]] = result.output["evaluation"]["decision"]
+    assert decisions == {item["version"]["S"]: item["decision"]["S"] for item in versions.values()}
+    promoted = {int(item["value"]["N"]) for item in versions.values() if item["decision"]["S"] == "promote"}
+    assert items["champion"]["champion_version"]["S"] == f"{name}-{max(promoted)}"
+    # Nobody gave up without having lost to others at least as often as promised.
+    for item in versions.values():
+        assert (
+            item["decision"]["S"] == "promote"
+            or item["reason"]["S"] == "contended"
+            or max(promoted) >= int(item["value"]["N"])
+        )
+
+
+def test_a_promotion_that_came_too_late_is_compared_with_the_new_champion(
+    run_scripted: Machine, registry: Registry
+) -> None:
+    request = {"model_name": "late", "score": 5, "seconds": {"EvaluateModel": 1}}
+    started = run_scripted.start(request, "late-1")
+    events = execution.follow(run_scripted.sfn, started)
+    next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
+    registry.put(model_name="late", entry="champion", champion_version="other", model_uri="s3://scripted/3/other")
+    entered = ["EvaluateModel", *(event.state for event in events if event.kind == "entered")]
+    assert entered == [
+        "EvaluateModel", "Decide", "Promote", "FindChampion", "AlreadyPromoted", "EvaluateModel", "Decide", "Promote",
+        "AnnounceDecision", "Decided",
+    ]  # fmt: skip
+    assert registry.champion("late") == "late-1"
+    assert registry.items("late")["version#late-1"]["reason"]["S"] == "compared with other"
+
+
+def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
+    run_scripted: Machine, registry: Registry
+) -> None:
+    # A version item that is there already makes every transaction fail.
+    registry.put(model_name="never", entry="version#never-1", version="never-1", decision="reject")
+    started = run_scripted.start({"model_name": "never", "score": 5}, "never-1")
+    events = [event.state for event in execution.follow(run_scripted.sfn, started) if event.kind == "entered"]
+    assert events.count("EvaluateModel") == 7  # the first, five more, and one that records that it gave up
+    assert events[-3:] == ["Reject", "AnnounceDecision", "Decided"]
+    result = execution.outcome(run_scripted.sfn, started)
+    assert result.output is not None
+    assert (result.output["evaluation"]["decision"], result.output["evaluation"]["reason"]) == ("reject", "contended")
+    assert registry.champion("never") is None
+
+
+def test_a_promotion_whose_answer_was_lost_is_not_made_again(run_scripted: Machine, registry: Registry) -> None:
+    request = {"model_name": "lost", "score": 5, "seconds": {"EvaluateModel": 1}}
+    started = run_scripted.start(request, "lost-1")
+    events = execution.follow(run_scripted.sfn, started)
+    next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
+    # What the transaction of an attempt leaves whose answer never came.
+    registry.put(model_name="lost", entry="version#lost-1", version="lost-1", decision="promote")
+    registry.put(model_name="lost", entry="champion", champion_version="lost-1", model_uri="s3://scripted/5/lost-1")
+    entered = [event.state for event in events if event.kind == "entered"]
+    assert entered == ["Decide", "Promote", "FindChampion", "AlreadyPromoted", "AnnounceDecision", "Decided"]
+    assert registry.champion("lost") == "lost-1"
+
+
+@pytest.mark.parametrize("state", SLOW_STATES)
+def test_a_run_that_is_stopped_in_a_step_changes_nothing(run_scripted: Machine, registry: Registry, state: str) -> None:
+    name = f"stopped-in-{state}"
+    first = _promoted(run_scripted, name)
+    started = run_scripted.start({"model_name": name, "score": 2, "seconds": {state: 1}}, f"{name}-2")
+    next(each for each in execution.follow(run_scripted.sfn, started) if (each.state, each.kind) == (state, "entered"))
+    run_scripted.sfn.stop_execution(executionArn=started)
+    time.sleep(1.5)  # longer than the function that was at work
+    assert registry.champion(name) == first
+    assert set(registry.items(name)) == {"champion", f"version#{first}"}
+
+
+@pytest.mark.parametrize("delay", [0.19 + 0.005 * step for step in range(12)])
+def test_a_run_that_is_stopped_around_its_promotion_leaves_the_champion_sound(
+    run_scripted: Machine, registry: Registry, delay: float
+) -> None:
+    name = f"stopped-after-{delay:.3f}"
+    first = _promoted(run_scripted, name)
+    started = run_scripted.start({"model_name": name, "score": 2, "seconds": {"EvaluateModel": 0.2}}, f"{name}-2")
+    events = execution.follow(run_scripted.sfn, started, sleep=lambda _: time.sleep(0.002))
+    next(each for each in events if (each.state, each.kind) == ("EvaluateModel", "entered"))
+    time.sleep(delay)
+    with contextlib.suppress(ClientError):  # it may have ended already
+        run_scripted.sfn.stop_execution(executionArn=started)
+    time.sleep(0.3)
+    items = registry.items(name)
+    pointed = items["champion"]["champion_version"]["S"]
+    assert pointed in (first, f"{name}-2")
+    # Pointer and record go together, or neither is there.
+    assert (f"version#{name}-2" in items) == (pointed == f"{name}-2")
+    assert items[f"version#{pointed}"]["version"]["S"] == pointed
+
+
+def _promoted(run_scripted: Machine, name: str) -> str:
+    _, result = run_scripted({"model_name": name, "score": 1})
+    assert result.output is not None
+    assert result.output["evaluation"]["decision"] == "promote"
+    return str(result.output["run_id"])
+
+
+def test_events_are_announced_and_people_are_told_in_words(
+    local_stack: LocalStack, run_scripted: Machine, run_mocked: Machine
+) -> None:
+    aws = local_stack.aws
+    sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
+    bus, mail = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("bus", "mail"))
+    arns = [
+        sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        for url in (bus, mail)
+    ]
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "sqs:SendMessage", "Resource": arns[1]}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    sqs.set_queue_attributes(QueueUrl=mail, Attributes={"Policy": policy})
+    events.put_rule(Name="all", EventPattern=json.dumps({"source": ["crosstrain"]}))
+    events.put_targets(Rule="all", Targets=[{"Id": "bus", "Arn": arns[0]}])
+    sns.subscribe(
+        TopicArn=local_stack.outputs["NotificationTopicArn"],
+        Protocol="sqs",
+        Endpoint=arns[1],
+        Attributes={"RawMessageDelivery": "true"},
+    )
+    run_scripted({"model_name": "told", "score": 1})
+    run_scripted({"model_name": "told", "score": 1})
+    run_mocked(case="InvalidDatasetInTrainModel")
+
+    told = [json.loads(body) for body in _receive(sqs, bus, 3)]
+    assert [event["detail-type"] for event in told] == ["Model Promoted", "Model Rejected", "Training Failed"]
+    assert {event["source"] for event in told} == {"crosstrain"}
+    assert told[0]["detail"] == {
+        "stack": local_stack.name,
+        "model_name": "told",
+        "version": told[0]["detail"]["version"],
+        "metric": "score",
+        "value": 1,
+        "reason": "compared with None",
+        "report_uri": "s3://scripted/report.html",
+    }
+    assert told[2]["detail"]["error"] == "InvalidDatasetError"
+    mails = _receive(sqs, mail, 2)
+    assert mails[0].strip('"').startswith("The model told has a new champion, scripted-")
+    assert mails[1].strip('"').startswith("The training run InvalidDatasetInTrainModel-")
+    assert "failed in TrainModel with InvalidDatasetError: The data set has no rows." in mails[1]
+
+
+def _receive(sqs: Any, url: str, count: int) -> list[str]:
+    found: list[str] = []
+    deadline = time.monotonic() + 20
+    while len(found) < count and time.monotonic() < deadline:
+        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, WaitTimeSeconds=1).get("Messages", [])
+        for message in messages:
+            found.append(message["Body"])
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    assert len(found) == count
+    return found

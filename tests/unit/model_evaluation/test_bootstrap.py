@@ -1,0 +1,107 @@
+"""The paired bootstrap: its metrics are scikit-learn's, and its interval covers what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn import metrics as scikit
+
+from common.request import LOWER_IS_BETTER, METRICS
+from model_evaluation import bootstrap
+from model_evaluation.bootstrap import improvement
+
+
+def regression(rows: int = 300) -> tuple[Any, Any, Any, Any]:
+    random = np.random.default_rng(0)
+    target = random.normal(size=rows)
+    return target, target + random.normal(0, 0.5, rows), target + random.normal(0, 1.0, rows), None
+
+
+def classification(classes: int, rows: int = 300) -> tuple[Any, Any, Any, Any]:
+    random = np.random.default_rng(0)
+    labels = np.array(["a", "b", "c"][:classes])
+    codes = random.integers(0, classes, rows)
+
+    def probabilities(strength: float) -> Any:
+        raw = np.exp(random.normal(size=(rows, classes)) + strength * np.eye(classes)[codes])
+        return raw / raw.sum(axis=1, keepdims=True)
+
+    return labels[codes], probabilities(2.0), probabilities(0.5), labels
+
+
+def scikits(metric: str, target: Any, predictions: Any, classes: Any) -> float:
+    if classes is None:
+        functions = {"rmse": scikit.root_mean_squared_error, "mae": scikit.mean_absolute_error, "r2": scikit.r2_score}
+        return float(functions[metric](target, predictions))
+    labels = classes[predictions.argmax(axis=1)]
+    scores = predictions[:, 1] if len(classes) == 2 else predictions
+    choices: Mapping[str, Callable[[], Any]] = {
+        "accuracy": lambda: scikit.accuracy_score(target, labels),
+        "f1_macro": lambda: scikit.f1_score(target, labels, average="macro"),
+        "roc_auc": lambda: scikit.roc_auc_score(target, scores, multi_class="ovr"),
+        "log_loss": lambda: scikit.log_loss(target, predictions),
+    }
+    return float(choices[metric]())
+
+
+CASES = [
+    *((metric, regression()) for metric in METRICS["regression"]),
+    *((metric, classification(classes)) for metric in METRICS["classification"] for classes in (2, 3)),
+]
+NAMES = [f"{metric}-{'regression' if data[3] is None else len(data[3])}" for metric, data in CASES]
+
+
+@pytest.mark.parametrize(("metric", "data"), CASES, ids=NAMES)
+def test_the_improvement_is_the_difference_of_scikit_learns_metrics(metric: str, data: tuple[Any, ...]) -> None:
+    target, new, old, classes = data
+    found = improvement(metric, target, new, old, classes, seed=1)
+    difference = scikits(metric, target, new, classes) - scikits(metric, target, old, classes)
+    assert found.value == pytest.approx(-difference if metric in LOWER_IS_BETTER else difference)
+    assert found.value > 0
+    assert found.low < found.value < found.high
+    assert (found.resamples, found.seed) == (1000, 1)
+
+
+@pytest.mark.parametrize(("metric", "data"), CASES, ids=NAMES)
+def test_resamples_are_scored_as_scikit_learn_scores_them(metric: str, data: tuple[Any, ...]) -> None:
+    target, new, _, classes = data
+    rows = np.random.default_rng(2).integers(0, len(target), len(target))
+    weights = np.bincount(rows, minlength=len(target)).astype(float)
+    found = bootstrap._weighted(metric, target, new, classes)(weights)
+    assert found == pytest.approx(scikits(metric, target[rows], new[rows], classes))
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    assert improvement("rmse", *regression(), seed=1) == improvement("rmse", *regression(), seed=1)
+    assert improvement("rmse", *regression(), seed=1) != improvement("rmse", *regression(), seed=2)
+
+
+def test_equal_models_do_not_differ() -> None:
+    target, new, _, classes = classification(2)
+    found = improvement("roc_auc", target, new, new, classes, seed=1)
+    assert (found.value, found.low, found.high) == (0, 0, 0)
+
+
+def test_the_interval_of_a_mean_difference_is_the_normal_one() -> None:
+    """For mae the difference is a mean, whose interval is known."""
+    target, new, old, _ = regression(2000)
+    found = improvement("mae", target, new, old, None, seed=1)
+    differences = np.abs(target - old) - np.abs(target - new)
+    half = 1.96 * differences.std(ddof=1) / np.sqrt(len(differences))
+    assert found.low == pytest.approx(differences.mean() - half, abs=half / 5)
+    assert found.high == pytest.approx(differences.mean() + half, abs=half / 5)
+
+
+def test_many_rows_get_fewer_resamples() -> None:
+    target, new, old, _ = regression(100_000)
+    assert improvement("rmse", target, new, old, None, seed=1).resamples == bootstrap.MIN_RESAMPLES
+
+
+def test_resamples_without_a_class_are_left_out_of_roc_auc() -> None:
+    target, classes = np.array(["a"] * 20 + ["b"]), np.array(["a", "b"])
+    probabilities = np.column_stack([np.linspace(1, 0, 21), np.linspace(0, 1, 21)])
+    found = improvement("roc_auc", target, probabilities, probabilities[::-1], classes, seed=1)
+    assert np.isfinite([found.low, found.high]).all()

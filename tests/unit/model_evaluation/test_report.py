@@ -1,0 +1,497 @@
+"""The report: every section with the right numbers, for every problem and champion, and nothing of the data run."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from html.parser import HTMLParser
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import inspection, metrics
+
+from common.frames import load_part
+from data_preparation.preparation import PreparedData
+from model_evaluation import report
+from model_evaluation.report import ReportData, number, render_report, shorten
+from model_training.training import build_pipeline, describe, fit
+
+Make = Callable[..., PreparedData]
+
+SCRIPT = "<script>alert(1)</script>"
+IMAGE = '"><img src=x onerror=alert(1)>'
+TURN = "\N{RIGHT-TO-LEFT OVERRIDE}"
+HOSTILE = [
+    SCRIPT,
+    IMAGE,
+    "$x_1$",
+    "$\\frac{1}{",
+    f"größe 日本語 {TURN} \N{PILE OF POO}",
+    "n" * 300,
+    "' onload='alert(1)",
+    "a &lt; b",
+    'id="x"',
+]
+CHAMPION = {
+    "version": "7",
+    "status": "scored",
+    "reason": None,
+    "metrics": {"rmse": 0.75, "mae": 0.5, "r2": 0.9},
+    "improvement": {
+        "metric": "rmse",
+        "value": 0.25,
+        "low": 0.125,
+        "high": 0.375,
+        "confidence": 0.95,
+        "method": "paired bootstrap, percentile",
+        "resamples": 1000,
+        "seed": 42,
+    },
+}
+
+
+@dataclass
+class Page(HTMLParser):
+    """What a parser makes of a report: texts, and elements with their attributes."""
+
+    html: str
+    elements: list[tuple[str, dict[str, str | None]]] = field(default_factory=list)
+    texts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self.feed(self.html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep the element."""
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        """Keep the text."""
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        """All texts, with single spaces."""
+        return " ".join(" ".join(self.texts).split())
+
+    def all(self, tag: str) -> Iterator[dict[str, str | None]]:
+        """Return the attributes of each element of that name."""
+        return (attributes for name, attributes in self.elements if name == tag)
+
+    @property
+    def alternatives(self) -> dict[str, str]:
+        """The text alternatives of the figures, by their titles."""
+        labels = [each["aria-label"] or "" for each in self.all("div") if each.get("role") == "img"]
+        return dict(label.split(". ", 1) for label in labels)
+
+
+def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
+    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
+    features, target = load_part(prepared.test, prepared.profile)
+    regression = prepared.request.problem == "regression"
+    predictions = model.pipeline.predict(features) if regression else model.pipeline.predict_proba(features)
+    scores: dict[str, float | None] = (
+        {
+            "rmse": metrics.root_mean_squared_error(target, predictions),
+            "mae": metrics.mean_absolute_error(target, predictions),
+            "r2": metrics.r2_score(target, predictions),
+        }
+        if regression
+        else {"accuracy": float(np.mean(model.pipeline.predict(features) == target)), "log_loss": None}
+    )
+    document = {
+        "run_id": "run-1",
+        "problem": prepared.request.problem,
+        "estimator": prepared.request.estimator,
+        "rows": len(target),
+        "metric": str(prepared.request.metric),
+        "value": scores.get(str(prepared.request.metric)),
+        "threshold": None,
+        "metrics": scores,
+        "undefined": {} if regression else {"log_loss": "so it is"},
+        "decision": "promote",
+        "reason": "The reason in words.",
+        "model_uri": "s3://bucket/runs/run-1/model/model.skops",
+        "data_fingerprint": prepared.profile["fingerprint"],
+        **evaluation,
+    }
+    info = {"run_id": "run-1", **describe(model, prepared.request, prepared.profile), "image_digest": None}
+    return ReportData(document, prepared.profile, info, model.pipeline, features, target, predictions)
+
+
+def labelled(labels: list[Any], rows: int = 200, **columns: Any) -> pd.DataFrame:
+    """Return a frame of two features, one of which tells the label roughly."""
+    random = np.random.default_rng(0)
+    codes = random.integers(0, len(labels), rows)
+    return pd.DataFrame(
+        {"signal": codes + random.normal(0, 0.7, rows), "noise": random.normal(size=rows), **columns}
+    ).assign(y=[labels[code] for code in codes])
+
+
+def page_of(data: ReportData) -> Page:
+    html = render_report(data)
+    assert len(html) < 1_500_000
+    assert render_report(data) == html, "the same data must give the same report"
+    page = Page(html)
+    identifiers = [each["id"] for _, each in page.elements if "id" in each]
+    assert len(identifiers) == len(set(identifiers))
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', html))
+    assert used <= set(identifiers)
+    assert not {"script", "img", "link", "iframe", "foreignobject"} & {tag for tag, _ in page.elements}
+    assert not [each for _, each in page.elements if any(name.startswith("on") for name in each)]
+    assert "#0101" not in html, "a colour was not replaced by the page's"
+    return page
+
+
+@pytest.mark.parametrize("decision", ["promote", "reject"])
+def test_the_decision_comes_first_in_a_word_with_its_reason(prepared_data: Make, decision: str) -> None:
+    page = page_of(report_data(prepared_data("regression"), decision=decision, threshold=2.5))
+    word = "✔ Promote" if decision == "promote" else "✖ Reject"
+    body = page.text[page.text.index("Evaluation of ridge") :]
+    assert body.startswith(f"Evaluation of ridge (regression) for y {word} The reason in words.")
+    assert "Threshold of the request 2.5" in body
+    assert next(page.all("html"))["lang"] == "en"
+    assert [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)][:2] == [1, 2]
+    policy = next(each for each in page.all("meta") if each.get("http-equiv") == "Content-Security-Policy")
+    assert policy["content"] == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+def test_headings_and_tables_can_be_read_aloud(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("classification")))
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    assert all(each.get("scope") in ("row", "col") for each in page.all("th"))
+    assert len(list(page.all("caption"))) == len(list(page.all("table")))
+    assert len(page.alternatives) == len(list(page.all("figure"))) == len(list(page.all("svg"))) == 4
+
+
+def test_a_scored_champion_is_compared_metric_by_metric(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"), metrics={"rmse": 0.5, "mae": 0.75, "r2": 0.9}, champion=CHAMPION)
+    page = page_of(data)
+    assert "rmse decides lower is better 0.5 0.75 ▲ 0.25 better" in page.text
+    assert "mae lower is better 0.75 0.5 ▼ 0.25 worse" in page.text
+    assert "r2 higher is better 0.9 0.9 = equal" in page.text
+    assert (
+        "rmse improves by 0.25 (95% interval 0.125 to 0.375; positive: the challenger is better). The whole interval "
+        "is above 0: the challenger is better. Method: paired bootstrap, percentile, 1,000 resamples of the n = 60 "
+        "test rows, seed 42." in page.text
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.1, 0.4, "neither model is clearly the better one"), (-0.4, -0.1, "the challenger is worse")],
+)
+def test_the_interval_is_put_into_words(prepared_data: Make, low: float, high: float, verdict: str) -> None:
+    improvement = {**CHAMPION["improvement"], "low": low, "high": high}  # type: ignore[dict-item]
+    page = page_of(report_data(prepared_data("regression"), champion={**CHAMPION, "improvement": improvement}))
+    assert verdict in page.text
+
+
+def test_a_champion_without_an_interval_or_a_metric_is_told(prepared_data: Make) -> None:
+    champion = {**CHAMPION, "improvement": None, "metrics": {"rmse": 0.75, "mae": None}}
+    page = page_of(report_data(prepared_data("regression"), champion=champion))
+    assert "The interval of the improvement over champion 7 is missing" in page.text
+    assert "undefined cannot be compared" in page.text
+
+
+def test_a_champion_that_could_not_be_scored_is_told_with_why(prepared_data: Make) -> None:
+    champion = {"version": "7", "status": "unusable", "reason": f"no {SCRIPT}", "metrics": None, "improvement": None}
+    page = page_of(report_data(prepared_data("regression"), champion=champion))
+    assert f"Champion 7 could not be scored, so there is no comparison: no {SCRIPT}" in page.text
+    assert "Champion 7 (could not be scored)" in page.text
+
+
+def test_no_champion_is_told(prepared_data: Make) -> None:
+    prepared = prepared_data("regression")
+    for evaluation in ({}, {"champion": None}):
+        assert "There is no champion" in page_of(report_data(prepared, **evaluation)).text
+
+
+def test_regression_figures_tell_the_errors(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    page = page_of(data)
+    residuals = data.target - data.predictions
+    half, most = number(np.median(np.abs(residuals))), number(np.quantile(np.abs(residuals), 0.9))
+    assert f"off by at most {half}, nine in ten by at most {most}." in page.alternatives["Predicted against actual"]
+    lower = residuals[np.argsort(data.predictions, kind="stable")[:30]]
+    assert f"is {number(lower.mean())} in the lower half" in page.alternatives["Residuals against predicted"]
+    assert f"mean {number(residuals.mean())} and standard deviation {number(residuals.std())}" in page.text
+    assert "One point for each test row." in page.text
+
+
+def test_many_rows_are_counted_not_drawn(prepared_data: Make) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=20_000)
+    data = report_data(prepared_data("regression", pd.DataFrame({"x": x, "y": x + random.normal(size=20_000)})))
+    page = page_of(data)
+    assert "All 4,000 rows, counted in hexagons" in page.text
+    assert "the outermost bins hold the 40 rows beyond the axis, too" in page.text
+    assert "measured on 2,000 of 4,000 test rows" in page.text
+
+
+@pytest.mark.parametrize("labels", [["low", "high"], [False, True], [0, 1]])
+def test_two_classes_have_one_curve_each(prepared_data: Make, labels: list[Any]) -> None:
+    data = report_data(prepared_data("classification", labelled(labels)))
+    page = page_of(data)
+    classes, positive = data.pipeline.classes_, data.predictions[:, 1]
+    truth = data.target == classes[1]
+    name = str(max(labels))
+    assert f'The curves are of the class "{name}".' in page.text
+    area = metrics.roc_auc_score(truth, positive)
+    assert page.alternatives["ROC"] == f"Area under the curve: {area:.3f} ({name})."
+    precision = metrics.average_precision_score(truth, positive)
+    assert page.alternatives["Precision and recall"] == f"Average precision: {precision:.3f} ({name})."
+    table = metrics.confusion_matrix(data.target, classes[data.predictions.argmax(axis=1)])
+    (a, b), (c, d) = table
+    first, second = (str(label) for label in sorted(labels))
+    assert f"{first} ✓ {a} {100 * a / (a + b):.1f} % {b} {100 * b / (a + b):.1f} %" in page.text
+    assert f"{second} {c} {100 * c / (c + d):.1f} % ✓ {d} {100 * d / (c + d):.1f} %" in page.text
+    assert f"{a + d} of 40 rows are right ({(a + d) / 40:.1%})." in page.text
+    assert "log_loss lower is better undefined: so it is" in page.text
+
+
+def test_many_classes_are_capped_and_that_is_said(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", labelled([f"c{code:02}" for code in range(15)], 600)))
+    page = page_of(data)
+    assert "The curves are one-versus-rest, of the 6 most frequent of 15 classes." in page.text
+    assert "4 other classes" in page.text
+    counts = np.array(
+        [int(text.replace("✓ ", "")) for text in re.findall(r"<td style=[^>]*>([^<]*)<small>", render_report(data))]
+    ).reshape(12, 12)
+    assert counts.sum() == 120
+    # What is left of the joined classes' rows and columns is counted once.
+    classes = data.pipeline.classes_[data.predictions.argmax(axis=1)]
+    table = metrics.confusion_matrix(data.target, classes)
+    kept = np.sort(np.argsort(-(table.sum(axis=0) + table.sum(axis=1)), kind="stable")[:11])
+    np.testing.assert_array_equal(counts[:11, :11], table[np.ix_(kept, kept)])
+    np.testing.assert_array_equal(counts[:11, 11], table[kept].sum(axis=1) - table[np.ix_(kept, kept)].sum(axis=1))
+
+
+def test_a_class_that_training_never_saw_has_a_row(prepared_data: Make) -> None:
+    frame = labelled(["a", "b", "c"]).assign(split=lambda data: np.where(data["y"] == "c", "test", "train"))
+    frame.loc[:40, "split"] = "test"
+    frame = frame[(frame["y"] != "c") | (frame["split"] == "test")]
+    data = report_data(prepared_data("classification", frame, split_column="split"))
+    page = page_of(data)
+    unseen = int(np.sum(data.target == "c"))
+    assert unseen
+    right = int(np.sum(data.pipeline.predict(data.features) == data.target))
+    assert f"{right} of {len(data.target)} rows are right" in page.text
+    assert re.search(r"c \d+ [\d.]+ % \d+ [\d.]+ % ✓ 0 0.0 %", page.text)
+
+
+def test_a_test_part_of_one_class_has_no_curves(prepared_data: Make) -> None:
+    frame = labelled(["a", "b"]).assign(split="train")
+    frame.loc[frame.index[frame["y"] == "b"][:10], "split"] = "test"
+    page = page_of(report_data(prepared_data("classification", frame, split_column="split")))
+    assert "need at least two classes in the test part" in page.text
+    assert list(page.alternatives) == ["Permutation importance"]
+
+
+@pytest.mark.parametrize(
+    ("problem", "metric", "scoring"),
+    [
+        ("regression", "rmse", "neg_root_mean_squared_error"),
+        ("regression", "mae", "neg_mean_absolute_error"),
+        ("regression", "r2", "r2"),
+        ("classification", "accuracy", "accuracy"),
+        ("classification", "f1_macro", "f1_macro"),
+        ("classification", "roc_auc", "roc_auc"),
+        ("classification", "log_loss", "neg_log_loss"),
+    ],
+)
+@pytest.mark.parametrize("block", [1 << 22, 1])
+def test_importance_is_scikit_learns(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, problem: str, metric: str, scoring: str, block: int
+) -> None:
+    monkeypatch.setattr(report, "BLOCK_CELLS", block)
+    data = report_data(prepared_data(problem, metric=metric))
+    found = report.permutation_importance(data)
+    expected = inspection.permutation_importance(
+        data.pipeline, data.features, data.target, scoring=scoring, n_repeats=5, random_state=42
+    )
+    assert found.rows == len(data.target)
+    order = [list(data.features.columns).index(name) for name in found.names]
+    np.testing.assert_allclose(found.losses, expected.importances[order], atol=1e-9)
+    assert np.all(np.diff(found.losses.mean(axis=1)) <= 0)
+
+
+def test_importance_of_several_classes_is_scikit_learns(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", labelled(["a", "b", "c"]), metric="roc_auc"))
+    expected = inspection.permutation_importance(
+        data.pipeline, data.features, data.target, scoring="roc_auc_ovr", n_repeats=5, random_state=42
+    )
+    found = report.permutation_importance(data)
+    assert found.names == ["signal", "noise"]
+    np.testing.assert_allclose(found.losses, expected.importances, atol=1e-9)
+
+
+def test_importance_is_told_in_the_metrics_direction_with_its_sample(prepared_data: Make) -> None:
+    prepared = prepared_data("regression")
+    data = report_data(prepared)
+    page = page_of(data)
+    first = report.permutation_importance(data)
+    assert first.names[0] == "amount"
+    mean = number(first.losses[0].mean())
+    shown = f"Mean increase of rmse when one feature is shuffled, the largest first: amount {mean},"
+    assert page.alternatives["Permutation importance"].startswith(shown)
+    assert "measured on 60 of 60 test rows (a seeded sample), mean of 5 repeats, seed 42" in page.text
+    higher = replace(data, evaluation={**data.evaluation, "metric": "r2"})
+    assert "Mean decrease of r2" in page_of(higher).text
+
+
+def test_of_many_features_those_that_matter_are_measured(prepared_data: Make) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(300, 60)), columns=[f"f{index}" for index in range(60)])
+    data = report_data(prepared_data("regression", frame.assign(y=frame["f50"] + 2 * frame["f9"])))
+    page = page_of(data)
+    found = report.permutation_importance(data)
+    assert found.names[:2] == ["f9", "f50"]
+    assert (len(found.names), found.screened) == (30, 60)
+    assert "Of 60 features, the 30 that move the predictions most were measured." in page.text
+    assert "The 20 most important ones are shown." in page.text
+
+
+def test_a_rare_class_is_in_the_sample(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "IMPORTANCE_ROWS", 100)
+    frame = pd.DataFrame({"x": np.arange(2000) % 77, "y": ["rare"] * 8 + ["often"] * 1992})
+    data = report_data(prepared_data("classification", frame, metric="roc_auc"))
+    assert sum(data.target == "rare") < 3
+    assert np.all(np.isfinite(report.permutation_importance(data).losses))
+
+
+def test_the_profile_and_the_fit_are_told(prepared_data: Make) -> None:
+    frame = labelled(["a", "b"], code="EUR", kind=["x", "y", None, "x"] * 50, customer_id=np.arange(200))
+    frame.loc[:1, "signal"] = np.inf
+    data = report_data(prepared_data("classification", frame))
+    data = replace(data, model={**data.model, "warnings": [f"it did not converge {SCRIPT}"]})
+    page = page_of(data)
+    column = next(each for each in data.profile["columns"] if each["name"] == "signal")
+    values = f"{number(column['min'])} to {number(column['max'])}, mean {number(column['mean'])}"
+    assert f"signal numeric feature {column['dtype']} 2 (1.0%) 2 {values}" in page.text
+    assert "kind categorical feature category 50 (25.0%) 0 2 different: x (100), y (50)" in page.text
+    assert "code constant dropped: it has one value only text, not handed over" in page.text
+    assert "customer_id identifier dropped: it has an identifier's name and no number twice" in page.text
+    assert "In Used Dropped Train Test 200 200 0 160 40" in page.text
+    assert f"it did not converge {SCRIPT}" in page.text
+    assert "max_iter 1000" in page.text
+    assert f"scikit-learn {data.model['versions']['scikit-learn']}" in page.text
+
+
+def test_lineage_says_what_is_missing(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    page = page_of(replace(data, model={**data.model, "release": "r-1"}))
+    assert "Run run-1 Evaluated at missing: not recorded Data set s3://bucket/data.csv" in page.text
+    assert data.profile["fingerprint"] in page.text
+    assert "Image digest of model training missing: not recorded" in page.text
+    assert "Release r-1 Commit missing: not recorded" in page.text
+    source = data.profile["sources"][0]
+    assert f"data.csv {source['bytes']:,} {source['sha256']}" in page.text
+
+
+@pytest.mark.parametrize("problem", ["regression", "classification"])
+def test_names_and_values_from_the_data_are_text_and_nothing_else(prepared_data: Make, problem: str) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({name: random.normal(size=200) for name in HOSTILE})
+    frame["texts"] = random.choice(HOSTILE[:5], 200)
+    total = frame[HOSTILE].sum(axis=1)
+    frame["y"] = total if problem == "regression" else pd.qcut(total, 5, labels=False).map(dict(enumerate(HOSTILE[:5])))
+    page = page_of(report_data(prepared_data(problem, frame)))
+    assert SCRIPT in page.text
+    assert IMAGE in page.text
+    assert "n" * 300 in page.text
+    assert TURN not in page.html
+    # In the figures, too: as they are written, mathematics unread, long names shortened.
+    drawn = Page(" ".join(re.findall(r"<svg.*?</svg>", page.html, flags=re.DOTALL)))
+    assert "$x_1$" in drawn.texts
+    assert shorten("n" * 300, 20) in drawn.texts
+    assert shorten(SCRIPT, 20) in drawn.texts
+    assert {tag for tag, _ in drawn.elements} <= {"svg", "defs", "g", "path", "use", "text", "clippath", "rect"}
+
+
+def test_a_target_with_a_hostile_name(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    for name in HOSTILE:
+        page = page_of(replace(data, model={**data.model, "target": name}))
+        assert f"actual {shorten(name, 40)}" in page.texts
+
+
+def test_a_single_feature_and_a_constant_prediction(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression", pd.DataFrame({"x": np.arange(50.0) % 7, "y": np.arange(50.0)})))
+    page = page_of(data)
+    assert "x" in page.alternatives["Permutation importance"]
+    page_of(replace(data, predictions=np.full_like(data.predictions, 25.0)))
+
+
+def test_the_text_and_the_lines_stand_out_in_light_and_dark(prepared_data: Make) -> None:
+    html = render_report(report_data(prepared_data("regression")))
+    palettes = [dict(re.findall(r"--([\w-]+): (#\w{6})", block)) for block in re.findall(r":root \{([^}]*)\}", html)]
+    assert len(palettes) == 3, "light, dark and print"
+    for palette in palettes:
+        for name in ("ink", "muted", "good", "bad", *(f"series-{index}" for index in range(1, 7))):
+            # WCAG 2.2: 4.5 for text (1.4.3), 3 for what is drawn (1.4.11).
+            assert contrast(palette[name], palette["paper"]) >= 4.5, (name, palette)
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio of WCAG 2.2."""
+    dark, light = sorted(luminance(each) for each in (one, other))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "undefined"),
+        (0, "0"),
+        (0.0, "0"),
+        (-1234567, "-1,234,567"),
+        (1022071.4, "1,022,071"),
+        (0.5, "0.5"),
+        (100.0, "100"),
+        (-0.0012345678, "-0.00123457"),
+        (1e-7, "1e-07"),
+        (1.5e300, "1.5e+300"),
+        (True, "True"),
+        ("2024-01-01", "2024-01-01"),
+    ],
+)
+def test_numbers(value: Any, shown: str) -> None:
+    assert number(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [
+        ("abc", 3, "abc"),
+        ("abcd", 3, "ab…"),
+        ("日本", 4, "日本"),
+        ("日本語", 4, "日…"),
+        ("a日b", 3, "a…"),
+        (f"a\n\x00{TURN}b", 9, "a���b"),
+        ("", 3, ""),
+    ],
+)
+def test_long_and_wide_texts_are_shortened(text: str, width: int, shown: str) -> None:
+    assert shorten(text, width) == shown
+
+
+def test_the_function_starts_without_the_libraries_of_the_report() -> None:
+    check = "import sys, model_evaluation.app; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"
