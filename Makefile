@@ -31,6 +31,10 @@ option = $(if $(findstring command line,$(origin $1)),--$(call lower,$1)="$$$1")
 train: .venv/.ready ## Train a model: the diabetes data, or DATA=file-or-folder TARGET=column [PROBLEM= ESTIMATOR= METRIC= OUT= …]
 	@$(BIN)/python scripts/train.py $(foreach name,$(TRAIN_OPTIONS),$(call option,$(name))) $(ARGS)
 
+.PHONY: local-aws
+local-aws: .venv/.ready ## Keep an embedded AWS with the training stack running, for `make train` and the scripts
+	@$(BIN)/python scripts/serve_local_aws.py $(ARGS)
+
 .PHONY: test
 test: .venv/.ready ## Run all tests; those that need a container engine are skipped without one
 	@$(BIN)/pytest $(ARGS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -18,15 +18,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-import boto3
-from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 from rich.table import Table
 
-from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import TrainingRequest, parse_request
 from common.storage import split_uri
 from data_preparation.preparation import check_columns
@@ -34,6 +29,14 @@ from data_preparation.reading import SUFFIXES, SourceFile, read_columns
 from execution import ExecutionResult, follow, outcome, start
 from local_aws import LocalAws, LocalAwsError
 from progress import Progress
+from stack import (
+    STACK_VARIABLE,
+    BadInputError,
+    OperationFailedError,
+    find_stack,
+    result_console,
+    run_command,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -41,14 +44,6 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 FILES = ("model.skops", "model.json", "profile.json", "evaluation.json", "report.html")
-
-
-class BadInputError(Exception):
-    """Something that the user has to change."""
-
-
-class RunFailedError(Exception):
-    """The run, or what it needs, failed."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +59,14 @@ class Stack:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
-    try:
-        result = train(options, Progress(errors))
-    except (BadInputError, InvalidRequestError, InvalidDatasetError) as error:
-        errors.print(f"error: {error}", markup=False, style="red")
-        return 2
-    except (RunFailedError, LocalAwsError, ClientError, BotoCoreError, Boto3Error) as error:
-        errors.print(f"error: {error}", markup=False, style="red")
-        return 1
-    except KeyboardInterrupt:
-        errors.print("Stopped; nothing is left running.")
-        return 130
-    if options.json:
+    return run_command(lambda errors: _show(train(options, Progress(errors)), as_json=options.json))
+
+
+def _show(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        Console(highlight=False).print(_table(result))
-    return 0
+        result_console().print(_table(result))
 
 
 def train(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
@@ -91,7 +76,7 @@ def train(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
     ------
     BadInputError, InvalidRequestError, InvalidDatasetError
         If something is wrong that can be known before anything is started.
-    RunFailedError, LocalAwsError
+    OperationFailedError
         If the run failed, or what it needs did not start.
     """
     with ExitStack() as resources:
@@ -132,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minimum-improvement", type=float, help="how much better than the champion it must be (0)")
     parser.add_argument("--model-name", help="the name of the model (default)")
     parser.add_argument("--out", default="out", help="the folder for the results (out)")
-    parser.add_argument("--stack", help="a deployed stack on AWS to train with, instead of this machine")
+    parser.add_argument("--stack", help="a deployed stack (the one that CROSSTRAIN_STACK names, else none)")
     parser.add_argument("--json", action="store_true", help="print the result document instead of the table")
     return parser
 
@@ -169,7 +154,7 @@ def _diabetes(folder: Path) -> Path:
 def _local_files(options: argparse.Namespace) -> list[SourceFile]:
     """Return the local data files, or none where the data is on S3 already."""
     if options.data.startswith("s3://"):
-        if not options.stack:
+        if not (options.stack or os.environ.get(STACK_VARIABLE)):
             raise BadInputError(f"{options.data} is on S3: name the deployed stack to train with (--stack NAME).")
         return []
     path = Path(options.data)
@@ -202,35 +187,36 @@ def _check_out(out: str) -> None:
 @contextmanager
 def _local_stack(progress: Progress) -> Iterator[Stack]:
     with ExitStack() as resources:
-        with progress.step("Start the embedded AWS"):
-            aws = resources.enter_context(LocalAws())
-        with progress.step("Deploy the training stack"):
-            stack = aws.deploy_training_stack(PROJECT / "template.yaml")
+        try:
+            with progress.step("Start the embedded AWS"):
+                aws = resources.enter_context(LocalAws())
+            with progress.step("Deploy the training stack"):
+                stack = aws.deploy_training_stack(PROJECT / "template.yaml", parameters={"Commit": _commit()})
+        except LocalAwsError as error:
+            raise OperationFailedError(str(error)) from error
         outputs = stack.outputs
         yield Stack(
             outputs["StateMachineArn"], outputs["ArtifactBucketName"], stack.client("s3"), stack.client("stepfunctions")
         )
 
 
-def _deployed_stack(name: str) -> Stack:
+def _deployed_stack(name: str | None) -> Stack:
+    found = find_stack(name)
+    return Stack(
+        found.output("StateMachineArn"),
+        found.output("ArtifactBucketName"),
+        found.session.client("s3"),
+        found.session.client("stepfunctions"),
+    )
+
+
+def _commit() -> str:
+    """Return the commit that is checked out, marked where files have changed since; `unknown` outside of git."""
+    command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
     try:
-        session = boto3.Session()
-        stacks = session.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        outputs = {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", [])}
-        return Stack(
-            outputs["StateMachineArn"],
-            outputs["ArtifactBucketName"],
-            session.client("s3"),
-            session.client("stepfunctions"),
-        )
-    except BotoCoreError as error:
-        raise BadInputError(f"AWS cannot be called: {error} Set AWS_PROFILE and AWS_REGION.") from error
-    except KeyError as error:
-        raise BadInputError(f'The stack "{name}" has no output {error}: it is not a training stack.') from error
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":
-            raise BadInputError(f'There is no stack "{name}" in this account and region: deploy it first.') from error
-        raise
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def _upload(stack: Stack, files: list[SourceFile], run_id: str, data: Path, progress: Progress) -> str:
@@ -249,7 +235,7 @@ def _run(stack: Stack, request: TrainingRequest, run_id: str, progress: Progress
     if result.status != "SUCCEEDED":
         step = result.failed_state or "the state machine"
         cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
-        raise RunFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
+        raise OperationFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
     return result
 
 
@@ -310,10 +296,6 @@ def _table(result: dict[str, Any]) -> Table:
     table.add_row("reason", result["reason"])
     table.add_row("files", "\n".join(result["files"].values()))
     return table
-
-
-def _terminate(_signal: int, _frame: object) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)
 
 
 if __name__ == "__main__":

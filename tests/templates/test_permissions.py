@@ -249,15 +249,26 @@ def test_preparation_reads_a_bucket_that_it_is_given(
         ("lambda:UpdateFunctionCode", "ModelTrainingFunction", "implicitDeny"),
         ("s3:GetObject", "arn:aws:s3:::somebody-elses/data/houses.csv", "implicitDeny"),
         ("iam:PassRole", "arn:aws:iam::123456789012:role/any", "implicitDeny"),
+        ("dynamodb:GetItem", "ModelRegistry", "allowed"),
+        ("dynamodb:PutItem", "ModelRegistry", "allowed"),
+        ("dynamodb:DeleteItem", "ModelRegistry", "implicitDeny"),
+        ("dynamodb:UpdateItem", "ModelRegistry", "implicitDeny"),
+        ("dynamodb:DeleteTable", "ModelRegistry", "implicitDeny"),
+        ("dynamodb:PutItem", "arn:aws:dynamodb:us-east-1:123456789012:table/another", "implicitDeny"),
+        ("events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/default", "allowed"),
+        ("events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/other", "implicitDeny"),
+        ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:any", "implicitDeny"),
     ],
 )
-def test_the_state_machine_invokes_its_functions_only(
+def test_the_state_machine_reaches_its_functions_and_its_registry_only(
     local_stack: LocalStack, action: str, resource: str, decision: str
 ) -> None:
     arn = resource
     if action.startswith("lambda:"):
         name = local_stack.physical_id(resource) if resource.endswith("Function") else resource
         arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
+    if resource == "ModelRegistry":
+        arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{local_stack.physical_id(resource)}"
     simulated = local_stack.aws.client("iam").simulate_principal_policy(
         PolicySourceArn=role_arn(local_stack, "TrainingStateMachineRole"), ActionNames=[action], ResourceArns=[arn]
     )

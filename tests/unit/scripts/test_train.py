@@ -11,7 +11,9 @@ import botocore.stub
 import numpy as np
 import pandas as pd
 import pytest
+from rich.console import Console
 
+import stack
 import train
 
 
@@ -23,6 +25,7 @@ def _nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         raise AssertionError("something was started")
 
     monkeypatch.setattr(train, "LocalAws", started)
+    monkeypatch.delenv(stack.STACK_VARIABLE, raising=False)
     monkeypatch.chdir(tmp_path)
 
 
@@ -134,7 +137,7 @@ def test_a_stack_that_cannot_be_used_is_named(
     code: int,
     message: str,
 ) -> None:
-    monkeypatch.setattr(train.boto3, "Session", lambda: Session(answer))
+    monkeypatch.setattr(stack.boto3, "Session", lambda: Session(answer))
     write("houses.csv", houses())
     assert train.main(["--data", "houses.csv", "--target", "price", "--stack", "prod"]) == code
     assert message in capsys.readouterr().err
@@ -164,7 +167,7 @@ def test_the_table_fits_results_with_undefined_metrics() -> None:
         "reason": "because",
         "files": {"model.json": "out/model.json"},
     }
-    console = train.Console(width=80)
+    console = Console(width=80)
     with console.capture() as capture:
         console.print(train._table(result))
     assert "1,000 in, 999 used, 1 dropped" in capture.get()
