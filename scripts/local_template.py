@@ -40,8 +40,8 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
     """Write the local variant of a template, which `sam deploy` takes as it is.
 
     Each container-image function becomes a custom runtime that starts the same handler in this Python environment;
-    bucket and topic policies lose the statement that denies calls without TLS; alarms on metric math are left out. Every
-    other part stays what it is, parameters, conditions, roles and the state machine included.
+    bucket and topic policies lose the statement that denies calls without TLS; alarms on metric math are left out.
+    Every other part stays what it is, parameters, conditions, roles and the state machine included.
 
     Parameters
     ----------

@@ -99,6 +99,18 @@ def test_only_the_statement_that_needs_tls_is_dropped(source: Path, tmp_path: Pa
     assert "Alone" not in resources
 
 
+def test_only_alarms_on_metric_math_are_left_out(source: Path, tmp_path: Path) -> None:
+    template = yaml_parse(TEMPLATE)
+    for name, properties in {"Plain": {"MetricName": "Errors"}, "Math": {"Metrics": [{"Id": "ratio"}]}}.items():
+        template["Resources"][name] = {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}
+    source.write_text(json.dumps(template))
+
+    resources = json.loads(write_local_template(source, tmp_path, ENDPOINT).read_text())["Resources"]
+
+    assert resources["Plain"]["Properties"] == {"MetricName": "Errors"}
+    assert "Math" not in resources
+
+
 def test_the_bootstrap_starts_the_handler_in_this_environment(local: dict[str, Any], tmp_path: Path) -> None:
     package = tmp_path / "code of us" / "training"
     # What awslambdaric would import is asked for its own name and environment instead.
