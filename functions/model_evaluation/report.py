@@ -47,8 +47,8 @@ IMPORTANCE_REPEATS = 5
 IMPORTANCE_ROWS = 2000
 IMPORTANCE_LEAST_ROWS = 100
 PREDICTED_ROWS = 60_000
-"""Permutation importance predicts as many rows in all, and fewer where there are many classes: boosting has trees for
-each of them. That is less than a test part of 100,000 rows takes."""
+"""Permutation importance predicts as many rows in all, less than a test part of 100,000 has; fewer where a row is wide
+or there are many classes, for each of which boosting has trees of its own."""
 CHEAP_CLASSES = 4
 SCREENING_ROWS = 16
 BLOCK_CELLS = 1 << 22
@@ -57,7 +57,7 @@ PROFILE_COLUMNS = 500
 NAME_WIDTH = 300
 VALUE_WIDTH = 40
 LABEL_WIDTH = 20
-LEGEND_WIDTH = 14
+SHORT_LABEL = 10
 
 # Drawn in these, which no figure would choose, and then replaced: so a figure follows the page into dark mode.
 INK, MUTED, LINE = "#010100", "#010101", "#010102"
@@ -433,8 +433,9 @@ def _halves(values: Numbers) -> tuple[Codes, Codes]:
 
 
 def _residual_histogram(residuals: Numbers) -> Picture:
-    # A few far residuals would leave one bar of the rest.
-    low, high = (float(each) for each in np.quantile(residuals, [0.005, 0.995]))
+    # Among many rows a few far residuals would leave one bar of the rest.
+    tail = 0.005 if len(residuals) > SCATTER_ROWS else 0
+    low, high = (float(each) for each in np.quantile(residuals, [tail, 1 - tail]))
     beyond = int(np.sum((residuals < low) | (residuals > high)))
     bins = int(np.clip(np.sqrt(len(residuals)), 5, 40))
 
@@ -443,6 +444,7 @@ def _residual_histogram(residuals: Numbers) -> Picture:
         axes.axvline(0, color=MUTED, linestyle=DASHES[1], linewidth=1)
         axes.set_xlabel(RESIDUAL)
         axes.set_ylabel("test rows")
+        axes.locator_params(axis="y", integer=True)
 
     return Picture(
         "Distribution of the residuals",
@@ -568,19 +570,23 @@ def _plot_curves(axes: Axes, curves: Sequence[tuple[str, Numbers, Numbers]], val
             color=colour,
             linestyle=dash,
             linewidth=1.6,
-            label=f"{shorten(name, LEGEND_WIDTH)} {value:.3f}",
+            label=f"{name} {value:.3f}",
         )
     axes.set_xlim(-0.03, 1.03)
 
 
 def _height(curves: Sequence[Curve]) -> float:
-    return HEIGHT + (0.22 * ((len(curves) + 1) // 2) if len(curves) > 1 else 0)
+    return HEIGHT + (0.19 * len(curves) / _legend_columns(curves) if len(curves) > 1 else 0)
+
+
+def _legend_columns(curves: Sequence[Curve]) -> int:
+    return 2 if max(len(name) for name, _, _ in curves) <= SHORT_LABEL else 1
 
 
 def _legend(axes: Axes, curves: Sequence[Curve]) -> None:
     """Name the curves above the axes, where no curve can run into the names; one alone is named beside the figure."""
     if len(curves) > 1:
-        axes.figure.legend(loc="outside upper left", ncols=2)
+        axes.figure.legend(loc="outside upper left", ncols=_legend_columns(curves))
 
 
 def _thin(x: Numbers, y: Numbers) -> Codes:
@@ -603,7 +609,7 @@ def _calibration(curves: Sequence[Curve]) -> Picture:
                 color=colour,
                 linestyle=dash,
                 linewidth=1.4,
-                label=f"{shorten(name, LEGEND_WIDTH)} {error:.3f}",
+                label=f"{name} {error:.3f}",
             )
             for few, filling in ((False, colour), (True, "none")):
                 chosen = (rows < FEW_ROWS) == few
@@ -654,9 +660,7 @@ def permutation_importance(data: ReportData) -> Importance:
     """
     seed = data.model["request"]["seed"]
     names = _screen(data, seed) if data.features.shape[1] > IMPORTANCE_FEATURES else list(data.features.columns)
-    budget = PREDICTED_ROWS * CHEAP_CLASSES // max(CHEAP_CLASSES, data.predictions[0].size)
-    size = int(np.clip(budget // (len(names) * IMPORTANCE_REPEATS), IMPORTANCE_LEAST_ROWS, IMPORTANCE_ROWS))
-    rows = _sample(data, size, seed)
+    rows = _sample(data, _sample_size(len(names), data.features.shape[1], data.predictions[0].size), seed)
     sample = data.features.iloc[rows].reset_index(drop=True)
     score = _scorer(data, rows)
     shuffled = _permutations(len(rows), seed)
@@ -665,6 +669,12 @@ def permutation_importance(data: ReportData) -> Importance:
     values = score(data.predictions[rows]) - scores.reshape(len(names), IMPORTANCE_REPEATS)
     order = np.argsort(-values.mean(axis=1), kind="stable")
     return Importance([names[each] for each in order], values[order], len(rows), data.features.shape[1])
+
+
+def _sample_size(measured: int, features: int, outputs: int) -> int:
+    cost = max(1, outputs / CHEAP_CLASSES) * max(1, features / IMPORTANCE_FEATURES)
+    affordable = int(PREDICTED_ROWS / (cost * measured * IMPORTANCE_REPEATS))
+    return min(max(affordable, IMPORTANCE_LEAST_ROWS), IMPORTANCE_ROWS)
 
 
 def _permutations(rows: int, seed: int) -> list[Codes]:

@@ -420,7 +420,7 @@ def test_names_and_values_from_the_data_are_text_and_nothing_else(prepared_data:
 
 def test_a_target_with_a_hostile_name(prepared_data: Make) -> None:
     data = report_data(prepared_data("regression"))
-    for name in HOSTILE:
+    for name in (SCRIPT, IMAGE, "$x_1$"):
         page = page_of(replace(data, model={**data.model, "target": name}))
         assert f"actual {shorten(name, 40)}" in page.texts
 

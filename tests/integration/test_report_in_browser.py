@@ -1,0 +1,267 @@
+"""The report in a real browser: it is drawn, it fits a phone, it runs nothing of the data and loads nothing."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics
+
+from common.frames import load_part
+from common.request import parse_request
+from data_preparation.preparation import prepare
+from data_preparation.reading import SourceFile
+from model_evaluation.report import ReportData, render_report
+from model_training.training import build_pipeline, describe, fit
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+PHONE, DESKTOP = 360, 1280
+HOSTILE = [
+    "<script>document.title = 'run'</script>",
+    '"><img src=x onerror="document.title = \'run\'">',
+    "</text></svg><script>document.title = 'run'</script>",
+    "a name without a space " + "n" * 270,
+    "größe 日本語 $x_1$",
+]
+CHAMPION = {
+    "version": "3",
+    "status": "scored",
+    "reason": None,
+    "metrics": {"rmse": 12345.678, "mae": 1234.5678, "r2": 0.123456},
+    "improvement": {
+        "metric": "rmse",
+        "value": 0.25,
+        "low": 0.125,
+        "high": 0.375,
+        "confidence": 0.95,
+        "method": "paired bootstrap, percentile",
+        "resamples": 1000,
+        "seed": 42,
+    },
+}
+# Loads a page in a frame of the width that is asked for, and writes down what it finds there.
+PROBE = """<!DOCTYPE html>
+<title>probe</title>
+<iframe id="frame" src="PAGE" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
+<pre id="found"></pre>
+<script>
+const colour = (value) => (value.match(/[\\d.]+/g) || []).map(Number);
+const luminance = ([r, g, b]) => [r, g, b].map((part) => part / 255)
+  .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+  .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+const contrast = (one, other) => {
+  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
+  return (light + 0.05) / (dark + 0.05);
+};
+window.onload = () => {
+  const view = document.getElementById("frame").contentWindow, page = view.document, root = page.documentElement;
+  const paper = colour(view.getComputedStyle(page.body).backgroundColor);
+  const all = (selector, of = page) => [...of.querySelectorAll(selector)];
+  const box = (element) => {
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return { x, y, width, height };
+  };
+  const scale = (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  const found = {
+    title: page.title,
+    text: page.body.innerText,
+    overflow: root.scrollWidth - root.clientWidth,
+    outside: all("body *").filter((each) => !each.closest(".scroll") && !each.closest("svg")
+      && each.getBoundingClientRect().right > root.clientWidth + 1).map((each) => each.outerHTML.slice(0, 80)),
+    resources: view.performance.getEntriesByType("resource").map((each) => each.name),
+    loaders: all("script, img, link, iframe, object, embed, image").length,
+    paper,
+    figures: all("figure").map((figure) => {
+      const svg = figure.querySelector("svg");
+      return {
+        title: figure.querySelector("strong").textContent,
+        box: box(svg),
+        marks: all("path, use", svg).filter((each) => each.getBoundingClientRect().width > 0).length,
+        texts: all("text", svg).map((each) => ({
+          text: each.textContent,
+          box: box(each),
+          pixels: parseFloat(view.getComputedStyle(each).fontSize) * scale(svg),
+          contrast: contrast(colour(view.getComputedStyle(each).fill), paper),
+        })),
+      };
+    }),
+    contrasts: all("h1, h2, p, th, td, figcaption, .note, caption").map((each) =>
+      contrast(colour(view.getComputedStyle(each).color), paper)),
+  };
+  document.getElementById("found").textContent = JSON.stringify(found);
+};
+</script>
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the probe found in a page, and what the browser wrote to its console."""
+
+    found: dict[str, Any]
+    console: list[str]
+
+
+def look(page: Path, width: int, *, dark: bool = False) -> Seen:
+    """Open a page in Chromium, in a frame of a width in pixels."""
+    assert CHROMIUM is not None
+    folder = page.parent
+    probe = folder / "probe.html"
+    probe.write_text(PROBE.replace("PAGE", page.name).replace("WIDTH", str(width)), encoding="utf-8")
+    done = subprocess.run(
+        [
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            # Whatever is asked of the network fails.
+            "--host-resolver-rules=MAP * ~NOTFOUND",
+            "--proxy-server=127.0.0.1:9",
+            f"--user-data-dir={folder / 'browser'}",
+            "--allow-file-access-from-files",  # else the probe may not look into the page
+            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
+            f"--window-size={DESKTOP + 40},1000",
+            "--enable-logging=stderr",
+            "--v=0",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+            probe.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, flags=re.DOTALL)
+    assert found is not None, done.stderr
+    assert found[1], done.stderr
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return Seen(json.loads(html.unescape(found[1])), console)
+
+
+def frame(problem: str) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    rows = 1500 if problem == "regression" else 600
+    data = pd.DataFrame({name: random.normal(size=rows) for name in HOSTILE})
+    data["category"] = random.choice(HOSTILE, rows)
+    total = data[HOSTILE].sum(axis=1) + random.normal(size=rows)
+    labels = {"binary": HOSTILE[:2], "multiclass": HOSTILE}
+    if problem == "regression":
+        return data.assign(y=total * 1e5)
+    return data.assign(y=pd.qcut(total, len(labels[problem]), labels=labels[problem]).astype(str))
+
+
+@pytest.fixture(scope="module", params=["regression", "binary", "multiclass"])
+def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the report of a model of data whose names and values try to get out of the page."""
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "parts").mkdir()
+    frame(request.param).to_csv(folder / "data.csv", index=False)
+    problem = "regression" if request.param == "regression" else "classification"
+    asked = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "problem": problem})
+    prepared = prepare([SourceFile("data.csv", folder / "data.csv")], asked, folder / "parts")
+    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
+    features, target = load_part(prepared.test, prepared.profile)
+    regression = problem == "regression"
+    predictions = model.pipeline.predict(features) if regression else model.pipeline.predict_proba(features)
+    value = (
+        metrics.root_mean_squared_error(target, predictions)
+        if regression
+        else float(np.mean(model.pipeline.predict(features) == target))
+    )
+    metric = str(prepared.request.metric)
+    evaluation = {
+        "run_id": HOSTILE[0],
+        "problem": problem,
+        "estimator": prepared.request.estimator,
+        "rows": len(target),
+        "metric": metric,
+        "value": value,
+        "threshold": None,
+        "metrics": {metric: value},
+        "undefined": {},
+        "decision": "promote",
+        "reason": f"{metric} is {value:.6g}, and {HOSTILE[0]}.",
+        "champion": CHAMPION if regression else None,
+        "model_uri": "s3://bucket/model.skops",
+        "data_fingerprint": prepared.profile["fingerprint"],
+    }
+    info = {**describe(model, prepared.request, prepared.profile), "image_digest": "sha256:" + "0" * 64}
+    report = render_report(
+        ReportData(evaluation, prepared.profile, info, model.pipeline, features, target, predictions)
+    )
+    path = folder / "report.html"
+    path.write_text(report, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_the_report_is_drawn_and_nothing_in_it_runs(page: Path, width: int) -> None:
+    seen = look(page, width)
+    assert seen.console == []
+    assert seen.found["resources"] == []
+    assert seen.found["loaders"] == 0
+    assert seen.found["title"] == f"Promote: evaluation of {HOSTILE[0]}"
+    assert seen.found["text"].count(HOSTILE[0]) >= 3
+    assert HOSTILE[1] in seen.found["text"]
+    assert HOSTILE[3] in seen.found["text"]
+    assert len(seen.found["figures"]) == 4
+    for figure in seen.found["figures"]:
+        assert figure["box"]["width"] > 250, figure["title"]
+        assert figure["box"]["height"] > 100, figure["title"]
+        assert figure["marks"] > 10, figure["title"]
+
+
+@pytest.mark.parametrize("width", [PHONE, DESKTOP])
+def test_nothing_is_wider_than_the_page_and_no_text_of_a_figure_is_cut_or_tiny(page: Path, width: int) -> None:
+    found = look(page, width).found
+    assert found["overflow"] <= 0
+    assert found["outside"] == []
+    for figure in found["figures"]:
+        box = figure["box"]
+        for text in figure["texts"]:
+            inside = text["box"]
+            assert inside["x"] >= box["x"] - 1, (figure["title"], text)
+            assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1, (figure["title"], text)
+            assert text["pixels"] >= 9, (figure["title"], text)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_everything_can_be_read_in_light_and_dark(page: Path, *, dark: bool) -> None:
+    found = look(page, DESKTOP, dark=dark).found
+    assert (sum(found["paper"][:3]) < 150) == dark
+    assert min(found["contrasts"]) >= 4.5
+    texts = [text for figure in found["figures"] for text in figure["texts"]]
+    assert len(texts) > 30
+    assert min(text["contrast"] for text in texts) >= 4.5
+
+
+def test_the_probe_sees_what_it_looks_for(tmp_path: Path) -> None:
+    page = tmp_path / "bad.html"
+    page.write_text(
+        "<!DOCTYPE html><title>bad</title><body style='background: white'><div style='width: 900px'>wide</div>"
+        "<script>document.title = 'run'; console.error('an error')</script><img src='http://example.invalid/x.png'>",
+        encoding="utf-8",
+    )
+    seen = look(page, PHONE)
+    assert seen.found["title"] == "run"
+    assert any("an error" in line for line in seen.console)
+    assert seen.found["resources"] == ["http://example.invalid/x.png"]
+    assert seen.found["overflow"] > 500
+    assert seen.found["outside"]
