@@ -36,9 +36,7 @@ def start(directory: Path, module: str, arguments: Sequence[str], **options: Any
     # -P keeps the folder of this file, and so modules with everyday names, off the import path.
     command = [sys.executable, "-P", __file__, str(directory), module, *arguments]
     # Not a shell, and every word of it is ours.
-    return subprocess.Popen(  # noqa: S603
-        command, stdin=subprocess.PIPE, cwd=directory, start_new_session=True, **options
-    )
+    return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=directory, start_new_session=True, **options)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

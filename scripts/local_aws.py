@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import boto3
 from botocore.config import Config
@@ -30,6 +30,8 @@ from botocore.session import Session
 
 import guarded_process
 from local_template import write_local_template
+from registry import INDEX
+from stack import OperationFailedError
 
 # The account and region of every embedded AWS; the account is the one that AWS's own examples use.
 ACCOUNT = "123456789012"
@@ -54,7 +56,7 @@ _FOREIGN_NAMES = frozenset(
 )
 
 
-class LocalAwsError(Exception):
+class LocalAwsError(OperationFailedError):
     """The embedded AWS did not start, or a deployment to it failed."""
 
 
@@ -165,9 +167,12 @@ class LocalAws:
 
         It is whole, not an overlay: what the user has set for AWS, proxies and certificates is not in it.
         """
+        return _without_foreign(os.environ) | self.settings(credentials)
+
+    def settings(self, credentials: Credentials = ROOT) -> dict[str, str]:
+        """Return the variables that lead to the embedded AWS, for an environment with no other settings for AWS."""
         token = {"AWS_SESSION_TOKEN": credentials.session_token} if credentials.session_token else {}
         return {
-            **_without_foreign(os.environ),
             **token,
             "AWS_ACCESS_KEY_ID": credentials.access_key_id,
             "AWS_SECRET_ACCESS_KEY": credentials.secret_access_key,
@@ -231,7 +236,12 @@ class LocalAws:
         """Create a user with just the rights that training with a deployed stack needs (`data_scientist_policy`)."""
         stack = self._describe(stack_name)
         outputs = _outputs(stack)
-        policy = data_scientist_policy(stack["StackId"], outputs["StateMachineArn"], outputs["ArtifactBucketName"])
+        policy = data_scientist_policy(
+            stack["StackId"],
+            outputs["StateMachineArn"],
+            outputs["ArtifactBucketName"],
+            outputs.get("ModelRegistryTableName"),
+        )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 
     def deploy_training_stack(
@@ -243,6 +253,18 @@ class LocalAws:
         local = write_local_template(template, directory, self.endpoint_url)
         outputs = self.deploy(local, stack_name, parameters)
         return LocalStack(self, stack_name, outputs, self.data_scientist(stack_name))
+
+    def wait(self) -> NoReturn:
+        """Wait until the server ends by itself, or a signal's handler ends the wait.
+
+        Raises
+        ------
+        LocalAwsError
+            With the last lines that the server wrote.
+        """
+        if self._server is not None:
+            self._server.wait()
+        raise LocalAwsError(f"The embedded AWS has ended: {_last_lines(self.server_log())}")
 
     def server_log(self) -> str:
         """Return what the server has written so far."""
@@ -369,9 +391,15 @@ class LocalAws:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def data_scientist_policy(stack_arn: str, state_machine_arn: str, bucket: str) -> dict[str, Any]:
-    """Return the IAM policy of somebody who trains models: bring data, start runs, follow them, read what they made."""
-    bucket_arn = f"arn:{state_machine_arn.split(':')[1]}:s3:::{bucket}"
+def data_scientist_policy(
+    stack_arn: str, state_machine_arn: str, bucket: str, table: str | None = None
+) -> dict[str, Any]:
+    """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
+
+    Without the name of a model registry's table there are no rights on one.
+    """
+    _, partition, _, region, account, *_ = state_machine_arn.split(":")
+    bucket_arn = f"arn:{partition}:s3:::{bucket}"
     execution_arn = state_machine_arn.replace(":stateMachine:", ":execution:") + ":*"
     prefixes = {"StringLike": {"s3:prefix": ["data/*", "runs/*"]}}
     statements = [
@@ -387,7 +415,21 @@ def data_scientist_policy(stack_arn: str, state_machine_arn: str, bucket: str) -
             [execution_arn],
         ),
     ]
+    if table is not None:
+        statements += _registry_statements(f"arn:{partition}:dynamodb:{region}:{account}:table/{table}")
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def _registry_statements(table_arn: str) -> list[dict[str, Any]]:
+    """Allow to read models and to roll back; IAM knows no rights on single items of a partition."""
+    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
+    in_transactions = {"ForAnyValue:StringEquals": {"dynamodb:EnclosingOperation": ["TransactWriteItems"]}}
+    writes = ["dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
+    return [
+        _allow("ReadModels", ["dynamodb:GetItem", "dynamodb:Scan"], [table_arn]),
+        _allow("FindModels", ["dynamodb:Query"], [table_arn, f"{table_arn}/index/{INDEX}"]),
+        {**_allow("RollBack", writes, [table_arn]), "Condition": in_transactions},
+    ]
 
 
 def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:

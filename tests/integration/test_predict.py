@@ -1,0 +1,119 @@
+"""Scoring with models that real runs have registered: the same predictions as in the evaluation of the run."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer, load_diabetes
+
+from common.frames import load_part
+from local_aws import LocalStack
+from model_evaluation.evaluation import load_model
+
+from .conftest import Finished, Train
+
+Command = Callable[..., Finished]
+
+
+@pytest.fixture
+def predict(local_stack: LocalStack, project: Path, tmp_path: Path) -> Command:
+    """Return a function that runs `scripts/predict.py` with a data scientist's rights."""
+
+    def run(*arguments: str) -> Finished:
+        done = subprocess.run(
+            [sys.executable, str(project / "scripts/predict.py"), *arguments],
+            env=local_stack.aws.environment(local_stack.data_scientist) | {"CROSSTRAIN_STACK": local_stack.name},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+def read_test_part(local_stack: LocalStack, run_id: str, folder: Path) -> tuple[pd.DataFrame, object]:
+    """Return the features of a run's test part, as its evaluation reads them."""
+    prefix = f"runs/{run_id}/prepared"
+    for name in ("profile.json", "test.parquet"):
+        # The data scientist's rights reach what a run has made.
+        local_stack.client("s3").download_file(
+            local_stack.outputs["ArtifactBucketName"], f"{prefix}/{name}", str(folder / name)
+        )
+    return load_part(folder / "test.parquet", json.loads((folder / "profile.json").read_text()))
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+def test_the_test_part_is_scored_as_in_the_runs_evaluation(
+    local_stack: LocalStack, train: Train, predict: Command, tmp_path: Path, estimator: str
+) -> None:
+    data = load_diabetes(as_frame=True, scaled=False).frame
+    data["split"] = np.where(np.arange(len(data)) % 5, "train", "test")
+    data.to_csv(tmp_path / "rows.csv", index=False)
+    name = f"scored-{estimator}"
+    trained = train(
+        "--data", "rows.csv", "--target", "target", "--split-column", "split", "--estimator", estimator,
+        "--model-name", name, "--json",
+    )  # fmt: skip
+    assert trained.code == 0, trained.stderr
+
+    done = predict("rows.csv", "--model-name", name)
+
+    assert done.code == 0, done.stderr
+    assert 'does not use it: "target", "split"' in done.stderr
+    scored = pd.read_csv(io.StringIO(done.stdout))["prediction"][data["split"] == "test"]
+    features, target = read_test_part(local_stack, trained.document["run_id"], tmp_path)
+    expected = load_model(tmp_path / "out/model.skops").predict(features)
+    np.testing.assert_allclose(scored, expected, rtol=1e-12)
+    rmse = np.sqrt(np.mean((scored - target) ** 2))
+    assert rmse == pytest.approx(trained.document["metrics"]["rmse"], rel=1e-12)
+
+
+def test_a_version_and_a_folder_of_results_score_alike(train: Train, predict: Command, tmp_path: Path) -> None:
+    data = load_breast_cancer(as_frame=True).frame
+    data.to_parquet(tmp_path / "rows.parquet")
+    trained = train("--data", "rows.parquet", "--target", "target", "--model-name", "alike", "--json")
+    version = trained.document["run_id"]
+    assert predict("rows.parquet", "--version", version, "--out", "registry.parquet").code == 0
+    assert predict("rows.parquet", "--from", "out", "--out", "folder.parquet").code == 0
+    registry, folder = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("registry", "folder"))
+    pd.testing.assert_frame_equal(registry, folder)
+    assert list(registry) == ["prediction", "probability_0", "probability_1"]
+    assert (registry["prediction"] == data["target"]).mean() > 0.95
+
+
+def test_what_cannot_be_scored_is_told(train: Train, predict: Command, tmp_path: Path) -> None:
+    assert train("--model-name", "told").code == 0
+    data = load_diabetes(as_frame=True, scaled=False).frame
+    data.rename(columns={"bmi": "BMI"}).to_csv(tmp_path / "rows.csv", index=False)
+    for arguments, message in (
+        (["--model-name", "told", "--out", "p.csv"], '"bmi" is missing. Did you mean "BMI"?'),
+        (["--model-name", "tolld"], 'There is no model "tolld". Did you mean "told"'),
+        (["--version", "none-like-it"], 'There is no version "none-like-it".'),
+    ):
+        done = predict("rows.csv", *arguments)
+        assert (done.code, done.stdout) == (2, "")
+        assert message in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "p.csv").exists()
+
+
+def test_a_model_file_that_is_gone_is_named(
+    local_stack: LocalStack, train: Train, predict: Command, tmp_path: Path
+) -> None:
+    version = train("--model-name", "gone", "--json").document["run_id"]
+    bucket, key = local_stack.outputs["ArtifactBucketName"], f"runs/{version}/model/model.skops"
+    local_stack.aws.client("s3").delete_object(Bucket=bucket, Key=key)
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    done = predict("rows.csv", "--model-name", "gone")
+    assert done.code == 1
+    assert f"s3://{bucket}/{key} of the version {version} cannot be read" in done.stderr
