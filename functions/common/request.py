@@ -185,7 +185,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
             ("estimator", request.estimator, ESTIMATORS[problem]),
         ):
             if choice is not None and choice not in fitting:
-                raise InvalidRequestError(f'The {word} "{choice}" does not fit {problem}: use {_either(fitting)}.')
+                raise InvalidRequestError(f'The {word} "{choice}" does not fit {problem}: use {" or ".join(fitting)}.')
     elif not request.fitting_problems():
         raise InvalidRequestError(
             f'The metric "{request.metric}" and the estimator "{request.estimator}" are for different problems.'
@@ -201,10 +201,6 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
                 _sentence(f"hyperparameters of {request.estimator}", error, parameters)
             ) from error
     return request
-
-
-def _either(names: Iterable[str]) -> str:
-    return " or ".join(names)
 
 
 def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> str:

@@ -93,7 +93,7 @@ def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
     for name in found:
         if not name.endswith(SUFFIXES):
             raise InvalidDatasetError(
-                f'"{name}" is of no format that can be read: its name must end in {_either(SUFFIXES)}.'
+                f'"{name}" is of no format that can be read: its name must end in {" or ".join(SUFFIXES)}.'
             )
     return [
         _Object(f"s3://{bucket}/{name}", name[len(key) :] if folder else name, found[name]) for name in sorted(found)
@@ -129,7 +129,3 @@ def _unreadable(uri: str, error: ClientError) -> Exception:
     if code in ("NoSuchBucket", "NoSuchKey", "404"):
         return InvalidDatasetError(f'"{uri}" does not exist ({code}).')
     return error
-
-
-def _either(names: tuple[str, ...]) -> str:
-    return " or ".join(names)
