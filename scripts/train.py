@@ -59,6 +59,8 @@ class Stack:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    # What `make local-aws` keeps running is taken before an embedded AWS of this run's own.
+    options.stack = options.stack or os.environ.get(STACK_VARIABLE)
     return run_command(lambda errors: _show(train(options, Progress(errors)), as_json=options.json))
 
 
@@ -89,7 +91,10 @@ def train(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
             check_columns(request, read_columns(file))
         _check_out(options.out)
 
-        stack = _deployed_stack(options.stack) if options.stack else resources.enter_context(_local_stack(progress))
+        if options.stack:
+            stack = _deployed_stack(options.stack)
+        else:
+            stack = resources.enter_context(_local_stack(progress))
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         uri = options.data if not files else _upload(stack, files, run_id, Path(options.data), progress)
         request = parse_request(_document(options, uri))
@@ -154,7 +159,7 @@ def _diabetes(folder: Path) -> Path:
 def _local_files(options: argparse.Namespace) -> list[SourceFile]:
     """Return the local data files, or none where the data is on S3 already."""
     if options.data.startswith("s3://"):
-        if not (options.stack or os.environ.get(STACK_VARIABLE)):
+        if not options.stack:
             raise BadInputError(f"{options.data} is on S3: name the deployed stack to train with (--stack NAME).")
         return []
     path = Path(options.data)
@@ -200,7 +205,7 @@ def _local_stack(progress: Progress) -> Iterator[Stack]:
         )
 
 
-def _deployed_stack(name: str | None) -> Stack:
+def _deployed_stack(name: str) -> Stack:
     found = find_stack(name)
     return Stack(
         found.output("StateMachineArn"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -85,7 +86,10 @@ def test_another_shell_works_with_it_until_it_is_stopped(
         return done.stdout
 
     python, scripts = sys.executable, project / "scripts"
-    in_a_shell(f'{python} {scripts}/train.py --stack "$CROSSTRAIN_STACK" --out out')
+    first, second = (json.loads(in_a_shell(f"{python} {scripts}/train.py --json --out out")) for _ in range(2))
+    assert (first["decision"], second["decision"]) == ("promote", "reject")
+    assert f"as good as the champion {first['run_id']}" in second["reason"]
+    assert second["reason"].endswith("no improvement.")
     assert "champion" in in_a_shell(f"{python} {scripts}/models.py list")
 
     process.send_signal(number)

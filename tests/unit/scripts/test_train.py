@@ -143,6 +143,16 @@ def test_a_stack_that_cannot_be_used_is_named(
     assert message in capsys.readouterr().err
 
 
+def test_the_stack_that_the_environment_names_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(stack.STACK_VARIABLE, "prod")
+    monkeypatch.setattr(stack.boto3, "Session", lambda: Session("ValidationError"))
+    write("houses.csv", houses())
+    assert train.main(["--data", "houses.csv", "--target", "price"]) == 2
+    assert 'There is no stack "prod"' in capsys.readouterr().err
+
+
 def test_missing_aws_settings_say_what_to_set(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,91 @@
+"""Permutation importance: scikit-learn's numbers, of a bounded number of features and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import inspection
+
+from common.frames import load_part
+from data_preparation.preparation import PreparedData
+from model_evaluation import importance
+from model_evaluation.evaluation import HeldOut
+from model_evaluation.importance import Importance
+from model_training.training import build_pipeline, fit
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
+
+Make = Callable[..., PreparedData]
+
+
+def fitted(prepared: PreparedData) -> tuple[Pipeline, HeldOut]:
+    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
+    return model.pipeline, HeldOut(*load_part(prepared.test, prepared.profile))
+
+
+def measured(pipeline: Pipeline, part: HeldOut, metric: str) -> Importance:
+    predict = pipeline.predict_proba if hasattr(pipeline, "classes_") else pipeline.predict
+    return importance.permutation_importance(pipeline, part, predict(part.features), metric, seed=42)
+
+
+@pytest.mark.parametrize(
+    ("problem", "metric", "scoring"),
+    [
+        ("regression", "rmse", "neg_root_mean_squared_error"),
+        ("regression", "mae", "neg_mean_absolute_error"),
+        ("regression", "r2", "r2"),
+        ("classification", "accuracy", "accuracy"),
+        ("classification", "f1_macro", "f1_macro"),
+        ("classification", "roc_auc", "roc_auc"),
+        ("classification", "log_loss", "neg_log_loss"),
+    ],
+)
+@pytest.mark.parametrize("block", [1 << 22, 1])
+def test_importance_is_scikit_learns(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, problem: str, metric: str, scoring: str, block: int
+) -> None:
+    monkeypatch.setattr(importance, "BLOCK_CELLS", block)
+    pipeline, part = fitted(prepared_data(problem))
+    found = measured(pipeline, part, metric)
+    expected = inspection.permutation_importance(
+        pipeline, part.features, part.target, scoring=scoring, n_repeats=5, random_state=42
+    )
+    assert found.rows == len(part.target)
+    order = [list(part.features.columns).index(name) for name in found.names]
+    np.testing.assert_allclose(found.losses, expected.importances[order], atol=1e-9)
+    assert np.all(np.diff(found.losses.mean(axis=1)) <= 0)
+
+
+def test_importance_of_several_classes_is_scikit_learns(prepared_data: Make) -> None:
+    random = np.random.default_rng(0)
+    codes = random.integers(0, 3, 200)
+    frame = pd.DataFrame({"signal": codes + random.normal(0, 0.7, 200), "noise": random.normal(size=200)})
+    pipeline, part = fitted(prepared_data("classification", frame.assign(y=np.array(["a", "b", "c"])[codes])))
+    expected = inspection.permutation_importance(
+        pipeline, part.features, part.target, scoring="roc_auc_ovr", n_repeats=5, random_state=42
+    )
+    found = measured(pipeline, part, "roc_auc")
+    assert found.names == ["signal", "noise"]
+    np.testing.assert_allclose(found.losses, expected.importances, atol=1e-9)
+
+
+def test_of_many_features_those_that_matter_are_measured(prepared_data: Make) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(300, 60)), columns=[f"f{index}" for index in range(60)])
+    pipeline, part = fitted(prepared_data("regression", frame.assign(y=frame["f50"] + 2 * frame["f9"])))
+    found = measured(pipeline, part, "rmse")
+    assert found.names[:2] == ["f9", "f50"]
+    assert (len(found.names), found.screened) == (30, 60)
+
+
+def test_a_rare_class_is_in_the_sample(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importance, "SAMPLE_ROWS", 100)
+    frame = pd.DataFrame({"x": np.arange(2000) % 77, "y": ["rare"] * 8 + ["often"] * 1992})
+    pipeline, part = fitted(prepared_data("classification", frame))
+    assert sum(part.target == "rare") < 3
+    assert np.all(np.isfinite(measured(pipeline, part, "roc_auc").losses))
