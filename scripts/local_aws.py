@@ -247,11 +247,14 @@ class LocalAws:
     def deploy_training_stack(
         self, template: Path, stack_name: str = "crosstrain-local", parameters: Mapping[str, str] | None = None
     ) -> LocalStack:
-        """Deploy the local variant of the training template, once per name, and create a user to work with it."""
+        """Deploy the local variant of the training template, once per name, and create a user to work with it.
+
+        Models record the commit that the template is checked out from, unless `parameters` names another.
+        """
         directory = self.directory / "stacks" / stack_name
         directory.mkdir(parents=True)
         local = write_local_template(template, directory, self.endpoint_url)
-        outputs = self.deploy(local, stack_name, parameters)
+        outputs = self.deploy(local, stack_name, {"Commit": checked_out_commit(template.parent), **(parameters or {})})
         return LocalStack(self, stack_name, outputs, self.data_scientist(stack_name))
 
     def wait(self) -> NoReturn:
@@ -389,6 +392,15 @@ class LocalAws:
             self._server = None
         self._clients.clear()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def checked_out_commit(folder: Path) -> str:
+    """Return the commit that a folder is checked out from, marked where files have changed, or `unknown`."""
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def data_scientist_policy(

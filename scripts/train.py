@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import uuid
@@ -91,10 +90,7 @@ def train(options: argparse.Namespace, progress: Progress) -> dict[str, Any]:
             check_columns(request, read_columns(file))
         _check_out(options.out)
 
-        if options.stack:
-            stack = _deployed_stack(options.stack)
-        else:
-            stack = resources.enter_context(_local_stack(progress))
+        stack = _deployed_stack(options.stack) if options.stack else resources.enter_context(_local_stack(progress))
         run_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"
         uri = options.data if not files else _upload(stack, files, run_id, Path(options.data), progress)
         request = parse_request(_document(options, uri))
@@ -196,7 +192,7 @@ def _local_stack(progress: Progress) -> Iterator[Stack]:
             with progress.step("Start the embedded AWS"):
                 aws = resources.enter_context(LocalAws())
             with progress.step("Deploy the training stack"):
-                stack = aws.deploy_training_stack(PROJECT / "template.yaml", parameters={"Commit": _commit()})
+                stack = aws.deploy_training_stack(PROJECT / "template.yaml")
         except LocalAwsError as error:
             raise OperationFailedError(str(error)) from error
         outputs = stack.outputs
@@ -213,15 +209,6 @@ def _deployed_stack(name: str) -> Stack:
         found.session.client("s3"),
         found.session.client("stepfunctions"),
     )
-
-
-def _commit() -> str:
-    """Return the commit that is checked out, marked where files have changed since; `unknown` outside of git."""
-    command = ["git", "-C", str(PROJECT), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
 
 
 def _upload(stack: Stack, files: list[SourceFile], run_id: str, data: Path, progress: Progress) -> str:

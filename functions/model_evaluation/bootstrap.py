@@ -76,7 +76,9 @@ def improvement(
     tail = (1 - CONFIDENCE) / 2
     # A resample of one class only has no roc_auc.
     low, high = np.nanquantile(differences, [tail, 1 - tail])
-    return Improvement(metric, sign * (new(once) - old(once)), float(low), float(high), resamples, seed)
+    # Adding zero turns -0.0 into 0.0, which reads better.
+    value, low, high = (float(each) + 0.0 for each in (sign * (new(once) - old(once)), low, high))
+    return Improvement(metric, value, low, high, resamples, seed)
 
 
 def _weighted(
