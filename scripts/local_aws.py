@@ -254,7 +254,9 @@ class LocalAws:
         directory = self.directory / "stacks" / stack_name
         directory.mkdir(parents=True)
         local = write_local_template(template, directory, self.endpoint_url)
-        outputs = self.deploy(local, stack_name, {"Commit": checked_out_commit(template.parent), **(parameters or {})})
+        # Functions of this machine are limited by this machine alone.
+        here = {"Commit": checked_out_commit(template.parent), "ModelTrainingMemory": "10240"}
+        outputs = self.deploy(local, stack_name, {**here, **(parameters or {})})
         return LocalStack(self, stack_name, outputs, self.data_scientist(stack_name))
 
     def wait(self) -> NoReturn:

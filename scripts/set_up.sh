@@ -23,6 +23,8 @@ if ! command -v uv >/dev/null; then
     fi
     PATH=$PWD/.venv/bin:$PATH
 fi
+# pip trusts the certificates that the system trusts; so shall uv.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
 # The environment is for this machine's own Python: none is downloaded.
 UV_PROJECT_ENVIRONMENT=.venv uv sync --frozen --compile-bytecode --quiet --no-python-downloads --python "$(command -v python3)"
 touch .venv/.ready

@@ -1,13 +1,35 @@
 """The errors that a training run can end with; the state machine catches them by class name and never retries them."""
 
+from __future__ import annotations
 
-class InvalidRequestError(Exception):
+from collections.abc import Iterable
+
+# The state machine parses the error document of a function, which holds 32,768 characters at most:
+# https://docs.aws.amazon.com/step-functions/latest/apireference/API_LambdaFunctionFailedEventDetails.html
+_MAX_CHARACTERS = 2000
+
+
+class _NamedError(Exception):
+    """An error whose message fits an error document, whatever the data put into it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message if len(message) <= _MAX_CHARACTERS else message[:_MAX_CHARACTERS] + "…")
+
+
+class InvalidRequestError(_NamedError):
     """The input document of the execution cannot be acted on."""
 
 
-class InvalidDatasetError(Exception):
+class InvalidDatasetError(_NamedError):
     """The data cannot be trained on."""
 
 
-class UntrustedModelError(Exception):
+class UntrustedModelError(_NamedError):
     """A model file holds a type outside the allow-list, so it is not loaded."""
+
+
+def first_few(items: Iterable[str], separator: str = ", ") -> str:
+    """Return the first five items as text, and how many more there are."""
+    each = list(items)
+    more = f"{separator}and {len(each) - 5:,} more" if len(each) > 5 else ""
+    return separator.join(each[:5]) + more

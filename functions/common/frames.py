@@ -62,8 +62,8 @@ def _feature(column: pa.ChunkedArray, floats: pa.DataType) -> pa.ChunkedArray:
     if pa.types.is_float32(column.type):
         return pc.cast(column, floats)
     if pa.types.is_integer(column.type) and column.null_count:
-        # float32 holds every integer up to 2^24.
-        return pc.cast(column, floats if column.type.bit_width <= 16 else pa.float64())
+        # float32 holds every integer up to 2^24, float64 up to 2^53: beyond, the nearest float stands for the number.
+        return pc.cast(column, floats if column.type.bit_width <= 16 else pa.float64(), safe=False)
     return column
 
 

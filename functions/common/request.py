@@ -195,11 +195,13 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
             raise InvalidRequestError('"hyperparameters" needs "estimator": say which estimator they are for.')
         parameters = HYPERPARAMETERS[request.estimator]
         try:
-            parameters.model_validate(request.hyperparameters)
+            checked = parameters.model_validate(request.hyperparameters)
         except ValidationError as error:
             raise InvalidRequestError(
                 _sentence(f"hyperparameters of {request.estimator}", error, parameters)
             ) from error
+        # As validated: for scikit-learn the whole number 1 means one row, and the float 1.0 all of them.
+        return request.model_copy(update={"hyperparameters": checked.model_dump(exclude_unset=True)})
     return request
 
 

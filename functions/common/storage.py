@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+
+from common.errors import InvalidDatasetError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -17,6 +22,26 @@ if TYPE_CHECKING:
 def s3_client() -> S3Client:
     """Return the function's one S3 client, made at the first call and kept for the life of the worker."""
     return boto3.client("s3")
+
+
+@contextmanager
+def disk_errors(parameter: str) -> Iterator[None]:
+    """Name a full disk, and the template's parameter that makes it larger.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the work of the `with` block finds no space left.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise InvalidDatasetError(
+            f"The data or the model does not fit the function's temporary disk: raise the parameter {parameter} "
+            "(10,240 MB at most), bring fewer rows or choose a smaller model."
+        ) from error
 
 
 def split_uri(uri: str) -> tuple[str, str]:

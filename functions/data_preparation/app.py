@@ -81,11 +81,13 @@ def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
         listed = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
     except ClientError as error:
         raise _unreadable(uri, error) from error
-    # Names that begin with _ or . are markers (_SUCCESS), not data; a key ending in a slash is a folder of the console.
+    # In a folder, names that begin with _ or . are markers (_SUCCESS), not data; a key ending in a slash is a folder
+    # that somebody made in the console.
     found = {
         name: size
         for name, size in listed.items()
-        if (folder or name == key) and not name.endswith("/") and not name.rsplit("/", 1)[-1].startswith(("_", "."))
+        if (name == key and not folder)
+        or (folder and not name.endswith("/") and not name.rsplit("/", 1)[-1].startswith(("_", ".")))
     }
     if not found:
         hint = f' Did you mean the folder "{uri}/"?' if any(name.startswith(f"{key}/") for name in listed) else ""

@@ -6,7 +6,6 @@ spool file of typed batches), summarise (roles, types, statistics), write (drop,
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -21,8 +20,9 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, first_few
 from common.request import TrainingRequest, did_you_mean
+from common.storage import disk_errors
 from data_preparation.profiling import (
     MAX_CATEGORIES,
     ColumnSummary,
@@ -38,7 +38,9 @@ from data_preparation.splitting import StratifiedSplitter
 MIN_ROWS = 10
 MAX_CLASSES_OF_NUMBERS = 20
 """Where the problem is `auto`, whole numbers with at most this many different values are class labels."""
-ROW_GROUP_ROWS = 1 << 17
+ROW_GROUP_VALUES = 4_000_000
+"""How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
+MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 PARTS = ("train", "test")
 
 
@@ -100,11 +102,12 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     InvalidRequestError
         If the estimator or the metric does not fit the problem that the target poses.
     """
-    with _disk_errors(workspace):
+    with disk_errors("DataPreparationStorage"):
         spools = [_spool(file, workspace / f"spool-{index}.arrow") for index, file in enumerate(files)]
         kinds = _common_kinds(spools)
         check_columns(request, list(kinds))
         summaries, rows_in, parts_seen = _summarise(spools, kinds, request)
+        _check_mixed_types(spools, summaries)
         used_rows = _check_target(summaries[request.target], request, rows_in)
         problem = _problem(summaries[request.target], request)
         request = request.resolve(problem)
@@ -148,15 +151,20 @@ def _spool(file: SourceFile, path: Path) -> _Spool:
 
 
 def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa.RecordBatch:
-    """Turn NaN and infinities into nulls, and count the infinities: neither can be trained on."""
+    """Turn NaN and infinities into nulls, and count the infinities: neither can be trained on.
+
+    What float32 cannot hold counts as infinite: trees are grown in it, and squares of such numbers overflow float64.
+    """
     columns = list(batch.columns)
     for index, (name, column) in enumerate(zip(batch.schema.names, columns, strict=True)):
         if not pa.types.is_floating(column.type):
             continue
-        finite = pc.is_finite(column)
-        if pc.all(finite).as_py() is False:
-            infinities[name] = infinities.get(name, 0) + (pc.sum(pc.is_inf(column)).as_py() or 0)
-            columns[index] = pc.if_else(finite, column, pa.scalar(None, column.type))
+        # NaN is in no range, and no infinity either.
+        usable = pc.less_equal(pc.abs(column), MAX_MAGNITUDE)
+        if pc.all(usable).as_py() is False:
+            infinite = pc.greater(pc.abs(column), MAX_MAGNITUDE)
+            infinities[name] = infinities.get(name, 0) + (pc.sum(infinite).as_py() or 0)
+            columns[index] = pc.if_else(usable, column, pa.scalar(None, column.type))
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
@@ -166,10 +174,8 @@ def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
     for spool in spools[1:]:
         differing = sorted(kinds.keys() ^ spool.kinds.keys())
         if differing:
-            what = ", ".join(
-                f'"{name}" (only in "{first.name if name in kinds else spool.name}")' for name in differing
-            )
-            raise InvalidDatasetError(f'"{first.name}" and "{spool.name}" have different columns: {what}.')
+            where = (f'"{name}" (only in "{first.name if name in kinds else spool.name}")' for name in differing)
+            raise InvalidDatasetError(f'"{first.name}" and "{spool.name}" have different columns: {first_few(where)}.')
         for name, kind in spool.kinds.items():
             pair = {kind, kinds[name]} - {"null"}
             if pair == {"integer", "float"}:
@@ -205,7 +211,9 @@ def _batches(spools: list[_Spool], kinds: Mapping[str, Kind], target: str) -> It
     for spool in spools:
         with pa.OSFile(str(spool.path)) as source, pa.ipc.open_file(source) as reader:
             for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index).select(schema.names).cast(schema)
+                batch = reader.get_batch(index).select(schema.names)
+                # A whole number in one file and a float in another: the nearest float stands for it.
+                batch = batch if batch.schema == schema else batch.cast(schema, safe=False)
                 yield batch.filter(pc.is_valid(batch[target])) if batch[target].null_count else batch
 
 
@@ -247,8 +255,10 @@ def _check_target(target: ColumnSummary, request: TrainingRequest, rows_in: int)
             f'The target "{request.target}" has the same value in all {target.values:,} usable rows: '
             "there is nothing to learn."
         )
-    if message := mixed_types(target):
-        raise InvalidDatasetError(message)
+    if target.kind == "timestamp":
+        raise InvalidDatasetError(
+            f'The target "{request.target}" holds timestamps: turn them into numbers, such as days since a date.'
+        )
     return target.values
 
 
@@ -257,10 +267,10 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
     labels = target.kind in ("text", "boolean")
     problem, *others = request.fitting_problems()
     if others:
-        few = target.counts is not None and len(target.counts) <= MAX_CLASSES_OF_NUMBERS
-        whole = target.kind in ("integer", "float") and target.integral
-        problem = "classification" if labels or (few and whole) else "regression"
-    if problem == "regression" and target.kind not in ("integer", "float", "boolean"):
+        different = len(target.counts) if target.counts is not None else target.values
+        few = different <= min(MAX_CLASSES_OF_NUMBERS, target.values // 2)
+        problem = "classification" if labels or (few and target.integral) else "regression"
+    if problem == "regression" and target.kind == "text":
         example = f' such as "{target.first_text[:40]}"' if target.first_text else ""
         raise InvalidDatasetError(
             f'The target "{request.target}" holds {target.kind}{example}, and regression needs numbers: '
@@ -268,41 +278,52 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
         )
     if problem == "classification" and (target.counts is None or target.values < 2 * len(target.counts)):
         many = f"more than {MAX_CATEGORIES:,}" if target.counts is None else f"{len(target.counts):,}"
+        way_out = "another target" if labels else "another target or the problem regression"
         raise InvalidDatasetError(
             f'The target "{request.target}" has {many} different values in {target.values:,} rows, too many for '
-            "classification: choose another target or the problem regression."
+            f"classification: choose {way_out}."
         )
     return problem
+
+
+def _check_mixed_types(spools: list[_Spool], summaries: Mapping[str, ColumnSummary]) -> None:
+    """Refuse texts among numbers, which CSV cannot tell apart; a text column of a Parquet file is meant as it is."""
+    if any(not spool.name.endswith(".parquet") for spool in spools):
+        messages = [message for summary in summaries.values() if (message := mixed_types(summary))]
+        if messages:
+            raise InvalidDatasetError(first_few(messages, " "))
 
 
 def _assign_columns(
     summaries: Mapping[str, ColumnSummary], request: TrainingRequest, parts_seen: set[str]
 ) -> list[_Column]:
-    columns, messages = [], []
+    columns = []
     for name, summary in summaries.items():
         role, reason = infer_role(summary)
         if name == request.target:
-            # A regression target is always float64; class labels that are numbers are, too.
-            text = summary.kind == "text"
-            boolean = summary.kind == "boolean" and request.problem == "classification"
-            type_ = pa.dictionary(pa.int32(), pa.string()) if text else pa.bool_() if boolean else pa.float64()
-            columns.append(_Column(summary, role, "target", None, type_))
+            columns.append(_Column(summary, role, "target", None, _target_type(summary, request)))
         elif parts_seen and name == request.split_column:
             columns.append(_Column(summary, role, "split", None, None))
-        elif message := mixed_types(summary):
-            messages.append(message)
         elif reason is not None:
             columns.append(_Column(summary, role, "dropped", reason, None))
         else:
             columns.append(_Column(summary, role, "feature", None, feature_type(summary, role)))
-    if messages:
-        raise InvalidDatasetError(" ".join(messages))
     if not any(column.use == "feature" for column in columns):
-        dropped = (
-            "; ".join(f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped") or "no other column"
-        )
-        raise InvalidDatasetError(f"No column is left to train on ({dropped}).")
+        dropped = first_few((f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped"), "; ")
+        raise InvalidDatasetError(f"No column is left to train on ({dropped or 'there is no other column'}).")
     return columns
+
+
+def _target_type(target: ColumnSummary, request: TrainingRequest) -> pa.DataType:
+    """Return float64 for numbers, but for class labels that no float holds; texts and booleans stay what they are."""
+    if target.kind == "text":
+        return pa.dictionary(pa.int32(), pa.string())
+    if request.problem == "classification":
+        if target.kind == "boolean":
+            return pa.bool_()
+        if target.kind == "integer" and max(abs(target.minimum), abs(target.maximum)) > 2**53:
+            return pa.int64()
+    return pa.float64()
 
 
 class _PartWriter:
@@ -313,6 +334,7 @@ class _PartWriter:
         # Dictionaries pay for texts; numbers of many different values only lose time to them.
         self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4")
         self._schema = schema
+        self._row_group_rows = max(1024, ROW_GROUP_VALUES // len(schema))
         self._pending: list[pa.RecordBatch] = []
         self._pending_rows = 0
         self.rows = 0
@@ -321,12 +343,12 @@ class _PartWriter:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
         self.rows += batch.num_rows
-        if self._pending_rows >= ROW_GROUP_ROWS:
+        if self._pending_rows >= self._row_group_rows:
             self._flush()
 
     def _flush(self) -> None:
         table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
-        self._writer.write_table(table, row_group_size=2 * ROW_GROUP_ROWS)
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self._pending, self._pending_rows = [], 0
 
     def __enter__(self) -> Self:
@@ -445,16 +467,3 @@ def _dtype_name(type_: pa.DataType | None) -> str | None:
         return None
     names = {pa.float32(): "float32", pa.float64(): "float64", pa.bool_(): "bool"}
     return "category" if pa.types.is_dictionary(type_) else names.get(type_, str(type_))
-
-
-@contextmanager
-def _disk_errors(workspace: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise InvalidDatasetError(
-            f"The data set does not fit the function's temporary disk ({workspace}): "
-            "raise the parameter DataPreparationStorage or bring fewer rows."
-        ) from error

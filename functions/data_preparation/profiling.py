@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -41,7 +40,7 @@ class ColumnSummary:
     Attributes
     ----------
     minimum, maximum
-        Of the values that are there: numbers, or UTC timestamps; None for booleans and texts.
+        Of the values that are there: numbers, or microseconds since 1970 in UTC; None for booleans and texts.
     counts
         How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or where nobody asked.
     number_like
@@ -98,7 +97,9 @@ class ColumnSummary:
         self.nulls += column.null_count
 
     def _add_range(self, present: pa.Array) -> None:
-        extremes = pc.min_max(present).as_py()
+        # Of timestamps the microseconds are kept: Python's own end with the year 9999.
+        values = pc.cast(present, pa.int64()) if self.kind == "timestamp" else present
+        extremes = pc.min_max(values).as_py()
         self.minimum = extremes["min"] if self.minimum is None else min(self.minimum, extremes["min"])
         self.maximum = extremes["max"] if self.maximum is None else max(self.maximum, extremes["max"])
 
@@ -182,7 +183,7 @@ def mixed_types(summary: ColumnSummary) -> str | None:
         return None
     return (
         f'Column "{summary.name}" mixes numbers and text: {summary.number_like:,} of {summary.values:,} values are '
-        f'numbers, "{summary.first_text[:40]}" is not. Leave unknown values empty, or make all of them text.'
+        f'numbers, "{summary.first_text[:40]}" is not. Leave unknown values empty; put a letter before codes.'
     )
 
 
@@ -233,5 +234,5 @@ def _finite(value: np.float64) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _iso(timestamp: dt.datetime) -> str:
-    return timestamp.isoformat() + "Z"
+def _iso(microseconds: int) -> str:
+    return str(np.datetime64(microseconds, "us").astype("datetime64[s]")) + "Z"

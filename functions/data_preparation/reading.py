@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, first_few
 
 Kind = Literal["null", "boolean", "integer", "float", "timestamp", "text"]
 Kinds = Mapping[str, Kind]
@@ -49,7 +49,8 @@ NULL_VALUES = (
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
 CSV_BLOCK_BYTES = 8 << 20
-PARQUET_BATCH_ROWS = 1 << 16
+BATCH_VALUES = 2_000_000
+"""How many values a batch of a Parquet file holds, so that memory does not grow with the number of columns."""
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
@@ -81,7 +82,9 @@ def read_columns(file: SourceFile) -> list[str]:
     return _checked_names(file, _csv_header(file))
 
 
-def read_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+def read_batches(
+    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None = None
+) -> Iterator[pa.RecordBatch]:
     """Yield the file's rows as record batches whose columns are of the kinds' Arrow types.
 
     Parameters
@@ -91,6 +94,8 @@ def read_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.Record
     kinds
         The kind of each column; filled and widened in place as values are met. A batch is of the kinds that stand when
         it is yielded: where they have changed in the end, the batches before the change are of narrower ones.
+    columns
+        The columns to read, whatever the others hold; all, if not given.
 
     Raises
     ------
@@ -98,20 +103,22 @@ def read_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.Record
         If the file is empty, damaged or not what its name says, or has unusable column names.
     """
     reader = _parquet_batches if file.name.endswith(".parquet") else _csv_batches
-    yield from reader(file, kinds)
+    yield from reader(file, kinds, columns)
 
 
-def _csv_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+def _csv_batches(file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None) -> Iterator[pa.RecordBatch]:
     header = _csv_header(file)
     names = _checked_names(file, header)
-    for name in names:
+    wanted = [name for name in names if columns is None or name in columns]
+    for name in wanted:
         kinds.setdefault(name, "null")
     for batch in _csv_text(file, header):
-        columns = []
+        arrays = []
         for name, text in zip(names, batch.columns, strict=True):
-            kinds[name], array = _narrowest(text, kinds[name])
-            columns.append(array)
-        yield pa.RecordBatch.from_arrays(columns, names=names)
+            if columns is None or name in columns:
+                kinds[name], array = _narrowest(text, kinds[name])
+                arrays.append(array)
+        yield pa.RecordBatch.from_arrays(arrays, names=wanted)
 
 
 def _narrowest(text: pa.StringArray, kind: Kind) -> tuple[Kind, pa.Array]:
@@ -129,15 +136,33 @@ def _as_kind(text: pa.StringArray, kind: Kind) -> pa.Array | None:
         return text
     if kind == "null":
         return pa.nulls(len(text)) if text.null_count == len(text) else None
+    convert = _CONVERSIONS.get(kind, lambda values: pc.cast(values, ARROW_TYPES[kind]))
     for trim in (False, True):
-        trimmed = pc.utf8_trim_whitespace(text) if trim else text
-        # Times with an offset are kept as UTC.
-        for via in (ARROW_TYPES[kind], *([pa.timestamp("us", "UTC")] if kind == "timestamp" else [])):
-            try:
-                return pc.cast(pc.cast(trimmed, via), ARROW_TYPES[kind])
-            except pa.ArrowInvalid:
-                continue
+        try:
+            return convert(pc.utf8_trim_whitespace(text) if trim else text)
+        except pa.ArrowInvalid:
+            continue
     return None
+
+
+def _to_boolean(text: pa.StringArray) -> pa.Array:
+    """Take true and false in any case; 0 and 1 are numbers, wherever in the file they stand."""
+    lower = pc.utf8_lower(text)
+    if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false", None], pa.string()))).as_py() is False:
+        raise pa.ArrowInvalid("a text that is neither true nor false")
+    return pc.equal(lower, "true")
+
+
+def _to_timestamp(text: pa.StringArray) -> pa.Array:
+    """Keep times with an offset as UTC, and take those without one for UTC."""
+    zoned = pc.match_substring_regex(text, r"(Z|[+-]\d\d:?\d\d)$")
+    none = pa.scalar(None, pa.string())
+    without = pc.cast(pc.if_else(zoned, none, text), ARROW_TYPES["timestamp"])
+    with_offset = pc.cast(pc.if_else(zoned, text, none), pa.timestamp("us", "UTC"))
+    return pc.coalesce(without, pc.cast(with_offset, ARROW_TYPES["timestamp"]))
+
+
+_CONVERSIONS: Mapping[Kind, Callable[[pa.StringArray], pa.Array]] = {"boolean": _to_boolean, "timestamp": _to_timestamp}
 
 
 def _csv_header(file: SourceFile) -> list[str]:
@@ -212,22 +237,26 @@ def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
     names = [name or f"Unnamed: {index}" for index, name in enumerate(header)]
     if any("\0" in name for name in names):
         raise _not_utf8(file)
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    twice = sorted(f'"{name}"' for name, count in Counter(names).items() if count > 1)
     if twice:
-        quoted = ", ".join(f'"{name}"' for name in twice)
-        raise InvalidDatasetError(f'"{file.name}" has more than one column named {quoted}: give each its own name.')
+        raise InvalidDatasetError(
+            f'"{file.name}" has more than one column named {first_few(twice)}: give each its own name.'
+        )
     return names
 
 
-def _parquet_batches(file: SourceFile, kinds: dict[str, Kind]) -> Iterator[pa.RecordBatch]:
+def _parquet_batches(
+    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None
+) -> Iterator[pa.RecordBatch]:
     # Without pre-buffering a row group is read page by page, not held whole in memory.
     with _parquet_errors(file), pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
         schema = parquet.schema_arrow
-        names = _checked_names(file, schema.names)
-        kinds.update({name: _parquet_kind(file, field) for name, field in zip(names, schema, strict=True)})
-        for batch in parquet.iter_batches(PARQUET_BATCH_ROWS):
-            columns = [_from_parquet(column, kinds[name]) for name, column in zip(names, batch.columns, strict=True)]
-            yield pa.RecordBatch.from_arrays(columns, names=names)
+        wanted = [name for name in _checked_names(file, schema.names) if columns is None or name in columns]
+        kinds.update({name: _parquet_kind(file, schema.field(name)) for name in wanted})
+        rows = max(1024, BATCH_VALUES // max(1, len(wanted)))
+        for batch in parquet.iter_batches(rows, columns=None if columns is None else wanted):
+            arrays = [_from_parquet(batch[name], kinds[name]) for name in wanted]
+            yield pa.RecordBatch.from_arrays(arrays, names=wanted)
 
 
 @contextmanager
@@ -261,5 +290,6 @@ def _parquet_kind(file: SourceFile, field: pa.Field) -> Kind:
 def _from_parquet(column: pa.Array, kind: Kind) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    # Nanoseconds are cut to microseconds; a timestamp with a zone is stored as UTC, and stays so.
-    return pc.cast(column, ARROW_TYPES[kind], safe=kind != "timestamp")
+    # Nanoseconds are cut to microseconds (a timestamp with a zone is stored as UTC, and stays so); the nearest float
+    # stands for a whole number or a decimal that has more digits than a float.
+    return pc.cast(column, ARROW_TYPES[kind], safe=kind not in ("timestamp", "float"))

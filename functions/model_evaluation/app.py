@@ -15,7 +15,7 @@ from common.errors import UntrustedModelError
 from common.frames import load_part
 from common.lineage import commit, image_digest, release
 from common.request import TrainingRequest, parse_request
-from common.storage import download, read_json, s3_client, write_json, write_text
+from common.storage import disk_errors, download, read_json, s3_client, write_json, write_text
 from model_evaluation.evaluation import (
     Comparison,
     HeldOut,
@@ -62,7 +62,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     request = parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     profile, info = read_json(s3, run.prepared["profile_uri"]), read_json(s3, run.model["info_uri"])
-    with tempfile.TemporaryDirectory() as folder:
+    with disk_errors("ModelEvaluationStorage"), tempfile.TemporaryDirectory() as folder:
         pipeline = load_model(download(s3, run.model["model_uri"], Path(folder) / "model.skops"))
         part = HeldOut(*load_part(download(s3, run.prepared["test_uri"], Path(folder) / "test.parquet"), profile))
     scores = score(pipeline, part, str(request.problem))
@@ -125,7 +125,7 @@ def _compare(
 ) -> Comparison:
     """Compare with the champion; one that cannot be loaded or applied is reported, and no reason to fail."""
     version = champion["version"]
-    with tempfile.TemporaryDirectory() as folder:
+    with disk_errors("ModelEvaluationStorage"), tempfile.TemporaryDirectory() as folder:
         try:
             loaded = load_model(download(s3, champion["model_uri"], Path(folder) / "model.skops"))
             return compare(version, loaded, scores, part, request)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 from common.request import LOWER_IS_BETTER
 
@@ -16,7 +15,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 1000
 MIN_RESAMPLES = 200
 MAX_DRAWS = 20_000_000
-"""How many rows are drawn at most: the more rows there are, the less the noise of fewer resamples matters."""
+"""How many values are drawn at most: the more rows there are, the less the noise of fewer resamples matters."""
 
 Floats = npt.NDArray[np.float64]
 # A metric of weighted rows: from the weights, shape (rows,), to the value.
@@ -66,7 +65,7 @@ def improvement(
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, champion))
     rows = len(target)
-    resamples = max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // rows))
+    resamples = max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
     random = np.random.default_rng(seed)
     differences = np.empty(resamples)
     for index in range(resamples):
@@ -108,34 +107,52 @@ def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> Weig
 def _weighted_classification(
     metric: str, target: npt.NDArray[Any], probabilities: Floats, classes: npt.NDArray[Any]
 ) -> WeightedMetric:
-    codes = np.searchsorted(classes, target)
+    # A class that training never saw gets a code behind the known ones: it is never predicted.
+    known = {
+        label: code
+        for code, label in enumerate([*classes.tolist(), *sorted(set(target.tolist()) - set(classes.tolist()))])
+    }
+    codes = np.array([known[label] for label in target.tolist()])
     predicted = probabilities.argmax(axis=1)
     correct = (codes == predicted).astype(np.float64)
-    # Clipped as scikit-learn does: the smallest step of the type from 0 and 1.
-    epsilon = np.finfo(probabilities.dtype).eps
-    losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], epsilon, 1 - epsilon))
 
     def f1_macro(weights: Floats) -> float:
-        counts = np.bincount(codes, weights, len(classes)) + np.bincount(predicted, weights, len(classes))
-        hits = np.bincount(codes, weights * correct, len(classes))
+        counts = np.bincount(codes, weights, len(known)) + np.bincount(predicted, weights, len(known))
+        hits = np.bincount(codes, weights * correct, len(known))
         present = counts > 0
         return float((2 * hits[present] / counts[present]).mean())
 
-    def roc_auc(weights: Floats) -> float:
-        if (np.bincount(codes, weights, len(classes)) == 0).any():
-            return np.nan
-        if len(classes) == 2:
-            return float(metrics.roc_auc_score(codes, probabilities[:, 1], sample_weight=weights))
-        each = [
-            metrics.roc_auc_score(codes == code, probabilities[:, code], sample_weight=weights)
-            for code in range(len(classes))
-        ]
-        return float(np.mean(each))
+    if metric == "accuracy":
+        return lambda weights: float(weights @ correct / weights.sum())
+    if metric == "f1_macro":
+        return f1_macro
+    if metric == "log_loss":
+        return _weighted_log_loss(codes, probabilities)
+    positives = [1] if len(classes) == 2 else range(len(classes))
+    curves = [_weighted_auc(codes == code, probabilities[:, code]) for code in positives]
+    return lambda weights: float(np.mean([curve(weights) for curve in curves]))
 
-    choices: Mapping[str, WeightedMetric] = {
-        "accuracy": lambda weights: float(weights @ correct / weights.sum()),
-        "log_loss": lambda weights: float(weights @ losses / weights.sum()),
-        "f1_macro": f1_macro,
-        "roc_auc": roc_auc,
-    }
-    return choices[metric]
+
+def _weighted_log_loss(codes: npt.NDArray[np.integer], probabilities: Floats) -> WeightedMetric:
+    # Clipped as scikit-learn does: the smallest step of the type from 0 and 1.
+    epsilon = np.finfo(probabilities.dtype).eps
+    losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], epsilon, 1 - epsilon))
+    return lambda weights: float(weights @ losses / weights.sum())
+
+
+def _weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> WeightedMetric:
+    """Return the area under the ROC curve: the share of pairs that are in order, ties counting half.
+
+    The scores are ranked once; what is left for each resample is linear in the rows.
+    """
+    ranks = np.unique(scores, return_inverse=True)[1]
+    highest = int(ranks.max()) + 1
+
+    def area(weights: Floats) -> float:
+        hits = np.bincount(ranks, weights * positive, highest)
+        misses = np.bincount(ranks, weights * ~positive, highest)
+        pairs = hits.sum() * misses.sum()
+        below = np.cumsum(misses) - misses / 2
+        return float(hits @ below / pairs) if pairs else np.nan
+
+    return area

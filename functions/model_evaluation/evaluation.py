@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 import skops.io
 from sklearn import metrics
 
-from common.errors import InvalidDatasetError, UntrustedModelError
+from common.errors import InvalidDatasetError, UntrustedModelError, first_few
 from common.request import LOWER_IS_BETTER, TrainingRequest
 from model_evaluation.bootstrap import Improvement, improvement
 
@@ -90,17 +91,26 @@ def load_model(path: Path) -> Pipeline:
     UntrustedModelError
         If the file is not a skops file, or holds a type that neither skops nor `TRUSTED_TYPES` trusts.
     """
-    try:
+    with _unreadable_is_untrusted():
         types = skops.io.get_untrusted_types(file=path)
-        untrusted = sorted(set(types) - TRUSTED_TYPES)
-        if untrusted:
-            raise UntrustedModelError(
-                f"The model file holds {', '.join(untrusted)}, which is not in the list of trusted types: "
-                "train the model with this project, or review the type and add it to TRUSTED_TYPES."
-            )
+    untrusted = sorted(set(types) - TRUSTED_TYPES)
+    if untrusted:
+        raise UntrustedModelError(
+            f"The model file holds {first_few(untrusted)}, which is not in the list of trusted types: "
+            "train the model with this project, or review the type and add it to TRUSTED_TYPES."
+        )
+    with _unreadable_is_untrusted():
         return skops.io.load(path, trusted=types)
-    except (BadZipFile, KeyError, ValueError) as error:
-        raise UntrustedModelError(f"The model file cannot be read as a skops file: {error}") from error
+
+
+@contextmanager
+def _unreadable_is_untrusted() -> Iterator[None]:
+    """Name the error: a damaged file, or one of other versions of the libraries, makes skops fail in any way."""
+    try:
+        yield
+    except Exception as error:
+        name = type(error).__name__
+        raise UntrustedModelError(f"The model file cannot be read as a skops file ({name}: {error}).") from error
 
 
 def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
@@ -159,8 +169,9 @@ def compare(version: str, champion: Pipeline, scores: Scores, part: HeldOut, req
         raise UnusableChampionError("it knows other classes than this run's data has")
     try:
         old = score(champion, HeldOut(part.features[names], part.target), str(request.problem))
-    except (TypeError, ValueError) as error:
-        # A column of the same name holds values of another kind.
+    # A column of the same name may hold values of another kind, and the model be of another version of scikit-learn:
+    # whatever keeps a champion from being scored, it is no reason for the run to fail.
+    except Exception as error:
         raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {error}") from error
     difference = improvement(
         str(request.metric), part.target, scores.predictions, old.predictions, scores.classes, request.seed

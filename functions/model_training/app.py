@@ -11,7 +11,7 @@ from typing import Any
 from common.frames import load_part
 from common.lineage import commit, image_digest, release
 from common.request import parse_request
-from common.storage import download, read_json, s3_client, upload, write_json
+from common.storage import disk_errors, download, read_json, s3_client, upload, write_json
 from model_training.training import build_pipeline, check_memory, describe, fit, save
 
 logger = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
     profile = read_json(s3, event["prepared"]["profile_uri"])
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
-    with tempfile.TemporaryDirectory() as folder:
+    with disk_errors("ModelTrainingStorage"), tempfile.TemporaryDirectory() as folder:
         features, target = load_part(
             download(s3, event["prepared"]["train_uri"], Path(folder) / "train.parquet"), profile
         )

@@ -126,7 +126,7 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]) ->
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            pipeline.fit(features, target)
+            pipeline.fit(_without_empty_columns(features), target)
         except ValueError as error:
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {error}") from error
     if "n_jobs" in pipeline["model"].get_params():
@@ -134,6 +134,15 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]) ->
         pipeline["model"].set_params(n_jobs=None)
     messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
+    """Fill columns whose values are all in the test part: boosting cannot bin a column without any value."""
+    filled = features
+    for name in features.columns[features.isna().all()]:
+        value = "missing" if features[name].dtype == "category" else 0.0
+        filled = filled.assign(**{name: value})
+    return filled
 
 
 def save(pipeline: Pipeline, path: Path) -> Path:
@@ -175,8 +184,6 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     "random_forest": 24,
     "hist_gradient_boosting": 15,
 }
-# A node of a tree takes 64 bytes and its value 8 for each class; a full tree has about 1.3 nodes a row.
-BYTES_PER_TREE_ROW = 94
 IMPORTS_MB = 250
 
 
@@ -197,16 +204,29 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     InvalidDatasetError
         Naming both figures and the parameter to raise.
     """
-    rows = profile["rows"]["train"]
-    needed = rows * len(feature_columns(profile)) * BYTES_PER_VALUE[str(request.estimator)]
-    if request.estimator == "random_forest" and "max_depth" not in request.hyperparameters:
-        leaf_rows = request.hyperparameters.get("min_samples_leaf", 1)
-        trees = request.hyperparameters.get("n_estimators", 100)
-        needed += int(rows * trees * BYTES_PER_TREE_ROW / leaf_rows)
+    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    classes = len(profile["classes"] or ())
+    needed = rows * columns * BYTES_PER_VALUE[str(request.estimator)]
+    if request.estimator == "random_forest":
+        # The fitted trees, and once more as the bytes that are saved.
+        needed += 2 * _forest_bytes(request, rows, classes)
+    elif request.estimator in ("logistic_regression", "hist_gradient_boosting"):
+        # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
+        needed += rows * classes * 8 * 3
     needed_mb = IMPORTS_MB + (needed >> 20)
     if needed_mb > memory_mb:
         raise InvalidDatasetError(
-            f"{rows:,} training rows with {len(feature_columns(profile))} features need about {needed_mb:,} MB for "
-            f"{request.estimator}, and the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory "
-            "(10,240 MB at most), bring fewer rows or choose another estimator."
+            f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
+            f"the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory (10,240 MB at most), bring "
+            "fewer rows, limit the trees or choose another estimator."
         )
+
+
+def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:
+    """Return the size of a fitted forest: 64 bytes a node and 8 for each of its values, about 1.3 nodes a row."""
+    chosen = request.hyperparameters
+    nodes = int(1.3 * rows * (chosen.get("max_samples") or 1.0) / chosen.get("min_samples_leaf", 1))
+    if chosen.get("max_depth"):
+        nodes = min(nodes, 2 ** (min(chosen["max_depth"], 62) + 1))
+    trees: int = chosen.get("n_estimators", 100)
+    return trees * nodes * (64 + 8 * max(1, classes))

@@ -208,6 +208,24 @@ def test_a_place_without_data_is_named_and_nothing_is_written(s3: Any, key: str,
     assert keys(s3) == [key]
 
 
+def test_a_file_that_is_named_may_have_a_markers_name(s3: Any) -> None:
+    assert prepare(put(s3, frame(), "data/_x.csv"))["prepared"]["rows"]["in"] == 100
+
+
+def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = trained(s3, "run-1")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training, "save", full)
+    with pytest.raises(InvalidDatasetError, match="raise the parameter ModelTrainingStorage"):
+        training.handler(event, None)
+    monkeypatch.setattr(evaluation, "load_part", full)
+    with pytest.raises(InvalidDatasetError, match="raise the parameter ModelEvaluationStorage"):
+        evaluation.handler(event, None)
+
+
 def test_a_denied_place_is_named_with_where_data_may_be() -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "no"}}
     error = preparation._unreadable("s3://elsewhere/x.csv", preparation.ClientError(denied, "ListObjectsV2"))

@@ -114,7 +114,7 @@ def test_the_batch_size_does_not_change_the_parts(
     first = [pq.read_table(one.train).to_pylist(), pq.read_table(one.test).to_pylist()]
     (tmp_path / "workspace").rename(tmp_path / "first")
     monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
-    monkeypatch.setattr(preparation, "ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr(preparation, "ROW_GROUP_VALUES", 100)
     other = prepared(data)
     assert pq.ParquetFile(other.train).num_row_groups > 1
     assert [pq.read_table(other.train).to_pylist(), pq.read_table(other.test).to_pylist()] == first
@@ -204,6 +204,7 @@ def test_column_names_may_be_anything(prepared: Prepare) -> None:
         ([0, 1, 2, 3] * 25, "classification"),
         ([0.0, 1.0, None, 1.0] * 25, "classification"),
         (list(range(100)), "regression"),
+        ([*range(18)] * 5 + [18] * 10, "classification"),
         ([0.5, 1.5] * 50, "regression"),
     ],
 )
@@ -221,6 +222,10 @@ def test_the_problem_follows_from_the_other_choices_first(
     assert prepared(frame(y=[0, 1, 2, 3] * 25), **choice).request.problem == expected
 
 
+def test_few_rows_of_different_whole_numbers_are_no_classes(prepared: Prepare) -> None:
+    assert prepared(frame(12, y=range(100, 112))).request.problem == "regression"
+
+
 def test_the_profile_is_strict_json(prepared: Prepare) -> None:
     json.dumps(prepared(frame()).profile, allow_nan=False)
 
@@ -236,6 +241,7 @@ def test_the_profile_is_strict_json(prepared: Prepare) -> None:
         (frame(y=None), {}, 'The target "y" has no value in any of the 100 rows'),
         (frame(y=1.5), {}, 'The target "y" has the same value in all 100 usable rows'),
         (frame(y="a"), {}, 'The target "y" has the same value'),
+        (frame(y=pd.date_range("2024", periods=100)), {}, 'The target "y" holds timestamps'),
         (frame(9), {}, "has 9 usable rows of 9; at least 10 are needed"),
         (frame(y=["a", "b"] * 50), {"problem": "regression"}, 'holds text such as "a", and regression needs numbers'),
         (frame(), {"problem": "classification"}, "too many for classification"),
@@ -293,3 +299,47 @@ def test_a_full_disk_is_named(prepared: Prepare, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pa.ipc, "new_file", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter DataPreparationStorage"):
         prepared(frame())
+
+
+def test_timestamps_after_the_year_9999_are_numbers_like_others(prepared: Prepare) -> None:
+    data = frame(when=pd.Series(range(100)).astype("datetime64[us]") + np.timedelta64(4_000_000, "D"))
+    result = prepared(data, suffix=".parquet")
+    assert columns_of(result)["when"]["max"].startswith("12921-")
+
+
+def test_what_float32_cannot_hold_counts_as_infinite(prepared: Prepare) -> None:
+    data = frame()
+    data.loc[0, "a"], data.loc[1, "a"], data.loc[2, "y"] = 1e39, -1e300, 1e154
+    result = prepared(data)
+    assert columns_of(result)["a"]["infinities"] == 2
+    assert result.profile["rows"]["dropped"] == 1
+
+
+def test_a_large_whole_number_in_one_file_and_a_float_in_the_other_are_floats(prepared: Prepare) -> None:
+    result = prepared(frame(n=[2**60 + i for i in range(100)]), frame(n=[0.5] * 100))
+    assert columns_of(result)["n"]["kind"] == "float"
+
+
+def test_class_labels_that_no_float_holds_stay_whole_numbers(prepared: Prepare) -> None:
+    result = prepared(frame(y=[2**53, 2**53 + 1] * 50), problem="classification")
+    assert pq.read_schema(result.train).field("y").type == pa.int64()
+    assert len(result.profile["classes"] or ()) == 2
+
+
+def test_texts_of_a_parquet_file_are_codes_if_they_say_so(prepared: Prepare) -> None:
+    result = prepared(frame(c=["250", "251", "252", "V57"] * 25), suffix=".parquet")
+    assert columns_of(result)["c"]["role"] == "categorical"
+
+
+def test_columns_of_a_wide_file_are_named_a_few_at_a_time(prepared: Prepare) -> None:
+    wide = pd.DataFrame({f"column {i}": ["1", "2", "oops"] * 10 for i in range(500)}).assign(y=range(30))
+    with pytest.raises(InvalidDatasetError, match="and 495 more") as caught:
+        prepared(wide)
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_wide_part_has_small_row_groups(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparation, "ROW_GROUP_VALUES", 1)
+    result = prepared(frame(5000))
+    assert pq.ParquetFile(result.train).metadata.row_group(0).num_rows <= 5000
+    assert pq.read_table(result.train).num_rows == 4000

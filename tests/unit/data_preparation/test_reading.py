@@ -50,6 +50,8 @@ def read(file: SourceFile) -> tuple[dict[str, Kind], list[pa.RecordBatch]]:
         (["2024-01-31T10:00:00Z", "2024-01-31T10:00:00+01:00"], "timestamp"),
         (["a", "1"], "text"),
         (["true", "1.5"], "text"),
+        (["true", "1"], "text"),
+        (["2024-01-31 10:00:00", "2024-01-31T10:00:00Z", "2024-01-31T10:00:00+0100"], "timestamp"),
         (["", "null", "NaN"], "null"),
     ],
 )
@@ -157,6 +159,44 @@ def test_a_nested_parquet_column_is_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": [[1, 2]]}), tmp_path / "data.parquet")
     with pytest.raises(InvalidDatasetError, match=r'Column "x" of "data\.parquet" has the type list'):
         read(SourceFile("data.parquet", tmp_path / "data.parquet"))
+
+
+@given(
+    st.lists(
+        st.sampled_from(["", "1", "0", "-7", "2.5", "true", "FALSE", "2024-01-31", "2024-01-31T10:00:00Z", "x", " 3 "]),
+        min_size=1,
+        max_size=60,
+    ),
+    st.integers(min_value=16, max_value=200),
+)
+def test_the_kind_does_not_depend_on_the_block_size(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str], block: int
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "data.csv"
+    path.write_text("x,y\n" + "".join(f"{value},1\n" for value in values))
+    whole, _ = read(SourceFile("data.csv", path))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "CSV_BLOCK_BYTES", block)
+        pieces, _ = read(SourceFile("data.csv", path))
+        # As data preparation does: once more, with the kinds then known.
+        list(read_batches(SourceFile("data.csv", path), pieces))
+    assert pieces == whole
+
+
+def test_only_the_columns_that_are_wanted_are_looked_at(tmp_path: Path, write: Write) -> None:
+    pq.write_table(pa.table({"a": [1], "nested": [[1]], "b": [2]}), tmp_path / "data.parquet")
+    kinds: dict[str, Kind] = {}
+    (batch,) = read_batches(SourceFile("data.parquet", tmp_path / "data.parquet"), kinds, ["b", "a"])
+    assert batch.to_pylist() == [{"a": 1, "b": 2}]
+    (batch,) = read_batches(write(b"a,b,c\n1,2,x\n"), kinds := {}, ["c", "a"])
+    assert batch.to_pylist() == [{"a": 1, "c": "x"}]
+    assert kinds == {"a": "integer", "c": "text"}
+
+
+def test_a_whole_number_beyond_the_floats_is_read_as_the_nearest(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": pa.array([2**64 - 1], pa.uint64())}), tmp_path / "data.parquet")
+    _, batches = read(SourceFile("data.parquet", tmp_path / "data.parquet"))
+    assert batches[0]["a"].to_pylist() == [float(2**64)]
 
 
 def test_columns_are_known_without_reading_rows(write: Write, tmp_path: Path) -> None:

@@ -105,3 +105,19 @@ def test_resamples_without_a_class_are_left_out_of_roc_auc() -> None:
     probabilities = np.column_stack([np.linspace(1, 0, 21), np.linspace(0, 1, 21)])
     found = improvement("roc_auc", target, probabilities, probabilities[::-1], classes, seed=1)
     assert np.isfinite([found.low, found.high]).all()
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "f1_macro"])
+@pytest.mark.parametrize("unseen", ["aa", "z"])
+def test_a_class_that_training_never_saw_is_never_right(metric: str, unseen: str) -> None:
+    target, new, old, classes = classification(2)
+    target = np.where(np.arange(len(target)) % 5 == 0, unseen, target)
+    found = improvement(metric, target, new, old, classes, seed=1)
+    difference = scikits(metric, target, new, classes) - scikits(metric, target, old, classes)
+    assert found.value == pytest.approx(difference)
+
+
+def test_ties_count_half_in_roc_auc() -> None:
+    target, classes = np.array(["a", "b", "a", "b"]), np.array(["a", "b"])
+    ties, order = (np.column_stack([1 - np.array(p), p]) for p in ([0.5] * 4, [0.1, 0.9, 0.2, 0.8]))
+    assert improvement("roc_auc", target, order, ties, classes, seed=1).value == 0.5

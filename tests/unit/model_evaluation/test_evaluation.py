@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -232,3 +233,21 @@ def test_a_champion_of_other_columns_classes_or_problem_is_unusable(prepared_dat
     texts = HeldOut(part.features.assign(amount="text"), part.target)
     with pytest.raises(UnusableChampionError, match="cannot apply it to this run's data"):
         compare("v1", pipeline, scores, texts, prepared.request)
+
+
+def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> None:
+    prepared = prepared_data("regression")
+    pipeline, part = fitted(prepared), held_out(prepared)
+    scores = score(pipeline, part, "regression")
+    # What an attribute that a newer version expects looks like in an older model.
+    del pipeline["features"].named_transformers_["numeric"]["impute"]._fill_dtype
+    with pytest.raises(UnusableChampionError, match="_fill_dtype"):
+        compare("v1", pipeline, scores, part, prepared.request)
+
+
+@pytest.mark.parametrize("schema", ["[]", '{"__loader__": "NoSuchNode", "protocol": 2}', "{"])
+def test_a_skops_file_of_nonsense_is_untrusted(tmp_path: Path, schema: str) -> None:
+    with zipfile.ZipFile(tmp_path / "model.skops", "w") as archive:
+        archive.writestr("schema.json", schema)
+    with pytest.raises(UntrustedModelError, match="cannot be read as a skops file"):
+        load_model(tmp_path / "model.skops")

@@ -17,6 +17,7 @@ from common.errors import InvalidDatasetError
 from common.frames import load_part
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
 from data_preparation.preparation import PreparedData
+from model_training import training
 from model_training.training import ESTIMATOR_CLASSES, build_pipeline, check_memory, describe, fit, save
 
 Make = Callable[..., PreparedData]
@@ -142,18 +143,83 @@ def resolved(estimator: str, **hyperparameters: Any) -> TrainingRequest:
     return parse_request(document).resolve("regression")
 
 
+def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
+    return {
+        "rows": {"train": rows},
+        "columns": [{"name": str(i), "use": "feature"} for i in range(features)],
+        "classes": [{"label": i, "rows": rows} for i in range(classes)] or None,
+    }
+
+
 def test_data_that_does_not_fit_the_memory_is_refused_with_both_figures() -> None:
-    profile = {"rows": {"train": 10_000_000}, "columns": [{"name": str(i), "use": "feature"} for i in range(30)]}
     with pytest.raises(InvalidDatasetError) as caught:
-        check_memory(resolved("ridge"), profile, 3538)
+        check_memory(resolved("ridge"), profile_of(10_000_000, 30), 3008)
     assert "10,000,000 training rows with 30 features need about 7,116 MB" in str(caught.value)
-    assert "the function has 3,538 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
-    check_memory(resolved("ridge"), profile, 10240)
+    assert "the function has 3,008 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
+    check_memory(resolved("ridge"), profile_of(10_000_000, 30), 10240)
 
 
-def test_a_forest_needs_memory_for_its_trees_unless_they_are_limited() -> None:
-    profile = {"rows": {"train": 1_000_000}, "columns": [{"name": str(i), "use": "feature"} for i in range(5)]}
-    with pytest.raises(InvalidDatasetError, match="random_forest"):
-        check_memory(resolved("random_forest"), profile, 3538)
-    check_memory(resolved("random_forest", max_depth=10), profile, 3538)
-    check_memory(resolved("random_forest", min_samples_leaf=10), profile, 3538)
+@pytest.mark.parametrize(
+    ("hyperparameters", "classes", "fits"),
+    [
+        ({}, 0, False),
+        ({"max_depth": 10}, 0, True),
+        ({"max_depth": 60}, 0, False),
+        ({"min_samples_leaf": 20}, 0, True),
+        ({"n_estimators": 5}, 0, True),
+        ({"n_estimators": 5}, 100, False),
+        ({"max_samples": 0.01}, 0, True),
+    ],
+)
+def test_a_forest_needs_memory_for_its_trees_unless_they_are_limited(
+    hyperparameters: dict[str, Any], classes: int, fits: bool
+) -> None:
+    request, profile = resolved("random_forest", **hyperparameters), profile_of(300_000, 5, classes)
+    if fits:
+        check_memory(request, profile, 3008)
+    else:
+        with pytest.raises(InvalidDatasetError, match="random_forest"):
+            check_memory(request, profile, 3008)
+
+
+def test_the_estimate_of_a_forest_is_near_its_size(prepared_data: Make, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(5000, 5)), columns=list("abcde")).assign(y=random.normal(size=5000))
+    prepared = prepared_data("regression", frame, estimator="random_forest", hyperparameters={"n_estimators": 10})
+    features, target = load_part(prepared.train, prepared.profile)
+    model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
+    size = save(model.pipeline, tmp_path / "model.skops").stat().st_size
+    assert training._forest_bytes(prepared.request, 4000, 0) == pytest.approx(size, rel=0.3)
+
+
+def test_whole_numbers_mean_what_floats_mean(prepared_data: Make) -> None:
+    prepared = prepared_data("regression", estimator="random_forest", hyperparameters={"max_samples": 1})
+    parameters = build_pipeline(prepared.request, prepared.profile)["model"].get_params()
+    assert isinstance(parameters["max_samples"], float)
+    assert prepared.request.hyperparameters == {"max_samples": 1.0}
+
+
+@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
+def test_a_feature_without_a_value_in_the_training_part_is_no_reason_to_fail(
+    prepared_data: Make, problem: str, estimator: str
+) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=300), "late": np.arange(300) / 7, "word": ["p", "q"] * 150})
+    frame["y"] = frame["a"] if problem == "regression" else np.where(frame["a"] > 0, "high", "low")
+    frame["split"] = ["train"] * 240 + ["test"] * 60
+    frame.loc[:239, ["late", "word"]] = None
+    prepared = prepared_data(problem, frame, estimator=estimator, split_column="split")
+    features, target = load_part(prepared.train, prepared.profile)
+    assert features["late"].isna().all()
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    test_features, _ = load_part(prepared.test, prepared.profile)
+    assert pipeline.predict(test_features).shape == (60,)
+
+
+def test_large_whole_numbers_with_nulls_are_trained_on(prepared_data: Make) -> None:
+    frame = pd.DataFrame({"n": [2**60 + i for i in range(60)], "y": np.arange(60) / 7}).astype({"n": "Int64"})
+    frame.loc[3:9, "n"] = pd.NA
+    prepared = prepared_data("regression", frame)
+    features, target = load_part(prepared.train, prepared.profile)
+    assert str(features["n"].dtype) == "float64"
+    fit(build_pipeline(prepared.request, prepared.profile), features, target)
