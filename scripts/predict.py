@@ -30,6 +30,7 @@ from botocore.exceptions import ClientError
 from common.frames import Profile, feature_columns
 from common.request import did_you_mean
 from common.storage import download
+from data_preparation.preparation import MAX_MAGNITUDE
 from data_preparation.reading import ARROW_TYPES, SUFFIXES, Kind, SourceFile, read_batches, read_columns
 from model_evaluation.evaluation import load_model
 from progress import Progress
@@ -224,12 +225,11 @@ def score_file(model: Model, file: SourceFile, path: Path) -> int:
     """
     features = feature_columns(model.profile)
     # What a CSV column is read as is what it was in training, not what this file's values look like: a text "01" stays
-    # one. Text holds every value of the columns that nobody asks for.
-    kinds: dict[str, Kind] = dict.fromkeys(read_columns(file), "text")
-    kinds.update({column["name"]: column["kind"] for column in features})
+    # one.
+    kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in features}
     rows = 0
     with _writer(path, model.schema) as writer:
-        for read in read_batches(file, kinds):
+        for read in read_batches(file, kinds, frozenset(kinds)):
             for column in features:
                 _check_kind(column, kinds[column["name"]], read[column["name"]], file.name)
             for begin in range(0, read.num_rows, BATCH_ROWS):
@@ -248,7 +248,7 @@ def score_file(model: Model, file: SourceFile, path: Path) -> int:
 
 
 def _feature(column: pa.Array, described: Mapping[str, Any]) -> pa.Array:
-    """Return a column as the pipeline was trained on it, NaN and infinities as missing."""
+    """Return a column as the pipeline was trained on it, NaN, infinities and what counts as one as missing."""
     match described["role"]:
         case "categorical":
             return pc.cast(column, pa.string()).dictionary_encode()
@@ -259,11 +259,11 @@ def _feature(column: pa.Array, described: Mapping[str, Any]) -> pa.Array:
             return pc.divide(pc.cast(microseconds, pa.float64(), safe=False), 1e6)
         case _:
             values = pc.cast(column, pa.float64(), safe=False)
+            values = pc.if_else(pc.less_equal(pc.abs(values), MAX_MAGNITUDE), values, pa.scalar(None, pa.float64()))
             if described["dtype"] == "float32":
                 # The prepared parts hold it rounded, and a tree may split between a number and its rounded self.
-                rounded = pc.cast(pc.cast(values, pa.float32(), safe=False), pa.float64())
-                values = pc.if_else(pc.is_finite(rounded), rounded, values)
-            return pc.if_else(pc.is_finite(values), values, pa.scalar(None, pa.float64()))
+                values = pc.cast(pc.cast(values, pa.float32(), safe=False), pa.float64())
+            return values
 
 
 def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file: str) -> None:
