@@ -92,7 +92,6 @@ def test_a_lineage_of_a_local_run_says_what_only_a_delivery_knows(models: Comman
     document = models("lineage", version, "--json").document
     links = document["links"]
     assert {name for name, link in links.items() if link["missing"]} == {
-        "code_commit",
         "release",
         *(f"image_digest_of_{name}" for name in ("data_preparation", "model_training", "model_evaluation")),
     }

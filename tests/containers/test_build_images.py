@@ -1,0 +1,159 @@
+"""build_images.py against a real registry: everything, then one changed function, then nothing.
+
+The registry and the ledger are those of the embedded AWS. How long each took is printed (`-s` shows it).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from build_images import Settings, content_hash
+from ledger import FUNCTIONS, Ledger
+from local_aws import Credentials, LocalAws
+
+if TYPE_CHECKING:
+    import docker  # type: ignore[import-untyped]
+
+SCRIPT = Path(__file__).parents[2] / "scripts/build_images.py"
+TABLE = "ledger-of-containers"
+
+
+@pytest.fixture(scope="module")
+def ledger(local_aws: LocalAws) -> Ledger:
+    """Return a ledger on the embedded AWS, beside a repository for each function."""
+    dynamodb = local_aws.client("dynamodb")
+    # Whoever pushes there does not sign in, and so has this account.
+    ecr = local_aws.client("ecr", Credentials("0" * 12, "local"))
+    dynamodb.create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+    for name in FUNCTIONS:
+        ecr.create_repository(repositoryName=f"delivery/{name}")
+    return Ledger(dynamodb, TABLE)
+
+
+@pytest.fixture(scope="module")
+def registry(engine: docker.DockerClient, local_aws: LocalAws) -> Iterator[str]:
+    """Yield the registry's host, and let the engine forget at the end what was built for it."""
+    host = local_aws.endpoint_url.removeprefix("http://")
+    yield host
+    for tag in [tag for image in engine.images.list() for tag in image.tags if tag.startswith(f"{host}/")]:
+        engine.images.remove(tag)
+
+
+@pytest.fixture
+def context(tmp_path: Path, project: Path) -> Path:
+    """Return a build context of its own."""
+    unused = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    return shutil.copytree(project / "functions", tmp_path / "functions", ignore=unused)
+
+
+@pytest.fixture
+def build(
+    engine: docker.DockerClient,
+    base_image: str,
+    local_aws: LocalAws,
+    registry: str,
+    context: Path,
+    tmp_path: Path,
+) -> Callable[..., Any]:
+    """Return a function that runs the script: with podman where that is the engine, otherwise with docker."""
+    is_podman = any(each["Name"] == "Podman Engine" for each in engine.version()["Components"])
+    environment = local_aws.environment() | {
+        name: value for name, value in os.environ.items() if name in ("CONTAINERS_CONF", "DOCKER_HOST", "PATH", "HOME")
+    }
+    if is_podman:
+        # Its own command line works on the same images, and without the socket.
+        environment.pop("DOCKER_HOST", None)
+
+    def run(*arguments: str) -> Any:
+        words = ["--ledger", TABLE, "--context", str(context), "--base-image", base_image, "--commit", "c" * 40]
+        words += [word for name in FUNCTIONS for word in ("--repository", f"{name}={registry}/delivery/{name}")]
+        words += ["--engine", "podman" if is_podman else "docker", *arguments]
+        return subprocess.run(
+            [sys.executable, str(SCRIPT), *words],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+
+    return run
+
+
+def test_only_what_changed_is_built(
+    build: Callable[..., Any], ledger: Ledger, context: Path, base_image: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def measured(name: str) -> dict[str, str]:
+        begin = time.monotonic()
+        done = build()
+        seconds[name] = time.monotonic() - begin
+        assert done.returncode == 0, done.stderr
+        pushed[name] = done.stderr.count(": pushed after")
+        uris: dict[str, str] = json.loads(done.stdout)
+        return uris
+
+    seconds: dict[str, float] = {}
+    pushed: dict[str, int] = {}
+    everything = measured("everything")
+    with (context / "model_training/training.py").open("a") as file:
+        file.write("# changed\n")
+    planned = json.loads(build("--dry-run").stdout)
+    assert {name: plan["action"] for name, plan in planned.items()} == {
+        "data_preparation": "reuse",
+        "model_training": "build",
+        "model_evaluation": "reuse",
+    }
+    one = measured("one changed function")
+    nothing = measured("nothing changed")
+
+    assert pushed == {"everything": 3, "one changed function": 1, "nothing changed": 0}
+    assert [name for name in FUNCTIONS if everything[name] != one[name]] == ["model_training"]
+    assert nothing == one
+    hashes = {name: content_hash(name, Settings(context, base_image)) for name in FUNCTIONS}
+    assert ledger.images(hashes) == nothing
+    with capfd.disabled():
+        for name, each in seconds.items():
+            ratio = each / seconds["everything"]
+            print(f"\n{name}: {pushed[name]} built and pushed, {each:.1f} s, {ratio:.2f} of everything", end="")
+
+
+def test_two_builds_of_the_same_contents_at_once_both_end_well(
+    build: Callable[..., Any], ledger: Ledger, context: Path, base_image: str
+) -> None:
+    with (context / "data_preparation/app.py").open("a") as file:
+        file.write("# built twice at once\n")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (future.result() for future in [pool.submit(build), pool.submit(build)])
+
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert json.loads(first.stdout) == json.loads(second.stdout)
+    hashes = {name: content_hash(name, Settings(context, base_image)) for name in FUNCTIONS}
+    assert ledger.images(hashes) == json.loads(first.stdout)
+
+
+def test_a_build_that_fails_is_named(build: Callable[..., Any], ledger: Ledger, context: Path) -> None:
+    with (context / "model_evaluation/Dockerfile").open("a") as file:
+        file.write("RUN echo this cannot work && exit 3\n")
+    done = build()
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The image of model_evaluation could not be built." in done.stderr
+    assert "this cannot work" in done.stderr
+    assert ledger._get("LATEST") is None

@@ -1,0 +1,133 @@
+"""The image ledger on the embedded AWS, with twenty writers at once that each have a client of their own."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ledger import FUNCTIONS, Ledger, Release, release_id
+from local_aws import ROOT, LocalAws
+
+WRITERS = 20
+
+
+@pytest.fixture
+def table(local_aws: LocalAws) -> Iterator[str]:
+    """Yield the name of a new ledger."""
+    dynamodb, name = local_aws.client("dynamodb"), f"ledger-{uuid.uuid4().hex[:8]}"
+    dynamodb.create_table(
+        TableName=name,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+    )
+    yield name
+    dynamodb.delete_table(TableName=name)
+
+
+def release(number: int) -> Release:
+    commits = (f"{number:012x}" * 3, "f" * 40)
+    host = "123456789012.dkr.ecr.us-east-1.amazonaws.com"
+    images = {name: f"{host}/{name.lower()}@sha256:{number:064x}" for name in FUNCTIONS.values()}
+    return Release(release_id(*commits), images, number, *commits)
+
+
+def run(local_aws: LocalAws, project: Path, script: str, *arguments: str, text: str = "") -> Any:
+    return subprocess.run(
+        [sys.executable, str(project / "scripts" / script), *arguments],
+        env=local_aws.environment(),
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_twenty_builds_at_once_leave_the_newest_as_the_latest(local_aws: LocalAws, table: str) -> None:
+    numbers = list(range(1, WRITERS + 1))
+    random.Random(1).shuffle(numbers)  # noqa: S311 - no secret
+    together, stop, seen = threading.Barrier(WRITERS + 1, timeout=60), threading.Event(), list[int]()
+
+    def write(number: int) -> bool:
+        ledger = Ledger(local_aws._new_client("dynamodb", ROOT), table)
+        together.wait()
+        return ledger.record_release(release(number))
+
+    def watch() -> None:
+        ledger = Ledger(local_aws.client("dynamodb"), table)
+        together.wait()
+        while not stop.is_set():
+            item = ledger._get("LATEST")
+            if item is not None:
+                seen.append(item["order"])
+
+    with ThreadPoolExecutor(WRITERS + 1) as pool:
+        watching = pool.submit(watch)
+        try:
+            latest = list(pool.map(write, numbers))
+        finally:
+            stop.set()
+        watching.result()
+
+    ledger = Ledger(local_aws.client("dynamodb"), table)
+    assert ledger.resolve("latest") == ledger.resolve(release(WRITERS).id)
+    assert dict(zip(numbers, latest, strict=True))[WRITERS]
+    assert all(ledger.resolve(release(number).id).images == release(number).images for number in numbers)
+    # Whoever looked meanwhile never saw it go back.
+    assert seen == sorted(seen)
+
+
+def test_a_release_goes_from_record_to_parameter_file(
+    local_aws: LocalAws, table: str, project: Path, tmp_path: Path
+) -> None:
+    commits = ["--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40]
+    images = {name: release(1).images[kind] for name, kind in FUNCTIONS.items()}
+    # Without --skip-registry the images have to be there.
+    repositories = {uri.partition("/")[2].partition("@")[0] for uri in images.values()}
+    ecr = local_aws.client("ecr")
+    for repository in repositories:
+        ecr.create_repository(repositoryName=repository)
+    try:
+        recorded = run(
+            local_aws,
+            project,
+            "record_release.py",
+            "--ledger",
+            table,
+            "--order",
+            "7",
+            *commits,
+            text=json.dumps(images),
+        )
+        assert (recorded.returncode, recorded.stdout) == (0, f"{'a' * 12}-{'b' * 12}\n"), recorded.stderr
+
+        out = tmp_path / "parameters-test.json"
+        resolve = ["resolve_images.py", "latest", "--ledger", table, "--stage", "test", "--out", str(out)]
+        gone = run(local_aws, project, *resolve)
+        assert (gone.returncode, gone.stdout) == (2, "")
+        assert gone.stderr.count("is gone from its registry") == 3
+        assert not list(tmp_path.iterdir())
+
+        written = run(local_aws, project, *resolve, "--skip-registry")
+        assert written.returncode == 0, written.stderr
+        parameters = json.loads(out.read_text())["Parameters"]
+        assert parameters == {
+            **{f"{kind}ImageUri": images[name] for name, kind in FUNCTIONS.items()},
+            "Release": f"{'a' * 12}-{'b' * 12}",
+            "Commit": "a" * 40,
+            "Stage": "test",
+        }
+    finally:
+        for repository in repositories:
+            ecr.delete_repository(repositoryName=repository, force=True)
