@@ -69,6 +69,13 @@ requirements: .venv/.ready ## Write each function's requirements.txt from uv.loc
 build: .venv/.ready ## Build the three images with `sam build` (needs a container engine)
 	@$(BIN)/sam build
 
+.PHONY: package
+package: .venv/.ready ## Write build/packaged.yaml, with the state machine's definition in the bucket ARTIFACT_BUCKET
+	@mkdir -p build
+	@# The images stay parameters; `sam package` asks for a repository all the same.
+	@$(BIN)/sam package --template-file template.yaml --s3-bucket "$$ARTIFACT_BUCKET" --s3-prefix packaged \
+	    --image-repository "$$REPOSITORY_DATA_PREPARATION" --output-template-file build/packaged.yaml
+
 .PHONY: clean
 clean: ## Remove the environment, build results and caches
 	@rm -rf .venv .aws-sam build out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info

@@ -1,0 +1,150 @@
+"""The roles of a target account against CloudFormation's schemas, and against what the training stack is made of."""
+
+from __future__ import annotations
+
+import json
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import cfnlint.api
+import pytest
+from cfnlint.config import ManualArgs
+from cfnlint.helpers import REGIONS
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+from samcli.yamlhelper import yaml_parse
+
+ROLES = ("ActionRole", "CloudFormationRole", "SystemTestRole")
+HANDLERS = ("create", "read", "update", "delete")
+# What SAM makes of its own types.
+TRANSFORMED = {
+    "AWS::Serverless::Function": "AWS::Lambda::Function",
+    "AWS::Serverless::StateMachine": "AWS::StepFunctions::StateMachine",
+}
+# CloudFormation's lists are for every property of a type. These are for properties that template.yaml does not set.
+UNUSED = re.compile(
+    r"ec2:|elasticfilesystem:|s3files:|s3tables:|kinesis:|firehose:|kms:|iam:(CreateServiceLinkedRole|PassRole|GetRole$)"
+    r"|iam:(Attach|Detach|DeleteRolePermissionsBoundary)"
+    r"|lambda:(Put|PublishVersion|Delete(FunctionConcurrency|FunctionCodeSigning)|GetLayer|GetCodeSigning|PassCapacity)"
+    r"|dynamodb:(.*Import.*|UpdateTimeToLive|UpdateContributor.*|(Enable|Disable|Update)Kinesis.*|(Put|Delete)Resource.*"
+    r"|.*Replica|Scan|Query|(Update|Put|Get|Delete)Item|BatchWriteItem)"
+    r"|[sS]3:.*(Abac|Analytics|CORS|Cors|Inventory|Metrics|Notification|Replication|Website|Accelerate|Acl|ObjectLock"
+    r"|IntelligentTiering|Metadata|Logging|DeleteObject|DeleteBucketEncryption|DeleteBucketLifecycle|REST)"
+    r"|s3:(TagResource|UntagResource|ListTagsForResource|GetObject|GetObjectVersion)"
+    r"|logs:(.*Delivery|.*IndexPolicy|.*KmsKey|PutDataProtection.*|.*ResourcePolicy$|.*BearerToken.*|.*DeletionProtection"
+    r"|(CreateLogStream|DescribeLogStreams|PutLogEvents))"
+    r"|sns:PutDataProtectionPolicy"
+)
+
+
+@pytest.fixture(scope="module")
+def template(project: Path) -> Any:
+    return yaml_parse((project / "target-account.yaml").read_text())
+
+
+def statements(template: Any, role: str) -> list[Any]:
+    policies = template["Resources"][role]["Properties"]["Policies"]
+    return [statement for policy in policies for statement in policy["PolicyDocument"]["Statement"]]
+
+
+def listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+@pytest.mark.parametrize("first", range(0, len(REGIONS), 6))
+def test_cfn_lint_finds_nothing_in_any_region(project: Path, first: int) -> None:
+    config = ManualArgs(regions=sorted(REGIONS)[first : first + 6], include_checks=["I"])
+    assert cfnlint.api.lint_file(project / "target-account.yaml", config=config) == []
+
+
+def test_cloudformation_may_do_what_the_types_of_the_training_stack_need(template: Any, project: Path) -> None:
+    """The permissions are those that the providers of the types declare, except for properties that are not used."""
+    training = yaml_parse((project / "template.yaml").read_text())
+    granted = {action for each in statements(template, "CloudFormationRole") for action in listed(each["Action"])}
+    kinds = {TRANSFORMED.get(each["Type"], each["Type"]) for each in training["Resources"].values()}
+    assert len(kinds) > 10
+    for kind in sorted(kinds):
+        handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
+        needed = {action for name in HANDLERS for action in handlers.get(name, {}).get("permissions", ())}
+        assert {action for action in needed if not UNUSED.match(action)} <= granted, kind
+
+
+def test_trap_7_each_role_passes_only_what_it_must_to_whom_it_must(template: Any) -> None:
+    (action,) = (each for each in statements(template, "ActionRole") if each["Action"] == "iam:PassRole")
+    assert action["Resource"] == {"Fn::GetAtt": ["CloudFormationRole", "Arn"]}
+    assert action["Condition"] == {"StringEquals": {"iam:PassedToService": "cloudformation.amazonaws.com"}}
+    (deploy,) = (each for each in statements(template, "CloudFormationRole") if each["Action"] == "iam:PassRole")
+    assert "cloudformation.amazonaws.com" not in deploy["Condition"]["StringEquals"]["iam:PassedToService"]
+
+
+def test_traps_12_and_9_what_the_action_role_needs_of_cloudformation(template: Any) -> None:
+    granted = {action for each in statements(template, "ActionRole") for action in listed(each["Action"])}
+    assert {"cloudformation:DescribeStacks", "cloudformation:DescribeStackEvents"} <= granted
+    assert {"cloudformation:DescribeChangeSet", "cloudformation:DeleteChangeSet"} <= granted
+    assert "aws:transform/Serverless-2016-10-31" in json.dumps(statements(template, "ActionRole"))
+
+
+@pytest.mark.parametrize("role", ["ActionRole", "CloudFormationRole"])
+def test_trap_13_both_deploying_roles_read_and_decrypt_artifacts(template: Any, role: str) -> None:
+    (key,) = (each for each in statements(template, role) if each["Resource"] == {"Ref": "ArtifactKeyArn"})
+    assert {"kms:Decrypt", "kms:Encrypt", "kms:ReEncryptFrom", "kms:GenerateDataKey", "kms:DescribeKey"} <= set(
+        key["Action"]
+    )
+    assert any("${ArtifactBucketName}/*" in json.dumps(each["Resource"]) for each in statements(template, role))
+    pattern = template["Parameters"]["ArtifactKeyArn"]["AllowedPattern"]
+    assert re.fullmatch(pattern, "arn:aws:kms:eu-west-1:000000000001:key/0a1b")
+    assert not re.fullmatch(pattern, "arn:aws:kms:eu-west-1:000000000001:alias/crosstrain-pipeline")
+
+
+def test_trap_1_cloudformation_reads_images_when_it_creates_a_function(template: Any) -> None:
+    (images,) = (each for each in statements(template, "CloudFormationRole") if each["Sid"] == "UseImages")
+    assert images["Action"] == ["ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+
+def test_traps_16_and_17_the_names_are_fixed_and_trust_is_narrow(template: Any, project: Path) -> None:
+    pipeline = (project / "pipeline.yaml").read_text()
+    for role, name in zip(ROLES, ("action", "cloudformation", "system-test"), strict=True):
+        properties = template["Resources"][role]["Properties"]
+        assert properties["RoleName"] == {"Fn::Sub": f"${{ProjectName}}-${{Stage}}-{name}"}
+        assert all(f"role/${{ProjectName}}-{stage}-{name}" in pipeline for stage in ("test", "prod"))
+        (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
+        assert statement["Condition"]
+        if "AWS" in statement["Principal"]:
+            trusted = statement["Principal"]["AWS"]["Fn::Sub"].rpartition("/")[2]
+            assert f"RoleName: !Sub {trusted}\n" in pipeline
+
+
+def test_new_roles_need_the_boundary_where_there_is_one(template: Any) -> None:
+    (create,) = (each for each in statements(template, "CloudFormationRole") if each["Sid"] == "CreateRoles")
+    condition = create["Condition"]["Fn::If"]
+    assert condition[0] == "HasPermissionsBoundary"
+    assert "iam:PermissionsBoundary" in condition[1]["StringEquals"]
+    assert "iam:DeleteRolePermissionsBoundary" not in json.dumps(statements(template, "CloudFormationRole"))
+
+
+def test_no_wildcard_action_and_one_wildcard_resource_with_its_link(template: Any, project: Path) -> None:
+    found = [(role, each) for role in ROLES for each in statements(template, role)]
+    assert not [each for _, each in found if any("*" in action for action in listed(each["Action"]))]
+    assert [(role, each["Sid"]) for role, each in found if each["Resource"] == "*"] == [
+        ("CloudFormationRole", "LookUp")
+    ]
+    text = (project / "target-account.yaml").read_text()
+    assert "https://docs.aws.amazon.com" in text[text.index("Sid: LookUp") - 300 : text.index("Sid: LookUp")]
+
+
+def test_inline_policies_fit_into_a_role(template: Any) -> None:
+    for role in ROLES:
+        text = json.dumps(template["Resources"][role]["Properties"]["Policies"])
+        assert len(re.sub(r"\s", "", text)) < 10_240
+
+
+def test_the_roles_cannot_change_themselves(template: Any) -> None:
+    (change,) = (each for each in statements(template, "CloudFormationRole") if each["Sid"] == "ChangeRoles")
+    pattern = change["Resource"]["Fn::Sub"].rpartition("/")[2]
+    for variable, value in (("${ProjectName}", "crosstrain"), ("${Stage}", "test")):
+        pattern = pattern.replace(variable, value)
+    assert fnmatchcase("crosstrain-test-ModelTrainingRole-1A2B3C", pattern)
+    assert not any(
+        fnmatchcase(f"crosstrain-test-{name}", pattern) for name in ("action", "cloudformation", "system-test")
+    )
