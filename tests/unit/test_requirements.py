@@ -53,6 +53,20 @@ def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
     assert not {"pandas", "scikit-learn", "scipy", "skops"} & pins("data_preparation").keys()
 
 
+@pytest.mark.parametrize(
+    ("function", "foreign"),
+    [
+        ("data_preparation", ["pandas", "sklearn", "scipy", "skops"]),
+        ("model_training", ["matplotlib", "jinja2"]),
+        ("model_evaluation", ["matplotlib", "jinja2"]),
+    ],
+)
+def test_a_handler_imports_only_what_each_run_uses(function: str, foreign: list[str]) -> None:
+    check = f"import sys, {function}.app; print(sorted(set({foreign}) & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
 def test_every_dependency_has_its_reason() -> None:
     groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
     names = {re.split(r"[\[=<>]", entry)[0] for group in groups.values() for entry in group if isinstance(entry, str)}
