@@ -53,6 +53,8 @@ lint: .venv/.ready ## Check code, types and templates
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/cfn-lint
+	@# One region here, for that takes seconds; the tests go through all of them.
+	@$(BIN)/cfn-lint --config-file /dev/null --include-checks I -- pipeline.yaml target-account.yaml
 	@$(BIN)/sam validate --lint --region us-east-1
 
 .PHONY: format
