@@ -44,22 +44,33 @@ class Machine:
 
 
 @pytest.fixture(scope="session")
-def deployed(local_stack: LocalStack) -> dict[str, Any]:
+def run_mocked(local_stack: LocalStack) -> Machine:
+    """Run a case of mock_config.json, which knows the state machine by the name `training`."""
+    return mocked_machine(local_stack)
+
+
+@pytest.fixture(scope="session")
+def run_scripted(local_stack: LocalStack) -> Machine:
+    """Run with functions that do what the input says (`scripted_function.py`); all else is as it is deployed."""
+    return scripted_machine(local_stack)
+
+
+def deployed_machine(local_stack: LocalStack) -> dict[str, Any]:
     """Return the deployed state machine, its definition with every substitution made."""
     sfn = local_stack.aws.client("stepfunctions")
     machine: dict[str, Any] = sfn.describe_state_machine(stateMachineArn=local_stack.outputs["StateMachineArn"])
     return machine
 
 
-@pytest.fixture(scope="session")
-def run_mocked(local_stack: LocalStack, deployed: dict[str, Any]) -> Machine:
-    """Run a case of mock_config.json, which knows the state machine by the name `training`."""
+def mocked_machine(local_stack: LocalStack) -> Machine:
+    """Return the deployed definition under the name that mock_config.json knows."""
+    deployed = deployed_machine(local_stack)
     return _machine(local_stack, "training", deployed["definition"], deployed["roleArn"])
 
 
-@pytest.fixture(scope="session")
-def run_scripted(local_stack: LocalStack, deployed: dict[str, Any]) -> Machine:
-    """Run with functions that do what the input says (`scripted_function.py`); all else is as it is deployed."""
+def scripted_machine(local_stack: LocalStack) -> Machine:
+    """Return the deployed definition with scripted functions in place of the real ones."""
+    deployed = deployed_machine(local_stack)
     definition = deployed["definition"]
     functions = local_stack.aws.client("lambda")
     for step, logical_id in STEPS.items():

@@ -167,7 +167,8 @@ def test_a_nested_parquet_column_is_named(tmp_path: Path) -> None:
         min_size=1,
         max_size=60,
     ),
-    st.integers(min_value=16, max_value=200),
+    # A block holds the longest row at least.
+    st.integers(min_value=64, max_value=200),
 )
 def test_the_kind_does_not_depend_on_the_block_size(
     tmp_path_factory: pytest.TempPathFactory, values: list[str], block: int
