@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 from common.errors import InvalidDatasetError, first_few
 
 Kind = Literal["null", "boolean", "integer", "float", "timestamp", "text"]
-Kinds = Mapping[str, Kind]
 
 ARROW_TYPES: Mapping[Kind, pa.DataType] = {
     "null": pa.null(),
