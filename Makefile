@@ -14,6 +14,12 @@ FUNCTIONS := data_preparation model_training model_evaluation
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2}'
 
+# The dependency group of pyproject.toml that the environment holds; the pipeline's builds take smaller ones.
+DEPENDENCIES ?= dev
+export DEPENDENCIES
+ifneq ($(shell cat .venv/.ready 2>/dev/null),$(DEPENDENCIES))
+.PHONY: .venv/.ready
+endif
 .venv/.ready: pyproject.toml uv.lock scripts/set_up.sh
 	@scripts/set_up.sh
 

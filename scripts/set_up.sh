@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Make the project's environment in .venv from uv.lock. Needs python3 (3.11 or later) and nothing else: uv is taken
-# where there is one, else installed into the environment.
+# Make the project's environment in .venv from uv.lock, with the dependency group that DEPENDENCIES names (dev if it is
+# not set, which is everything). Needs python3 (3.11 or later) and nothing else: uv is taken where there is one, else
+# installed into the environment.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -26,5 +27,6 @@ fi
 # pip trusts the certificates that the system trusts; so shall uv.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
 # The environment is for this machine's own Python: none is downloaded.
-UV_PROJECT_ENVIRONMENT=.venv uv sync --frozen --compile-bytecode --quiet --no-python-downloads --python "$(command -v python3)"
-touch .venv/.ready
+UV_PROJECT_ENVIRONMENT=.venv uv sync --frozen --compile-bytecode --quiet --no-python-downloads \
+    --python "$(command -v python3)" --no-default-groups --group "${DEPENDENCIES:=dev}"
+echo "$DEPENDENCIES" >.venv/.ready
