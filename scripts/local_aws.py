@@ -18,6 +18,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -37,6 +38,8 @@ from stack import OperationFailedError
 ACCOUNT = "123456789012"
 REGION = "us-east-1"
 _LOOPBACK = "127.0.0.1"
+# Linux lets a socket have an address that no interface has yet; Python 3.11's socket does not name the option.
+_IP_FREEBIND = 15
 _ARTIFACTS = "sam-artifacts"
 # What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
 _FOREIGN_PREFIXES = ("AWS_", "BOTO_", "SAM_CLI_", "__SAM_CLI", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "SFN_", "S3_")
@@ -71,6 +74,25 @@ class Credentials:
 
 # A 12-digit access key is the root user of that account: no policy applies to it.
 ROOT = Credentials(ACCOUNT, "local")
+
+
+@dataclass(frozen=True)
+class ContainerNetwork:
+    """A network of this machine on which image functions run, as containers.
+
+    Attributes
+    ----------
+    docker_host : str
+        The socket of the container engine, as DOCKER_HOST tells it.
+    name : str
+        The network's name there.
+    gateway : str
+        The address of this machine on the network.
+    """
+
+    docker_host: str
+    name: str
+    gateway: str
 
 
 @dataclass(frozen=True)
@@ -121,6 +143,10 @@ class LocalAws:
         the mocked results of that case.
     start_seconds : float
         The seconds after which a server that does not answer has failed.
+    containers : ContainerNetwork, optional
+        Where image functions run; without it the functions that `write_local_template` makes of them run as processes.
+    registry_account : str
+        The account that images are pushed to: whoever pushes to the embedded registry does not sign.
 
     Attributes
     ----------
@@ -134,11 +160,19 @@ class LocalAws:
     endpoint_url: str
 
     def __init__(
-        self, *, wait_scale: float = 0.001, mock_config: Path | None = None, start_seconds: float = 30.0
+        self,
+        *,
+        wait_scale: float = 0.001,
+        mock_config: Path | None = None,
+        start_seconds: float = 30.0,
+        containers: ContainerNetwork | None = None,
+        registry_account: str = ACCOUNT,
     ) -> None:
         self._wait_scale = wait_scale
         self._mock_config = mock_config
         self._start_seconds = start_seconds
+        self._containers = containers
+        self._registry_account = registry_account
         self._server: subprocess.Popen[bytes] | None = None
         self._clients: dict[tuple[str, Credentials], Any] = {}
 
@@ -215,6 +249,9 @@ class LocalAws:
         arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
         arguments += ["--region", REGION, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
         arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
+        if self._containers is not None:
+            # `sam` asks for it wherever there is an image function; an image that has a URI is not pushed.
+            arguments += ["--image-repository", f"{self._registry_account}.dkr.ecr.{REGION}.amazonaws.com/unused"]
         if parameters:
             arguments += ["--parameter-overrides", values.as_uri()]
         status, written = self._run_sam(["deploy", *arguments], seconds)
@@ -301,20 +338,24 @@ class LocalAws:
         }
 
     def _start(self) -> None:
-        listener = socket.create_server((_LOOPBACK, 0), backlog=128)
-        with listener, (self.directory / "server.log").open("wb") as log:
-            port = listener.getsockname()[1]
+        with ExitStack() as opened:
+            listeners = [opened.enter_context(socket.create_server((_LOOPBACK, 0), backlog=128))]
+            port = listeners[0].getsockname()[1]
             self.endpoint_url = f"http://{_LOOPBACK}:{port}"
-            # Hypercorn takes the bound socket by number; ministack's own main() can only bind a port by itself.
+            if self._containers is not None:
+                listeners.append(opened.enter_context(_listen_on_gateway(self._containers.gateway, port)))
+            log = opened.enter_context((self.directory / "server.log").open("wb"))
+            # Hypercorn takes the bound sockets by number; ministack's own main() can only bind a port by itself.
+            bound = [word for listener in listeners for word in ("--bind", f"fd://{listener.fileno()}")]
             self._server = guarded_process.start(
                 self.directory,
                 "hypercorn",
                 # No worker process: the server is to be the one that is guarded.
-                ["ministack.app:app", "--bind", f"fd://{listener.fileno()}", "--workers", "0", "--keep-alive", "75"],
+                ["ministack.app:app", *bound, "--workers", "0", "--keep-alive", "75"],
                 env=self._server_environment(port),
                 stdout=log,
                 stderr=log,
-                pass_fds=(listener.fileno(),),
+                pass_fds=[listener.fileno() for listener in listeners],
             )
         deadline = time.monotonic() + self._start_seconds
         while not _is_healthy(port, deadline):
@@ -336,15 +377,35 @@ class LocalAws:
             "S3_PERSIST": "0",
             "S3_DATA_DIR": str(self.directory / "state"),
             "TMPDIR": str(self.directory / "server"),
-            "LAMBDA_EXECUTOR": "local",
-            # It removes containers that bear its label; those of another instance are none of ours.
-            "DOCKER_HOST": f"unix://{self.directory}/no-container-engine",
+            "MINISTACK_ACCOUNT_ID": self._registry_account,
             "SFN_WAIT_SCALE": str(self._wait_scale),
             **self._isolation(),
+            **self._executor(port),
         }
         if self._mock_config is not None:
             settings["SFN_MOCK_CONFIG"] = str(self._mock_config.resolve())
         return _without_foreign(os.environ) | settings
+
+    def _executor(self, port: int) -> dict[str, str]:
+        """Return the settings that decide where functions run."""
+        if self._containers is None:
+            # It removes containers that bear its label; those of another instance are none of ours.
+            return {"LAMBDA_EXECUTOR": "local", "DOCKER_HOST": f"unix://{self.directory}/no-container-engine"}
+        gateway = self._containers.gateway
+        flags = [
+            "--read-only",
+            "--tmpfs=/tmp",
+            "--security-opt=no-new-privileges",
+            # An address, not a name: below a name the AWS SDKs look for each bucket under a name of its own.
+            f"--env=AWS_ENDPOINT_URL=http://{gateway}:{port}",
+            f"--add-host=host.docker.internal:{gateway}",
+        ]
+        return {
+            "LAMBDA_EXECUTOR": "docker",
+            "LAMBDA_DOCKER_NETWORK": self._containers.name,
+            "LAMBDA_DOCKER_FLAGS": " ".join(flags),
+            "DOCKER_HOST": self._containers.docker_host,
+        }
 
     def _run_sam(self, arguments: Sequence[str], seconds: float) -> tuple[int, str]:
         """Run `sam` in its own folder, where it finds no configuration file, and return its status and output."""
@@ -460,6 +521,19 @@ def _without_foreign(environment: Mapping[str, str]) -> dict[str, str]:
         for name, value in environment.items()
         if not name.startswith(_FOREIGN_PREFIXES) and name.upper() not in _FOREIGN_NAMES
     }
+
+
+def _listen_on_gateway(address: str, port: int) -> socket.socket:
+    """Return a socket that containers alone reach; the engine sets the address up with the network's first one."""
+    listener = socket.socket()
+    try:
+        listener.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
+        listener.bind((address, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise LocalAwsError(f"The embedded AWS cannot listen at {address}:{port}, for containers: {error}.") from error
+    return listener
 
 
 def _is_healthy(port: int, deadline: float) -> bool:

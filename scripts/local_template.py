@@ -1,4 +1,4 @@
-"""The training template's local variant: the same stack, with functions that run without a container engine."""
+"""The training template's local variants: the same stack, with functions that run as processes or as containers."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ _REFUSED_TYPES = frozenset(
 # The embedded AWS listens without TLS, and enforces policies: this condition would deny every call.
 _WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 _POLICIES = frozenset({"AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"})
+# An image's URI in ECR ends like this before the name of its repository.
+_REGISTRY_SUFFIX = ".amazonaws.com/"
 _COMMAND = re.compile(r"^CMD\s+(?P<words>\[.*\])\s*$", re.MULTILINE)
 
 
@@ -65,23 +67,94 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
     template = yaml_parse(source.read_text(encoding="utf-8"))
     code = directory.resolve() / "code"
     contexts = set()
-    for logical_id, resource in list(template["Resources"].items()):
+    leave_out_unsupported(template)
+    for logical_id, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::Function":
+            contexts.add(_use_custom_runtime(logical_id, resource, source.parent, code))
+        elif resource["Type"] == "AWS::Serverless::StateMachine":
+            _use_absolute_definition(logical_id, resource, source.parent)
+    _write_bootstrap(code, sorted(contexts), endpoint_url)
+    return _write(template, directory)
+
+
+def write_container_template(source: Path, directory: Path, registry: str) -> Path:
+    """Write the variant of a template whose functions stay what they are: images, by digest, run as containers.
+
+    Parameters
+    ----------
+    source : Path
+        The template, beside which `DefinitionUri` is looked up.
+    directory : Path
+        An existing folder that receives the template.
+    registry : str
+        The host and port of the registry that the images are pulled from in place of ECR.
+
+    Returns
+    -------
+    Path
+        The written template (JSON).
+
+    Raises
+    ------
+    LocalTemplateError
+        If a resource has a shape that is not understood; nothing is left out in silence.
+    """
+    template = yaml_parse(source.read_text(encoding="utf-8"))
+    use_registry(template, registry)
+    for logical_id, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::Serverless::StateMachine":
+            _use_absolute_definition(logical_id, resource, source.parent)
+    return _write(template, directory)
+
+
+def use_registry(template: dict[str, Any], registry: str) -> None:
+    """Let a template's image functions be pulled from another registry than ECR, by the same name and digest.
+
+    Only `ImageUri` changes, by intrinsic functions: the parameters and what functions are told stay as they are.
+    What the embedded AWS does not support goes, as `leave_out_unsupported` says.
+
+    Raises
+    ------
+    LocalTemplateError
+        If a resource has a shape that is not understood.
+    """
+    leave_out_unsupported(template)
+    for logical_id, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Serverless::Function":
+            continue
+        properties = resource["Properties"]
+        uri = properties.get("ImageUri")
+        if properties.get("PackageType") != "Image" or not isinstance(uri, dict) or "Ref" not in uri:
+            raise LocalTemplateError(f"{logical_id} is not an image function whose ImageUri is a parameter.")
+        # `sam` would look for what there is to build.
+        resource.pop("Metadata", None)
+        name_and_digest = {"Fn::Select": [1, {"Fn::Split": [_REGISTRY_SUFFIX, uri]}]}
+        properties["ImageUri"] = {"Fn::Join": ["/", [registry, name_and_digest]]}
+
+
+def leave_out_unsupported(template: dict[str, Any]) -> None:
+    """Drop what the embedded AWS refuses or misjudges: denials of calls without TLS, and alarms on metric math.
+
+    Raises
+    ------
+    LocalTemplateError
+        If a resource is of a type that these variants do not know how to carry along.
+    """
+    resources = template["Resources"]
+    for logical_id, resource in list(resources.items()):
         kind = resource.get("Type") if isinstance(resource, dict) else None
         if kind is None or kind in _REFUSED_TYPES:
             raise LocalTemplateError(
                 f"{logical_id} ({kind or 'no Type'}) cannot be run locally; teach {Path(__file__).name} how to."
             )
-        if kind == "AWS::Serverless::Function":
-            contexts.add(_use_custom_runtime(logical_id, resource, source.parent, code))
-        elif kind == "AWS::Serverless::StateMachine":
-            _use_absolute_definition(logical_id, resource, source.parent)
-        elif kind in _POLICIES and not _keep_statements_with_tls(resource):
-            # A policy must have a statement.
-            del template["Resources"][logical_id]
-        elif kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]:
-            # The embedded AWS refuses alarms on metric math, and has no metrics that they would watch.
-            del template["Resources"][logical_id]
-    _write_bootstrap(code, sorted(contexts), endpoint_url)
+        # A policy must have a statement.
+        is_empty = kind in _POLICIES and not _keep_statements_with_tls(resource)
+        # The embedded AWS refuses alarms on metric math, and has no metrics that they would watch.
+        if is_empty or (kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]):
+            del resources[logical_id]
+
+
+def _write(template: dict[str, Any], directory: Path) -> Path:
     path = directory / "template.json"
     path.write_text(json.dumps(template, indent=2), encoding="utf-8")
     return path
