@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import version
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 
 import pytest
+import yaml
 
 PROJECT = Path(__file__).parents[2]
 FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
@@ -20,16 +22,52 @@ def pins(function: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", text, flags=re.MULTILINE))
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_requirements_are_those_of_the_lock_file(function: str) -> None:
-    group = function.replace("_", "-")
+def export(group: str) -> str:
     command = [
         str(Path(sys.executable).with_name("uv")), "export", "--quiet", "--frozen", "--offline", "--no-emit-project",
         "--no-annotate", "--no-header", "--only-group", group,
     ]  # fmt: skip
-    exported = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+
+
+def imported(script: Path) -> set[str]:
+    """Return the modules that a script imports, those of the scripts that it imports included, not those of types."""
+    found: set[str] = set()
+    tree = ast.parse(script.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body.clear()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(str(node.module).partition(".")[0])
+    for neighbour in [script.with_name(f"{name}.py") for name in found if script.with_name(f"{name}.py").is_file()]:
+        found |= imported(neighbour)
+    return found
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_requirements_are_those_of_the_lock_file(function: str) -> None:
     written = (PROJECT / "functions" / function / "requirements.txt").read_text()
-    assert written == exported, "run `make requirements`"
+    assert written == export(function.replace("_", "-")), "run `make requirements`"
+
+
+@pytest.mark.parametrize("build", ["build", "system-test"])
+def test_a_build_installs_what_its_scripts_import_and_no_libraries_of_the_functions(build: str) -> None:
+    text = (PROJECT / f"buildspec/{build}.yml").read_text()
+    group = yaml.safe_load(text)["env"]["variables"]["DEPENDENCIES"]
+    installed = set(re.findall(r"^([a-z0-9-]+)==", export(group), flags=re.MULTILINE))
+    scripts = {PROJECT / each for each in re.findall(r"\.venv/bin/python (scripts/[a-z_]+\.py)", text)}
+    owners = packages_distributions()
+    used = {
+        owners[name][0].lower().replace("_", "-")
+        for name in set.union(*map(imported, scripts))
+        if name in owners and name != "common"
+    }
+    assert "boto3" in used
+    assert used <= installed
+    assert not {"numpy", "pandas", "pyarrow", "scikit-learn", "ministack"} & installed
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
