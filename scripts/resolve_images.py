@@ -17,13 +17,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ledger import BY_DIGEST, FUNCTIONS, STAGES, Release, open_ledger
-from stack import BadInputError, OperationFailedError, run_command
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from stack import BadInputError, OperationFailedError, run_silent_command
 
 ROOT = Path(__file__).parents[1]
 # What a template-configuration file may hold.
@@ -62,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.out is not None and stage is None:
         parser.error("--out needs --stage")
 
-    def work(errors: Console) -> None:
+    def work() -> None:
         release = open_ledger(options.ledger).resolve(options.release)
         configuration = configure(
             release,
@@ -74,13 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         documents = {None: configuration, "sam": configuration["Parameters"], "json": release.contents()}
         if options.out is not None:
             write_whole(options.out, _json(documents[options.format]) + "\n")
-            errors.print(f"{options.out}: release {release.id} for stage {stage}", markup=False)
+            print(f"{options.out}: release {release.id} for stage {stage}", file=sys.stderr)
         elif options.format == "sam":
             print(" ".join(sam_words(configuration["Parameters"])))
         else:
             print(_json(release.contents()))
 
-    return run_command(work)
+    return run_silent_command(work)
 
 
 def configure(

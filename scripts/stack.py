@@ -7,15 +7,17 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import boto3
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
-from rich.console import Console
 
 from common.errors import InvalidDatasetError, InvalidRequestError, UntrustedModelError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 STACK_VARIABLE = "CROSSTRAIN_STACK"
 # Where no terminal says how wide it is: nothing that reads a file or a pipe needs lines to be folded at 80.
@@ -92,12 +94,19 @@ def find_stack(name: str | None) -> DeployedStack:
 
 
 def run_command(work: Callable[[Console], None]) -> int:
-    """Do a command's work, tell its errors on stderr in one sentence, and return its exit code.
+    """Do a command's work as `run_silent_command` does, with a console for what is worth telling besides the result.
 
     Parameters
     ----------
     work
-        Takes the console of stderr, for what is worth telling besides the result.
+        Takes the console of stderr.
+    """
+    errors = _error_console()
+    return run_silent_command(lambda: work(errors))
+
+
+def run_silent_command(work: Callable[[], None]) -> int:
+    """Do a command's work, tell its errors on stderr in one sentence, and return its exit code.
 
     Returns
     -------
@@ -105,28 +114,29 @@ def run_command(work: Callable[[Console], None]) -> int:
         0 for success, 1 for a failed operation, 2 for input that cannot be used, 130 for Ctrl-C.
     """
     signal.signal(signal.SIGTERM, terminate)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False)
     try:
-        work(errors)
+        work()
         sys.stdout.flush()
     except (BadInputError, InvalidRequestError, InvalidDatasetError) as error:
-        errors.print(f"error: {error}", markup=False, style="red")
+        _error_console().print(f"error: {error}", markup=False, style="red")
         return 2
     except (OperationFailedError, UntrustedModelError, ClientError, BotoCoreError, Boto3Error) as error:
-        errors.print(f"error: {error}", markup=False, style="red")
+        _error_console().print(f"error: {error}", markup=False, style="red")
         return 1
     except BrokenPipeError:
         # Whoever reads the output (`| head`) has enough of it; at exit Python would flush to the closed pipe once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        errors.print("Stopped; nothing is left running.")
+        _error_console().print("Stopped; nothing is left running.")
         return 130
     return 0
 
 
 def result_console() -> Console:
     """Return the console for a command's result, which takes every text as it is."""
+    from rich.console import Console  # noqa: PLC0415 - as in _error_console
+
     width = None if sys.stdout.isatty() else _WIDTH_OF_NO_TERMINAL
     return Console(highlight=False, markup=False, width=width)
 
@@ -134,6 +144,13 @@ def result_console() -> Console:
 def terminate(_signal: int, _frame: object) -> NoReturn:
     """End the process on a signal as on Ctrl-C: everything that is open is closed."""
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def _error_console() -> Console:
+    # The import is a tenth of the time of a command that has nothing to tell.
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def _way_out(error: BotoCoreError) -> str:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ledger import FUNCTIONS, Ledger, Release, release_id
-from local_aws import ROOT, LocalAws
+from local_aws import REGION, ROOT, LocalAws
 
 WRITERS = 20
 
@@ -88,46 +88,69 @@ def test_twenty_builds_at_once_leave_the_newest_as_the_latest(local_aws: LocalAw
     assert seen == sorted(seen)
 
 
-def test_a_release_goes_from_record_to_parameter_file(
-    local_aws: LocalAws, table: str, project: Path, tmp_path: Path
-) -> None:
-    commits = ["--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40]
-    images = {name: release(1).images[kind] for name, kind in FUNCTIONS.items()}
-    # Without --skip-registry the images have to be there.
-    repositories = {uri.partition("/")[2].partition("@")[0] for uri in images.values()}
+@pytest.fixture
+def images(local_aws: LocalAws) -> Iterator[Callable[[], dict[str, str]]]:
+    """Yield a function that pushes an image of each function to the registry and returns them by digest."""
     ecr = local_aws.client("ecr")
-    for repository in repositories:
+    repositories = {name: f"ledger/{name}-{uuid.uuid4().hex[:8]}" for name in FUNCTIONS}
+    for repository in repositories.values():
         ecr.create_repository(repositoryName=repository)
-    try:
-        recorded = run(
-            local_aws,
-            project,
-            "record_release.py",
-            "--ledger",
-            table,
-            "--order",
-            "7",
-            *commits,
-            text=json.dumps(images),
-        )
-        assert (recorded.returncode, recorded.stdout) == (0, f"{'a' * 12}-{'b' * 12}\n"), recorded.stderr
 
-        out = tmp_path / "parameters-test.json"
-        resolve = ["resolve_images.py", "latest", "--ledger", table, "--stage", "test", "--out", str(out)]
-        gone = run(local_aws, project, *resolve)
-        assert (gone.returncode, gone.stdout) == (2, "")
-        assert gone.stderr.count("is gone from its registry") == 3
-        assert not list(tmp_path.iterdir())
+    def push() -> dict[str, str]:
+        pushed = {}
+        for name, repository in repositories.items():
+            manifest = json.dumps({"schemaVersion": 2, "function": name})
+            image = ecr.put_image(repositoryName=repository, imageManifest=manifest, imageTag="built")["image"]
+            registry = f"{image['registryId']}.dkr.ecr.{REGION}.amazonaws.com"
+            pushed[name] = f"{registry}/{repository}@{image['imageId']['imageDigest']}"
+        return pushed
 
-        written = run(local_aws, project, *resolve, "--skip-registry")
-        assert written.returncode == 0, written.stderr
-        parameters = json.loads(out.read_text())["Parameters"]
-        assert parameters == {
-            **{f"{kind}ImageUri": images[name] for name, kind in FUNCTIONS.items()},
-            "Release": f"{'a' * 12}-{'b' * 12}",
-            "Commit": "a" * 40,
-            "Stage": "test",
+    yield push
+    for repository in repositories.values():
+        ecr.delete_repository(repositoryName=repository, force=True)
+
+
+def test_a_release_goes_from_record_to_the_parameter_file_of_each_stage(
+    local_aws: LocalAws, table: str, images: Callable[[], dict[str, str]], project: Path, tmp_path: Path
+) -> None:
+    recorded = run(
+        local_aws, project, "record_release.py", "--ledger", table, "--order", "7",
+        "--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40, text=json.dumps(images()),
+    )  # fmt: skip
+    assert (recorded.returncode, recorded.stdout) == (0, f"{'a' * 12}-{'b' * 12}\n"), recorded.stderr
+    for stage in ("test", "prod"):
+        base, out = project / f"config/{stage}.json", tmp_path / f"parameters-{stage}.json"
+        resolve = ["resolve_images.py", "latest", "--ledger", table, "--stage", stage]
+        written = run(local_aws, project, *resolve, "--base", str(base), "--out", str(out))
+        assert (written.returncode, written.stdout) == (0, ""), written.stderr
+        own = json.loads(base.read_text())
+        assert json.loads(out.read_text()) == {
+            "Parameters": {
+                **own["Parameters"],
+                **{f"{kind}ImageUri": images()[name] for name, kind in FUNCTIONS.items()},
+                "Release": f"{'a' * 12}-{'b' * 12}",
+                "Commit": "a" * 40,
+                "Stage": stage,
+            },
+            "Tags": {**own["Tags"], "stage": stage},
         }
-    finally:
-        for repository in repositories:
-            ecr.delete_repository(repositoryName=repository, force=True)
+
+
+def test_a_release_whose_images_are_gone_writes_nothing(
+    local_aws: LocalAws, table: str, images: Callable[[], dict[str, str]], project: Path, tmp_path: Path
+) -> None:
+    recorded = images()
+    commits = ("a" * 40, "b" * 40)
+    by_kind = {kind: recorded[name] for name, kind in FUNCTIONS.items()}
+    ledger = Ledger(local_aws.client("dynamodb"), table)
+    ledger.record_release(Release(release_id(*commits), by_kind, 1, *commits))
+    for uri in recorded.values():
+        repository, _, digest = uri.partition("/")[2].partition("@")
+        local_aws.client("ecr").batch_delete_image(repositoryName=repository, imageIds=[{"imageDigest": digest}])
+
+    resolve = ["resolve_images.py", "latest", "--ledger", table, "--stage", "test"]
+    gone = run(local_aws, project, *resolve, "--out", str(tmp_path / "parameters.json"))
+
+    assert (gone.returncode, gone.stdout) == (2, "")
+    assert gone.stderr.count("is gone from its registry") == 3
+    assert not list(tmp_path.iterdir())
