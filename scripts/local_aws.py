@@ -72,8 +72,12 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
-# A 12-digit access key is the root user of that account: no policy applies to it.
-ROOT = Credentials(ACCOUNT, "local")
+def root_of(account: str) -> Credentials:
+    """Return the credentials of an account's root user, which no policy applies to; using them makes the account."""
+    return Credentials(account, "local")
+
+
+ROOT = root_of(ACCOUNT)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,224 @@
+"""The pipeline as pipeline.yaml declares it, with its functions resolved by CloudFormation's engine.
+
+The embedded AWS has no CodePipeline. Its CloudFormation engine resolves the declaration all the same, carried as the
+value of a parameter of the Systems Manager that takes the pipeline's place in the stack. What this module does not
+understand, it refuses before anything starts: nothing that is declared is left out in silence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from local_template import leave_out_unsupported
+from stack import BadInputError
+
+PIPELINE_TYPE = "AWS::CodePipeline::Pipeline"
+_CODEPIPELINE = {
+    "required": {"Name", "PipelineType", "RoleArn", "ArtifactStore", "Stages"},
+    "optional": {"ExecutionMode", "RestartExecutionOnUpdate"},
+}
+_STAGE = {"required": {"Name", "Actions"}, "optional": {"OnFailure"}}
+_ACTION = {
+    "required": {"Name", "ActionTypeId"},
+    "optional": {"Configuration", "InputArtifacts", "OutputArtifacts", "Namespace", "RoleArn", "RunOrder"},
+}
+# The configuration of each provider: what it must have, and what it may have.
+PROVIDERS: Mapping[str, Mapping[str, set[str]]] = {
+    "Source/CodeCommit": {"required": {"RepositoryName", "BranchName"}, "optional": {"PollForSourceChanges"}},
+    "Test/CodeBuild": {"required": {"ProjectName"}, "optional": {"PrimarySource", "EnvironmentVariables"}},
+    "Build/CodeBuild": {"required": {"ProjectName"}, "optional": {"PrimarySource", "EnvironmentVariables"}},
+    "Approval/Manual": {"required": set(), "optional": {"NotificationArn", "CustomData", "ExternalEntityLink"}},
+    "Deploy/CloudFormation": {
+        "required": {"ActionMode", "StackName", "ChangeSetName"},
+        "optional": {"TemplatePath", "TemplateConfiguration", "Capabilities", "RoleArn", "ParameterOverrides"},
+    },
+}
+_MODES = {"CHANGE_SET_REPLACE", "CHANGE_SET_EXECUTE"}
+# Each of these would be worth its own part of a rehearsal; none of them is used.
+_PROJECT = {
+    "Artifacts",
+    "Description",
+    "EncryptionKey",
+    "Environment",
+    "LogsConfig",
+    "Name",
+    "ServiceRole",
+    "Source",
+    "TimeoutInMinutes",
+}
+_VARIABLE = re.compile(r"#\{(?P<namespace>[\w@-]+)\.(?P<name>[\w@-]+)\}")
+
+
+@dataclass(frozen=True)
+class Action:
+    """One action of a stage, resolved but for the variables of an execution (`#{namespace.name}`)."""
+
+    stage: str
+    name: str
+    category: str
+    provider: str
+    run_order: int
+    configuration: Mapping[str, str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    namespace: str | None
+    role_arn: str | None
+
+    def configured(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """Return the configuration with the variables of an execution put in.
+
+        Raises
+        ------
+        BadInputError
+            If it names a variable that no action before has.
+        """
+
+        def value(found: re.Match[str]) -> str:
+            name = f"{found['namespace']}.{found['name']}"
+            if name not in variables:
+                raise BadInputError(f"{self.stage}/{self.name} uses the variable #{{{name}}}, which no action has set.")
+            return variables[name]
+
+        return {key: _VARIABLE.sub(value, text) for key, text in self.configuration.items()}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage, and whether CodePipeline rolls it back when it fails."""
+
+    name: str
+    actions: tuple[Action, ...]
+    rolls_back: bool
+
+    def in_order(self) -> list[list[Action]]:
+        """Return the actions in groups: those of a group run at the same time."""
+        orders = sorted({action.run_order for action in self.actions})
+        return [[each for each in self.actions if each.run_order == order] for order in orders]
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A whole pipeline."""
+
+    name: str
+    role_arn: str
+    bucket: str
+    key_arn: str
+    restarts_on_update: bool
+    stages: tuple[Stage, ...]
+    document: Mapping[str, Any] = field(repr=False, compare=False)
+
+    def actions(self) -> Iterator[Action]:
+        """Yield every action in the order of the declaration."""
+        for stage in self.stages:
+            yield from stage.actions
+
+
+def carry(template: dict[str, Any]) -> None:
+    """Let a delivery template be deployed to the embedded AWS, in place, with the pipeline's declaration as a value.
+
+    Raises
+    ------
+    BadInputError
+        If the template has not one pipeline, or a build project with a property that is not understood.
+    """
+    resources = template["Resources"]
+    pipelines = [name for name, each in resources.items() if each.get("Type") == PIPELINE_TYPE]
+    if len(pipelines) != 1:
+        raise BadInputError(f"The template declares {len(pipelines)} pipelines ({PIPELINE_TYPE}); it has to be one.")
+    problems = [
+        f"{name} has the property {each}"
+        for name, resource in resources.items()
+        if resource["Type"] == "AWS::CodeBuild::Project"
+        for each in set(resource["Properties"]) - _PROJECT
+    ]
+    _refuse(problems)
+    pipeline = resources[pipelines[0]]
+    properties = pipeline["Properties"]
+    # Whatever refers to the pipeline gets its name, as from CloudFormation.
+    resources[pipelines[0]] = {
+        **{key: value for key, value in pipeline.items() if key in ("Condition", "DependsOn")},
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {"Type": "String", "Name": properties["Name"], "Value": {"Fn::ToJsonString": properties}},
+    }
+    leave_out_unsupported(template)
+
+
+def read(text: str) -> Declaration:
+    """Read a resolved declaration.
+
+    Raises
+    ------
+    BadInputError
+        With everything that a rehearsal does not support.
+    """
+    document = json.loads(text)
+    problems = _keys("The pipeline", document, _CODEPIPELINE)
+    if document.get("PipelineType") != "V2":
+        problems.append(f"the pipeline is of type {document.get('PipelineType')}, not V2")
+    if document.get("ExecutionMode", "SUPERSEDED") == "PARALLEL":
+        problems.append("the pipeline's executions run in parallel")
+    store = document.get("ArtifactStore", {})
+    problems += _keys("ArtifactStore", store, {"required": {"Type", "Location", "EncryptionKey"}, "optional": set()})
+    _refuse(problems)
+    stages = tuple(_stage(each, problems) for each in document["Stages"])
+    _refuse(problems)
+    return Declaration(
+        name=document["Name"],
+        role_arn=document["RoleArn"],
+        bucket=store["Location"],
+        key_arn=store["EncryptionKey"]["Id"],
+        restarts_on_update=str(document.get("RestartExecutionOnUpdate", "false")).lower() == "true",
+        stages=stages,
+        document=document,
+    )
+
+
+def _stage(document: Mapping[str, Any], problems: list[str]) -> Stage:
+    name = document.get("Name", "a stage without a name")
+    problems += _keys(f"The stage {name}", document, _STAGE)
+    on_failure = document.get("OnFailure")
+    if on_failure not in (None, {"Result": "ROLLBACK"}):
+        problems.append(f"the stage {name} has OnFailure {json.dumps(on_failure)}")
+    actions = tuple(_action(name, each, problems) for each in document.get("Actions", []))
+    return Stage(name, actions, rolls_back=on_failure is not None)
+
+
+def _action(stage: str, document: Mapping[str, Any], problems: list[str]) -> Action:
+    name = f"{stage}/{document.get('Name')}"
+    problems += _keys(name, document, _ACTION)
+    kind = document.get("ActionTypeId", {})
+    provider = f"{kind.get('Category')}/{kind.get('Provider')}"
+    configuration = {key: str(value) for key, value in document.get("Configuration", {}).items()}
+    if provider not in PROVIDERS or (kind.get("Owner"), str(kind.get("Version"))) != ("AWS", "1"):
+        problems.append(f"{name} has the provider {provider} of {kind.get('Owner')}, version {kind.get('Version')}")
+    else:
+        problems += _keys(f"The configuration of {name}", configuration, PROVIDERS[provider])
+    if configuration.get("ActionMode", "CHANGE_SET_REPLACE") not in _MODES:
+        problems.append(f"{name} has the mode {configuration['ActionMode']}")
+    return Action(
+        stage=stage,
+        name=str(document.get("Name")),
+        category=str(kind.get("Category")),
+        provider=str(kind.get("Provider")),
+        run_order=int(document.get("RunOrder", 1)),
+        configuration=configuration,
+        inputs=tuple(each["Name"] for each in document.get("InputArtifacts", [])),
+        outputs=tuple(each["Name"] for each in document.get("OutputArtifacts", [])),
+        namespace=document.get("Namespace"),
+        role_arn=document.get("RoleArn"),
+    )
+
+
+def _keys(what: str, document: Mapping[str, Any], known: Mapping[str, set[str]]) -> list[str]:
+    lacks = [f"{what} lacks {each}" for each in sorted(known["required"] - set(document))]
+    return lacks + [f"{what} has {each}" for each in sorted(set(document) - known["required"] - known["optional"])]
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise BadInputError(f"The pipeline cannot be rehearsed as it is declared: {'; '.join(problems)}.")
