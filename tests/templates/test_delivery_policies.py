@@ -7,6 +7,7 @@ simulator is asked about each row of a table. Who may assume a role is tried wit
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,12 @@ IMAGES = f"arn:aws:ecr:{HERE}:repository/crosstrain/model-training"
 OTHERS_IMAGES = f"arn:aws:ecr:{HERE}:repository/other/model-training"
 PIPELINE = f"arn:aws:codepipeline:{HERE}:crosstrain"
 OTHERS_PIPELINE = f"arn:aws:codepipeline:{HERE}:other"
-TEST_STACK = f"arn:aws:cloudformation:{HERE}:stack/crosstrain-test/1"
-PROD_STACK = f"arn:aws:cloudformation:{HERE}:stack/crosstrain-prod/1"
+TEST_STACK = f"arn:aws:cloudformation:us-east-1:{TEST_ACCOUNT}:stack/crosstrain-test/1"
+CHANGE_SETS = (
+    "cloudformation:CreateChangeSet cloudformation:DescribeChangeSet cloudformation:ExecuteChangeSet "
+    "cloudformation:DeleteChangeSet cloudformation:DescribeStacks cloudformation:DescribeStackEvents"
+)
+SAM_TRANSFORM = "arn:aws:cloudformation:us-east-1:aws:transform/Serverless-2016-10-31"
 KEY_USE = "kms:Decrypt kms:Encrypt kms:GenerateDataKey kms:ReEncryptFrom kms:ReEncryptTo kms:DescribeKey"
 TO_CLOUDFORMATION = {"iam:PassedToService": "cloudformation.amazonaws.com"}
 TO_LAMBDA = {"iam:PassedToService": "lambda.amazonaws.com"}
@@ -49,11 +54,12 @@ class Rights:
     allowed: tuple[tuple[str, str], ...] = ()
     denied: tuple[tuple[str, str], ...] = ()
     context: Mapping[str, str] | None = None
+    account: str = ACCOUNT
 
 
 DOCS = "https://docs.aws.amazon.com"
 AUTHORIZATION = f"{DOCS}/service-authorization/latest/reference"
-TABLE = (
+TOOLS_TABLE = (
     Rights(
         "crosstrain-pipeline",
         f"{DOCS}/codepipeline/latest/userguide/how-to-custom-role.html",
@@ -244,113 +250,146 @@ TABLE = (
             ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-test-action"),
         ),
     ),
-    Rights(
-        "crosstrain-test-action",
-        f"{DOCS}/codepipeline/latest/userguide/action-reference-CloudFormation.html",
-        allowed=(
-            (
+)
+
+
+def stage_table(stage: str, account: str, other: str, other_account: str) -> tuple[Rights, ...]:
+    """Return the rows of the roles of one stage, whose account is not that of the other stage."""
+    here, iam = f"us-east-1:{account}", f"arn:aws:iam::{account}"
+    stack = f"arn:aws:cloudformation:{here}:stack/crosstrain-{stage}/1"
+    function = f"arn:aws:lambda:{here}:function:crosstrain-{stage}-ModelTrainingFunction-1"
+    others_stack = f"arn:aws:cloudformation:{here}:stack/crosstrain-{other}/1"
+    return (
+        Rights(
+            f"crosstrain-{stage}-action",
+            f"{DOCS}/codepipeline/latest/userguide/action-reference-CloudFormation.html",
+            allowed=(
                 (
-                    "cloudformation:CreateChangeSet cloudformation:DescribeChangeSet cloudformation:ExecuteChangeSet "
-                    "cloudformation:DeleteChangeSet cloudformation:DescribeStacks cloudformation:DescribeStackEvents"
+                    CHANGE_SETS,
+                    stack,
                 ),
-                TEST_STACK,
+                (
+                    "cloudformation:CreateChangeSet",
+                    "arn:aws:cloudformation:us-east-1:aws:transform/Serverless-2016-10-31",
+                ),
+                ("s3:GetObject s3:GetObjectVersion", OBJECT),
+                (KEY_USE, "{key}"),
             ),
-            ("cloudformation:CreateChangeSet", "arn:aws:cloudformation:us-east-1:aws:transform/Serverless-2016-10-31"),
-            ("s3:GetObject s3:GetObjectVersion", OBJECT),
-            (KEY_USE, "{key}"),
+            denied=(
+                ("cloudformation:CreateChangeSet cloudformation:ExecuteChangeSet", others_stack),
+                ("cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:SetStackPolicy", stack),
+                ("s3:PutObject s3:DeleteObject", OBJECT),
+                ("s3:GetObject", OTHERS_OBJECT),
+                ("kms:ScheduleKeyDeletion", "{key}"),
+                ("iam:CreateRole iam:PutRolePolicy", f"{iam}:role/crosstrain-{stage}-NewRole-1"),
+                ("iam:CreateUser", f"{iam}:user/new"),
+                (
+                    "lambda:UpdateFunctionCode",
+                    f"arn:aws:lambda:{here}:function:crosstrain-{stage}-ModelTrainingFunction-1",
+                ),
+                ("sts:AssumeRole", f"arn:aws:iam::{other_account}:role/crosstrain-{other}-action"),
+            ),
+            account=account,
         ),
-        denied=(
-            ("cloudformation:CreateChangeSet cloudformation:ExecuteChangeSet", PROD_STACK),
-            ("cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:SetStackPolicy", TEST_STACK),
-            ("s3:PutObject s3:DeleteObject", OBJECT),
-            ("s3:GetObject", OTHERS_OBJECT),
-            ("kms:ScheduleKeyDeletion", "{key}"),
-            ("iam:CreateRole iam:PutRolePolicy", f"{IAM}:role/crosstrain-test-NewRole-1"),
-            ("iam:CreateUser", f"{IAM}:user/new"),
-            ("lambda:UpdateFunctionCode", f"arn:aws:lambda:{HERE}:function:crosstrain-test-ModelTrainingFunction-1"),
-            ("sts:AssumeRole", f"{IAM}:role/crosstrain-prod-action"),
+        Rights(
+            f"crosstrain-{stage}-action",
+            f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
+            allowed=(("iam:PassRole", f"{iam}:role/crosstrain-{stage}-cloudformation"),),
+            denied=(
+                ("iam:PassRole", f"{iam}:role/crosstrain-{other}-cloudformation"),
+                ("iam:PassRole", f"{iam}:role/Admin"),
+            ),
+            account=account,
+            context=TO_CLOUDFORMATION,
         ),
-    ),
-    Rights(
-        "crosstrain-test-action",
-        f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
-        allowed=(("iam:PassRole", f"{IAM}:role/crosstrain-test-cloudformation"),),
-        denied=(("iam:PassRole", f"{IAM}:role/crosstrain-prod-cloudformation"), ("iam:PassRole", f"{IAM}:role/Admin")),
-        context=TO_CLOUDFORMATION,
-    ),
-    Rights(
-        "crosstrain-test-action",
-        f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
-        denied=(("iam:PassRole", f"{IAM}:role/crosstrain-test-cloudformation"),),
-        context=TO_LAMBDA,
-    ),
-    Rights(
-        "crosstrain-test-cloudformation",
-        f"{AUTHORIZATION}/list_awslambda.html",
-        allowed=(
-            ("lambda:CreateFunction", f"arn:aws:lambda:{HERE}:function:crosstrain-test-ModelTrainingFunction-1"),
-            ("ecr:BatchGetImage ecr:GetDownloadUrlForLayer", IMAGES),
-            ("states:CreateStateMachine", f"arn:aws:states:{HERE}:stateMachine:crosstrain-test-training"),
-            ("s3:CreateBucket", "arn:aws:s3:::crosstrain-test-artifactbucket-1"),
-            ("s3:GetObject", OBJECT),
-            ("kms:Decrypt", "{key}"),
-            ("dynamodb:CreateTable", f"arn:aws:dynamodb:{HERE}:table/crosstrain-test-ModelRegistry-1"),
-            ("iam:CreateRole iam:PutRolePolicy", f"{IAM}:role/crosstrain-test-ModelTrainingRole-1"),
-            ("cloudwatch:PutMetricAlarm", f"arn:aws:cloudwatch:{HERE}:alarm:crosstrain-test-failed-runs"),
-            ("logs:DescribeLogGroups", "*"),
+        Rights(
+            f"crosstrain-{stage}-action",
+            f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
+            denied=(("iam:PassRole", f"{iam}:role/crosstrain-{stage}-cloudformation"),),
+            account=account,
+            context=TO_LAMBDA,
         ),
-        denied=(
-            ("lambda:CreateFunction lambda:DeleteFunction", f"arn:aws:lambda:{HERE}:function:other"),
-            ("lambda:CreateFunction", f"arn:aws:lambda:{HERE}:function:crosstrain-prod-ModelTrainingFunction-1"),
-            ("lambda:InvokeFunction", f"arn:aws:lambda:{HERE}:function:crosstrain-test-ModelTrainingFunction-1"),
-            ("ecr:BatchGetImage", OTHERS_IMAGES),
-            ("ecr:PutImage", IMAGES),
-            ("states:StartExecution", f"arn:aws:states:{HERE}:stateMachine:crosstrain-test-training"),
-            ("s3:DeleteBucket", "arn:aws:s3:::somebody-elses"),
-            ("s3:GetObject", "arn:aws:s3:::crosstrain-test-artifactbucket-1/data/x.csv"),
-            ("s3:PutObject", OBJECT),
-            ("kms:ScheduleKeyDeletion", "{key}"),
-            ("dynamodb:DeleteTable", f"arn:aws:dynamodb:{HERE}:table/crosstrain-prod-ModelRegistry-1"),
-            ("iam:CreateRole iam:PutRolePolicy", f"{IAM}:role/Admin"),
-            ("iam:PutRolePolicy iam:UpdateAssumeRolePolicy", f"{IAM}:role/crosstrain-test-cloudformation"),
-            ("iam:PutRolePolicy", f"{IAM}:role/crosstrain-test-action"),
-            ("iam:AttachRolePolicy", f"{IAM}:role/crosstrain-test-ModelTrainingRole-1"),
-            ("iam:CreateUser", f"{IAM}:user/new"),
+        Rights(
+            f"crosstrain-{stage}-cloudformation",
+            f"{AUTHORIZATION}/list_awslambda.html",
+            allowed=(
+                ("lambda:CreateFunction", function),
+                ("ecr:BatchGetImage ecr:GetDownloadUrlForLayer", IMAGES),
+                ("states:CreateStateMachine", f"arn:aws:states:{here}:stateMachine:crosstrain-{stage}-training"),
+                ("s3:CreateBucket", f"arn:aws:s3:::crosstrain-{stage}-artifactbucket-1"),
+                ("s3:GetObject", OBJECT),
+                ("kms:Decrypt", "{key}"),
+                ("dynamodb:CreateTable", f"arn:aws:dynamodb:{here}:table/crosstrain-{stage}-ModelRegistry-1"),
+                ("iam:CreateRole iam:PutRolePolicy", f"{iam}:role/crosstrain-{stage}-ModelTrainingRole-1"),
+                ("cloudwatch:PutMetricAlarm", f"arn:aws:cloudwatch:{here}:alarm:crosstrain-{stage}-failed-runs"),
+                ("logs:DescribeLogGroups", "*"),
+            ),
+            denied=(
+                ("lambda:CreateFunction lambda:DeleteFunction", f"arn:aws:lambda:{here}:function:other"),
+                ("lambda:CreateFunction", f"arn:aws:lambda:{here}:function:crosstrain-{other}-ModelTrainingFunction-1"),
+                ("lambda:InvokeFunction", function),
+                ("ecr:BatchGetImage", OTHERS_IMAGES),
+                ("ecr:PutImage", IMAGES),
+                ("states:StartExecution", f"arn:aws:states:{here}:stateMachine:crosstrain-{stage}-training"),
+                ("s3:DeleteBucket", "arn:aws:s3:::somebody-elses"),
+                ("s3:GetObject", f"arn:aws:s3:::crosstrain-{stage}-artifactbucket-1/data/x.csv"),
+                ("s3:PutObject", OBJECT),
+                ("kms:ScheduleKeyDeletion", "{key}"),
+                ("dynamodb:DeleteTable", f"arn:aws:dynamodb:{here}:table/crosstrain-{other}-ModelRegistry-1"),
+                ("iam:CreateRole iam:PutRolePolicy", f"{iam}:role/Admin"),
+                ("iam:PutRolePolicy iam:UpdateAssumeRolePolicy", f"{iam}:role/crosstrain-{stage}-cloudformation"),
+                ("iam:PutRolePolicy", f"{iam}:role/crosstrain-{stage}-action"),
+                ("iam:AttachRolePolicy", f"{iam}:role/crosstrain-{stage}-ModelTrainingRole-1"),
+                ("iam:CreateUser", f"{iam}:user/new"),
+            ),
+            account=account,
         ),
-    ),
-    Rights(
-        "crosstrain-test-cloudformation",
-        f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
-        allowed=(("iam:PassRole", f"{IAM}:role/crosstrain-test-ModelTrainingRole-1"),),
-        denied=(("iam:PassRole", f"{IAM}:role/Admin"), ("iam:PassRole", f"{IAM}:role/crosstrain-test-action")),
-        context=TO_LAMBDA,
-    ),
-    Rights(
-        "crosstrain-test-cloudformation",
-        f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
-        denied=(("iam:PassRole", f"{IAM}:role/crosstrain-test-ModelTrainingRole-1"),),
-        context={"iam:PassedToService": "ec2.amazonaws.com"},
-    ),
-    Rights(
-        "crosstrain-test-system-test",
-        f"{AUTHORIZATION}/list_awsstepfunctions.html",
-        allowed=(
-            ("cloudformation:DescribeStacks", TEST_STACK),
-            ("s3:PutObject", "arn:aws:s3:::crosstrain-test-artifactbucket-1/data/system-test/diabetes.csv"),
-            ("states:StartExecution", f"arn:aws:states:{HERE}:stateMachine:crosstrain-test-training"),
-            ("states:GetExecutionHistory", f"arn:aws:states:{HERE}:execution:crosstrain-test-training:system-test-1"),
+        Rights(
+            f"crosstrain-{stage}-cloudformation",
+            f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
+            allowed=(("iam:PassRole", f"{iam}:role/crosstrain-{stage}-ModelTrainingRole-1"),),
+            denied=(("iam:PassRole", f"{iam}:role/Admin"), ("iam:PassRole", f"{iam}:role/crosstrain-{stage}-action")),
+            account=account,
+            context=TO_LAMBDA,
         ),
-        denied=(
-            ("cloudformation:DeleteStack cloudformation:ExecuteChangeSet", TEST_STACK),
-            ("cloudformation:DescribeStacks", PROD_STACK),
-            ("s3:PutObject", "arn:aws:s3:::crosstrain-test-artifactbucket-1/data/houses.csv"),
-            ("s3:GetObject", "arn:aws:s3:::crosstrain-test-artifactbucket-1/data/houses.csv"),
-            ("s3:PutObject", "arn:aws:s3:::somebody-elses/data/system-test/diabetes.csv"),
-            ("states:StartExecution", f"arn:aws:states:{HERE}:stateMachine:other"),
-            ("states:UpdateStateMachine", f"arn:aws:states:{HERE}:stateMachine:crosstrain-test-training"),
-            ("iam:PassRole", f"{IAM}:role/crosstrain-test-cloudformation"),
+        Rights(
+            f"crosstrain-{stage}-cloudformation",
+            f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
+            denied=(("iam:PassRole", f"{iam}:role/crosstrain-{stage}-ModelTrainingRole-1"),),
+            account=account,
+            context={"iam:PassedToService": "ec2.amazonaws.com"},
         ),
-    ),
+        Rights(
+            f"crosstrain-{stage}-system-test",
+            f"{AUTHORIZATION}/list_awsstepfunctions.html",
+            allowed=(
+                ("cloudformation:DescribeStacks", stack),
+                ("s3:PutObject", f"arn:aws:s3:::crosstrain-{stage}-artifactbucket-1/data/system-test/diabetes.csv"),
+                ("states:StartExecution", f"arn:aws:states:{here}:stateMachine:crosstrain-{stage}-training"),
+                (
+                    "states:GetExecutionHistory",
+                    f"arn:aws:states:{here}:execution:crosstrain-{stage}-training:system-test-1",
+                ),
+            ),
+            denied=(
+                ("cloudformation:DeleteStack cloudformation:ExecuteChangeSet", stack),
+                ("cloudformation:DescribeStacks", others_stack),
+                ("s3:PutObject", f"arn:aws:s3:::crosstrain-{stage}-artifactbucket-1/data/houses.csv"),
+                ("s3:GetObject", f"arn:aws:s3:::crosstrain-{stage}-artifactbucket-1/data/houses.csv"),
+                ("s3:PutObject", "arn:aws:s3:::somebody-elses/data/system-test/diabetes.csv"),
+                ("states:StartExecution", f"arn:aws:states:{here}:stateMachine:other"),
+                ("states:UpdateStateMachine", f"arn:aws:states:{here}:stateMachine:crosstrain-{stage}-training"),
+                ("iam:PassRole", f"{iam}:role/crosstrain-{stage}-cloudformation"),
+            ),
+            account=account,
+        ),
+    )
+
+
+TABLE = (
+    *TOOLS_TABLE,
+    *stage_table("test", TEST_ACCOUNT, "prod", PRODUCTION_ACCOUNT),
+    *stage_table("prod", PRODUCTION_ACCOUNT, "test", TEST_ACCOUNT),
 )
 ROWS = [
     pytest.param(
@@ -363,47 +402,44 @@ ROWS = [
 ]
 
 
-def deploy(aws: LocalAws, template: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+def deploy(client: Any, template: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
     """Create a stack whose roles have names of their own, and return its outputs."""
-    cloudformation = aws.client("cloudformation")
-    cloudformation.create_stack(
+    client.create_stack(
         StackName=name,
         TemplateBody=template,
         Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
     )
-    cloudformation.get_waiter("stack_create_complete").wait(
-        StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-    )
-    (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    (stack,) = client.describe_stacks(StackName=name)["Stacks"]
     return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
 
 
-@pytest.fixture(scope="module")
-def names(local_aws: LocalAws, project: Path) -> dict[str, str]:
-    """Deploy the roles of both templates, and return what the table's resources are called."""
+def root_of(account: str) -> Credentials:
+    return Credentials(account, "local")
+
+
+def deploy_delivery(aws: LocalAws, project: Path, prefix: str, **more: str) -> dict[str, str]:
+    """Deploy the roles of both templates to three accounts, and return what the table's resources are called."""
     template = yaml_parse((project / "pipeline.yaml").read_text())
     # Key and bucket policies of other accounts are not what is asked about here.
     known = {name: each for name, each in template["Resources"].items() if not each["Type"].startswith(UNKNOWN)}
     template["Resources"] = known
     template["Outputs"].pop("PipelineName")
+    accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "RetentionPolicy": "Delete"}
     outputs = deploy(
-        local_aws,
+        aws.client("cloudformation"),
         json.dumps(template),
-        "crosstrain-pipeline",
-        {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "RetentionPolicy": "Delete"},
+        f"{prefix}-pipeline",
+        {"ProjectName": prefix, **accounts, **more},
     )
-    for stage in ("test", "prod"):
+    for stage, account in (("test", TEST_ACCOUNT), ("prod", PRODUCTION_ACCOUNT)):
+        parameters = {name: outputs[name] for name in ("ArtifactBucketName", "ArtifactKeyArn")}
         deploy(
-            local_aws,
+            aws.client("cloudformation", root_of(account)),
             (project / "target-account.yaml").read_text(),
-            f"crosstrain-{stage}-roles",
-            {
-                "Stage": stage,
-                "ToolsAccountId": ACCOUNT,
-                "ArtifactBucketName": outputs["ArtifactBucketName"],
-                "ArtifactKeyArn": outputs["ArtifactKeyArn"],
-            },
+            f"{prefix}-{stage}-roles",
+            {"ProjectName": prefix, "Stage": stage, "ToolsAccountId": ACCOUNT, **parameters, **more},
         )
     return {
         "bucket": outputs["ArtifactBucketName"],
@@ -412,23 +448,30 @@ def names(local_aws: LocalAws, project: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(scope="module")
+def names(local_aws: LocalAws, project: Path) -> dict[str, str]:
+    return deploy_delivery(local_aws, project, "crosstrain")
+
+
 @pytest.mark.parametrize(("rights", "action", "resource", "expected"), ROWS)
 def test_a_role_may_do_its_work_and_nothing_else(
     local_aws: LocalAws, names: dict[str, str], rights: Rights, action: str, resource: str, *, expected: bool
 ) -> None:
     arn = resource.format(**names)
+    iam = local_aws.client("iam", root_of(rights.account))
     if rights.context is None:
-        answer = local_aws.client("iam").simulate_principal_policy(
-            PolicySourceArn=f"{IAM}:role/{rights.role}", ActionNames=[action], ResourceArns=[arn]
+        answer = iam.simulate_principal_policy(
+            PolicySourceArn=f"arn:aws:iam::{rights.account}:role/{rights.role}",
+            ActionNames=[action],
+            ResourceArns=[arn],
         )
         assert [each["EvalDecision"] == "allowed" for each in answer["EvaluationResults"]] == [expected]
     else:
-        assert is_allowed_with(rights.context, policies_of(local_aws, rights.role), action, arn) == expected
+        assert is_allowed_with(rights.context, policies_of(iam, rights.role), action, arn) == expected
 
 
-def policies_of(aws: LocalAws, role: str) -> list[Any]:
+def policies_of(iam: Any, role: str) -> list[Any]:
     """Return the policies that a deployed role has, as the evaluator of the embedded AWS takes them."""
-    iam = aws.client("iam")
     names = iam.list_role_policies(RoleName=role)["PolicyNames"]
     documents = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
     return [parse_policy_document(json.dumps(document)) for document in documents]
@@ -456,9 +499,20 @@ def test_for_each_role_at_least_as_much_is_denied_as_allowed() -> None:
         assert sum(len(each.denied) for each in mine) >= sum(len(each.allowed) for each in mine), role
 
 
-def session_of(aws: LocalAws, role: str, credentials: Credentials) -> Credentials:
+def test_the_table_knows_every_role(local_aws: LocalAws, names: dict[str, str]) -> None:
+    assert names
+    deployed = {
+        role["RoleName"]
+        for account in (ACCOUNT, TEST_ACCOUNT, PRODUCTION_ACCOUNT)
+        for role in local_aws.client("iam", root_of(account)).list_roles()["Roles"]
+    }
+    ours = {name for name in deployed if re.fullmatch(r"crosstrain-(pipeline.*|(test|prod)-[a-z-]+)", name)}
+    assert ours == {rights.role for rights in TABLE}
+
+
+def session_of(aws: LocalAws, arn: str, credentials: Credentials) -> Credentials:
     """Assume a role for real."""
-    answer = aws.client("sts", credentials).assume_role(RoleArn=f"{IAM}:role/{role}", RoleSessionName="trial")
+    answer = aws.client("sts", credentials).assume_role(RoleArn=arn, RoleSessionName="trial")
     key = answer["Credentials"]
     return Credentials(key["AccessKeyId"], key["SecretAccessKey"], key["SessionToken"])
 
@@ -467,23 +521,19 @@ def session_of(aws: LocalAws, role: str, credentials: Credentials) -> Credential
 def sessions(local_aws: LocalAws, names: dict[str, str]) -> dict[str, Credentials]:
     """Return sessions of the tools account's roles, which a service has otherwise, and of a user who may assume any."""
     assert names
-    policy = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": f"{IAM}:role/*"}
-    user = local_aws.create_user("curious", {"Version": "2012-10-17", "Statement": [policy]})
-    iam = local_aws.client("iam")
+    anything = {"Effect": "Allow", "Action": "sts:AssumeRole", "Resource": "arn:aws:iam::*:role/*"}
+    user = local_aws.create_user("curious", {"Version": "2012-10-17", "Statement": [anything]})
     found = {"a user who may assume any role": user}
     for role in ("crosstrain-pipeline", "crosstrain-pipeline-build", "crosstrain-pipeline-system-test"):
+        # In place of the service, this user gets a session; what the session may do is the role's own policy.
         statement = {"Effect": "Allow", "Principal": {"AWS": f"{IAM}:user/curious"}, "Action": "sts:AssumeRole"}
         trust = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        iam.update_assume_role_policy(RoleName=role, PolicyDocument=trust)
-        # The table's roles name other accounts; here all is in one.
-        allow = json.dumps({"Version": "2012-10-17", "Statement": [policy]})
-        iam.put_role_policy(RoleName=role, PolicyName="trial", PolicyDocument=allow)
-        found[role] = session_of(local_aws, role, user)
-        iam.delete_role_policy(RoleName=role, PolicyName="trial") if role == "crosstrain-pipeline-build" else None
+        local_aws.client("iam").update_assume_role_policy(RoleName=role, PolicyDocument=trust)
+        found[role] = session_of(local_aws, f"{IAM}:role/{role}", user)
     return found
 
 
-@pytest.mark.parametrize("stage", ["test", "prod"])
+@pytest.mark.parametrize(("stage", "account"), [("test", TEST_ACCOUNT), ("prod", PRODUCTION_ACCOUNT)])
 @pytest.mark.parametrize(
     ("who", "borrowed"),
     [
@@ -494,11 +544,30 @@ def sessions(local_aws: LocalAws, names: dict[str, str]) -> dict[str, Credential
     ],
 )
 def test_only_the_right_role_of_the_tools_account_borrows_a_role(
-    local_aws: LocalAws, sessions: dict[str, Credentials], stage: str, who: str, borrowed: str | None
+    local_aws: LocalAws, sessions: dict[str, Credentials], stage: str, account: str, who: str, borrowed: str | None
 ) -> None:
     for role in ("action", "cloudformation", "system-test"):
+        arn = f"arn:aws:iam::{account}:role/crosstrain-{stage}-{role}"
         if role == borrowed:
-            assert session_of(local_aws, f"crosstrain-{stage}-{role}", sessions[who]).session_token
+            assert session_of(local_aws, arn, sessions[who]).session_token
         else:
             with pytest.raises(ClientError, match="AccessDenied"):
-                session_of(local_aws, f"crosstrain-{stage}-{role}", sessions[who])
+                session_of(local_aws, arn, sessions[who])
+
+
+def test_with_a_boundary_no_role_is_made_without(local_aws: LocalAws, project: Path) -> None:
+    deploy_delivery(local_aws, project, "bounded", PermissionsBoundaryName="boundary")
+
+    for account, prefix, creator in (
+        (ACCOUNT, "bounded-pipeline", "bounded-pipeline-update"),
+        (TEST_ACCOUNT, "bounded-test-NewRole", "bounded-test-cloudformation"),
+        (PRODUCTION_ACCOUNT, "bounded-prod-NewRole", "bounded-prod-cloudformation"),
+    ):
+        boundary = f"arn:aws:iam::{account}:policy/boundary"
+        role = f"arn:aws:iam::{account}:role/{prefix}-1"
+        policies = policies_of(local_aws.client("iam", root_of(account)), creator)
+        for action in ("iam:CreateRole", "iam:PutRolePermissionsBoundary"):
+            assert is_allowed_with({"iam:PermissionsBoundary": boundary}, policies, action, role)
+            assert not is_allowed_with({"iam:PermissionsBoundary": f"{boundary}-2"}, policies, action, role)
+            assert not is_allowed_with({}, policies, action, role)
+        assert not is_allowed_with({}, policies, "iam:DeleteRolePermissionsBoundary", role)
