@@ -1,4 +1,4 @@
-"""Python modules in processes that cannot outlive this one, whichever way it ends.
+"""Python modules and commands in processes that cannot outlive this one, whichever way it ends.
 
 Each runs in a process group of its own, with all of its descendants. It watches its standard input, a pipe that only
 this process holds open: when this process is gone, even by SIGKILL, the pipe ends, and so does the group.
@@ -17,6 +17,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+# No module has this name.
+_COMMAND = "-"
 
 
 def start(directory: Path, module: str, arguments: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
@@ -39,6 +42,21 @@ def start(directory: Path, module: str, arguments: Sequence[str], **options: Any
     return subprocess.Popen(command, stdin=subprocess.PIPE, cwd=directory, start_new_session=True, **options)
 
 
+def start_command(directory: Path, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start any command as `start` does a module; its own standard input is empty.
+
+    Parameters
+    ----------
+    directory : Path
+        Where it runs; the folder is removed if the process has to end by itself.
+    command : sequence of str
+        The command and its arguments.
+    **options
+        For `subprocess.Popen`; standard input is taken.
+    """
+    return start(directory, _COMMAND, command, **options)
+
+
 def kill(process: subprocess.Popen[bytes]) -> None:
     """Kill a started process with all of its descendants, and wait for it."""
     # The id stays taken as long as any process of the group is there, so it cannot hit a stranger.
@@ -58,6 +76,9 @@ def _watch(directory: str) -> None:
 
 def _run(directory: str, module: str, arguments: Sequence[str]) -> None:
     threading.Thread(target=_watch, args=[directory], daemon=True).start()
+    if module == _COMMAND:
+        # Not a shell, and every word of it is the caller's.
+        sys.exit(subprocess.call(arguments, stdin=subprocess.DEVNULL))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

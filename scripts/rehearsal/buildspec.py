@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -57,13 +58,14 @@ class Buildspec:
     artifacts: Files | None
     reports: Mapping[str, Files]
 
-    def script(self) -> str:
+    def script(self, progress: Path, exports: Path) -> str:
         """Return the script that runs the phases, in the shell that the buildspec names.
 
-        Beside what the commands write, it tells on file descriptor 3 which phase begins (`phase NAME`) and which
-        command fails (`failed NAME STATUS COMMAND`), and writes exported variables to descriptor 4, each ended by NUL.
+        Beside what the commands write, it tells in the file `progress` which phase begins (`phase NAME`) and which
+        command fails (`failed NAME STATUS COMMAND`), and writes the exported variables to `exports`, each ended by NUL.
         """
-        lines = ["__build_status=0"]
+        files = f"exec 3>>{shlex.quote(str(progress))} 4>>{shlex.quote(str(exports))}"
+        lines = [files, "__build_status=0; __stopped=0; __broken=0"]
         for phase in self.phases:
             body = "".join(_step(phase.name, command) for command in phase.commands)
             last = "".join(_step(phase.name, command) for command in phase.last)
@@ -78,7 +80,7 @@ class Buildspec:
                 f"{'' if phase.name == 'build' else '__broken=1;'} fi\nfi"
             )
         lines += [f"printf '%s\\0' \"{name}=${{{name}-}}\" >&4" for name in self.exported]
-        return "\n".join(["__stopped=0; __broken=0", *lines, "exit $__build_status"]) + "\n"
+        return "\n".join([*lines, "exit $__build_status"]) + "\n"
 
 
 def read(text: str, name: str) -> Buildspec:
