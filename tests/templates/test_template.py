@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +125,41 @@ def test_yaml_has_no_aliases(project: Path) -> None:
     https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/template-formats.html
     """
     assert not re.search(r":\s+[&*]\w", (project / "template.yaml").read_text())
+
+
+def test_trap_6_sam_deploys_without_a_repository_being_asked_for(template: Any, project: Path) -> None:
+    settings = tomllib.loads((project / "samconfig.toml").read_text())["default"]["deploy"]["parameters"]
+    assert settings["resolve_image_repos"] is True
+    assert "PackageType" not in template.get("Globals", {}).get("Function", {})
+    for name in FUNCTIONS:
+        function = template["Resources"][f"{name}Function"]
+        assert function["Properties"]["PackageType"] == "Image"
+        assert function["Metadata"]["Dockerfile"].endswith("/Dockerfile")
+
+
+def test_trap_22_runs_are_standard_executions(template: Any) -> None:
+    assert template["Resources"]["TrainingStateMachine"]["Properties"]["Type"] == "STANDARD"
+
+
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+@pytest.mark.parametrize(("kind", "largest"), [("Memory", 10_240), ("Timeout", 900), ("Storage", 10_240)])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_trap_23_no_function_is_asked_for_more_than_lambda_has(
+    template: Any, name: str, kind: str, largest: int
+) -> None:
+    parameter = template["Parameters"][f"{name}{kind}"]
+    assert 0 < parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"] == largest
+    function = template["Resources"][f"{name}Function"]["Properties"]
+    place = {"Memory": "MemorySize", "Timeout": "Timeout", "Storage": "EphemeralStorage"}[kind]
+    assert function[place] in ({"Ref": f"{name}{kind}"}, {"Size": {"Ref": f"{name}{kind}"}})
+
+
+@pytest.mark.parametrize("file", ["template.yaml", "pipeline.yaml", "target-account.yaml"])
+def test_every_role_takes_the_permissions_boundary(project: Path, file: str) -> None:
+    resources = yaml_parse((project / file).read_text())["Resources"]
+    roles = {name: each for name, each in resources.items() if each["Type"] == "AWS::IAM::Role"}
+    boundary = {"Fn::Sub": "arn:${AWS::Partition}:iam::${AWS::AccountId}:policy/${PermissionsBoundaryName}"}
+    assert roles
+    for name, role in roles.items():
+        expected = {"Fn::If": ["HasPermissionsBoundary", boundary, {"Ref": "AWS::NoValue"}]}
+        assert role["Properties"]["PermissionsBoundary"] == expected, name

@@ -205,7 +205,7 @@ def test_plans_say_what_is_done_and_why(context: Path, ledger: Ledger, aws: Any)
 
 
 @pytest.mark.usefixtures("engine")
-def test_all_is_built_once_and_then_used_again(
+def test_trap_5_all_is_built_for_one_platform_once_and_then_used_again(
     context: Path, pushed: dict[str, str], engine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert build_images.main(["--context", str(context), "--commit", "c"]) == 0
@@ -312,7 +312,7 @@ def test_docker_without_buildx_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == ["engine", "docker has no buildx here: building with `docker build`"]
 
 
-def test_an_image_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trap_5_an_image_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     class Ecr:
         def batch_get_image(self, **_request: Any) -> Any:
             kind = "application/vnd.oci.image.index.v1+json"

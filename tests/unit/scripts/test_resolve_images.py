@@ -66,7 +66,7 @@ def test_the_document_of_a_stage(template: dict[str, Any]) -> None:
     assert base == {"Parameters": {"LogRetentionDays": "90"}, "Tags": {"Team": "churn"}}
 
 
-def test_everything_that_is_wrong_is_in_one_error(template: dict[str, Any]) -> None:
+def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, Any]) -> None:
     images = {"DataPreparation": f"{HOST}/datapreparation:latest", "ModelTraining": RELEASE.images["ModelTraining"]}
     template["NewParameter"] = {"Type": "String"}
     base = {
