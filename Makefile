@@ -26,6 +26,14 @@ endif
 .PHONY: setup
 setup: .venv/.ready ## Make the environment in .venv (all other targets do it by themselves)
 
+# Tools that cannot share the project's environment, because they pin other versions, each have their own, with the exact
+# versions of their requirements.txt.
+tools/%/.venv/.ready: tools/%/requirements.txt | .venv/.ready
+	@export PATH="$(CURDIR)/$(BIN):$$PATH" UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-true}"; \
+	    uv venv --quiet --clear --no-python-downloads --python $(BIN)/python tools/$*/.venv; \
+	    uv pip sync --quiet --compile-bytecode --require-hashes --python tools/$*/.venv/bin/python $<
+	@touch $@
+
 # What `make train` hands to scripts/train.py. Only what is set on make's command line counts: the same names may stand
 # for anything in somebody's environment.
 TRAIN_OPTIONS := DATA TARGET PROBLEM ESTIMATOR HYPERPARAMETERS SPLIT_COLUMN TEST_FRACTION SEED METRIC THRESHOLD \
@@ -54,7 +62,7 @@ test-containers: .venv/.ready ## Build the images and test them in containers (n
 	@$(BIN)/pytest tests/containers $(ARGS)
 
 .PHONY: lint
-lint: .venv/.ready ## Check code, types and templates
+lint: .venv/.ready tools/checkov/.venv/.ready ## Check code, types and templates
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -62,6 +70,7 @@ lint: .venv/.ready ## Check code, types and templates
 	@# One region here, for that takes seconds; the tests go through all of them.
 	@$(BIN)/cfn-lint --config-file /dev/null --include-checks I -- pipeline.yaml target-account.yaml
 	@$(BIN)/sam validate --lint --region us-east-1
+	@tools/checkov/.venv/bin/checkov
 
 .PHONY: format
 format: .venv/.ready ## Format the code
@@ -72,6 +81,11 @@ format: .venv/.ready ## Format the code
 requirements: .venv/.ready ## Write each function's requirements.txt from uv.lock
 	@$(foreach name,$(FUNCTIONS),$(BIN)/uv export --quiet --frozen --no-emit-project --no-annotate --no-header \
 	    --only-group $(subst _,-,$(name)) --output-file functions/$(name)/requirements.txt;)
+
+.PHONY: tool-requirements
+tool-requirements: .venv/.ready ## Write each tool's requirements.txt from its requirements.in
+	@for tool in tools/*/; do $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	    --no-annotate --no-header $${tool}requirements.in --output-file $${tool}requirements.txt; done
 
 .PHONY: build
 build: .venv/.ready ## Build the three images with `sam build` (needs a container engine)
@@ -86,5 +100,5 @@ package: .venv/.ready ## Write build/packaged.yaml, with the state machine's def
 
 .PHONY: clean
 clean: ## Remove the environment, build results and caches
-	@rm -rf .venv .aws-sam build out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info
+	@rm -rf .venv tools/*/.venv .aws-sam build out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info
 	@find functions scripts tests -name __pycache__ -prune -exec rm -rf {} +
