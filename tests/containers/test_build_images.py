@@ -6,7 +6,6 @@ The registry and the ledger are those of the embedded AWS. How long each took is
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,10 +19,12 @@ import pytest
 
 from build_images import Settings, content_hash
 from ledger import FUNCTIONS, Ledger
-from local_aws import Credentials, LocalAws
+from local_aws import LocalAws
 
 if TYPE_CHECKING:
-    import docker  # type: ignore[import-untyped]
+    import docker
+
+    from rehearsal.containers import Engine
 
 SCRIPT = Path(__file__).parents[2] / "scripts/build_images.py"
 TABLE = "ledger-of-containers"
@@ -33,8 +34,7 @@ TABLE = "ledger-of-containers"
 def ledger(local_aws: LocalAws) -> Ledger:
     """Return a ledger on the embedded AWS, beside a repository for each function."""
     dynamodb = local_aws.client("dynamodb")
-    # Whoever pushes there does not sign in, and so has this account.
-    ecr = local_aws.client("ecr", Credentials("0" * 12, "local"))
+    ecr = local_aws.client("ecr")
     dynamodb.create_table(
         TableName=TABLE,
         BillingMode="PAY_PER_REQUEST",
@@ -64,7 +64,7 @@ def context(tmp_path: Path, project: Path) -> Path:
 
 @pytest.fixture
 def build(
-    engine: docker.DockerClient,
+    opened_engine: Engine,
     base_image: str,
     local_aws: LocalAws,
     registry: str,
@@ -72,18 +72,12 @@ def build(
     tmp_path: Path,
 ) -> Callable[..., Any]:
     """Return a function that runs the script: with podman where that is the engine, otherwise with docker."""
-    is_podman = any(each["Name"] == "Podman Engine" for each in engine.version()["Components"])
-    environment = local_aws.environment() | {
-        name: value for name, value in os.environ.items() if name in ("CONTAINERS_CONF", "DOCKER_HOST", "PATH", "HOME")
-    }
-    if is_podman:
-        # Its own command line works on the same images, and without the socket.
-        environment.pop("DOCKER_HOST", None)
+    environment = local_aws.environment()
 
     def run(*arguments: str) -> Any:
         words = ["--ledger", TABLE, "--context", str(context), "--base-image", base_image, "--commit", "c" * 40]
         words += [word for name in FUNCTIONS for word in ("--repository", f"{name}={registry}/delivery/{name}")]
-        words += ["--engine", "podman" if is_podman else "docker", *arguments]
+        words += ["--engine", opened_engine.kind, *arguments]
         return subprocess.run(
             [sys.executable, str(SCRIPT), *words],
             env=environment,

@@ -1,24 +1,24 @@
-"""Make a stand-in for AWS's Lambda base image, for a machine that cannot pull it, and print its name.
+"""A stand-in for AWS's Lambda base image, for a machine that cannot pull it.
 
-Debian 13 has the Python version of the real one. An image of the same content is made once.
-It needs root, debootstrap, and an engine at DOCKER_HOST.
+Debian 13 has the Python version of the real one. It is made once: the engine keeps the image, and the user's cache
+folder its files, for an engine that has lost it. Making it needs root and debootstrap.
 """
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import inspect
 import json
 import os
 import platform
 import shutil
 import ssl
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
-import docker  # type: ignore[import-untyped]
+import docker
 import samcli
 
 REPOSITORY = "localhost/crosstrain-standin-base"
@@ -43,8 +43,8 @@ SETTINGS = [
 
 def name() -> str:
     """Return the image's name; the tag follows what the image is made from."""
-    content = Path(__file__).read_bytes() + importlib.metadata.version("awslambdaric").encode()
-    return f"{REPOSITORY}:{hashlib.sha256(content).hexdigest()[:12]}"
+    recipe = [inspect.getsource(fill), ENTRYPOINT, BOOTSTRAP, *SETTINGS, importlib.metadata.version("awslambdaric")]
+    return f"{REPOSITORY}:{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
 
 
 def fill(root: Path) -> None:
@@ -71,7 +71,7 @@ def fill(root: Path) -> None:
 
 
 def make(client: docker.DockerClient) -> str:
-    """Return the name of the stand-in, made unless the engine has it.
+    """Return the name of the stand-in, made unless the engine or the cache folder has it.
 
     Raises
     ------
@@ -84,17 +84,39 @@ def make(client: docker.DockerClient) -> str:
     try:
         client.images.get(image)
     except docker.errors.ImageNotFound:
-        if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-            raise PermissionError("a stand-in base image needs root and debootstrap") from None
         repository, _, tag = image.partition(":")
-        with tempfile.TemporaryDirectory(prefix="crosstrain-standin-") as directory:
-            root, archive = Path(directory, "root"), Path(directory, "root.tar")
-            fill(root)
-            _run("tar", "--create", "--file", str(archive), "--directory", str(root), ".")
-            # Podman's API drops the tag of an import, so it is set afterwards.
-            reply = client.api.import_image_from_file(str(archive), changes=SETTINGS)
-            client.images.get(json.loads(reply.splitlines()[-1])["status"]).tag(repository, tag)
+        # Podman's API drops the tag of an import, so it is set afterwards.
+        reply = client.api.import_image_from_file(str(_files(tag)), changes=SETTINGS)
+        client.images.get(json.loads(reply.splitlines()[-1])["status"]).tag(repository, tag)
     return image
+
+
+def _files(tag: str) -> Path:
+    """Return the archive of the stand-in's files; those of older stand-ins are removed."""
+    folder = cache_folder()
+    archive = folder / f"standin-base-{tag}.tar.gz"
+    if archive.is_file():
+        return archive
+    if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+        raise PermissionError("a stand-in for it needs root and debootstrap")
+    folder.mkdir(parents=True, exist_ok=True)
+    # Not in the cache folder, which may lie where devices and other owners' files cannot be.
+    with tempfile.TemporaryDirectory(prefix="crosstrain-standin-") as directory:
+        root, whole = Path(directory, "root"), Path(directory, "root.tar.gz")
+        fill(root)
+        _run("tar", "--create", "--gzip", "--file", str(whole), "--directory", str(root), ".")
+        part = archive.with_suffix(f".{os.getpid()}")
+        shutil.copyfile(whole, part)
+        part.replace(archive)
+    for older in folder.glob("standin-base-*.tar.gz"):
+        if older != archive:
+            older.unlink(missing_ok=True)
+    return archive
+
+
+def cache_folder() -> Path:
+    """Return the folder of what is slow to make and may be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crosstrain"
 
 
 def _run(*command: str) -> None:
@@ -105,20 +127,3 @@ def _run(*command: str) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"{command[0]} failed:\n{done.stdout[-2000:]}")
-
-
-def main() -> int:
-    """Run the command line."""
-    try:
-        print(make(docker.from_env()))
-    except PermissionError as error:
-        print(f"standin_base: {error}", file=sys.stderr)
-        return 2
-    except (RuntimeError, docker.errors.DockerException) as error:
-        print(f"standin_base: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,286 @@
+"""The training stack with its real images: built, pushed, pulled by digest, and run as containers on the embedded AWS.
+
+How long each step takes is printed (`-s` shows it).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from build_images import Settings, content_hash
+from ledger import FUNCTIONS
+from local_aws import ACCOUNT, REGION, ContainerNetwork, LocalAws
+from local_template import write_container_template
+from rehearsal.containers import (
+    Engine,
+    build_environment,
+    forget_images,
+    open_network,
+    pull_images,
+    registry_of,
+)
+from rehearsal.image_cache import ImageCache
+from stack import BadInputError, OperationFailedError
+
+if TYPE_CHECKING:
+    import docker
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
+REPOSITORIES = {name: f"delivery/{name}" for name in FUNCTIONS}
+
+
+@dataclass
+class Workshop:
+    """An embedded AWS with repositories and a ledger, and what builds images for it."""
+
+    aws: LocalAws
+    network: ContainerNetwork
+    environment: dict[str, str]
+    hashes: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def build(self) -> tuple[dict[str, str], str]:
+        """Run the pipeline's script, and return the images' URIs and what the script told."""
+        words = ["--ledger", "ledger", "--commit", "c" * 40]
+        words += [word for name in FUNCTIONS for word in ("--repository", f"{name}={REGISTRY}/{REPOSITORIES[name]}")]
+        done = subprocess.run(
+            [sys.executable, str(SCRIPTS / "build_images.py"), *words],
+            check=False,
+            env=self.aws.environment() | self.environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+        )
+        assert done.returncode == 0, done.stderr
+        return dict(json.loads(done.stdout)), done.stderr
+
+
+@pytest.fixture(scope="module")
+def workshop(
+    opened_engine: Engine, base_image: str, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workshop]:
+    """Start an embedded AWS whose functions are containers, with what the delivery stack has for images."""
+    with ExitStack() as stack:
+        try:
+            network = stack.enter_context(open_network(opened_engine))
+        except BadInputError as error:
+            pytest.skip(str(error))
+        aws = stack.enter_context(LocalAws(containers=network))
+        registry = registry_of(aws)
+        environment = build_environment(opened_engine, tmp_path_factory.mktemp("command"), registry, base_image)
+        for repository in REPOSITORIES.values():
+            aws.client("ecr").create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
+        aws.client("dynamodb").create_table(
+            TableName="ledger",
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        )
+        settings = Settings(project / "functions", environment.get("BASE_IMAGE"))
+        yield Workshop(aws, network, environment, {name: content_hash(name, settings) for name in FUNCTIONS})
+        forget_images(opened_engine, registry)
+    left = opened_engine.client.containers.list(all=True, filters={"network": network.name})
+    assert left == []
+    assert opened_engine.client.networks.list(names=[network.name]) == []
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A training stack whose functions are containers."""
+
+    aws: LocalAws
+    outputs: dict[str, str]
+    uris: dict[str, str]
+
+    def upload(self, path: Path, key: str) -> str:
+        """Put a file into the stack's bucket, and return its URI."""
+        bucket = self.outputs["ArtifactBucketName"]
+        self.aws.client("s3").upload_file(str(path), bucket, key)
+        return f"s3://{bucket}/{key}"
+
+    def run(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Run the state machine to its end, and return the run's id and how it ended."""
+        states = self.aws.client("stepfunctions")
+        run_id = uuid.uuid4().hex
+        started = states.start_execution(
+            stateMachineArn=self.outputs["StateMachineArn"], name=run_id, input=json.dumps(request)
+        )
+        deadline = time.monotonic() + 300
+        while (execution := states.describe_execution(executionArn=started["executionArn"]))["status"] == "RUNNING":
+            assert time.monotonic() < deadline, self.aws.server_log()[-3000:]
+            time.sleep(0.05)
+        return run_id, execution
+
+
+@pytest.fixture(scope="module")
+def deployed(workshop: Workshop, project: Path, tmp_path_factory: pytest.TempPathFactory) -> Deployed:
+    """Build and push the images as the pipeline does, and deploy template.yaml with their digests."""
+    begin = time.monotonic()
+    uris, _ = workshop.build()
+    workshop.seconds["build and push"] = time.monotonic() - begin
+    pull_images(workshop.environment, list(uris.values()))
+    template = write_container_template(
+        project / "template.yaml", tmp_path_factory.mktemp("template"), registry_of(workshop.aws)
+    )
+    parameters = {f"{FUNCTIONS[name]}ImageUri": uri for name, uri in uris.items()}
+    outputs = workshop.aws.deploy(template, "crosstrain-images", {**parameters, "RetentionPolicy": "Delete"})
+    return Deployed(workshop.aws, outputs, uris)
+
+
+def test_a_training_run_succeeds_in_the_images_of_these_digests(
+    deployed: Deployed, workshop: Workshop, project: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
+    begin = time.monotonic()
+    run_id, execution = deployed.run({"dataset_uri": data, "target": "target"})
+    workshop.seconds["run, with cold starts"] = time.monotonic() - begin
+    begin = time.monotonic()
+    _, again = deployed.run({"dataset_uri": data, "target": "target"})
+    workshop.seconds["run, warm"] = time.monotonic() - begin
+
+    assert [each["status"] for each in (execution, again)] == ["SUCCEEDED", "SUCCEEDED"], execution.get("cause")
+    model = deployed.aws.client("s3").get_object(
+        Bucket=deployed.outputs["ArtifactBucketName"], Key=f"runs/{run_id}/model/model.json"
+    )
+    document = json.loads(model["Body"].read())
+    assert document["image_digest"] == deployed.uris["model_training"].partition("@")[2]
+    with capfd.disabled():
+        for name, seconds in workshop.seconds.items():
+            print(f"\n{name}: {seconds:.1f} s", end="")
+
+
+def test_a_failure_keeps_its_name_and_its_words(deployed: Deployed, project: Path) -> None:
+    data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
+
+    _, no_column = deployed.run({"dataset_uri": data, "target": "nonesuch"})
+    _, no_field = deployed.run({"dataset_uri": data, "target": "target", "nonesuch": 1})
+
+    assert (no_column["status"], no_column["error"]) == ("FAILED", "InvalidDatasetError")
+    assert no_column["cause"].startswith('PrepareData: The target "nonesuch" is not a column')
+    assert (no_field["status"], no_field["error"]) == ("FAILED", "InvalidRequestError")
+
+
+def test_a_container_has_the_rights_of_its_functions_role_alone(deployed: Deployed, project: Path) -> None:
+    elsewhere = deployed.upload(project / "data/diabetes.csv", "elsewhere/diabetes.csv")
+
+    _, execution = deployed.run({"dataset_uri": elsewhere, "target": "target"})
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "InvalidDatasetError")
+    assert f'PrepareData: "{elsewhere}" may not be read' in execution["cause"]
+
+
+def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, engine: docker.DockerClient) -> None:
+    deployed.run({"dataset_uri": "s3://none/none.csv", "target": "target"})
+    containers = engine.containers.list(filters={"network": workshop.network.name})
+    assert containers != []
+    for container in containers:
+        host, networks = container.attrs["HostConfig"], container.attrs["NetworkSettings"]["Networks"]
+        assert host["ReadonlyRootfs"]
+        assert list(networks) == [workshop.network.name]
+        assert not any(container.attrs["NetworkSettings"]["Ports"].values())
+
+        def does(script: str, container: Any = container) -> bool:
+            status, _ = container.exec_run(["python3", "-c", script])
+            return bool(status == 0)
+
+        port = int(registry_of(workshop.aws).rpartition(":")[2])
+        reach = "import socket; socket.create_connection(('{}', {}), 2)".format
+        assert does(reach(workshop.network.gateway, port))
+        # Documentation's own network (RFC 5737): where there is a way out, this waits, and fails otherwise than here.
+        assert does(
+            "import errno, socket\ntry: socket.create_connection(('198.51.100.1', 80), 2)\n"
+            "except OSError as error: raise SystemExit(error.errno != errno.ENETUNREACH)"
+        )
+        assert does("open('/tmp/a', 'w')")
+        assert not does("open('/var/task/a', 'w')")
+
+
+def test_the_embedded_aws_listens_for_containers_and_itself_alone(workshop: Workshop) -> None:
+    port = int(registry_of(workshop.aws).rpartition(":")[2])
+    listening = {
+        bytes.fromhex(address)[::-1]
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        for address, _, number in [line.split()[1].partition(":")]
+        if line.split()[3] == "0A" and int(number, 16) == port
+    }
+    assert listening == {socket.inet_aton("127.0.0.1"), socket.inet_aton(workshop.network.gateway)}
+
+
+def test_what_containers_log_is_in_the_functions_log_group(deployed: Deployed, project: Path) -> None:
+    data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
+    deployed.run({"dataset_uri": data, "target": "target"})
+    logs = deployed.aws.client("logs")
+
+    events = logs.filter_log_events(logGroupName="/aws/lambda/crosstrain-images-model-training")["events"]
+
+    assert any(each["message"].startswith("REPORT RequestId") for each in events), events
+
+
+def test_a_digest_that_the_registry_does_not_have_cannot_be_pulled(workshop: Workshop) -> None:
+    missing = f"{REGISTRY}/{REPOSITORIES['model_training']}@sha256:{'0' * 64}"
+    with pytest.raises(OperationFailedError, match="cannot be pulled"):
+        pull_images(workshop.environment, [missing])
+
+
+def test_an_image_that_was_built_before_is_not_built_again(
+    deployed: Deployed, workshop: Workshop, tmp_path: Path
+) -> None:
+    cache, registry = ImageCache(tmp_path / "cache"), registry_of(workshop.aws)
+    images = {}
+    for name, uri in deployed.uris.items():
+        repository, _, digest = uri.partition("@")
+        images[f"{repository}:{workshop.hashes[name]}"] = digest
+    assert cache.restore(registry, images) == []
+    cache.save(registry, deployed.uris.values())
+    blobs = list((tmp_path / "cache/blobs").iterdir())
+    # The registry loses what it has, as it does when the embedded AWS ends; the ledger too.
+    ecr, ledger = (workshop.aws.client(service) for service in ("ecr", "dynamodb"))
+    for repository in REPOSITORIES.values():
+        ecr.delete_repository(repositoryName=repository, force=True)
+        ecr.create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
+    for item in ledger.scan(TableName="ledger")["Items"]:
+        ledger.delete_item(TableName="ledger", Key={"id": item["id"]})
+
+    begin = time.monotonic()
+    restored = cache.restore(registry, images)
+    print(f"restored in {time.monotonic() - begin:.1f} s")
+    uris, told = workshop.build()
+
+    assert restored == list(images)
+    assert uris == deployed.uris
+    assert "built in" not in told
+    pull_images(workshop.environment, list(uris.values()))
+    # A damaged blob is no image.
+    largest = max(blobs, key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1] + b"x")
+    assert len(cache.restore(registry, images)) < len(images)
+
+
+def test_what_a_killed_rehearsal_left_is_removed_by_the_next(
+    engine: docker.DockerClient, opened_engine: Engine
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    left = engine.networks.create(
+        f"crosstrain-{uuid.uuid4().hex[:12]}", labels={"crosstrain.owner": f"{socket.gethostname()}/{gone.pid}"}
+    )
+    with open_network(opened_engine) as network:
+        names = [each.name for each in engine.networks.list()]
+        assert left.name not in names
+        assert network.name in names
+        # One that is at work stays.
+        with open_network(opened_engine) as other:
+            assert {network.name, other.name} <= {each.name for each in engine.networks.list()}
