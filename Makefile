@@ -8,6 +8,9 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE
 export SAM_CLI_TELEMETRY := 0
 
+# Where packages, parameter files and reports go.
+BUILD := build
+
 FUNCTIONS := data_preparation model_training model_evaluation
 
 .PHONY: help
@@ -61,8 +64,16 @@ test-unit: .venv/.ready ## Run the unit tests alone
 test-containers: .venv/.ready ## Build the images and test them in containers (needs a container engine)
 	@$(BIN)/pytest tests/containers $(ARGS)
 
+.PHONY: bench
+bench: .venv/.ready ## Measure against the limit and against peers; writes benchmarks/results.md and plots (about 25 minutes)
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: .venv/.ready ## A glimpse of it on less data (about two minutes); writes nothing
+	@$(BIN)/python -m benchmarks --quick $(ARGS)
+
 .PHONY: lint
-lint: .venv/.ready tools/checkov/.venv/.ready ## Check code, types and templates
+lint: .venv/.ready tools/checkov/.venv/.ready tools/taskcat/.venv/.ready ## Check code, types and templates
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -71,6 +82,7 @@ lint: .venv/.ready tools/checkov/.venv/.ready ## Check code, types and templates
 	@$(BIN)/cfn-lint --config-file /dev/null --include-checks I -- pipeline.yaml target-account.yaml
 	@$(BIN)/sam validate --lint --region us-east-1
 	@tools/checkov/.venv/bin/checkov
+	@PYTHONWARNINGS=ignore::UserWarning tools/taskcat/.venv/bin/taskcat -q lint
 
 .PHONY: format
 format: .venv/.ready ## Format the code
@@ -93,12 +105,19 @@ build: .venv/.ready ## Build the three images with `sam build` (needs a containe
 
 .PHONY: package
 package: .venv/.ready ## Write build/packaged.yaml, with the state machine's definition in the bucket ARTIFACT_BUCKET
-	@mkdir -p build
+	@mkdir -p $(BUILD)
 	@# The images stay parameters; `sam package` asks for a repository all the same.
 	@$(BIN)/sam package --template-file template.yaml --s3-bucket "$$ARTIFACT_BUCKET" --s3-prefix packaged \
-	    --image-repository "$$REPOSITORY_DATA_PREPARATION" --output-template-file build/packaged.yaml
+	    --image-repository "$$REPOSITORY_DATA_PREPARATION" --output-template-file $(BUILD)/packaged.yaml
+
+RELEASE ?= latest
+.PHONY: taskcat
+taskcat: package tools/taskcat/.venv/.ready ## Deploy to real accounts with taskcat, look, and delete again [RELEASE= TESTS=]
+	@$(BIN)/python scripts/resolve_images.py "$(RELEASE)" --stage test --base config/test.json \
+	    --out $(BUILD)/parameters-test.json
+	@$(BIN)/python scripts/run_taskcat.py $(if $(TESTS),--tests "$(TESTS)") $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, build results and caches
-	@rm -rf .venv tools/*/.venv .aws-sam build out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info
+	@rm -rf .venv tools/*/.venv .aws-sam $(BUILD) out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info
 	@find functions scripts tests -name __pycache__ -prune -exec rm -rf {} +

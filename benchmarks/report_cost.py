@@ -81,7 +81,7 @@ def measured_apart(problem: str, estimator: str, options: argparse.Namespace) ->
         )
         for repeat in range(options.repeats):
             command = [sys.executable, __file__, "--measure", problem, estimator, str(path)]
-            done = subprocess.run(  # noqa: S603 (this file)
+            done = subprocess.run(
                 [*command, "--rows", str(options.rows), "--features", str(options.features)],
                 env={**os.environ, "MPLCONFIGDIR": str(Path(folder) / str(repeat))},
                 stdout=subprocess.PIPE,

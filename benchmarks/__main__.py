@@ -1,0 +1,68 @@
+"""Run the benchmarks, print their result and write it to benchmarks/results.md, with its plots in docs/.
+
+    python -m benchmarks [--quick] [--only NAME …]
+
+A quick run prints only. With `--only` the other sections are what they were in the last full run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from dataclasses import asdict
+
+from benchmarks import ROOT, SCRATCH
+from benchmarks.figures import Section
+from benchmarks.options import Options
+from benchmarks.results import render
+
+# Each is a module with a function `measure(options)`; in the order of the result.
+NAMES = (
+    "whole_run",
+    "orchestration",
+    "growth",
+    "training_memory",
+    "cold_start",
+    "images",
+    "builds",
+    "resolving",
+    "flights",
+    "estimators",
+    "cost",
+)
+QUICK = ("whole_run", "orchestration", "cold_start", "resolving", "flights")
+RAW = SCRATCH / "figures.json"
+
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="less of everything, in about two minutes")
+    parser.add_argument("--only", nargs="+", choices=NAMES, help="these benchmarks alone")
+    options = parser.parse_args()
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    chosen = options.only or (QUICK if options.quick else NAMES)
+    kept = json.loads(RAW.read_text(encoding="utf-8")) if RAW.exists() and options.only else {}
+    measured: dict[str, Section] = {name: Section(**section) for name, section in kept.items() if name in NAMES}
+    for name in chosen:
+        started = time.monotonic()
+        print(f"{name} …", end=" ", file=sys.stderr, flush=True)
+        measured[name] = importlib.import_module(f"benchmarks.{name}").measure(Options(options.quick))
+        print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+    ordered = {name: measured[name] for name in NAMES if name in measured}
+    text = render(ordered, quick=options.quick)
+    print(text)
+    if not options.quick:
+        RAW.write_text(json.dumps({name: asdict(section) for name, section in ordered.items()}), encoding="utf-8")
+        # What was stored is what is drawn, whether measured now or before.
+        ordered = {name: Section(**section) for name, section in json.loads(RAW.read_text(encoding="utf-8")).items()}
+        importlib.import_module("benchmarks.plots").draw(ordered)
+        (ROOT / "benchmarks" / "results.md").write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""The limit: one warm process, one pass over the data, pyarrow's own type inference, float32, nothing handed over.
+
+It keeps no profile, saves no model, compares with no champion and writes no report: what is left is what any pipeline
+on these libraries must spend.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import boto3
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import Ridge
+from sklearn.metrics import root_mean_squared_error
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from common.storage import download
+from data_preparation.reading import NULL_VALUES
+from data_preparation.splitting import StratifiedSplitter
+
+CATEGORIES = 1000
+INTEGERS = (pa.int8(), pa.int16(), pa.int32())
+
+
+def run(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """Return the test rows and their rmse for `{"dataset_uri": …, "target": …}`."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = download(boto3.client("s3"), event["dataset_uri"], Path(folder) / "data.csv")
+        options = pa.csv.ConvertOptions(
+            null_values=NULL_VALUES,
+            strings_can_be_null=True,
+            auto_dict_encode=True,
+            auto_dict_max_cardinality=CATEGORIES,
+        )
+        table = pa.csv.read_csv(path, convert_options=options)
+    table = table.filter(pc.is_valid(table[event["target"]]))
+    target = pc.cast(table[event["target"]], pa.float64()).to_numpy()
+    columns = {name: _feature(table[name]) for name in table.column_names if name != event["target"]}
+    features = pa.table({name: column for name, column in columns.items() if column is not None})
+    del table, columns
+    test = StratifiedSplitter([len(target)], 0.2, 42).test_mask(np.zeros(len(target), np.int8))
+    train_part, test_part = (features.filter(pa.array(mask)).to_pandas() for mask in (~test, test))
+    del features
+    pipeline = _pipeline(train_part).fit(train_part, target[~test])
+    return {"rows": int(test.sum()), "rmse": float(root_mean_squared_error(target[test], pipeline.predict(test_part)))}
+
+
+def _feature(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Return the column in the smallest type that pandas keeps, or None where nothing can be learned from it."""
+    if pa.types.is_string(column.type) or pa.types.is_null(column.type):
+        return None
+    if pa.types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+        return column if len(column.chunk(0).dictionary) > 1 else None
+    return _number(column)
+
+
+def _number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    if pa.types.is_timestamp(column.type):
+        microseconds = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
+        return pc.divide(pc.cast(microseconds, pa.float64()), 1e6)
+    if pa.types.is_boolean(column.type):
+        return pc.cast(pc.cast(column, pa.uint8()), pa.float32())
+    extremes = pc.min_max(column).as_py()
+    if extremes["min"] == extremes["max"]:
+        return None
+    if pa.types.is_integer(column.type) and not column.null_count:
+        limits = ((each, np.iinfo(each.to_pandas_dtype())) for each in INTEGERS)
+        fitting = (each for each, info in limits if info.min <= extremes["min"] and extremes["max"] <= info.max)
+        return pc.cast(column, next(fitting, pa.int64()))
+    return pc.cast(column, pa.float32(), safe=False)
+
+
+def _pipeline(part: Any) -> Pipeline:
+    texts = [name for name in part.columns if part[name].dtype == "category"]
+    numbers = [name for name in part.columns if part[name].dtype != "category"]
+    steps = Pipeline([("impute", SimpleImputer()), ("scale", StandardScaler())])
+    encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
+    return Pipeline(
+        [("features", ColumnTransformer([("n", steps, numbers), ("t", encoder, texts)])), ("model", Ridge())]
+    )

