@@ -205,6 +205,26 @@ class Authorizer:
             statement = {"Effect": "Allow", "Principal": principal, "Action": action, "Condition": condition}
             raise DeniedError(role_arn, action, resource, statement=statement, where=where)
 
+    def check_service(
+        self, service: str, action: str, resource: str, policy: Any, source_arn: str, *, where: str
+    ) -> None:
+        """Ask whether a resource's policy lets an AWS service act for one of its own resources.
+
+        Raises
+        ------
+        DeniedError
+            With the policy that lacks a statement.
+        """
+        self.simulations += 1
+        # A principal of no account: what the policy allows accounts does not count.
+        request = _request(
+            "", action, resource, {"aws:SourceArn": source_arn, "aws:SourceAccount": _account(source_arn)}
+        )
+        if evaluate_resource_policy(policy, request, service).decision != "Allow":
+            condition = {"ArnLike": {"aws:SourceArn": source_arn}}
+            statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": action, "Condition": condition}
+            raise DeniedError(service, action, resource, statement=statement, where=where)
+
     def check_trust(self, service: str, role_arn: str, source_arn: str | None = None) -> None:
         """Ask whether a role trusts a service that calls for this account.
 
@@ -285,7 +305,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _account(arn: str) -> str:
-    return arn.split(":")[4]
+    return arn.split(":")[4] if arn else ""
 
 
 def _name(role_arn: str) -> str:

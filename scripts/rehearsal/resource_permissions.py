@@ -1,0 +1,219 @@
+"""What CloudFormation calls for a resource: the actions that its provider declares, and the ARN that they are on.
+
+The actions are those that the schemas of cfn-lint list for each type, without those for properties that the project's
+templates do not set. A resource that does not exist yet has the name that the template gives it or, without one, the
+one that CloudFormation makes of the stack's and its own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
+
+from local_aws import REGION
+from rehearsal.intrinsics import NOTHING, Resolver
+from stack import OperationFailedError
+
+# CloudFormation's lists are for every property of a type. These are for properties that the templates do not set.
+UNUSED = re.compile(
+    r"ec2:|elasticfilesystem:|s3files:|s3tables:|kinesis:|firehose:|iam:(CreateServiceLinkedRole|PassRole|GetRole$)"
+    r"|iam:(Attach|Detach|DeleteRolePermissionsBoundary)"
+    r"|kms:(CreateGrant|Decrypt|Disable.*|EnableKey$|Encrypt|GenerateDataKey|RetireGrant)"
+    r"|lambda:(Put|PublishVersion|Delete(FunctionConcurrency|FunctionCodeSigning)|GetLayer|GetCodeSigning|PassCapacity)"
+    r"|dynamodb:(.*Import.*|UpdateTimeToLive|UpdateContributor.*|(Enable|Disable|Update)Kinesis.*|(Put|Delete)Resource.*"
+    r"|.*Replica|Scan|Query|(Update|Put|Get|Delete)Item|BatchWriteItem)"
+    r"|[sS]3:.*(Abac|Analytics|CORS|Cors|Inventory|Metrics|Notification|Replication|Website|Accelerate|Acl|ObjectLock"
+    r"|IntelligentTiering|Metadata|Logging|DeleteObject|DeleteBucketEncryption|DeleteBucketLifecycle|REST)"
+    r"|s3:(TagResource|UntagResource|ListTagsForResource|GetObject|GetObjectVersion)"
+    r"|logs:(.*Delivery|.*IndexPolicy|.*KmsKey|PutDataProtection.*|.*ResourcePolicy$|.*BearerToken.*|.*DeletionProtection"
+    r"|(CreateLogStream|DescribeLogStreams|PutLogEvents))"
+    r"|sns:PutDataProtectionPolicy"
+    r"|ecr:Delete(LifecyclePolicy|RepositoryPolicy)"
+    r"|codepipeline:(En|Dis)ableStageTransition|codestar-connections:"
+)
+# What SAM makes of its own types.
+TRANSFORMED = {
+    "AWS::Serverless::Function": "AWS::Lambda::Function",
+    "AWS::Serverless::StateMachine": "AWS::StepFunctions::StateMachine",
+}
+# The one type in use whose schema tells no actions.
+_WITHOUT_HANDLERS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "AWS::CodeBuild::Project": {
+        "create": ("codebuild:CreateProject",),
+        "read": ("codebuild:BatchGetProjects",),
+        "update": ("codebuild:UpdateProject",),
+        "delete": ("codebuild:DeleteProject",),
+    }
+}
+# For each kind of change, whose handlers run.
+_HANDLERS = {"Add": ("create", "read"), "Modify": ("update", "read"), "Remove": ("delete", "read")}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """The ARN of a type, the property that names a resource, and the properties that hold a role for a service."""
+
+    arn: str
+    name: str = ""
+    passes: tuple[tuple[str, str], ...] = ()
+
+
+_IN_ACCOUNT = "{region}:{account}"
+_KINDS: Mapping[str, _Kind] = {
+    "AWS::CloudWatch::Alarm": _Kind(f"arn:aws:cloudwatch:{_IN_ACCOUNT}:alarm:{{name}}", "AlarmName"),
+    "AWS::CloudWatch::Dashboard": _Kind("arn:aws:cloudwatch::{account}:dashboard/{name}", "DashboardName"),
+    "AWS::CodeBuild::Project": _Kind(
+        f"arn:aws:codebuild:{_IN_ACCOUNT}:project/{{name}}", "Name", (("ServiceRole", "codebuild.amazonaws.com"),)
+    ),
+    "AWS::CodePipeline::Pipeline": _Kind(
+        f"arn:aws:codepipeline:{_IN_ACCOUNT}:{{name}}", "Name", (("RoleArn", "codepipeline.amazonaws.com"),)
+    ),
+    "AWS::DynamoDB::Table": _Kind(f"arn:aws:dynamodb:{_IN_ACCOUNT}:table/{{name}}", "TableName"),
+    "AWS::ECR::Repository": _Kind(f"arn:aws:ecr:{_IN_ACCOUNT}:repository/{{name}}", "RepositoryName"),
+    "AWS::Events::Rule": _Kind(f"arn:aws:events:{_IN_ACCOUNT}:rule/{{name}}", "Name"),
+    "AWS::IAM::Role": _Kind("arn:aws:iam::{account}:role/{name}", "RoleName"),
+    "AWS::KMS::Alias": _Kind(f"arn:aws:kms:{_IN_ACCOUNT}:{{name}}", "AliasName"),
+    "AWS::KMS::Key": _Kind(f"arn:aws:kms:{_IN_ACCOUNT}:key/{{name}}"),
+    "AWS::Lambda::Function": _Kind(
+        f"arn:aws:lambda:{_IN_ACCOUNT}:function:{{name}}", "FunctionName", (("Role", "lambda.amazonaws.com"),)
+    ),
+    "AWS::Logs::LogGroup": _Kind(f"arn:aws:logs:{_IN_ACCOUNT}:log-group:{{name}}", "LogGroupName"),
+    "AWS::S3::Bucket": _Kind("arn:aws:s3:::{name}", "BucketName"),
+    "AWS::SNS::Topic": _Kind(f"arn:aws:sns:{_IN_ACCOUNT}:{{name}}", "TopicName"),
+    "AWS::Scheduler::Schedule": _Kind(f"arn:aws:scheduler:{_IN_ACCOUNT}:schedule/default/{{name}}", "Name"),
+    "AWS::StepFunctions::StateMachine": _Kind(
+        f"arn:aws:states:{_IN_ACCOUNT}:stateMachine:{{name}}", "Name", (("Role", "states.amazonaws.com"),)
+    ),
+}
+# Types that are a part of another resource, and the property that says of which.
+_PARTS = {"AWS::S3::BucketPolicy": "Bucket", "AWS::SNS::TopicPolicy": "Topics", "AWS::SNS::Subscription": "TopicArn"}
+
+
+@dataclass(frozen=True)
+class Call:
+    """Actions on one resource that CloudFormation's role needs, with the condition keys that they have."""
+
+    actions: frozenset[str]
+    resource: str
+    context: Mapping[str, str]
+
+
+class StackResources:
+    """The resources of a stack that is about to change.
+
+    Parameters
+    ----------
+    template
+        The template, its transforms not applied.
+    parameters : mapping
+        The values of its parameters.
+    stack, account : str
+        The stack's name, and its account.
+    existing : mapping
+        The physical id of each resource that there is.
+    """
+
+    def __init__(
+        self,
+        template: Any,
+        parameters: Mapping[str, str],
+        stack: str,
+        account: str,
+        existing: Mapping[str, str],
+    ) -> None:
+        pseudo = {
+            "AWS::Partition": "aws",
+            "AWS::Region": REGION,
+            "AWS::AccountId": account,
+            "AWS::StackName": stack,
+            "AWS::URLSuffix": "amazonaws.com",
+        }
+        self._resolver = Resolver(template, parameters, pseudo)
+        self._stack, self._account, self._existing = stack, account, existing
+
+    def calls(self, change: Mapping[str, Any]) -> list[Call]:
+        """Return what CloudFormation's role is used for by one change of a change set."""
+        logical_id, kind, action = change["LogicalResourceId"], change["ResourceType"], change["Action"]
+        # The pipeline's stand-in is deployed with the rights that the pipeline takes.
+        kind = "AWS::CodePipeline::Pipeline" if kind == "AWS::SSM::Parameter" else kind
+        handlers = set(_HANDLERS[action])
+        if change.get("Replacement") == "True":
+            handlers |= {"create", "delete"}
+        arn = self.arn(logical_id, kind)
+        calls = [Call(frozenset(actions_of(kind, handlers)), arn, {})]
+        if action != "Remove" and kind in _KINDS:
+            for name, service in _KINDS[kind].passes:
+                if role := self._role(logical_id, name):
+                    calls.append(Call(frozenset({"iam:PassRole"}), role, {"iam:PassedToService": service}))
+        return calls
+
+    def arn(self, logical_id: str, kind: str | None = None) -> str:
+        """Return the ARN of a resource, whether it is there already or not.
+
+        Raises
+        ------
+        OperationFailedError
+            If its type is none that this module knows.
+        """
+        resource = self._resolver.resources.get(logical_id, {})
+        kind = kind or TRANSFORMED.get(resource.get("Type"), resource.get("Type"))
+        if kind in _PARTS:
+            of = resource["Properties"][_PARTS[kind]]
+            of = of[0] if isinstance(of, list) else of
+            return self.arn(of["Ref"])
+        if kind not in _KINDS:
+            raise OperationFailedError(
+                f"What CloudFormation calls for {logical_id} ({kind}) is not known: teach {__name__} its ARN."
+            )
+        physical = self._existing.get(logical_id)
+        if physical and physical.startswith("arn:"):
+            return physical
+        name = physical or self._name(logical_id, kind, resource)
+        return _KINDS[kind].arn.format(region=REGION, account=self._account, name=name)
+
+    def property(self, logical_id: str, name: str) -> Any:
+        """Return a property as the template has it, its functions not resolved, or None."""
+        return self._resolver.resources.get(logical_id, {}).get("Properties", {}).get(name)
+
+    def resolve(self, node: Any) -> Any:
+        """Return a part of the template without functions."""
+        return self._resolver.resolve(node)
+
+    def _name(self, logical_id: str, kind: str, resource: Mapping[str, Any]) -> str:
+        given = resource.get("Properties", {}).get(_KINDS[kind].name)
+        resolved = self._resolver.resolve(given) if given is not None else NOTHING
+        if isinstance(resolved, str):
+            return resolved
+        made = f"{self._stack}-{logical_id}-0123456789AB"
+        return made.lower() if kind == "AWS::S3::Bucket" else made
+
+    def _role(self, logical_id: str, name: str) -> str | None:
+        value = self.property(logical_id, name)
+        if isinstance(value, dict) and "Fn::GetAtt" in value:
+            target = value["Fn::GetAtt"]
+            return self.arn(target[0] if isinstance(target, list) else target.partition(".")[0])
+        return None if value is None else str(self._resolver.resolve(value))
+
+
+def actions_of(kind: str, handlers: set[str]) -> set[str]:
+    """Return the actions that the handlers of a type need, for the properties that are in use.
+
+    Raises
+    ------
+    OperationFailedError
+        If the schemas know no such type, or not what it needs.
+    """
+    declared: Mapping[str, Any] = _WITHOUT_HANDLERS.get(kind, {})
+    if not declared:
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, kind).schema
+        if "handlers" not in schema:
+            raise OperationFailedError(f"What CloudFormation calls for {kind} is told by no schema.")
+        declared = {name: each.get("permissions", ()) for name, each in schema["handlers"].items()}
+    needed = {action for handler in handlers for action in declared.get(handler, ())}
+    # Keys of others are reached by those who use them, not by who makes what is encrypted.
+    is_key = kind.startswith("AWS::KMS::")
+    return {each for each in needed if not UNUSED.match(each) and (is_key or not each.startswith("kms:"))}

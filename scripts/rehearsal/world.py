@@ -1,0 +1,190 @@
+"""The accounts of a rehearsal with the delivery stack and its roles in them, on one embedded AWS."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_parse
+
+from local_aws import LocalAws, root_of
+from rehearsal import codepipeline_api, declaration
+from rehearsal.accounts import Accounts
+from rehearsal.authorization import Authorizer
+from rehearsal.cloudformation import CloudFormation, upload_template
+from rehearsal.codebuild import CodeBuild
+from rehearsal.declaration import Declaration
+from rehearsal.images import Images
+from stack import BadInputError, OperationFailedError
+
+DELIVERY_STACK = "crosstrain-pipeline"
+STAGES = ("test", "prod")
+_CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+_POLL_SECONDS = 0.02
+# Long enough that a stack on a busy machine is not given up, short enough to be seen to.
+_STACK_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class PastExecution:
+    """What a stage's last execution that succeeded went by."""
+
+    document: Mapping[str, Any]
+    artifacts: Mapping[str, Any]
+    variables: Mapping[str, str]
+    model_commit: str
+    infrastructure_commit: str
+
+
+@dataclass
+class World:
+    """What outlives an execution of the pipeline: accounts, stacks, builds, and what succeeded before.
+
+    Attributes
+    ----------
+    aws : LocalAws
+        The embedded AWS.
+    accounts : Accounts
+        Its accounts.
+    authorizer, codebuild, cloudformation
+        What carries out actions.
+    outputs, parameters : mapping
+        Those of the delivery stack.
+    succeeded : dict
+        For each stage, the last execution of it that succeeded.
+    executions : list
+        All executions so far, as ListPipelineExecutions tells them.
+    stopped : bool
+        Whether the rehearsal ends early.
+    """
+
+    aws: LocalAws
+    accounts: Accounts
+    authorizer: Authorizer
+    codebuild: CodeBuild
+    cloudformation: CloudFormation
+    images: Images
+    outputs: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, str] = field(default_factory=dict)
+    succeeded: dict[str, PastExecution] = field(default_factory=dict)
+    executions: list[dict[str, Any]] = field(default_factory=list)
+    stopped: bool = False
+
+    def set_up(self, folder: Path, parameters: Mapping[str, str]) -> None:
+        """Deploy what people deploy by hand, once: the delivery stack, then the roles of each stage.
+
+        It is root's work: nobody else is there yet.
+
+        Parameters
+        ----------
+        folder : Path
+            Holds pipeline.yaml and target-account.yaml.
+        parameters : mapping
+            Parameters of pipeline.yaml besides the accounts.
+
+        Raises
+        ------
+        BadInputError
+            If a template cannot be rehearsed.
+        OperationFailedError
+            If a stack fails.
+        """
+        template = _read(folder / "pipeline.yaml")
+        if unknown := set(parameters) - set(template.get("Parameters", {})):
+            raise BadInputError(f"pipeline.yaml has no parameter {', '.join(sorted(unknown))}.")
+        declaration.carry(template)
+        given = {**parameters, "TestAccountId": self.accounts.test, "ProductionAccountId": self.accounts.prod}
+        self._deploy(self.accounts.tools, DELIVERY_STACK, template, given)
+        self.refresh()
+        roles = _read(folder / "target-account.yaml")
+        shared = {name: value for name, value in parameters.items() if name in roles["Parameters"]}
+        for stage in STAGES:
+            given = {
+                **shared,
+                "Stage": stage,
+                "ToolsAccountId": self.accounts.tools,
+                "ArtifactBucketName": self.outputs["ArtifactBucketName"],
+                "ArtifactKeyArn": self.outputs["ArtifactKeyArn"],
+            }
+            self._deploy(self.accounts.by_stage()[stage], f"crosstrain-{stage}-roles", roles, given)
+
+    def refresh(self) -> None:
+        """Read the outputs and the parameters of the delivery stack again."""
+        cloudformation = self.aws.client("cloudformation", root_of(self.accounts.tools))
+        (stack,) = cloudformation.describe_stacks(StackName=DELIVERY_STACK)["Stacks"]
+        self.outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
+        self.parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
+
+    def declaration(self) -> Declaration:
+        """Return the pipeline as it is deployed now.
+
+        Raises
+        ------
+        BadInputError
+            If a rehearsal does not support something of it.
+        """
+        ssm = self.aws.client("ssm", root_of(self.accounts.tools))
+        return declaration.read(ssm.get_parameter(Name=self.outputs["PipelineName"])["Parameter"]["Value"])
+
+    def stop(self) -> None:
+        """End what is running, and let nothing begin."""
+        self.stopped = True
+        self.codebuild.stop()
+
+    def _deploy(self, account: str, name: str, template: Any, parameters: Mapping[str, str]) -> None:
+        cloudformation = self.aws.client("cloudformation", root_of(account))
+        cloudformation.create_stack(
+            StackName=name,
+            TemplateURL=upload_template(self.aws, account, template),
+            Capabilities=_CAPABILITIES,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        )
+        deadline = time.monotonic() + _STACK_SECONDS
+        while True:
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+            if not stack["StackStatus"].endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+                break
+            time.sleep(_POLL_SECONDS)
+        if stack["StackStatus"] != "CREATE_COMPLETE":
+            events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
+            failed = [each for each in reversed(events) if each["ResourceStatus"].endswith("_FAILED")]
+            reason = failed[0].get("ResourceStatusReason") if failed else stack.get("StackStatusReason")
+            raise OperationFailedError(f"The stack {name} of account {account} is in {stack['StackStatus']}: {reason}")
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where a rehearsal keeps things: what it works with, and what the next one may use again."""
+
+    work: Path
+    cache: Path
+
+
+@contextmanager
+def open_world(accounts: Accounts, images: Images, folders: Folders, *, fresh: bool = False) -> Iterator[World]:
+    """Yield the accounts, still empty, and stop everything at the end."""
+    with LocalAws(**images.aws_options()) as aws:
+        images.start(aws)
+        authorizer = Authorizer(aws)
+        codebuild = CodeBuild(aws, authorizer, images, work=folders.work, cache=folders.cache / "verified", fresh=fresh)
+        cloudformation = CloudFormation(aws, authorizer, images, lambda: world.stopped)
+        world = World(aws, accounts, authorizer, codebuild, cloudformation, images)
+        with codepipeline_api.serve(authorizer, lambda _name: list(world.executions)) as url:
+            codebuild.endpoints["AWS_ENDPOINT_URL_CODEPIPELINE"] = url
+            try:
+                yield world
+            finally:
+                world.stop()
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise BadInputError(f"The infrastructure repository has no {path.name}.")
+    template = yaml_parse(path.read_text(encoding="utf-8"))
+    # What is not JSON in a template, dates say, is text in CloudFormation.
+    return json.loads(json.dumps(template, default=str))

@@ -1,0 +1,146 @@
+"""Rehearse the whole delivery on this machine: the pipeline that pipeline.yaml declares, in three emulated accounts.
+
+Sources, builds, change sets, system tests and the approval go by the declaration, each with the rights that AWS would
+give it. What failed comes first, with its cause; rehearsal.json, timeline.html and a log of each action are below
+`--out`. It exits with 0 if all went well, 1 if an action failed, 2 for input that cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rehearsal import accounts, summary, timeline, view
+from rehearsal.accounts import Accounts
+from rehearsal.images import Images, LocalProcesses
+from rehearsal.runner import Approve, Rehearsal
+from rehearsal.sources import Repository
+from rehearsal.world import Folders, open_world
+from stack import BadInputError, OperationFailedError, run_command
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+ROOT = Path(__file__).parents[1]
+# What the model repository holds where one repository of this machine stands for both.
+_MODEL_PATHS = ("functions", "notebooks")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    return run_command(lambda console: rehearse(options, console))
+
+
+def rehearse(options: argparse.Namespace, console: Console) -> None:
+    """Rehearse the delivery as the options say.
+
+    Raises
+    ------
+    BadInputError
+        If something cannot be rehearsed.
+    OperationFailedError
+        With the action that failed and its cause.
+    """
+    ids = Accounts.parse(options.accounts)
+    infrastructure = Repository(options.project, options.worktree)
+    model = Repository(options.model, options.worktree) if options.model else _model(infrastructure)
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    folders = Folders(out / "work", out / "cache")
+    with (
+        open_images(options, folders, ids, console) as images,
+        open_world(ids, images, folders, fresh=options.fresh) as world,
+    ):
+        with tempfile.TemporaryDirectory(prefix="crosstrain-templates-") as folder:
+            fetch_templates(infrastructure, Path(folder))
+            world.set_up(Path(folder), _pairs(options.parameter))
+        asking: list[view.View] = []
+        approve = _approver(options.approve, console, asking)
+        rehearsal = Rehearsal(world, infrastructure, model, approve=approve, out=out)
+        record = rehearsal.prepare()
+        try:
+            with view.live(record, console) as shown:
+                asking.append(shown)
+                rehearsal.run()
+        finally:
+            summary.write_json(record, out / "rehearsal.json")
+            timeline.write_timeline(record, out / "timeline.html")
+        if record.failed:
+            failed = record.failed
+            console.print(f"{failed.stage}/{failed.name} failed: {failed.cause}", markup=False, style="red")
+        summary.print_summary(record, console)
+        if record.failed:
+            raise OperationFailedError(f"the rehearsal failed at {record.failed.stage}/{record.failed.name}.")
+
+
+@contextmanager
+def open_images(options: argparse.Namespace, folders: Folders, ids: Accounts, console: Console) -> Iterator[Images]:
+    """Yield what functions run from: containers, or processes with `--no-images`."""
+    if options.no_images:
+        yield LocalProcesses(folders.cache / "images")
+        return
+    raise BadInputError("Images are not rehearsed yet: say --no-images.")
+
+
+def fetch_templates(repository: Repository, folder: Path) -> None:
+    """Fetch what people deploy by hand, from the repository that the pipeline delivers."""
+    archive = folder / "infrastructure.zip"
+    repository.fetch(archive)
+    with zipfile.ZipFile(archive) as opened:
+        for name in ("pipeline.yaml", "target-account.yaml"):
+            if name in opened.namelist():
+                opened.extract(name, folder)
+
+
+def _model(infrastructure: Repository) -> Repository:
+    return Repository(infrastructure.folder, infrastructure.worktree, _MODEL_PATHS)
+
+
+def _approver(answer: str, console: Console, shown: Sequence[view.View]) -> Approve:
+    def approve(text: str) -> bool:
+        if answer != "ask":
+            return answer == "yes"
+        with shown[0].pause():
+            console.print(text, markup=False)
+            return console.input("Approve? [y/N] ").strip().lower() in ("y", "yes")
+
+    return approve
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs = [word.partition("=") for word in words]
+    if wrong := [word for word, (name, separator, _) in zip(words, pairs, strict=True) if not (name and separator)]:
+        raise BadInputError(f"--parameter takes NAME=VALUE, not {', '.join(wrong)}.")
+    return {name: value for name, _, value in pairs}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--project", type=Path, default=ROOT, help="the infrastructure repository (default: this one)")
+    parser.add_argument("--model", type=Path, help="the model repository (default: functions/ and notebooks/ of it)")
+    parser.add_argument("--worktree", action="store_true", help="take the files as they are, not those of HEAD")
+    parser.add_argument(
+        "--accounts",
+        default=accounts.DEFAULT,
+        metavar="TOOLS,TEST,PROD",
+        help="the accounts; fewer than three ids, and the last one stands for the others (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter of pipeline.yaml"
+    )
+    parser.add_argument("--approve", choices=("yes", "no", "ask"), default="ask", help="default: %(default)s")
+    parser.add_argument("--no-images", action="store_true", help="run functions as processes, not as containers")
+    parser.add_argument("--fresh", action="store_true", help="verify again what has been verified before")
+    parser.add_argument("--out", type=Path, default=ROOT / "out" / "rehearsal", help="default: out/rehearsal")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
