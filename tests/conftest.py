@@ -1,10 +1,12 @@
 """What all tests share: where sockets may go, and the training stack on one embedded AWS for the whole session."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 from local_aws import LocalAws, LocalStack
 
@@ -29,6 +31,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def project() -> Path:
     """Return the root of the checkout."""
     return PROJECT
+
+
+@pytest.fixture(scope="session")
+def create_table() -> Callable[[Any, str, str], None]:
+    """Return a function that creates a table as the templates declare it: `create_table(client, logical_id, name)`."""
+    resources: dict[str, Any] = {}
+    for file in ("template.yaml", "pipeline.yaml"):
+        resources |= yaml_parse((PROJECT / file).read_text())["Resources"]
+
+    def create(client: Any, logical_id: str, name: str) -> None:
+        declared = resources[logical_id]["Properties"]
+        used = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
+        client.create_table(TableName=name, **{key: declared[key] for key in used if key in declared})
+
+    return create
 
 
 @pytest.fixture(scope="session")

@@ -31,16 +31,11 @@ TABLE = "ledger-of-containers"
 
 
 @pytest.fixture(scope="module")
-def ledger(local_aws: LocalAws) -> Ledger:
+def ledger(local_aws: LocalAws, create_table: Callable[..., None]) -> Ledger:
     """Return a ledger on the embedded AWS, beside a repository for each function."""
     dynamodb = local_aws.client("dynamodb")
     ecr = local_aws.client("ecr")
-    dynamodb.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-    )
+    create_table(dynamodb, "ImageLedger", TABLE)
     for name in FUNCTIONS:
         ecr.create_repository(repositoryName=f"delivery/{name}")
     return Ledger(dynamodb, TABLE)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +70,11 @@ class Workshop:
 
 @pytest.fixture(scope="module")
 def workshop(
-    opened_engine: Engine, base_image: str, project: Path, tmp_path_factory: pytest.TempPathFactory
+    opened_engine: Engine,
+    base_image: str,
+    project: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    create_table: Callable[..., None],
 ) -> Iterator[Workshop]:
     """Start an embedded AWS whose functions are containers, with what the delivery stack has for images."""
     with ExitStack() as stack:
@@ -83,12 +87,7 @@ def workshop(
         environment = build_environment(opened_engine, tmp_path_factory.mktemp("command"), registry, base_image)
         for repository in REPOSITORIES.values():
             aws.client("ecr").create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
-        aws.client("dynamodb").create_table(
-            TableName="ledger",
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        )
+        create_table(aws.client("dynamodb"), "ImageLedger", "ledger")
         settings = Settings(project / "functions", environment.get("BASE_IMAGE"))
         yield Workshop(aws, network, environment, {name: content_hash(name, settings) for name in FUNCTIONS})
         forget_images(opened_engine, registry)

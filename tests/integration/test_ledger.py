@@ -22,15 +22,10 @@ WRITERS = 20
 
 
 @pytest.fixture
-def table(local_aws: LocalAws) -> Iterator[str]:
+def table(local_aws: LocalAws, create_table: Callable[..., None]) -> Iterator[str]:
     """Yield the name of a new ledger."""
     dynamodb, name = local_aws.client("dynamodb"), f"ledger-{uuid.uuid4().hex[:8]}"
-    dynamodb.create_table(
-        TableName=name,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-    )
+    create_table(dynamodb, "ImageLedger", name)
     yield name
     dynamodb.delete_table(TableName=name)
 

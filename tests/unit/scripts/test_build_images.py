@@ -7,7 +7,7 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def context(tmp_path: Path, project: Path) -> Path:
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def aws(monkeypatch: pytest.MonkeyPatch, create_table: Callable[..., None]) -> Iterator[Any]:
     """Yield an ECR client of an account that has the repositories and the ledger."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("LEDGER_TABLE", TABLE)
@@ -66,12 +66,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     build_images._ecr.cache_clear()
     with mock_aws():
         dynamodb, ecr = boto3.client("dynamodb"), boto3.client("ecr")
-        dynamodb.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        )
+        create_table(dynamodb, "ImageLedger", TABLE)
         for name in FUNCTIONS:
             ecr.create_repository(repositoryName=name)
         yield ecr

@@ -21,7 +21,7 @@ DIGESTS = {name: f"sha256:{name[:5]}" for name in models.FUNCTIONS}
 
 
 @pytest.fixture
-def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
+def stack(monkeypatch: pytest.MonkeyPatch, create_table: Callable[..., None]) -> Iterator[DeployedStack]:
     """Return a stack with an empty registry and an empty bucket."""
     for name, value in {
         "AWS_ACCESS_KEY_ID": "a",
@@ -32,24 +32,7 @@ def stack(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeployedStack]:
     with mock_aws():
         session = boto3.Session()
         session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-        session.client("dynamodb").create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in ("model_name", "entry", "version")
-            ],
-            KeySchema=[
-                {"AttributeName": "model_name", "KeyType": "HASH"},
-                {"AttributeName": "entry", "KeyType": "RANGE"},
-            ],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "by-version",
-                    "KeySchema": [{"AttributeName": "version", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "ALL"},
-                }
-            ],
-        )
+        create_table(session.client("dynamodb"), "ModelRegistry", TABLE)
         stack = DeployedStack("tested", {"ModelRegistryTableName": TABLE}, session)
         monkeypatch.setattr(models, "find_stack", lambda _: stack)
         yield stack

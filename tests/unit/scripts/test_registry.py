@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -49,27 +49,10 @@ def rollback(origin: str, to: str, second: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def dynamodb() -> Iterator[Any]:
+def dynamodb(create_table: Callable[..., None]) -> Iterator[Any]:
     with mock_aws():
         client = boto3.client("dynamodb", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
-        client.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[
-                {"AttributeName": name, "AttributeType": "S"} for name in ("model_name", "entry", "version")
-            ],
-            KeySchema=[
-                {"AttributeName": "model_name", "KeyType": "HASH"},
-                {"AttributeName": "entry", "KeyType": "RANGE"},
-            ],
-            GlobalSecondaryIndexes=[
-                {
-                    "IndexName": "by-version",
-                    "KeySchema": [{"AttributeName": "version", "KeyType": "HASH"}],
-                    "Projection": {"ProjectionType": "ALL"},
-                }
-            ],
-        )
+        create_table(client, "ModelRegistry", TABLE)
         yield client
 
 

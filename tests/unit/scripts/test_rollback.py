@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,19 +27,14 @@ def release(number: int) -> Release:
 
 
 @pytest.fixture
-def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Ledger]:
+def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, create_table: Callable[..., None]) -> Iterator[Ledger]:
     """Yield a ledger by which prod runs the second of two releases, in a folder that is no checkout."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("LEDGER_TABLE", TABLE)
     monkeypatch.chdir(tmp_path)
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
-        dynamodb.create_table(
-            TableName=TABLE,
-            BillingMode="PAY_PER_REQUEST",
-            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        )
+        create_table(dynamodb, "ImageLedger", TABLE)
         made = Ledger(dynamodb, TABLE)
         for number in (1, 2):
             made.record_release(release(number))
