@@ -148,8 +148,14 @@ def follow(sfn: SFNClient, execution_arn: str, *, sleep: Callable[[float], None]
         yield from tracker.observe(event)
 
 
-def outcome(sfn: SFNClient, execution_arn: str, *, sleep: Callable[[float], None] = time.sleep) -> ExecutionResult:
-    """Wait for the end of a run and return what became of it.
+def outcome(
+    sfn: SFNClient,
+    execution_arn: str,
+    *,
+    tell: Callable[[StateEvent], None] = lambda _: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> ExecutionResult:
+    """Wait for the end of a run and return what became of it; what happens to each state is told as it happens.
 
     It is read from the history, not from DescribeExecution: both are eventually consistent, each for itself.
     """
@@ -159,6 +165,7 @@ def outcome(sfn: SFNClient, execution_arn: str, *, sleep: Callable[[float], None
     for event in _history(sfn, execution_arn, sleep):
         first = first or event["timestamp"]
         for state_event in tracker.observe(event):
+            tell(state_event)
             failed = state_event if state_event.kind == "failed" else failed
     details = _details(event)
     status = _ENDED[event["type"]]

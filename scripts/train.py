@@ -25,7 +25,7 @@ from common.request import TrainingRequest, parse_request
 from common.storage import split_uri
 from data_preparation.preparation import check_columns
 from data_preparation.reading import SUFFIXES, SourceFile, read_columns
-from execution import ExecutionResult, follow, outcome, start
+from execution import ExecutionResult, outcome, start
 from local_aws import LocalAws, LocalAwsError
 from progress import Progress
 from stack import (
@@ -221,9 +221,7 @@ def _upload(stack: Stack, files: list[SourceFile], run_id: str, data: Path, prog
 
 def _run(stack: Stack, request: TrainingRequest, run_id: str, progress: Progress) -> ExecutionResult:
     arn = start(stack.sfn, stack.state_machine_arn, request.model_dump(exclude_unset=True), run_id)
-    for event in follow(stack.sfn, arn):
-        progress.show(event)
-    result = outcome(stack.sfn, arn)
+    result = outcome(stack.sfn, arn, tell=progress.show)
     if result.status != "SUCCEEDED":
         step = result.failed_state or "the state machine"
         cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
