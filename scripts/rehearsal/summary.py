@@ -123,7 +123,9 @@ def write_json(record: RehearsalRecord, path: Path) -> None:
     OperationFailedError
         If it cannot be written.
     """
-    write_whole(path, json.dumps(document(record, path.parent), indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(document(record, path.parent), indent=2, ensure_ascii=False) + "\n"
+    # What was no text in a log or a file's name is none here either.
+    write_whole(path, text.encode("utf-8", "replace").decode())
 
 
 def relative_log(action: ActionRecord, folder: Path) -> str | None:

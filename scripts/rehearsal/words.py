@@ -18,8 +18,8 @@ MARKS = {
 }
 # What a terminal would obey: escape sequences (ECMA-48), and window titles, which end with a bell.
 _SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
-# Controls, and the marks that turn the direction of the text that follows (UAX #9).
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029]+")
+# Controls, marks that turn the direction of the text that follows (UAX #9), and what is no character.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\u2028\u2029\ud800-\udfff]+")
 
 
 def plain(text: str) -> str:
