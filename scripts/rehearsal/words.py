@@ -96,7 +96,7 @@ def verdict(record: RehearsalRecord) -> str:
     done = sum(action.state is State.SUCCEEDED for action in record.actions)
     took = duration(total_seconds(record))
     if (failed := record.failed) is not None:
-        return f"{failed.stage} / {failed.name} failed after {duration(failed.seconds) or 'no time'}."
+        return f"{plain(failed.stage)} / {plain(failed.name)} failed after {duration(failed.seconds) or 'no time'}."
     if outcome(record) == "succeeded":
         accounts = counted(len(set(record.accounts.values())), "account")
         return f"The delivery went through: {counted(done, 'action')} in {accounts}, in {took}."
