@@ -124,7 +124,11 @@ class CloudFormation:
         training = self._adapt(template, values["Parameters"], deployment, role)
         self._replace_change_set(deployment, template, values, is_new=current is None)
         found = self._await_change_set(deployment)
-        changes = [each["ResourceChange"] for each in found.get("Changes", [])]
+        told = [each["ResourceChange"] for each in found.get("Changes", [])]
+        # The embedded AWS tells of resources whose condition is false as well.
+        changes = [
+            each for each in told if each["Action"] == "Remove" or resources.is_wanted(each["LogicalResourceId"])
+        ]
         key = (session.account, stack, configuration["ChangeSetName"])
         self._prepared[key] = Prepared(resources, changes, role, training)
         for change in changes:
@@ -210,7 +214,7 @@ class CloudFormation:
             if any(each.get("Type") == PIPELINE_TYPE for each in template["Resources"].values()):
                 declaration.carry(template)
                 return None
-            training = TrainingStack(template, parameters, session.account, deployment.configuration["StackName"])
+            training = TrainingStack(template, parameters, session.account)
             training.check_package(deployment.store, [each for each in (role,) if each])
             training.bring_package(self.aws, _TEMPLATES.format(account=session.account), deployment.store)
             self.images.bring(session.account, training.image_uris())
@@ -226,7 +230,7 @@ class CloudFormation:
         stack, name = configuration["StackName"], configuration["ChangeSetName"]
         arn = f"arn:aws:cloudformation:{REGION}:{session.account}:stack/{stack}/*"
         names = {"StackName": stack, "ChangeSetName": name}
-        if not is_new and self._describe_change_set(deployment) is not None:
+        if self._describe_change_set(deployment) is not None:
             self.authorizer.call(session, "cloudformation", "delete_change_set", on=arn, **names)
         role = configuration.get("RoleArn")
         self.authorizer.call(

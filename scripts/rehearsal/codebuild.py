@@ -26,7 +26,7 @@ from rehearsal import buildspec
 from rehearsal.artifacts import Artifact, ArtifactStore, pack, unpack
 from rehearsal.authorization import Authorizer, Session
 from rehearsal.buildspec import Buildspec, Files
-from rehearsal.declaration import Action
+from rehearsal.declaration import Action, project_parameter
 from rehearsal.images import Images
 from rehearsal.logs import ActionLog
 from stack import BadInputError, OperationFailedError
@@ -130,12 +130,11 @@ class CodeBuild:
         arn = f"arn:aws:codebuild:{REGION}:{account}:project/{name}"
         started = self._authorizer.call(inputs.pipeline, "codebuild", "start_build", on=arn, projectName=name)
         self._authorizer.check(inputs.pipeline.role_arn, "codebuild:BatchGetBuilds", arn)
-        found = self._aws.client("codebuild", root_of(account)).batch_get_projects(names=[name])["projects"]
-        if not found:
-            raise OperationFailedError(f"There is no build project {name}.")
         # A project has one folder: two of its builds would meet there.
         with self._locks.setdefault(name, threading.Lock()):
-            return _Run(self, action, inputs, log, found[0], started["build"]["id"]).carry_out()
+            return _Run(
+                self, action, inputs, log, project_of(self._aws, account, name), started["build"]["id"]
+            ).carry_out()
 
     def stop(self) -> None:
         """End all builds, and let none begin."""
@@ -170,50 +169,35 @@ class _Run:
     ) -> None:
         self._codebuild, self._action, self._inputs = codebuild, action, inputs
         self._log, self._project, self._id = log, project, build_id
-        self._folder = codebuild._work / project["name"]
-        self._arn = project["arn"]
+        self._name = project["Name"]
+        self._folder = codebuild._work / self._name
+        self._arn = f"arn:aws:codebuild:{REGION}:{inputs.pipeline.account}:project/{self._name}"
         self._role: Session
 
     def carry_out(self) -> Build:
         """Do what CodeBuild does."""
         authorizer = self._codebuild._authorizer
-        self._role = authorizer.service_session("codebuild.amazonaws.com", self._project["serviceRole"], self._arn)
-        stream = self._open_log_stream()
-        try:
-            sources = self._fetch()
-            primary = self._inputs.configuration.get("PrimarySource", next(iter(sources)))
-            specification = self._specification(sources[primary])
-            self._check_pushes()
-            if earlier := self._found_before(specification):
-                self._log.tell(f"Verified before, unchanged: {earlier}")
-                return Build({}, {}, (f"verified before, unchanged ({earlier})",))
-            details, variables = self._run(specification, sources, primary)
-            artifacts = self._upload(specification, sources[primary])
-            self._remember(details)
-            return Build(artifacts, variables, tuple(details))
-        finally:
-            self._close_log_stream(stream)
+        self._role = authorizer.service_session("codebuild.amazonaws.com", self._project["ServiceRole"], self._arn)
+        self._check_logging()
+        sources = self._fetch()
+        primary = self._inputs.configuration.get("PrimarySource", next(iter(sources)))
+        specification = self._specification(sources[primary])
+        self._check_pushes()
+        if earlier := self._found_before(specification):
+            self._log.tell(f"Verified before, unchanged: {earlier}")
+            return Build({}, {}, (f"verified before, unchanged ({earlier})",))
+        details, variables = self._run(specification, sources, primary)
+        artifacts = self._upload(specification, sources[primary])
+        self._remember(details)
+        return Build(artifacts, variables, tuple(details))
 
-    # Logs: the build's own role writes them.
-    def _open_log_stream(self) -> tuple[str, str]:
-        group = self._project["logsConfig"]["cloudWatchLogs"]["groupName"]
+    def _check_logging(self) -> None:
+        """Ask whether the build may write its log; the embedded AWS takes the log group for what is written to."""
+        group = self._project["LogsConfig"]["CloudWatchLogs"]["GroupName"]
         stream = self._id.partition(":")[2]
-        self._codebuild._authorizer.call(
-            self._role, "logs", "create_log_stream", on=self._log_arn(group, stream), logGroupName=group,
-            logStreamName=stream,
-        )  # fmt: skip
-        return group, stream
-
-    def _close_log_stream(self, stream: tuple[str, str]) -> None:
-        now = int(time.time() * 1000)
-        lines = [line for line in self._log.text().splitlines() if line.strip()][-1000:] or ["no output"]
-        self._codebuild._authorizer.call(
-            self._role, "logs", "put_log_events", on=self._log_arn(*stream), logGroupName=stream[0],
-            logStreamName=stream[1], logEvents=[{"timestamp": now, "message": line} for line in lines],
-        )  # fmt: skip
-
-    def _log_arn(self, group: str, stream: str) -> str:
-        return f"arn:aws:logs:{REGION}:{self._role.account}:log-group:{group}:log-stream:{stream}"
+        arn = f"arn:aws:logs:{REGION}:{self._role.account}:log-group:{group}:log-stream:{stream}"
+        actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
+        self._codebuild._authorizer.check(self._role.role_arn, actions, arn)
 
     def _fetch(self) -> dict[str, Path]:
         """Fetch the input artifacts with the build's own role, each into its folder."""
@@ -230,14 +214,14 @@ class _Run:
         return folders
 
     def _specification(self, source: Path) -> Buildspec:
-        path = source / self._project["source"]["buildspec"]
+        path = source / self._project["Source"]["BuildSpec"]
         if not path.is_file():
-            raise OperationFailedError(f"The sources have no {self._project['source']['buildspec']}.")
+            raise OperationFailedError(f"The sources have no {self._project['Source']['BuildSpec']}.")
         return buildspec.read(path.read_text(encoding="utf-8"), str(path.relative_to(source)))
 
     def _check_pushes(self) -> None:
         """Ask whether the build may push to each repository that it is given; a registry takes pushes unsigned here."""
-        if not self._project["environment"].get("privilegedMode"):
+        if not _is_privileged(self._project):
             return
         for value in self._variables().values():
             if match := _REPOSITORY.fullmatch(value):
@@ -250,7 +234,7 @@ class _Run:
         if depends_on_more or self._codebuild._fresh:
             return None
         parts = [artifact.digest for artifact in self._inputs.artifacts.values()]
-        parts += [self._project["source"]["buildspec"], platform.python_version(), platform.platform()]
+        parts += [self._project["Source"]["BuildSpec"], platform.python_version(), platform.platform()]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
     def _found_before(self, specification: Buildspec) -> str | None:
@@ -272,11 +256,13 @@ class _Run:
 
     def _variables(self) -> dict[str, str]:
         """Return the variables of the project and, over them, those of the action."""
-        own = self._project["environment"].get("environmentVariables", [])
+        own = self._project["Environment"].get("EnvironmentVariables", [])
         given = json.loads(self._inputs.configuration.get("EnvironmentVariables", "[]"))
-        if odd := [each["name"] for each in [*own, *given] if each.get("type", "PLAINTEXT") != "PLAINTEXT"]:
-            raise BadInputError(f"{self._project['name']} has variables that are not plain text: {', '.join(odd)}.")
-        return {each["name"]: each["value"] for each in [*own, *given]}
+        # CloudFormation and CodePipeline write the names of the fields differently.
+        both = [{key.lower(): value for key, value in each.items()} for each in [*own, *given]]
+        if odd := [each["name"] for each in both if each.get("type", "PLAINTEXT") != "PLAINTEXT"]:
+            raise BadInputError(f"{self._name} has variables that are not plain text: {', '.join(odd)}.")
+        return {each["name"]: each["value"] for each in both}
 
     def _environment(self, specification: Buildspec, sources: Mapping[str, Path], primary: str) -> dict[str, str]:
         machine = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
@@ -294,7 +280,7 @@ class _Run:
             "CODEBUILD_CI": "true",
             **self._codebuild.endpoints,
         }
-        if self._project["environment"].get("privilegedMode"):
+        if _is_privileged(self._project):
             environment |= self._codebuild._images.build_environment(environment)
         return environment
 
@@ -316,7 +302,6 @@ class _Run:
         report, exports = self._folder / "progress", self._folder / "exports"
         for path in (report, exports):
             path.write_bytes(b"")
-        begin = time.monotonic()
         status = self._execute(
             [specification.shell, "-c", specification.script(report, exports)],
             source,
@@ -324,7 +309,7 @@ class _Run:
         )
         if status != 0:
             raise self._failure(status, report.read_text(encoding="utf-8").splitlines())
-        details = [self._report(source, group, files, begin) for group, files in specification.reports.items()]
+        details = [self._report(source, group, files) for group, files in specification.reports.items()]
         pairs = [each.partition("=") for each in exports.read_text(encoding="utf-8").split("\0") if each]
         return [*details, *_told(self._log.text())], {name: value for name, _, value in pairs}
 
@@ -338,7 +323,7 @@ class _Run:
 
     def _execute(self, command: list[str], directory: Path, environment: Mapping[str, str]) -> int:
         """Run the build's shell, and pass on what it writes as it writes it."""
-        limit = time.monotonic() + 60 * float(self._project.get("timeoutInMinutes", 60))
+        limit = time.monotonic() + 60 * float(self._project.get("TimeoutInMinutes", 60))
         options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
         with self._codebuild._process(command, directory, **options) as process:
             reader = threading.Thread(target=self._follow, args=[process], daemon=True)
@@ -350,7 +335,7 @@ class _Run:
                 guarded_process.kill(process)
             reader.join(5)
             if timed_out:
-                raise OperationFailedError(f"{self._project['name']} was stopped after its time limit.")
+                raise OperationFailedError(f"{self._name} was stopped after its time limit.")
             return process.returncode
 
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
@@ -382,7 +367,7 @@ class _Run:
             )
         return ""
 
-    def _report(self, source: Path, group: str, files: Files, begin: float) -> str:
+    def _report(self, source: Path, group: str, files: Files) -> str:
         """See that a report is there and can be read, and say what is in it."""
         self._check_reporting(group, files)
         found = _find(source, files)
@@ -398,10 +383,11 @@ class _Run:
             return f"{group}: {float(roots[0].get('line-rate', 'nan')):.0%} of lines"
         suites = [suite for root in roots for suite in root.iter("testsuite")]
         count = sum(int(suite.get("tests", 0)) for suite in suites)
-        return f"{group}: {count} tests in {time.monotonic() - begin:.0f} s"
+        seconds = sum(float(suite.get("time", 0)) for suite in suites)
+        return f"{group}: {count} tests in {seconds:.0f} s"
 
     def _check_reporting(self, group: str, files: Files) -> None:
-        arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._project['name']}-{group}"
+        arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._name}-{group}"
         actions = ["codebuild:CreateReportGroup", "codebuild:CreateReport", "codebuild:UpdateReport"]
         self._codebuild._authorizer.check(self._role.role_arn, [*actions, _REPORTED[files.file_format]], arn)
 
@@ -423,6 +409,27 @@ class _Run:
         artifact = self._inputs.store.put(self._role, self._action.outputs[0], path)
         path.unlink()
         return {artifact.name: artifact}
+
+
+def project_of(aws: LocalAws, account: str, name: str) -> Mapping[str, Any]:
+    """Return the properties of a build project, as they are deployed.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such project.
+    """
+    ssm = aws.client("ssm", root_of(account))
+    try:
+        text = ssm.get_parameter(Name=project_parameter(name))["Parameter"]["Value"]
+    except ssm.exceptions.ParameterNotFound as error:
+        raise BadInputError(f"The delivery stack has no build project {name}.") from error
+    project: Mapping[str, Any] = json.loads(text)
+    return project
+
+
+def _is_privileged(project: Mapping[str, Any]) -> bool:
+    return str(project["Environment"].get("PrivilegedMode", "false")).lower() == "true"
 
 
 def _told(text: str) -> list[str]:

@@ -17,6 +17,9 @@ from local_template import leave_out_unsupported
 from stack import BadInputError
 
 PIPELINE_TYPE = "AWS::CodePipeline::Pipeline"
+# What is added to the logical id of a build project by the parameter that carries its properties.
+CARRIER_SUFFIX = "Declaration"
+_PROJECTS = "/rehearsal/projects/"
 _CODEPIPELINE = {
     "required": {"Name", "PipelineType", "RoleArn", "ArtifactStore", "Stages"},
     "optional": {"ExecutionMode", "RestartExecutionOnUpdate"},
@@ -140,12 +143,18 @@ def carry(template: dict[str, Any]) -> None:
     pipeline = resources[pipelines[0]]
     properties = pipeline["Properties"]
     # Whatever refers to the pipeline gets its name, as from CloudFormation.
-    resources[pipelines[0]] = {
-        **{key: value for key, value in pipeline.items() if key in ("Condition", "DependsOn")},
-        "Type": "AWS::SSM::Parameter",
-        "Properties": {"Type": "String", "Name": properties["Name"], "Value": {"Fn::ToJsonString": properties}},
-    }
+    resources[pipelines[0]] = _carrier(pipeline, properties["Name"])
+    # The embedded AWS keeps of a build project only a part.
+    for name, resource in list(resources.items()):
+        if resource["Type"] == "AWS::CodeBuild::Project":
+            path = {"Fn::Join": ["", [_PROJECTS, resource["Properties"]["Name"]]]}
+            resources[name + CARRIER_SUFFIX] = _carrier(resource, path)
     leave_out_unsupported(template)
+
+
+def project_parameter(name: str) -> str:
+    """Return the name of the parameter that carries the properties of a build project."""
+    return _PROJECTS + name
 
 
 def read(text: str) -> Declaration:
@@ -176,6 +185,15 @@ def read(text: str) -> Declaration:
         stages=stages,
         document=document,
     )
+
+
+def _carrier(resource: Mapping[str, Any], name: Any) -> dict[str, Any]:
+    value = {"Fn::ToJsonString": resource["Properties"]}
+    return {
+        **{key: value for key, value in resource.items() if key in ("Condition", "DependsOn")},
+        "Type": "AWS::SSM::Parameter",
+        "Properties": {"Type": "String", "Name": name, "Value": value},
+    }
 
 
 def _stage(document: Mapping[str, Any], problems: list[str]) -> Stage:

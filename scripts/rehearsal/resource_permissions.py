@@ -15,6 +15,7 @@ from typing import Any
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from local_aws import REGION
+from rehearsal.declaration import CARRIER_SUFFIX
 from rehearsal.intrinsics import NOTHING, Resolver
 from stack import OperationFailedError
 
@@ -138,13 +139,18 @@ class StackResources:
     def calls(self, change: Mapping[str, Any]) -> list[Call]:
         """Return what CloudFormation's role is used for by one change of a change set."""
         logical_id, kind, action = change["LogicalResourceId"], change["ResourceType"], change["Action"]
+        if kind == "AWS::SSM::Parameter" and logical_id.endswith(CARRIER_SUFFIX):
+            # AWS has no such resource.
+            return []
         # The pipeline's stand-in is deployed with the rights that the pipeline takes.
         kind = "AWS::CodePipeline::Pipeline" if kind == "AWS::SSM::Parameter" else kind
         handlers = set(_HANDLERS[action])
         if change.get("Replacement") == "True":
             handlers |= {"create", "delete"}
         arn = self.arn(logical_id, kind)
-        calls = [Call(frozenset(actions_of(kind, handlers)), arn, {})]
+        # What is called of other services is for roles, keys and logs that the resource uses, not for itself.
+        own = {each for each in actions_of(kind, handlers) if each.startswith(f"{arn.split(':')[2]}:")}
+        calls = [Call(frozenset(own), arn, {})]
         if action != "Remove" and kind in _KINDS:
             for name, service in _KINDS[kind].passes:
                 if role := self._role(logical_id, name):
@@ -175,13 +181,14 @@ class StackResources:
         name = physical or self._name(logical_id, kind, resource)
         return _KINDS[kind].arn.format(region=REGION, account=self._account, name=name)
 
+    def is_wanted(self, logical_id: str) -> bool:
+        """Return whether no condition keeps a resource out of the stack."""
+        condition = self._resolver.resources.get(logical_id, {}).get("Condition")
+        return condition is None or self._resolver.condition(condition)
+
     def property(self, logical_id: str, name: str) -> Any:
         """Return a property as the template has it, its functions not resolved, or None."""
         return self._resolver.resources.get(logical_id, {}).get("Properties", {}).get(name)
-
-    def resolve(self, node: Any) -> Any:
-        """Return a part of the template without functions."""
-        return self._resolver.resolve(node)
 
     def _name(self, logical_id: str, kind: str, resource: Mapping[str, Any]) -> str:
         given = resource.get("Properties", {}).get(_KINDS[kind].name)
@@ -214,6 +221,4 @@ def actions_of(kind: str, handlers: set[str]) -> set[str]:
             raise OperationFailedError(f"What CloudFormation calls for {kind} is told by no schema.")
         declared = {name: each.get("permissions", ()) for name, each in schema["handlers"].items()}
     needed = {action for handler in handlers for action in declared.get(handler, ())}
-    # Keys of others are reached by those who use them, not by who makes what is encrypted.
-    is_key = kind.startswith("AWS::KMS::")
-    return {each for each in needed if not UNUSED.match(each) and (is_key or not each.startswith("kms:"))}
+    return {each for each in needed if not UNUSED.match(each)}

@@ -13,12 +13,12 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from local_aws import REGION, root_of
+from local_aws import REGION
 from rehearsal import buildspec
 from rehearsal.artifacts import Artifact, ArtifactStore
 from rehearsal.authorization import Session
 from rehearsal.cloudformation import Deployment
-from rehearsal.codebuild import Inputs
+from rehearsal.codebuild import Inputs, project_of
 from rehearsal.declaration import Action, Declaration, Stage
 from rehearsal.logs import ActionLog
 from rehearsal.records import ActionRecord, RehearsalRecord, State
@@ -159,17 +159,11 @@ class Rehearsal:
             path.parent.mkdir(parents=True, exist_ok=True)
             repository.fetch(path)
             archives[action.outputs[0]] = path
-        codebuild = self._world.aws.client("codebuild", root_of(self._world.accounts.tools))
         for action in declaration.actions():
             if action.provider != "CodeBuild":
                 continue
-            name = action.configuration["ProjectName"]
-            found = codebuild.batch_get_projects(names=[name])["projects"]
-            if not found:
-                raise BadInputError(
-                    f"{action.stage}/{action.name} uses the build project {name}, which is not declared."
-                )
-            path = found[0]["source"]["buildspec"]
+            project = project_of(self._world.aws, self._world.accounts.tools, action.configuration["ProjectName"])
+            path = project["Source"]["BuildSpec"]
             primary = action.configuration.get("PrimarySource", action.inputs[0])
             if primary in archives:
                 with zipfile.ZipFile(archives[primary]) as archive:

@@ -39,16 +39,18 @@ class TrainingStack:
         The template as `sam package` wrote it.
     parameters : mapping
         Its parameters.
-    account, name : str
-        The target account, and the name of the stack.
+    account : str
+        The target account.
     """
 
-    def __init__(self, template: Any, parameters: Mapping[str, str], account: str, name: str) -> None:
-        self._template, self._parameters, self._account, self._name = template, parameters, account, name
+    def __init__(self, template: Any, parameters: Mapping[str, str], account: str) -> None:
+        self._template, self._parameters, self._account = template, parameters, account
+        # Before the template is adapted to how functions run here.
+        self._images = self._read_images()
 
     def image_uris(self) -> list[str]:
         """Return the images of the functions, by digest."""
-        return sorted(set(self._images().values()))
+        return sorted(set(self._images.values()))
 
     def check_package(self, store: ArtifactStore, roles: Iterable[str]) -> None:
         """Ask whether CloudFormation's role may read the packaged state machine.
@@ -85,7 +87,7 @@ class TrainingStack:
         DeniedError
             With the policy that lacks a statement: the role's or the repository's.
         """
-        images = self._images()
+        images = self._images
         for change in changes:
             name = change["LogicalResourceId"]
             if change["Action"] == "Remove" or name not in images:
@@ -120,7 +122,7 @@ class TrainingStack:
             for action, arn in calls_of(json.loads(machine["definition"]), self._account):
                 authorizer.check(machine["roleArn"], action, arn)
 
-    def _images(self) -> dict[str, str]:
+    def _read_images(self) -> dict[str, str]:
         """Return the image that the parameters give each function."""
         images = {}
         for name, resource in self._template["Resources"].items():
