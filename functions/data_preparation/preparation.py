@@ -1,13 +1,13 @@
 """Turns the files of a data set into a training part, a test part and a profile.
 
-Three passes, each over record batches, so that memory does not grow with the files: read (whatever the format, into a
-spool file of typed batches), summarise (roles, types, statistics), write (drop, convert, split).
+Two passes, each over record batches, so that memory does not grow with the files: read (whatever the format, into a
+spool file of typed batches, with a summary of each column), and write (drop, convert, split).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from data_preparation.profiling import (
     feature_type,
     infer_role,
     mixed_types,
+    narrow_integer,
     statistics,
 )
 from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches
@@ -64,6 +65,7 @@ class _Spool:
     rows: int
     infinities: Mapping[str, int]
     fingerprint: Mapping[str, str | int]
+    summaries: dict[str, ColumnSummary]
 
 
 @dataclass(frozen=True)
@@ -103,10 +105,12 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
         If the estimator or the metric does not fit the problem that the target poses.
     """
     with disk_errors("DataPreparationStorage"):
-        spools = [_spool(file, workspace / f"spool-{index}.arrow") for index, file in enumerate(files)]
+        spools: list[_Spool] = []
+        for index, file in enumerate(files):
+            spools.append(_spool(file, workspace / f"spool-{index}.arrow", request, spools[0] if spools else None))
         kinds = _common_kinds(spools)
-        check_columns(request, list(kinds))
-        summaries, rows_in, parts_seen = _summarise(spools, kinds, request)
+        summaries, rows_in = _merged_summaries(spools, kinds, request), sum(spool.rows for spool in spools)
+        parts_seen = _parts_seen(summaries, request)
         _check_mixed_types(spools, summaries)
         used_rows = _check_target(summaries[request.target], request, rows_in)
         problem = _problem(summaries[request.target], request)
@@ -129,25 +133,42 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
 
-def _spool(file: SourceFile, path: Path) -> _Spool:
-    """Read a file into typed batches on disk; where a late row widens a column, once more with the kinds then known."""
+def _spool(file: SourceFile, path: Path, request: TrainingRequest, first: _Spool | None) -> _Spool:
+    """Read a file into typed batches on disk, and summarise its columns.
+
+    Where a late row shows that earlier ones were given too narrow a type, the file is read once more, with what is then
+    known.
+    """
     kinds: dict[str, Kind] = {}
+    # The target is handed over in float64; a split column's numbers are told as they are.
+    exact = {name for name in (request.target, request.split_column) if name is not None}
     complete = False
     while not complete:
-        complete, rows, infinities = True, 0, dict[str, int]()
-        with ExitStack() as stack:
-            writer = None
-            for batch in read_batches(file, kinds):
+        complete, rows, infinities, summaries = True, 0, dict[str, int](), dict[str, ColumnSummary]()
+        with pa.OSFile(str(path), "wb") as sink:
+            for batch in read_batches(file, kinds, encode_texts=True):
+                if not summaries:
+                    _check_same_columns(file.name, kinds, first)
+                    check_columns(request, list(kinds))
+                    known, summaries = dict(kinds), _summaries(kinds, request)
                 rows += batch.num_rows
-                if writer is None:
-                    schema = batch.schema
-                    writer = stack.enter_context(pa.ipc.new_file(str(path), schema))
-                complete = complete and batch.schema == schema
+                complete = complete and kinds == known
                 if complete:
-                    writer.write_batch(_without_infinities(batch, infinities))
+                    usable = _with_target(_without_infinities(batch, infinities), request.target)
+                    for name, column in zip(usable.schema.names, usable.columns, strict=True):
+                        summaries[name].add(column)
+                    inexact = {each.name for each in summaries.values() if not each.survives_float32} - exact
+                    exact |= inexact
+                    complete = not inexact
+                    _write_batch(sink, usable, summaries, exact)
         if not rows:
             raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
-    return _Spool(path, file.name, kinds, rows, infinities, file.fingerprint())
+    return _Spool(path, file.name, kinds, rows, infinities, file.fingerprint(), summaries)
+
+
+def _summaries(kinds: Mapping[str, Kind], request: TrainingRequest) -> dict[str, ColumnSummary]:
+    counted = (request.target, request.split_column)
+    return {name: ColumnSummary.of(name, kind, count_values=name in counted) for name, kind in kinds.items()}
 
 
 def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa.RecordBatch:
@@ -157,25 +178,63 @@ def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa
     """
     columns = list(batch.columns)
     for index, (name, column) in enumerate(zip(batch.schema.names, columns, strict=True)):
-        if not pa.types.is_floating(column.type):
+        if not pa.types.is_floating(column.type) or _is_usable(column):
             continue
+        infinite = pc.greater(pc.abs(column), MAX_MAGNITUDE)
+        infinities[name] = infinities.get(name, 0) + (pc.sum(infinite).as_py() or 0)
         # NaN is in no range, and no infinity either.
         usable = pc.less_equal(pc.abs(column), MAX_MAGNITUDE)
-        if pc.all(usable).as_py() is False:
-            infinite = pc.greater(pc.abs(column), MAX_MAGNITUDE)
-            infinities[name] = infinities.get(name, 0) + (pc.sum(infinite).as_py() or 0)
-            columns[index] = pc.if_else(usable, column, pa.scalar(None, column.type))
+        columns[index] = pc.if_else(usable, column, pa.scalar(None, column.type))
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
+def _is_usable(column: pa.Array) -> bool:
+    values = (column.drop_null() if column.null_count else column).to_numpy()
+    # With a NaN among them, least and greatest are NaN, and the comparison is false.
+    return not len(values) or bool(values.min() >= -MAX_MAGNITUDE and values.max() <= MAX_MAGNITUDE)
+
+
+def _with_target(batch: pa.RecordBatch, target: str) -> pa.RecordBatch:
+    return batch.filter(pc.is_valid(batch[target])) if batch[target].null_count else batch
+
+
+def _write_batch(
+    sink: pa.NativeFile, batch: pa.RecordBatch, summaries: Mapping[str, ColumnSummary], exact: Collection[str]
+) -> None:
+    """Append a batch in the smallest types that hold what was read so far; each is a stream with its own schema."""
+    small = pa.RecordBatch.from_arrays(
+        [_narrowed(batch[name], summary, exact=name in exact) for name, summary in summaries.items()],
+        names=list(summaries),
+    )
+    with pa.ipc.new_stream(sink, small.schema) as writer:
+        writer.write_batch(small)
+
+
+def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Array:
+    match summary.kind:
+        case "integer" if summary.minimum is not None:
+            return pc.cast(column, narrow_integer(summary.minimum, summary.maximum), safe=False)
+        case "float" if not exact:
+            return pc.cast(column, pa.float32(), safe=False)
+        case "text":
+            if summary.counts is None:
+                # Too many different texts: whatever the column is, it is not handed over.
+                return pa.nulls(len(column))
+            return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    return column
+
+
+def _check_same_columns(name: str, kinds: Mapping[str, Kind], first: _Spool | None) -> None:
+    differing = sorted(kinds.keys() ^ first.kinds.keys()) if first else ()
+    if first and differing:
+        where = (f'"{column}" (only in "{name if column in kinds else first.name}")' for column in differing)
+        raise InvalidDatasetError(f'"{first.name}" and "{name}" have different columns: {first_few(where)}.')
+
+
 def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
-    """Return the kind of each column over all files, or say which file differs from the first and how."""
-    first, kinds = spools[0], dict(spools[0].kinds)
+    """Return the kind of each column over all files, or say which file differs from those before it and how."""
+    kinds = dict(spools[0].kinds)
     for spool in spools[1:]:
-        differing = sorted(kinds.keys() ^ spool.kinds.keys())
-        if differing:
-            where = (f'"{name}" (only in "{first.name if name in kinds else spool.name}")' for name in differing)
-            raise InvalidDatasetError(f'"{first.name}" and "{spool.name}" have different columns: {first_few(where)}.')
         for name, kind in spool.kinds.items():
             pair = {kind, kinds[name]} - {"null"}
             if pair == {"integer", "float"}:
@@ -205,41 +264,41 @@ def check_columns(request: TrainingRequest, names: Sequence[str]) -> None:
             raise InvalidDatasetError(f'The {word} "{name}" is not a column of the data set.{hint}')
 
 
-def _batches(spools: list[_Spool], kinds: Mapping[str, Kind], target: str) -> Iterator[pa.RecordBatch]:
-    """Yield all rows that have a target, in the columns' common kinds."""
-    schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in kinds.items()])
+def _batches(spools: list[_Spool]) -> Iterator[pa.RecordBatch]:
+    """Yield all rows that have a target, in types that differ from batch to batch."""
     for spool in spools:
-        with pa.OSFile(str(spool.path)) as source, pa.ipc.open_file(source) as reader:
-            for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index).select(schema.names)
-                # A whole number in one file and a float in another: the nearest float stands for it.
-                batch = batch if batch.schema == schema else batch.cast(schema, safe=False)
-                yield batch.filter(pc.is_valid(batch[target])) if batch[target].null_count else batch
+        with pa.OSFile(str(spool.path)) as source:
+            size = source.size()
+            while source.tell() < size:
+                with pa.ipc.open_stream(source) as reader:
+                    yield from reader
 
 
-def _summarise(
+def _merged_summaries(
     spools: list[_Spool], kinds: Mapping[str, Kind], request: TrainingRequest
-) -> tuple[dict[str, ColumnSummary], int, set[str]]:
-    """Return each column's summary, the number of rows read, and the values of the split column."""
-    summaries = {
-        name: ColumnSummary.of(name, kind, count_values=name in (request.target, request.split_column))
-        for name, kind in kinds.items()
-    }
-    for batch in _batches(spools, kinds, request.target):
-        for name, column in zip(batch.schema.names, batch.columns, strict=True):
-            summaries[name].add(column)
-    parts_seen: set[str] = set()
-    if request.split_column:
-        split = summaries[request.split_column]
-        values = {str(value) for value in split.counts or ()} | ({"a missing value"} if split.nulls else set())
-        if split.counts is None or values - set(PARTS):
-            others = sorted(values - set(PARTS))[:3]
-            raise InvalidDatasetError(
-                f'The split column "{request.split_column}" may hold "train" and "test" only'
-                + (f", not {', '.join(others)}." if others else ".")
-            )
-        parts_seen = values
-    return summaries, sum(spool.rows for spool in spools), parts_seen
+) -> dict[str, ColumnSummary]:
+    if len(spools) == 1:
+        return spools[0].summaries
+    summaries = _summaries(kinds, request)
+    for spool in spools:
+        for name, summary in summaries.items():
+            summary.merge(spool.summaries[name])
+    return summaries
+
+
+def _parts_seen(summaries: Mapping[str, ColumnSummary], request: TrainingRequest) -> set[str]:
+    """Return the values of the split column; none, if there is no such column."""
+    if not request.split_column:
+        return set()
+    split = summaries[request.split_column]
+    values = {str(value) for value in split.counts or ()} | ({"a missing value"} if split.nulls else set())
+    if split.counts is None or values - set(PARTS):
+        others = sorted(values - set(PARTS))[:3]
+        raise InvalidDatasetError(
+            f'The split column "{request.split_column}" may hold "train" and "test" only'
+            + (f", not {', '.join(others)}." if others else ".")
+        )
+    return values
 
 
 def _check_target(target: ColumnSummary, request: TrainingRequest, rows_in: int) -> int:
@@ -373,7 +432,7 @@ def _write_parts(
     splitter = _Splitter(next(column.summary for column in columns if column.use == "target"), request)
     classes: dict[str, set[Any]] = {part: set() for part in PARTS}
     with _part_writers(workspace, schema) as writers:
-        for batch in _batches(spools, kinds, request.target):
+        for batch in _batches(spools):
             test = splitter.test_mask(batch)
             converted = pa.RecordBatch.from_arrays(
                 [_convert(batch[field.name], field.type) for field in schema], schema=schema
@@ -381,7 +440,8 @@ def _write_parts(
             for part, mask in (("train", ~test), ("test", test)):
                 writers[part].write(converted.filter(pa.array(mask)))
                 if request.problem == "classification":
-                    classes[part].update(pc.unique(batch[request.target].filter(pa.array(mask))).to_pylist())
+                    labels = pc.cast(batch[request.target], ARROW_TYPES[kinds[request.target]])
+                    classes[part].update(pc.unique(labels.filter(pa.array(mask))).to_pylist())
     return {part: writers[part].rows for part in PARTS}, classes
 
 
@@ -396,6 +456,7 @@ class _Splitter:
 
     def __init__(self, target: ColumnSummary, request: TrainingRequest) -> None:
         self._request = request
+        self._type = ARROW_TYPES[target.kind]
         self._labels = None
         if request.problem == "classification" and target.counts is not None:
             self._labels = sorted(target.counts)
@@ -404,12 +465,12 @@ class _Splitter:
 
     def test_mask(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
         if self._request.split_column:
-            mask = pc.equal(batch[self._request.split_column], "test")
+            mask = pc.equal(pc.cast(batch[self._request.split_column], pa.string()), "test")
             return np.asarray(mask.to_numpy(zero_copy_only=False))
         if self._labels is None:
             return self._draw.test_mask(np.zeros(batch.num_rows, dtype=np.int8))
-        target = batch[self._request.target]
-        groups = pc.index_in(target, pa.array(self._labels, target.type))
+        target = pc.cast(batch[self._request.target], self._type)
+        groups = pc.index_in(target, pa.array(self._labels, self._type))
         return self._draw.test_mask(groups.to_numpy(zero_copy_only=False))
 
 
@@ -417,7 +478,7 @@ def _convert(column: pa.Array, type_: pa.DataType) -> pa.Array:
     if pa.types.is_timestamp(column.type):
         return pc.divide(pc.cast(pc.cast(column, pa.int64()), pa.float64(), safe=False), 1e6)
     if pa.types.is_dictionary(type_):
-        return column.dictionary_encode().cast(type_)
+        return column.cast(type_)
     # float64 to float32 loses digits within the tolerance that feature_type has checked.
     return pc.cast(column, type_, safe=not pa.types.is_floating(type_))
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -20,6 +21,9 @@ MAX_CATEGORIES = 1000
 """A text column with more different values than this is no category: each would have too few rows to learn from."""
 FLOAT32_TOLERANCE = 1e-6
 """The largest relative change of a value for which a feature column may be handed over as float32."""
+FLOAT32_NORMAL = float(np.finfo(np.float32).smallest_normal)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+"""Between these two float32 keeps 24 bits, more than the tolerance asks for."""
 UNIQUENESS_SAMPLE = 1 << 16
 """How many values an integer column with an identifier's name is looked at for a repetition."""
 TOP_VALUES = 10
@@ -79,46 +83,66 @@ class ColumnSummary:
         return np.sqrt(self._squares / (self.values - 1)) if self.values > 1 else np.float64(0)
 
     def add(self, column: pa.Array) -> None:
-        """Take in the column's values of one more batch; floats must be finite or null."""
-        if column.null_count == len(column):
-            self.rows += len(column)
-            self.nulls += len(column)
-            return
+        """Take in the column's values of one more batch; floats must be finite or null, texts may be a dictionary."""
         present = column.drop_null() if column.null_count else column
-        if self.kind in ("integer", "float"):
-            self._add_moments(present)
-        if self.kind in ("integer", "float", "timestamp"):
-            self._add_range(present)
-        if self.kind == "integer" and not self.repeats and _IDENTIFIER_NAME.search(self.name):
-            self._look_for_repeats(present)
-        if self.counts is not None or self.kind == "text":
-            self._add_counts(present)
+        if len(present):
+            if self.kind in ("integer", "float"):
+                self._add_numbers(present.to_numpy())
+            if self.kind == "timestamp":
+                # The microseconds are kept: Python's own timestamps end with the year 9999.
+                self._add_range(pc.cast(present, pa.int64()).to_numpy())
+            if self.kind == "integer" and not self.repeats and _IDENTIFIER_NAME.search(self.name):
+                self._look_for_repeats(present)
+            if self.counts is not None or self.kind == "text":
+                self._add_counts(present)
         self.rows += len(column)
         self.nulls += column.null_count
 
-    def _add_range(self, present: pa.Array) -> None:
-        # Of timestamps the microseconds are kept: Python's own end with the year 9999.
-        values = pc.cast(present, pa.int64()) if self.kind == "timestamp" else present
-        extremes = pc.min_max(values).as_py()
-        self.minimum = extremes["min"] if self.minimum is None else min(self.minimum, extremes["min"])
-        self.maximum = extremes["max"] if self.maximum is None else max(self.maximum, extremes["max"])
+    def merge(self, other: ColumnSummary) -> None:
+        """Take in what is known of the column's values in another file, whose kind is this one's or holds in it."""
+        if other.values:
+            as_own = float if self.kind == "float" else lambda value: value
+            if other.minimum is not None:
+                self._widen_range(as_own(other.minimum), as_own(other.maximum))
+            self._add_moments(other.mean, other._squares, other.values)
+            self.survives_float32 = self.survives_float32 and other.survives_float32
+            self.integral = self.integral and other.integral
+            self.repeats = self.repeats or other.repeats
+            for head in () if self.repeats else other._head:
+                self._look_for_repeats(head)
+            self.number_like += other.number_like
+            self.first_text = other.first_text if self.first_text is None else self.first_text
+            if self.counts is not None:
+                self._count(None if other.counts is None else {as_own(k): n for k, n in other.counts.items()})
+        self.rows += other.rows
+        self.nulls += other.nulls
 
-    def _add_moments(self, present: pa.Array) -> None:
-        """Merge the batch's mean and squared deviations (Chan, Golub and LeVeque 1979, equations 2.1)."""
-        values = present.to_numpy(zero_copy_only=False).astype(np.float64, copy=False)
-        old, new = self.values, len(values)
+    def _add_range(self, values: npt.NDArray[Any]) -> None:
+        self._widen_range(values.min().item(), values.max().item())
+
+    def _widen_range(self, minimum: Any, maximum: Any) -> None:
+        self.minimum = minimum if self.minimum is None else min(self.minimum, minimum)
+        self.maximum = maximum if self.maximum is None else max(self.maximum, maximum)
+
+    def _add_numbers(self, values: npt.NDArray[Any]) -> None:
+        self._add_range(values)
         # Squares of the largest floats overflow: such a mean or deviation is told as unknown.
         with np.errstate(over="ignore", invalid="ignore"):
-            mean = values.mean()
-            delta, deviations = mean - self.mean, values - mean
-            self.mean += delta * new / (old + new)
-            self._squares += deviations @ deviations + delta * delta * (old * new / (old + new))
+            mean = values.mean(dtype=np.float64)
+            deviations = values - mean
+            # Not a dot product, which BLAS would spread over threads that wait for each other.
+            self._add_moments(mean, np.square(deviations, out=deviations).sum(), len(values))
         if self.kind == "float":
-            if self.survives_float32:
-                with np.errstate(over="ignore"):
-                    change = np.abs(values.astype(np.float32) - values)
-                self.survives_float32 = bool((change <= FLOAT32_TOLERANCE * np.abs(values)).all())
+            self.survives_float32 = self.survives_float32 and _survives_float32(values)
             self.integral = self.integral and bool((values == np.floor(values)).all())
+
+    def _add_moments(self, mean: np.float64, squares: np.float64, new: int) -> None:
+        """Merge mean and squared deviations of other values (Chan, Golub and LeVeque 1979, equations 2.1)."""
+        old = self.values
+        with np.errstate(over="ignore", invalid="ignore"):
+            delta = mean - self.mean
+            self.mean += delta * new / (old + new)
+            self._squares += squares + delta * delta * (old * new / (old + new))
 
     def _look_for_repeats(self, present: pa.Array) -> None:
         seen = sum(map(len, self._head))
@@ -128,19 +152,41 @@ class ColumnSummary:
             self.repeats = pc.count_distinct(head).as_py() < len(head)
 
     def _add_counts(self, present: pa.Array) -> None:
-        counted = pc.value_counts(present)
+        values, counts = _value_counts(present)
         if self.kind == "text":
-            like = pc.match_substring_regex(counted.field("values"), _NUMBER)
-            self.number_like += pc.sum(pc.filter(counted.field("counts"), like)).as_py() or 0
+            like = pc.match_substring_regex(values, _NUMBER)
+            self.number_like += pc.sum(pc.filter(counts, like)).as_py() or 0
             if self.first_text is None and pc.any(pc.invert(like)).as_py():
-                self.first_text = pc.filter(counted.field("values"), pc.invert(like))[0].as_py()
+                self.first_text = pc.filter(values, pc.invert(like))[0].as_py()
         if self.counts is not None:
-            if len(counted) <= MAX_CATEGORIES:
-                self.counts.update(
-                    dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
-                )
-            if max(len(counted), len(self.counts)) > MAX_CATEGORIES:
-                self.counts = None
+            few = len(values) <= MAX_CATEGORIES
+            self._count(dict(zip(values.to_pylist(), counts.to_pylist(), strict=True)) if few else None)
+
+    def _count(self, counts: Mapping[Any, int] | None) -> None:
+        """Add counts; None, for too many different values, makes the sum None."""
+        if self.counts is not None and counts is not None:
+            self.counts.update(counts)
+        if counts is None or len(self.counts or ()) > MAX_CATEGORIES:
+            self.counts = None
+
+
+def _survives_float32(values: npt.NDArray[np.float64]) -> bool:
+    magnitudes = np.abs(values)
+    small = magnitudes < FLOAT32_NORMAL
+    if magnitudes.max() <= FLOAT32_MAX and np.count_nonzero(small) == np.count_nonzero(values == 0):
+        return True
+    with np.errstate(over="ignore"):
+        change = np.abs(values.astype(np.float32) - values)
+    return bool((change <= FLOAT32_TOLERANCE * magnitudes).all())
+
+
+def _value_counts(present: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the different values in the order of their first row, and how often each occurs."""
+    if pa.types.is_dictionary(present.type):
+        counted = pc.value_counts(present.indices)
+        return present.dictionary.take(counted.field("values")), counted.field("counts")
+    counted = pc.value_counts(present)
+    return counted.field("values"), counted.field("counts")
 
 
 def infer_role(summary: ColumnSummary) -> tuple[Role, str | None]:
@@ -197,13 +243,18 @@ def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
         return pa.float64()
     match summary.kind:
         case "integer":
-            return next(t for t in _INTEGERS if _holds(t, summary.minimum) and _holds(t, summary.maximum))
+            return narrow_integer(summary.minimum, summary.maximum)
         case "float":
             return pa.float32() if summary.survives_float32 else pa.float64()
         case "boolean":
             return pa.bool_()
         case _:
             return pa.dictionary(pa.int32(), pa.string())
+
+
+def narrow_integer(minimum: int, maximum: int) -> pa.DataType:
+    """Return the smallest integer type that holds a range of values."""
+    return next(each for each in _INTEGERS if _holds(each, minimum) and _holds(each, maximum))
 
 
 def _holds(type_: pa.DataType, value: int) -> bool:

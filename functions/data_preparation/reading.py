@@ -1,8 +1,10 @@
 """Reads CSV and Parquet files in record batches, with every value in one of six kinds.
 
 The kinds are the types that a data set is thought of in, whatever its file format says: `null` (no value yet),
-`boolean`, `integer`, `float`, `timestamp` and `text`. CSV text is read as strings and each column is given the
-narrowest kind that holds all its values, so that a column is never misjudged by its first rows.
+`boolean`, `integer`, `float`, `timestamp` and `text`. Each column of a CSV file is given the narrowest kind that holds
+all its values, so that a column is never misjudged by its first rows: the first rows are read as strings and tell what
+to ask pyarrow's fast converters for; where one of them meets a value that it does not take, the rest is read as
+strings.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import codecs
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -47,7 +49,12 @@ NULL_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-CSV_BLOCK_BYTES = 8 << 20
+CSV_BLOCK_BYTES = 4 << 20
+"""How much of a CSV file one batch holds; pyarrow reads a few of them ahead."""
+CSV_SAMPLE_BYTES = 1 << 18
+"""How much of a CSV file is looked at to tell the kinds that its columns probably are of."""
+ENCODED_SHARE = 0.5
+"""The largest share of different texts, in the sample, for which a column is worth a dictionary."""
 BATCH_VALUES = 2_000_000
 """How many values a batch of a Parquet file holds, so that memory does not grow with the number of columns."""
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
@@ -82,7 +89,7 @@ def read_columns(file: SourceFile) -> list[str]:
 
 
 def read_batches(
-    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None = None
+    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None = None, *, encode_texts: bool = False
 ) -> Iterator[pa.RecordBatch]:
     """Yield the file's rows as record batches whose columns are of the kinds' Arrow types.
 
@@ -95,6 +102,8 @@ def read_batches(
         it is yielded: where they have changed in the end, the batches before the change are of narrower ones.
     columns
         The columns to read, whatever the others hold; all, if not given.
+    encode_texts
+        Whether columns of few different texts may come as dictionaries, each batch with its own.
 
     Raises
     ------
@@ -102,22 +111,73 @@ def read_batches(
         If the file is empty, damaged or not what its name says, or has unusable column names.
     """
     reader = _parquet_batches if file.name.endswith(".parquet") else _csv_batches
-    yield from reader(file, kinds, columns)
+    yield from reader(file, kinds, columns, encode_texts)
 
 
-def _csv_batches(file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None) -> Iterator[pa.RecordBatch]:
+def _csv_batches(
+    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None, encode_texts: bool
+) -> Iterator[pa.RecordBatch]:
     header = _csv_header(file)
     names = _checked_names(file, header)
-    wanted = [name for name in names if columns is None or name in columns]
+    # In a file an empty name stays empty.
+    wanted = {name: column for name, column in zip(names, header, strict=True) if columns is None or name in columns}
     for name in wanted:
         kinds.setdefault(name, "null")
-    for batch in _csv_text(file, header):
-        arrays = []
-        for name, text in zip(names, batch.columns, strict=True):
-            if columns is None or name in columns:
-                kinds[name], array = _narrowest(text, kinds[name])
-                arrays.append(array)
-        yield pa.RecordBatch.from_arrays(arrays, names=wanted)
+    types = _converted_types(file, wanted, kinds, encode_texts)
+    rows = 0
+    with suppress(pa.ArrowInvalid, OSError):
+        for batch in _open_csv(file, types):
+            yield _typed(batch, wanted, kinds)
+            rows += batch.num_rows
+        return
+    # A value that a converter does not take, or a damaged file: read as strings, it turns out which.
+    with _csv_errors(file):
+        for batch in _open_csv(file, dict.fromkeys(wanted.values(), pa.string())):
+            new = batch.slice(min(rows, batch.num_rows))
+            rows -= batch.num_rows - new.num_rows
+            if new.num_rows:
+                yield _typed(new, wanted, kinds)
+
+
+def _converted_types(
+    file: SourceFile, wanted: Mapping[str, str], kinds: dict[str, Kind], encode_texts: bool
+) -> dict[str, pa.DataType]:
+    """Return the type to read each column of a CSV file in, by its first rows; strings are given a kind afterwards."""
+    types = dict.fromkeys(wanted.values(), pa.string())
+    with _csv_errors(file):
+        sample = next(iter(_open_sample(file, types)), None)
+    if sample is None:
+        return types
+    for (name, column), text in zip(wanted.items(), sample.columns, strict=True):
+        kinds[name], _ = _narrowest(text, kinds[name])
+        if kinds[name] == "timestamp":
+            types[column] = _timestamp_type(text)
+        elif kinds[name] == "text":
+            few = len(text.unique()) <= ENCODED_SHARE * len(text)
+            types[column] = pa.dictionary(pa.int32(), pa.string()) if encode_texts and few else pa.string()
+        elif kinds[name] != "null":
+            types[column] = ARROW_TYPES[kinds[name]]
+    return types
+
+
+def _timestamp_type(text: pa.StringArray) -> pa.DataType:
+    """Return the type that takes all times of a sample: with an offset each, without one, or a string for both."""
+    zoned = pc.match_substring_regex(text, _OFFSET)
+    if pc.all(zoned).as_py():
+        return pa.timestamp("us", "UTC")
+    return pa.string() if pc.any(zoned).as_py() else ARROW_TYPES["timestamp"]
+
+
+def _typed(batch: pa.RecordBatch, wanted: Mapping[str, str], kinds: dict[str, Kind]) -> pa.RecordBatch:
+    """Return what was read with every column in its kind, which is widened where strings do not fit."""
+    arrays = []
+    for name, column in zip(wanted, batch.columns, strict=True):
+        if pa.types.is_string(column.type):
+            kinds[name], array = _narrowest(column, kinds[name])
+        else:
+            array = pc.cast(column, ARROW_TYPES["timestamp"]) if pa.types.is_timestamp(column.type) else column
+        arrays.append(array)
+    return pa.RecordBatch.from_arrays(arrays, names=list(wanted))
 
 
 def _narrowest(text: pa.StringArray, kind: Kind) -> tuple[Kind, pa.Array]:
@@ -154,34 +214,44 @@ def _to_boolean(text: pa.StringArray) -> pa.Array:
 
 def _to_timestamp(text: pa.StringArray) -> pa.Array:
     """Keep times with an offset as UTC, and take those without one for UTC."""
-    zoned = pc.match_substring_regex(text, r"(Z|[+-]\d\d:?\d\d)$")
+    zoned = pc.match_substring_regex(text, _OFFSET)
     none = pa.scalar(None, pa.string())
     without = pc.cast(pc.if_else(zoned, none, text), ARROW_TYPES["timestamp"])
     with_offset = pc.cast(pc.if_else(zoned, text, none), pa.timestamp("us", "UTC"))
     return pc.coalesce(without, pc.cast(with_offset, ARROW_TYPES["timestamp"]))
 
 
+_OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
 _CONVERSIONS: Mapping[Kind, Callable[[pa.StringArray], pa.Array]] = {"boolean": _to_boolean, "timestamp": _to_timestamp}
 
 
 def _csv_header(file: SourceFile) -> list[str]:
     with _csv_errors(file):
-        reader = _open_csv(file, ())
-        return list(reader.schema.names)
+        return list(_open_sample(file, {}).schema.names)
 
 
-def _csv_text(file: SourceFile, header: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with _csv_errors(file):
-        yield from _open_csv(file, header)
+def _open_sample(file: SourceFile, types: Mapping[str, pa.DataType]) -> pa.csv.CSVStreamingReader:
+    """Open a file for its first rows; where a row is longer than a sample, the sample is a whole block."""
+    if CSV_SAMPLE_BYTES < CSV_BLOCK_BYTES:
+        with suppress(pa.ArrowInvalid, OSError):
+            return _open_csv(file, types, block=CSV_SAMPLE_BYTES)
+    return _open_csv(file, types)
 
 
-def _open_csv(file: SourceFile, header: Sequence[str], *, threads: bool = True) -> pa.csv.CSVStreamingReader:
+def _open_csv(
+    file: SourceFile, types: Mapping[str, pa.DataType], *, block: int | None = None, threads: bool = True
+) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
         pa.input_stream(str(file.path), compression="gzip" if file.name.endswith(".gz") else None),
-        read_options=pa.csv.ReadOptions(block_size=CSV_BLOCK_BYTES, use_threads=threads),
+        read_options=pa.csv.ReadOptions(block_size=block or CSV_BLOCK_BYTES, use_threads=threads and block is None),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
-            column_types=dict.fromkeys(header, pa.string()), null_values=NULL_VALUES, strings_can_be_null=True
+            column_types=types,
+            include_columns=list(types),
+            null_values=NULL_VALUES,
+            strings_can_be_null=True,
+            true_values=("true", "True", "TRUE"),
+            false_values=("false", "False", "FALSE"),
         ),
     )
 
@@ -210,7 +280,7 @@ def _csv_errors(file: SourceFile) -> Iterator[None]:
 def _numbered_csv_error(file: SourceFile) -> str | None:
     """Read the file again without threads, because only then does pyarrow number the rows (the header is row 1)."""
     try:
-        for _ in _open_csv(file, (), threads=False):
+        for _ in _open_csv(file, {}, threads=False):
             pass
     except pa.ArrowInvalid as error:
         return str(error).removeprefix("CSV parse error: ")
@@ -245,7 +315,7 @@ def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
 
 
 def _parquet_batches(
-    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None
+    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None, _encode_texts: bool
 ) -> Iterator[pa.RecordBatch]:
     # Without pre-buffering a row group is read page by page, not held whole in memory.
     with _parquet_errors(file), pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:

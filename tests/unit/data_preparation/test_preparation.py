@@ -296,7 +296,7 @@ def test_a_full_disk_is_named(prepared: Prepare, monkeypatch: pytest.MonkeyPatch
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pa.ipc, "new_file", full)
+    monkeypatch.setattr(pa.ipc, "new_stream", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter DataPreparationStorage"):
         prepared(frame())
 
@@ -343,3 +343,42 @@ def test_a_wide_part_has_small_row_groups(prepared: Prepare, monkeypatch: pytest
     result = prepared(frame(5000))
     assert pq.ParquetFile(result.train).metadata.row_group(0).num_rows <= 5000
     assert pq.read_table(result.train).num_rows == 4000
+
+
+def test_a_late_value_that_float32_does_not_hold_keeps_the_early_ones_exact(
+    prepared: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
+    data = frame(1000)
+    data.loc[999, "a"] = 1e-42
+    result = prepared(data)
+    both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)])
+    assert columns_of(result)["a"]["dtype"] == "float64"
+    assert set(both["a"]) == set(data["a"])
+
+
+def test_the_spool_is_narrow(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: dict[str, int] = {}
+    write = preparation._write_parts
+
+    def weigh(spools: Any, *others: Any) -> Any:
+        sizes["spool"] = spools[0].path.stat().st_size
+        return write(spools, *others)
+
+    monkeypatch.setattr(preparation, "_write_parts", weigh)
+    prepared(frame(20_000))
+    # Four bytes for a, one for n, four for the code of c, eight for y; the rest is what a batch says of itself.
+    assert sizes["spool"] < 20_000 * (4 + 1 + 4 + 8) * 1.05
+
+
+def test_two_files_are_as_good_as_one(prepared: Prepare, tmp_path: Path) -> None:
+    data = frame(2000)
+    one = prepared(data)
+    (tmp_path / "workspace").rename(tmp_path / "one")
+    two = prepared(data[:700], data[700:])
+    for part in ("train", "test"):
+        first = pq.read_table(tmp_path / "one" / f"{part}.parquet").to_pylist()
+        assert pq.read_table(getattr(two, part)).to_pylist() == first
+    assert two.profile["rows"] == one.profile["rows"]
+    for single, double in zip(one.profile["columns"], two.profile["columns"], strict=True):
+        assert double == pytest.approx(single) if "mean" in single else double == single

@@ -121,3 +121,39 @@ def test_the_most_frequent_values_are_told() -> None:
 
 def test_a_deviation_that_overflows_is_told_as_unknown() -> None:
     assert statistics(summarise([1e308, -1e308], "float"))["std"] is None
+
+
+@given(
+    st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=50),
+    st.lists(st.one_of(st.none(), st.integers(-1000, 1000)), max_size=50),
+)
+def test_files_are_summed_up_as_if_they_were_one(floats: list[float | None], integers: list[int | None]) -> None:
+    merged = ColumnSummary.of("x", "float", count_values=True)
+    for kind, values in (("float", floats), ("integer", integers), ("null", [None, None])):
+        one = ColumnSummary.of("x", kind, count_values=True)  # type: ignore[arg-type]
+        one.add(pa.array(values, ARROW_TYPES[kind]))  # type: ignore[index]
+        merged.merge(one)
+    whole = ColumnSummary.of("x", "float", count_values=True)
+    whole.add(pa.array([*floats, *integers, None, None], pa.float64()))
+    assert (merged.rows, merged.nulls, merged.counts) == (whole.rows, whole.nulls, whole.counts)
+    assert (merged.minimum, merged.maximum, merged.integral) == (whole.minimum, whole.maximum, whole.integral)
+    assert merged.mean == pytest.approx(whole.mean, rel=1e-9, abs=1e-6)
+    assert merged.std == pytest.approx(whole.std, rel=1e-6, abs=1e-6)
+
+
+def test_an_identifier_that_repeats_in_another_file_is_none() -> None:
+    first, second = summarise([1, 2], "integer", "shop_id"), summarise([2, 3], "integer", "shop_id")
+    merged = ColumnSummary.of("shop_id", "integer")
+    merged.merge(first)
+    assert infer_role(merged)[0] == "identifier"
+    merged.merge(second)
+    assert infer_role(merged)[0] == "numeric"
+
+
+def test_a_dictionary_is_counted_as_its_texts_are() -> None:
+    values = ["1", None, "x", "1"]
+    plain, encoded = ColumnSummary.of("x", "text"), ColumnSummary.of("x", "text")
+    plain.add(pa.array(values))
+    encoded.add(pa.array(values).dictionary_encode())
+    assert plain == encoded
+    assert (plain.number_like, plain.first_text) == (2, "x")

@@ -204,3 +204,50 @@ def test_columns_are_known_without_reading_rows(write: Write, tmp_path: Path) ->
     assert read_columns(write(b"a,b\n1,2\n")) == ["a", "b"]
     pq.write_table(pa.table({"x": [1]}), tmp_path / "data.parquet")
     assert read_columns(SourceFile("data.parquet", tmp_path / "data.parquet")) == ["x"]
+
+
+CELLS = st.one_of(
+    st.sampled_from(
+        ["", "NA", "1", "0", "-7", "+5", "2.5", " 3 ", "\t4", "1e3", "0x1F", "007", "inf", "-Infinity", "NAN"]
+    ),
+    st.sampled_from(["true", "FALSE", "tRue", " true", "T", "yes", "x", '"quoted, text"', "1_000", "\u00a05"]),
+    st.sampled_from(["2024-01-31", "2024-01-31 10:00", "2024-01-31T10:00:00.123456789", "2024-01-31T10:00:00Z"]),
+    st.sampled_from(["2024-01-31T10:00:00+01:00", "2024-01-31T10:00:00+0100", "12:30", "2024-02-30"]),
+    st.integers(-(2**70), 2**70).map(str),
+    st.floats().map(repr),
+)
+
+
+@given(
+    st.lists(CELLS, min_size=1, max_size=3, unique=True).flatmap(lambda cells: st.lists(st.sampled_from(cells))),
+    st.lists(CELLS, max_size=5),
+)
+def test_the_converters_read_what_strings_say(
+    tmp_path_factory: pytest.TempPathFactory, first: list[str], later: list[str]
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "data.csv"
+    path.write_text("x,y\n" + "".join(f"{value},1\n" for value in [*first, *later]))
+    file = SourceFile("data.csv", path)
+    with pytest.MonkeyPatch.context() as patch:
+        # The sample is one or two rows, so that converters meet what they do not take.
+        patch.setattr(reading, "CSV_SAMPLE_BYTES", 64)
+        converted = settled(file)
+        patch.setattr(
+            reading, "_converted_types", lambda _file, wanted, *_: dict.fromkeys(wanted.values(), pa.string())
+        )
+        strings = settled(file)
+    assert repr(converted) == repr(strings)
+
+
+def settled(file: SourceFile) -> tuple[dict[str, Kind], list[object]]:
+    """Return the kinds and the values of x, read as data preparation does: once more with the kinds then known."""
+    kinds, _ = read(file)
+    batches = list(read_batches(file, kinds, encode_texts=True))
+    return kinds, [value for batch in batches for value in batch["x"].to_pylist()]
+
+
+def test_a_row_may_be_longer_than_the_sample(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CSV_SAMPLE_BYTES", 32)
+    kinds, batches = read(write(b"x,y\n1,2\n" + b"t" * 1000 + b",3\n"))
+    assert kinds == {"x": "text", "y": "integer"}
+    assert [value for batch in batches for value in batch["y"].to_pylist()] == [2, 3]
