@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING
 
 from rehearsal import accounts, summary, timeline, view
 from rehearsal.accounts import Accounts
-from rehearsal.images import Images, LocalProcesses
+from rehearsal.images import Images, LocalProcesses, open_containers
+from rehearsal.records import RehearsalRecord
 from rehearsal.runner import Approve, Rehearsal
 from rehearsal.sources import Repository
 from rehearsal.world import Folders, open_world
-from stack import BadInputError, OperationFailedError, run_command
+from stack import BadInputError, result_console, run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,22 +36,29 @@ _MODEL_PATHS = ("functions", "notebooks")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    return run_command(lambda console: rehearse(options, console))
+    failed: list[RehearsalRecord] = []
+
+    def work(console: Console) -> None:
+        record = rehearse(options, console)
+        summary.print_summary(record, result_console())
+        failed.extend([record] if record.failed else [])
+
+    return run_command(work) or len(failed)
 
 
-def rehearse(options: argparse.Namespace, console: Console) -> None:
-    """Rehearse the delivery as the options say.
+def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
+    """Rehearse the delivery as the options say, and return what became of it.
 
     Raises
     ------
     BadInputError
         If something cannot be rehearsed.
     OperationFailedError
-        With the action that failed and its cause.
+        If the accounts cannot be set up.
     """
     ids = Accounts.parse(options.accounts)
-    infrastructure = Repository(options.project, options.worktree)
-    model = Repository(options.model, options.worktree) if options.model else _model(infrastructure)
+    infrastructure = Repository(options.project.resolve(), options.worktree)
+    model = Repository(options.model.resolve(), options.worktree) if options.model else _model(infrastructure)
     out = options.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     folders = Folders(out / "work", out / "cache")
@@ -58,9 +66,11 @@ def rehearse(options: argparse.Namespace, console: Console) -> None:
         open_images(options, folders, ids, console) as images,
         open_world(ids, images, folders, fresh=options.fresh) as world,
     ):
+        known = folders.cache / f"{images.kind}.json"
         with tempfile.TemporaryDirectory(prefix="crosstrain-templates-") as folder:
             fetch_templates(infrastructure, Path(folder))
             world.set_up(Path(folder), _pairs(options.parameter))
+        world.restore_images(known)
         asking: list[view.View] = []
         approve = _approver(options.approve, console, asking)
         rehearsal = Rehearsal(world, infrastructure, model, approve=approve, out=out)
@@ -72,12 +82,8 @@ def rehearse(options: argparse.Namespace, console: Console) -> None:
         finally:
             summary.write_json(record, out / "rehearsal.json")
             timeline.write_timeline(record, out / "timeline.html")
-        if record.failed:
-            failed = record.failed
-            console.print(f"{failed.stage}/{failed.name} failed: {failed.cause}", markup=False, style="red")
-        summary.print_summary(record, console)
-        if record.failed:
-            raise OperationFailedError(f"the rehearsal failed at {record.failed.stage}/{record.failed.name}.")
+        world.save_images(known)
+    return record
 
 
 @contextmanager
@@ -86,7 +92,8 @@ def open_images(options: argparse.Namespace, folders: Folders, ids: Accounts, co
     if options.no_images:
         yield LocalProcesses(folders.cache / "images")
         return
-    raise BadInputError("Images are not rehearsed yet: say --no-images.")
+    with open_containers(folders.work / "engine", ids.tools, console.print) as images:
+        yield images
 
 
 def fetch_templates(repository: Repository, folder: Path) -> None:

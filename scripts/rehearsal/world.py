@@ -20,6 +20,7 @@ from rehearsal.cloudformation import CloudFormation, upload_template
 from rehearsal.codebuild import CodeBuild
 from rehearsal.declaration import Declaration
 from rehearsal.images import Images
+from resolve_images import write_whole
 from stack import BadInputError, OperationFailedError
 
 DELIVERY_STACK = "crosstrain-pipeline"
@@ -112,6 +113,33 @@ class World:
                 "ArtifactKeyArn": self.outputs["ArtifactKeyArn"],
             }
             self._deploy(self.accounts.by_stage()[stage], f"crosstrain-{stage}-roles", roles, given)
+
+    def restore_images(self, path: Path) -> None:
+        """Put back the images of an earlier rehearsal, and the ledger's items of them, as if the accounts were old.
+
+        What the file tells and is not there any more is left out: it will be built.
+        """
+        items = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        own = {value for key, value in self.outputs.items() if key.endswith("RepositoryUri")}
+        found = {}
+        for item in items:
+            repository, _, digest = item["uri"].partition("@")
+            if repository in own:
+                found[f"{repository}:{item['id'].rpartition('#')[2]}"] = (digest, item)
+        restored = self.images.restore({tag: digest for tag, (digest, _) in found.items()})
+        dynamodb = self.aws.client("dynamodb", root_of(self.accounts.tools))
+        for tag in restored:
+            item = {name: {"S": value} for name, value in found[tag][1].items()}
+            dynamodb.put_item(TableName=self.outputs["LedgerTableName"], Item=item)
+
+    def save_images(self, path: Path) -> None:
+        """Keep the images that the ledger knows for the next rehearsal."""
+        dynamodb = self.aws.client("dynamodb", root_of(self.accounts.tools))
+        pages = dynamodb.get_paginator("scan").paginate(TableName=self.outputs["LedgerTableName"])
+        found = [item for page in pages for item in page["Items"] if item["id"]["S"].startswith("IMAGE#")]
+        items = [{name: value["S"] for name, value in item.items() if "S" in value} for item in found]
+        self.images.save([item["uri"] for item in items])
+        write_whole(path, json.dumps(items, indent=2))
 
     def refresh(self) -> None:
         """Read the outputs and the parameters of the delivery stack again."""
