@@ -35,6 +35,10 @@ from stack import BadInputError, OperationFailedError
 
 DEFAULT_BASE = "public.ecr.aws/lambda/python:3.13"
 BASE_VARIABLE = "CROSSTRAIN_BASE_IMAGE"
+NOT_REHEARSED = (
+    "Functions ran without a limit of memory and as root of their containers: Lambda sets both otherwise.",
+    "Functions had no way to the internet, which they have on AWS: whatever a handler looks up there is not proved.",
+)
 WAY_OUT = "or say --no-images, and functions run as processes of this machine"
 _SCRIPTS = Path(__file__).parents[1]
 # A build may take its time before it answers.
@@ -157,8 +161,8 @@ def find_base_image(engine: Engine, tell: Callable[[str], None]) -> str:
 def open_network(engine: Engine) -> Iterator[ContainerNetwork]:
     """Yield a network of the rehearsal's own; at the end it goes, and each container on it.
 
-    It is internal: its containers reach each other and this machine's address on it, where the embedded AWS listens
-    for them, and nothing else. No port of theirs is published, and no other address of this machine listens.
+    It is internal: its containers reach each other and this machine, whose address on it the embedded AWS listens at
+    for them, and have no way beyond. None of their ports is published.
 
     Raises
     ------

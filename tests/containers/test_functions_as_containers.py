@@ -6,6 +6,8 @@ How long each step takes is printed (`-s` shows it).
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -181,8 +183,10 @@ def test_a_container_has_the_rights_of_its_functions_role_alone(deployed: Deploy
     assert f'PrepareData: "{elsewhere}" may not be read' in execution["cause"]
 
 
-def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, engine: docker.DockerClient) -> None:
+def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, opened_engine: Engine) -> None:
     deployed.run({"dataset_uri": "s3://none/none.csv", "target": "target"})
+    engine = opened_engine.client
+    assert engine.networks.get(workshop.network.name).attrs["Internal"]
     containers = engine.containers.list(filters={"network": workshop.network.name})
     assert containers != []
     for container in containers:
@@ -198,11 +202,12 @@ def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, engine
         port = int(registry_of(workshop.aws).rpartition(":")[2])
         reach = "import socket; socket.create_connection(('{}', {}), 2)".format
         assert does(reach(workshop.network.gateway, port))
-        # Documentation's own network (RFC 5737): where there is a way out, this waits, and fails otherwise than here.
-        assert does(
-            "import errno, socket\ntry: socket.create_connection(('198.51.100.1', 80), 2)\n"
-            "except OSError as error: raise SystemExit(error.errno != errno.ENETUNREACH)"
-        )
+        if opened_engine.kind == "podman":
+            # Without a route; Docker has one, to a firewall. The address is documentation's own (RFC 5737).
+            assert does(
+                "import errno, socket\ntry: socket.create_connection(('198.51.100.1', 80), 2)\n"
+                "except OSError as error: raise SystemExit(error.errno != errno.ENETUNREACH)"
+            )
         assert does("open('/tmp/a', 'w')")
         assert not does("open('/var/task/a', 'w')")
 
@@ -268,18 +273,52 @@ def test_an_image_that_was_built_before_is_not_built_again(
     assert len(cache.restore(registry, images)) < len(images)
 
 
-def test_what_a_killed_rehearsal_left_is_removed_by_the_next(
-    engine: docker.DockerClient, opened_engine: Engine
+# Opens all that a rehearsal opens, runs a container, and waits for its end.
+OPENS = """
+import sys
+from rehearsal.containers import find_base_image, open_engine, open_network
+with open_engine() as engine, open_network(engine) as network:
+    base = find_base_image(engine, print)
+    engine.client.containers.run(base, ["600"], entrypoint="sleep", network=network.name, detach=True)
+    print(engine.host, network.name, flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
+def test_nothing_is_left_however_a_rehearsal_ends(
+    engine: docker.DockerClient, opened_engine: Engine, base_image: str, stop: signal.Signals
 ) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        gone.wait()
-    left = engine.networks.create(
-        f"crosstrain-{uuid.uuid4().hex[:12]}", labels={"crosstrain.owner": f"{socket.gethostname()}/{gone.pid}"}
-    )
-    with open_network(opened_engine) as network:
-        names = [each.name for each in engine.networks.list()]
-        assert left.name not in names
-        assert network.name in names
-        # One that is at work stays.
-        with open_network(opened_engine) as other:
-            assert {network.name, other.name} <= {each.name for each in engine.networks.list()}
+    # With a podman of its own where this one is of the tests.
+    environment = {name: value for name, value in os.environ.items() if name not in ("DOCKER_HOST", "CONTAINER_HOST")}
+    if opened_engine.kind == "docker":
+        environment["DOCKER_HOST"] = opened_engine.host
+    with subprocess.Popen(
+        [sys.executable, "-c", OPENS],
+        env=environment | {"PYTHONPATH": str(SCRIPTS), "CROSSTRAIN_BASE_IMAGE": base_image},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        host, _, name = process.stdout.readline().strip().partition(" ")
+        assert len(engine.containers.list(filters={"network": name})) == 1
+        process.send_signal(stop)
+        process.wait(60)
+    if stop == signal.SIGKILL:
+        # Nobody can do anything then; the next rehearsal does.
+        with open_network(opened_engine):
+            pass
+    assert name not in [each.name for each in engine.networks.list()]
+    assert engine.containers.list(all=True, filters={"network": name}) == []
+    if host != opened_engine.host:
+        deadline = time.monotonic() + 10
+        while Path(host.removeprefix("unix://")).parent.exists():
+            assert time.monotonic() < deadline, f"{host} is still there"
+            time.sleep(0.1)
+
+
+def test_a_network_at_work_stays(engine: docker.DockerClient, opened_engine: Engine) -> None:
+    with open_network(opened_engine) as network, open_network(opened_engine) as other:
+        assert {network.name, other.name} <= {each.name for each in engine.networks.list()}

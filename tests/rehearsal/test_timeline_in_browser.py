@@ -86,7 +86,7 @@ window.onload = () => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a page of actions of a tenth of a second and of five minutes, of long names, and of logs that break out."""
+    """Return a page of actions of a tenth of a second and of minutes, of long names, and of logs that break out."""
     seconds = [0.1, 0.4, 304.0, 38.2, 1.9, 3.4, 9.8, None, None]
     stages = ["Source", "Source", "Build", "Verify", *["Test"] * 3, *["Production"] * 2]
     record = RehearsalRecord("execution-1", BEGIN, accounts={"tools": "000000000001", "test": "222222222222"})
