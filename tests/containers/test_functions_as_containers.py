@@ -23,7 +23,7 @@ import pytest
 
 from build_images import Settings, content_hash
 from ledger import FUNCTIONS
-from local_aws import ACCOUNT, REGION, ContainerNetwork, LocalAws
+from local_aws import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
 from local_template import write_container_template
 from rehearsal.containers import (
     Engine,
@@ -181,6 +181,46 @@ def test_a_container_has_the_rights_of_its_functions_role_alone(deployed: Deploy
 
     assert (execution["status"], execution["error"]) == ("FAILED", "InvalidDatasetError")
     assert f'PrepareData: "{elsewhere}" may not be read' in execution["cause"]
+
+
+def test_a_function_of_another_account_acts_in_that_account(
+    deployed: Deployed, workshop: Workshop, project: Path
+) -> None:
+    root = Credentials("210987654321", "local")
+    iam, s3, functions = (workshop.aws.client(service, root) for service in ("iam", "s3", "lambda"))
+    for bucket in ("data-of-another-account", "closed-in-another-account"):
+        s3.create_bucket(Bucket=bucket)
+        s3.upload_file(str(project / "data/diabetes.csv"), bucket, "data/diabetes.csv")
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    role = iam.create_role(RoleName="another", AssumeRolePolicyDocument=json.dumps(policy(trust)))["Role"]["Arn"]
+    resources = ["arn:aws:s3:::data-of-another-account", "arn:aws:s3:::data-of-another-account/*"]
+    allowed = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject", "s3:PutObject"], "Resource": resources}
+    iam.put_role_policy(RoleName="another", PolicyName="data", PolicyDocument=json.dumps(policy(allowed)))
+    uri = deployed.uris["data_preparation"].replace(REGISTRY, registry_of(workshop.aws))
+    functions.create_function(
+        FunctionName="another",
+        Role=role,
+        PackageType="Image",
+        Code={"ImageUri": uri},
+        Timeout=60,
+        Environment={"Variables": {"ARTIFACT_BUCKET": "data-of-another-account", "RELEASE": "r", "COMMIT": "c"}},
+    )
+
+    def prepare(bucket: str) -> Any:
+        request = {"dataset_uri": f"s3://{bucket}/data/diabetes.csv", "target": "target"}
+        payload = json.dumps({"run_id": "run-1", "request": request})
+        return json.loads(functions.invoke(FunctionName="another", Payload=payload)["Payload"].read())
+
+    assert "errorType" not in prepare("data-of-another-account")
+    assert prepare("closed-in-another-account")["errorType"] == "InvalidDatasetError"
+    assert "runs/run-1/prepared/train.parquet" in [
+        each["Key"] for each in s3.list_objects_v2(Bucket="data-of-another-account")["Contents"]
+    ]
+
+
+def policy(statement: dict[str, Any]) -> dict[str, Any]:
+    """Return a policy of one statement."""
+    return {"Version": "2012-10-17", "Statement": [statement]}
 
 
 def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, opened_engine: Engine) -> None:
