@@ -24,7 +24,8 @@ ifneq ($(shell cat .venv/.ready 2>/dev/null),$(DEPENDENCIES))
 .PHONY: .venv/.ready
 endif
 .venv/.ready: pyproject.toml uv.lock scripts/set_up.sh
-	@scripts/set_up.sh
+	@# By bash, for a source that comes as a zip may have lost who may run it.
+	@bash scripts/set_up.sh
 
 .PHONY: setup
 setup: .venv/.ready ## Make the environment in .venv (all other targets do it by themselves)
@@ -110,12 +111,13 @@ package: .venv/.ready ## Write build/packaged.yaml, with the state machine's def
 	@$(BIN)/sam package --template-file template.yaml --s3-bucket "$$ARTIFACT_BUCKET" --s3-prefix packaged \
 	    --image-repository "$$REPOSITORY_DATA_PREPARATION" --output-template-file $(BUILD)/packaged.yaml
 
-RELEASE ?= latest
+# Only make's command line counts: functions know a RELEASE of their environment, too.
+RELEASE := latest
 .PHONY: taskcat
 taskcat: package tools/taskcat/.venv/.ready ## Deploy to real accounts with taskcat, look, and delete again [RELEASE= TESTS=]
 	@$(BIN)/python scripts/resolve_images.py "$(RELEASE)" --stage test --base config/test.json \
 	    --out $(BUILD)/parameters-test.json
-	@$(BIN)/python scripts/run_taskcat.py $(if $(TESTS),--tests "$(TESTS)") $(ARGS)
+	@$(BIN)/python scripts/run_taskcat.py $(call option,TESTS) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, build results and caches

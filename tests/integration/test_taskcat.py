@@ -8,9 +8,12 @@ templates named by path-style URL. Functions stay images, of which CloudFormatio
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -178,12 +181,11 @@ def test_every_stack_is_created_and_deleted_in_its_account(accounts: Accounts, p
     assert done.returncode == 0, done.stderr
     rows = [line.split("\t") for line in done.stdout.splitlines() if line.count("\t") == 3]
     assert [(test, region, status) for test, region, _, status in rows] == [
-        (test, accounts.region, "CREATE_COMPLETE")
-        for test in ("training-test", "training-prod", "roles-test", "roles-prod")
+        (test, accounts.region, "CREATE_COMPLETE") for test in ("test", "prod", "test-roles", "prod-roles")
     ]
     stacks = {test: name for test, _, name, _ in rows}
     for stage, account in STAGES.items():
-        mine = {name for test, name in stacks.items() if test.endswith(stage)}
+        mine = {name for test, name in stacks.items() if test.startswith(stage)}
         assert len(mine) == 2
         assert accounts.stacks(account) == dict.fromkeys(mine, "DELETE_COMPLETE")
         # Nothing of taskcat's or of the stacks' is left.
@@ -192,7 +194,7 @@ def test_every_stack_is_created_and_deleted_in_its_account(accounts: Accounts, p
         assert accounts.client("iam", account).list_roles()["Roles"] == []
         assert accounts.client("stepfunctions", account).list_state_machines()["stateMachines"] == []
     assert accounts.stacks(ACCOUNT) == {"crosstrain-pipeline": "CREATE_COMPLETE"}
-    created = events_of(accounts, STAGES["prod"], stacks["training-prod"])
+    created = events_of(accounts, STAGES["prod"], stacks["prod"])
     assert {
         ("AWS::Lambda::Function", "ModelTrainingFunction", "CREATE_COMPLETE"),
         ("AWS::Lambda::Function", "ModelTrainingFunction", "DELETE_COMPLETE"),
@@ -214,12 +216,12 @@ def events_of(accounts: Accounts, account: str, stack: str) -> set[tuple[str, st
 
 
 def test_the_report_is_there_to_look_at(accounts: Accounts, project: Path) -> None:
-    done = run_script(accounts, project, "--tests", "roles-prod")
+    done = run_script(accounts, project, "--tests", "prod-roles")
 
     assert done.returncode == 0, done.stderr
     report = accounts.folder / "taskcat/taskcat_outputs/index.html"
     (row,) = run_taskcat.read_report(report.read_text())
-    assert (row.test, row.region, row.status) == ("roles-prod", accounts.region, "CREATE_COMPLETE")
+    assert (row.test, row.region, row.status) == ("prod-roles", accounts.region, "CREATE_COMPLETE")
     log = report.with_name(f"{row.stack}-{row.region}-cfnlogs.txt").read_text()
     assert "AWS::IAM::Role" in log
     assert "Stack launch was successful" in log
@@ -232,11 +234,11 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
     broken.write_text(json.dumps({"Parameters": parameters["Parameters"] | {"Release": "not a release"}}))
     before = accounts.buckets(STAGES["test"])
 
-    done = run_script(accounts, project, "--tests", "training-test", "--parameters", str(broken))
+    done = run_script(accounts, project, "--tests", "test", "--parameters", str(broken))
 
     assert done.returncode == 1
     (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "of training-test ended as CREATE_FAILED" in told
+    assert "of test ended as CREATE_FAILED" in told
     assert str(accounts.folder / "taskcat/taskcat_outputs") in told
     assert accounts.buckets(STAGES["test"]) == before
 
@@ -245,15 +247,15 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
     ("arguments", "settings", "told"),
     [
         (
-            ["--tests", "training-tset"],
+            ["--tests", "tset"],
             {},
-            "no test 'training-tset'; its tests are training-test, training-prod, roles-",
+            "no test 'tset'; its tests are test, prod, test-roles, prod-roles",
         ),
         (["--delivery-stack", "other"], {}, 'There is no stack "other"'),
         ([], {"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-west-2"}, "There is no stack"),
         (["--package", "none.yaml"], {}, "none.yaml: run `make package` first"),
         (["--parameters", "none.json"], {}, "none.json cannot be read"),
-        ([], {"AWS_SHARED_CREDENTIALS_FILE": "none"}, 'no AWS profile "crosstrain-test", which the test training-test'),
+        ([], {"AWS_SHARED_CREDENTIALS_FILE": "none"}, 'no AWS profile "crosstrain-test", which the test test needs'),
     ],
 )
 def test_what_taskcat_would_pass_over_is_refused(
@@ -313,3 +315,36 @@ def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatc
         "the stack crosstrain-pipeline is left with the profile tools: CREATE_COMPLETE; "
         f"its report has no stack of missing in {accounts.region}. See {tmp_path}."
     )
+
+
+def test_an_interrupt_leaves_nothing(accounts: Accounts, project: Path) -> None:
+    """Ctrl-C reaches both processes, and the script waits until taskcat has cleaned up."""
+    before = {account: accounts.buckets(account) for account in STAGES.values()}
+    out = accounts.folder / "interrupted"
+    files = ["--package", str(accounts.folder / "packaged.yaml"), "--out", str(out)]
+    files += ["--parameters", str(accounts.folder / "parameters-test.json")]
+    process = subprocess.Popen(
+        [sys.executable, "scripts/run_taskcat.py", *files],
+        env=accounts.environment(HOOK),
+        cwd=project,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stdout is not None
+        # It has made its bucket by then, and is about to make the stacks.
+        assert any("/template.yaml" in line and "s3://" in line for line in process.stdout)
+        os.killpg(process.pid, signal.SIGINT)
+        told, _ = process.communicate(timeout=120)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    assert process.returncode == 1, told
+    assert "error: taskcat was interrupted" in told
+    for account, buckets in before.items():
+        assert accounts.buckets(account) == buckets
+        assert set(accounts.stacks(account).values()) <= {"DELETE_COMPLETE"}
