@@ -250,6 +250,30 @@ TOOLS_TABLE = (
             ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-test-action"),
         ),
     ),
+    Rights(
+        "crosstrain-pipeline-update",
+        f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
+        allowed=(
+            ("iam:PassRole", f"{IAM}:role/crosstrain-pipeline"),
+            ("iam:PassRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-test-cloudformation"),
+            ("iam:PassRole", f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/crosstrain-prod-action"),
+        ),
+        denied=(
+            ("iam:PassRole", f"{IAM}:role/Admin"),
+            ("iam:PassRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/Admin"),
+            ("iam:PassRole", f"arn:aws:iam::{PRODUCTION_ACCOUNT}:role/crosstrain-prod-system-test"),
+        ),
+        context={"iam:PassedToService": "codepipeline.amazonaws.com"},
+    ),
+    Rights(
+        "crosstrain-pipeline-update",
+        f"{DOCS}/IAM/latest/UserGuide/id_roles_use_passrole.html",
+        denied=(
+            ("iam:PassRole", f"{IAM}:role/crosstrain-pipeline"),
+            ("iam:PassRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-test-cloudformation"),
+        ),
+        context=TO_LAMBDA,
+    ),
 )
 
 

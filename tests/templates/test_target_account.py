@@ -31,7 +31,7 @@ UNUSED = re.compile(
     r"|.*Replica|Scan|Query|(Update|Put|Get|Delete)Item|BatchWriteItem)"
     r"|[sS]3:.*(Abac|Analytics|CORS|Cors|Inventory|Metrics|Notification|Replication|Website|Accelerate|Acl|ObjectLock"
     r"|IntelligentTiering|Metadata|Logging|DeleteObject|DeleteBucketEncryption|DeleteBucketLifecycle|REST)"
-    r"|s3:(TagResource|UntagResource|ListTagsForResource|GetObject|GetObjectVersion)"
+    r"|s3:(GetObject|GetObjectVersion|DeleteBucketTagging)"  # the last is no action of IAM: PutBucketTagging stands for it
     r"|logs:(.*Delivery|.*IndexPolicy|.*KmsKey|PutDataProtection.*|.*ResourcePolicy$|.*BearerToken.*|.*DeletionProtection"
     r"|(CreateLogStream|DescribeLogStreams|PutLogEvents))"
     r"|sns:PutDataProtectionPolicy"
@@ -65,8 +65,10 @@ def test_cloudformation_may_do_what_the_types_of_the_training_stack_need(templat
     kinds = {TRANSFORMED.get(each["Type"], each["Type"]) for each in training["Resources"].values()}
     assert len(kinds) > 10
     for kind in sorted(kinds):
-        handlers = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema["handlers"]
-        needed = {action for name in HANDLERS for action in handlers.get(name, {}).get("permissions", ())}
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", kind).schema
+        needed = {
+            action for name in HANDLERS for action in schema["handlers"].get(name, {}).get("permissions", ())
+        } | set(schema.get("tagging", {}).get("permissions", ()))
         assert {action for action in needed if not UNUSED.match(action)} <= granted, kind
 
 
