@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,13 @@ def release(number: int) -> Release:
 
 @pytest.fixture
 def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, create_table: Callable[..., None]) -> Iterator[Ledger]:
-    """Yield a ledger by which prod runs the second of two releases, in a folder that is no checkout."""
+    """Yield a ledger by which prod runs the second of two releases; another commit than theirs is checked out."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("LEDGER_TABLE", TABLE)
+    monkeypatch.setenv("ARTIFACT_BUCKET", "artifacts")
+    monkeypatch.setattr(rollback, "_checked_out", lambda folder: None if folder == tmp_path else "e" * 40)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/prod.json").write_text('{"Tags": {"project": "tested"}}')
     monkeypatch.chdir(tmp_path)
     with mock_aws():
         dynamodb = boto3.client("dynamodb")
@@ -50,35 +55,48 @@ def run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return executed
 
 
-def test_the_commands_are_said(
-    ledger: Ledger, tmp_path: Path, run: list[list[str]], capsys: pytest.CaptureFixture[str]
-) -> None:
-    template = ["--template", str(tmp_path / "template.yaml")]
-    assert rollback.main(["prod", *template, "--profile", "production"]) == 0
+def test_the_commands_are_said(ledger: Ledger, run: list[list[str]], capsys: pytest.CaptureFixture[str]) -> None:
+    assert rollback.main(["prod", "--profile", "production"]) == 0
 
-    resolve, deploy, mark = map(shlex.split, capsys.readouterr().out.splitlines())
+    switch, resolve, package, deploy, mark = map(shlex.split, capsys.readouterr().out.splitlines())
+    # The template goes back too.
+    assert switch == ["git", "-C", str(rollback.ROOT), "switch", "--detach", "f" * 40]
     assert resolve[1].endswith("scripts/resolve_images.py")
     assert resolve[2:7] == [release(1).id, "--ledger", TABLE, "--stage", "prod"]
-    assert resolve[resolve.index("--base") + 1] == str(tmp_path / "config/prod.json")
+    assert resolve[resolve.index("--base") + 1] == str(rollback.ROOT / "config/prod.json")
+    repository = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/datapreparation"
+    assert package[:4] == ["make", "-C", str(rollback.ROOT), "package"]
+    assert package[4:] == ["ARTIFACT_BUCKET=artifacts", f"REPOSITORY_DATA_PREPARATION={repository}"]
     assert deploy[0].endswith("sam")
+    assert deploy[deploy.index("--template-file") + 1] == str(rollback.ROOT / "build/packaged.yaml")
+    assert deploy[deploy.index("--config-env") + 1] == "packaged"
     assert deploy[deploy.index("--stack-name") + 1] == "crosstrain-prod"
+    assert deploy[deploy.index("--image-repository") + 1] == repository
     assert deploy[deploy.index("--parameter-overrides") + 1] == Path(resolve[-1]).as_uri()
-    assert deploy[-2:] == ["--profile", "production"]
+    assert deploy[-5:] == ["--tags", "project=crosstrain", "stage=prod", "--profile", "production"]
     assert mark[-2:] == ["--mark-deployed", release(1).id]
     assert run == []
     assert ledger.resolve("stage:prod").id == release(2).id
 
 
-def test_the_template_goes_back_too(ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_settings_for_a_packaged_template_make_nothing_in_the_stages_account(project: Path) -> None:
+    settings = tomllib.loads((project / "samconfig.toml").read_text())["packaged"]["deploy"]["parameters"]
+    assert not {"resolve_s3", "resolve_image_repos", "s3_bucket"} & settings.keys()
+    assert settings["capabilities"] == "CAPABILITY_IAM CAPABILITY_AUTO_EXPAND"
+
+
+def test_the_bucket_of_packages_has_to_be_named(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert ledger is not None
-    assert rollback.main(["prod"]) == 0
-    first, *_ = capsys.readouterr().out.splitlines()
-    assert first.endswith(f"switch --detach {'f' * 40}")
+    monkeypatch.delenv("ARTIFACT_BUCKET")
+    assert rollback.main(["prod"]) == 2
+    assert "--artifact-bucket" in capsys.readouterr().err
 
 
 def test_a_rollback_is_carried_out(ledger: Ledger, tmp_path: Path, run: list[list[str]]) -> None:
     assert ledger is not None
-    assert rollback.main(["prod", "--template", str(tmp_path / "template.yaml"), "--execute"]) == 0
+    assert rollback.main(["prod", "--template", str(tmp_path / "packaged.yaml"), "--execute"]) == 0
     assert [Path(step[1] if step[0] == sys.executable else step[0]).name for step in run] == [
         "resolve_images.py",
         "sam",
