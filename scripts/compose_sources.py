@@ -1,8 +1,10 @@
 """Put the model repository's functions/ and notebooks/ in the place of the samples in the infrastructure repository.
 
-Each folder is replaced as a whole: nothing of a sample is left over. Where one repository serves as both, `--model` and
-`--into` are the same folder and nothing is done. It exits with 0 for success, 2 for a model repository that lacks a
-function, and then nothing is changed. It needs nothing but Python, for it runs before the environment is made.
+Each folder is replaced as a whole: nothing of a sample is left over. The same goes for the tests of a function
+(tests/unit/<function>), where the model repository has its own; otherwise the sample's have to pass. Where one
+repository serves as both, `--model` and `--into` are the same folder and nothing is done. It exits with 0 for
+success, 2 for a model repository that lacks a function, and then nothing is changed. It needs nothing but Python, for
+it runs before the environment is made.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
 # What the model repository must have, and what it may have.
 REQUIRED_FOLDER = "functions"
-OPTIONAL_FOLDER = "notebooks"
+OPTIONAL_FOLDERS = ("notebooks", *(f"tests/unit/{name}" for name in ("common", *FUNCTIONS)))
 
 
 class IncompleteModelError(Exception):
@@ -55,18 +57,20 @@ def compose(model: Path, infrastructure: Path) -> list[str]:
         paths = ", ".join(f"{REQUIRED_FOLDER}/{name}/Dockerfile" for name in missing)
         raise IncompleteModelError(f"The model repository lacks {paths}: add each function that the pipeline builds.")
     told = [_replace(model, infrastructure, REQUIRED_FOLDER)]
-    if (model / OPTIONAL_FOLDER).is_dir():
-        told.append(_replace(model, infrastructure, OPTIONAL_FOLDER))
-    else:
-        told.append(f"The model repository has no {OPTIONAL_FOLDER}/: the sample stays.")
+    for name in OPTIONAL_FOLDERS:
+        if (model / name).is_dir():
+            told.append(_replace(model, infrastructure, name))
+        else:
+            told.append(f"The model repository has no {name}/: the sample stays.")
     return told
 
 
 def _replace(model: Path, infrastructure: Path, name: str) -> str:
     target = infrastructure / name
     # Beside the target, so that it is there as a whole or not at all.
-    incoming = infrastructure / f".{name}.incoming"
+    incoming = target.with_name(f".{target.name}.incoming")
     shutil.rmtree(incoming, ignore_errors=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(model / name, incoming, symlinks=True)
     replaced = target.is_dir()
     shutil.rmtree(target, ignore_errors=True)

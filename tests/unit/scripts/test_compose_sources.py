@@ -46,6 +46,19 @@ def test_without_notebooks_the_sample_stays(model: Path, infrastructure: Path) -
     assert (infrastructure / "notebooks/s.ipynb").is_file()
 
 
+def test_the_tests_of_a_function_are_replaced_where_the_model_has_its_own(model: Path, infrastructure: Path) -> None:
+    samples = ("tests/unit/model_training/test_sample.py", "tests/unit/model_evaluation/test_sample.py")
+    write(infrastructure, *samples, "tests/unit/scripts/test_ledger.py")
+    write(model, "tests/unit/model_training/test_mine.py", "tests/unit/scripts/test_ledger.py")
+
+    told = compose(model, infrastructure)
+
+    assert "tests/unit/model_training/ is the model repository's (1 files), in place of the sample." in told
+    assert [path.name for path in (infrastructure / "tests/unit/model_training").iterdir()] == ["test_mine.py"]
+    assert (infrastructure / samples[1]).is_file()
+    assert (infrastructure / "tests/unit/scripts/test_ledger.py").read_text().startswith("infrastructure")
+
+
 def test_a_missing_function_is_named_and_nothing_is_changed(
     model: Path, infrastructure: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
