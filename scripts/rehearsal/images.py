@@ -113,7 +113,7 @@ class ContainerImages:
         self, engine: Engine, network: ContainerNetwork, directory: Path, account: str, base_image: str
     ) -> None:
         self.kind = "containers"
-        self.not_rehearsed = []
+        self.not_rehearsed = list(containers.NOT_REHEARSED)
         if base_image != containers.DEFAULT_BASE:
             self.not_rehearsed.append(f"The images were built on {base_image} in place of {containers.DEFAULT_BASE}.")
         self._engine, self._network, self._directory, self._account = engine, network, directory, account

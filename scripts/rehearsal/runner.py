@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import time
 import zipfile
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ from rehearsal.declaration import Action, Declaration, Stage
 from rehearsal.logs import ActionLog
 from rehearsal.records import ActionRecord, RehearsalRecord, State
 from rehearsal.sources import Repository, Revision
+from rehearsal.triggers import check_trigger
 from rehearsal.world import PastExecution, World
 from stack import BadInputError, OperationFailedError
 
@@ -81,6 +83,8 @@ class Rehearsal:
         self._world, self._infrastructure, self._model = world, infrastructure, model
         self._approve, self._out = approve, out
         self._folder = out / "work"
+        # Plain sentences, each once.
+        self._notes: dict[str, None] = {}
         self.record = RehearsalRecord(execution_id=str(uuid4()), started=time.time())
 
     def prepare(self) -> RehearsalRecord:
@@ -116,6 +120,29 @@ class Rehearsal:
             self._close()
         return self.record
 
+    def repeat(self, stage: str) -> RehearsalRecord:
+        """Run one stage again with what its last execution that succeeded went by, and return what became of it.
+
+        Raises
+        ------
+        BadInputError
+            If there is no such stage, or it has not succeeded yet.
+        """
+        self._begin(self._world.declaration())
+        past = self._world.succeeded.get(stage)
+        if past is None:
+            raise BadInputError(f"The stage {stage} has not succeeded yet.")
+        self.record.actions = [each for each in self.record.actions if each.stage == stage]
+        (found,) = (each for each in self._execution.declaration.stages if each.name == stage)
+        self._execution.artifacts.update(past.artifacts)
+        self._execution.variables.update(past.variables)
+        try:
+            self._run_stage(found, self._execution)
+        finally:
+            self.record.ended = time.time()
+            self._close()
+        return self.record
+
     def _begin(self, declaration: Declaration) -> None:
         world = self._world
         self._execution = Execution(
@@ -137,7 +164,7 @@ class Rehearsal:
         world.executions.insert(0, started)
         self.record.execution_id = execution.id
         self.record.accounts = world.accounts.by_stage()
-        self.record.not_rehearsed = list(world.images.not_rehearsed)
+        self.record.not_rehearsed = [*world.images.not_rehearsed, *self._notes]
         self.record.actions = [
             ActionRecord(action.stage, action.name, action.provider, action.run_order)
             for action in declaration.actions()
@@ -169,7 +196,13 @@ class Rehearsal:
                 with zipfile.ZipFile(archives[primary]) as archive:
                     if path not in archive.namelist():
                         raise BadInputError(f"The infrastructure repository has no {path}.")
-                    buildspec.read(archive.read(path).decode("utf-8"), path)
+                    self._note_runtimes(buildspec.read(archive.read(path).decode("utf-8"), path).runtimes)
+
+    def _note_runtimes(self, runtimes: Mapping[str, str]) -> None:
+        here = platform.python_version_tuple()[:2]
+        wanted = runtimes.get("python")
+        if wanted is not None and tuple(wanted.split(".")[:2]) != here:
+            self._notes[f"The builds ran with Python {'.'.join(here)} of this machine, not {wanted}."] = None
 
     def _repository(self, name: str) -> Repository:
         """Return the repository of this machine that stands for one of the pipeline's."""
@@ -253,6 +286,10 @@ class Rehearsal:
         """Fetch a source. There is no CodeCommit here: git answers, and what the role may is asked about."""
         name, branch = action.configuration["RepositoryName"], action.configuration["BranchName"]
         arn = f"arn:aws:codecommit:{REGION}:{pipeline.account}:{name}"
+        if action.configuration.get("PollForSourceChanges", "true").lower() == "false":
+            world, source = self._world, action.configuration
+            rule = check_trigger(world.aws, world.authorizer, pipeline.account, execution.declaration.name, source)
+            log.tell(f"A push starts the pipeline by the rule {rule}.")
         self._world.authorizer.check(pipeline.role_arn, _FETCH, arn)
         path = self._folder / f"{action.name}.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
