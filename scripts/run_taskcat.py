@@ -31,8 +31,6 @@ from stack import BadInputError, DeployedStack, OperationFailedError, find_stack
 ROOT = Path(__file__).parents[1]
 _TASKCAT = ROOT / "tools/taskcat/.venv/bin/taskcat"
 _TRAINING = "template.yaml"
-# What taskcat begins the names of its buckets with, of which it makes one in each account.
-_BUCKETS = "tcat-crosstrain-"
 # What a release says of itself; the rest of a stage's parameters is for .taskcat.yml to say.
 _OF_THE_RELEASE = (*(f"{name}ImageUri" for name in FUNCTIONS.values()), "Release", "Commit")
 
@@ -63,10 +61,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         delivery = find_stack(options.delivery_stack)
         region = delivery.session.region_name
-        planned = plan(read_configuration(options.config), region, options.tests)
+        configuration = read_configuration(options.config)
+        planned = plan(configuration, region, options.tests)
         release = _release(options.parameters, region) if any(each.template == _TRAINING for each in planned) else {}
         stage_files(planned, options.package, {**release, **_delivery(delivery)}, options.out)
-        with without_new_buckets({each.profile for each in planned}, region):
+        with without_new_buckets(configuration["project"]["name"], {each.profile for each in planned}, region):
             status = run(planned, region, options.config, options.out)
         judge(planned, region, status, options.out / "taskcat_outputs/index.html")
 
@@ -79,15 +78,16 @@ def read_configuration(path: Path) -> dict[str, Any]:
     Raises
     ------
     BadInputError
-        If it cannot be read or has no tests.
+        If it cannot be read, or has no tests or no name for the project.
     """
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadInputError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(content, dict) or not isinstance(content.get("tests"), dict):
-        raise BadInputError(f"{path} is no configuration of taskcat: it has no tests.")
-    return content
+    sections = content if isinstance(content, dict) else {}
+    if not isinstance(sections.get("tests"), dict) or not (sections.get("project") or {}).get("name"):
+        raise BadInputError(f"{path} is no configuration of taskcat with tests and the name of a project.")
+    return sections
 
 
 def plan(configuration: Mapping[str, Any], region: str, names: str | None = None) -> list[Deployment]:
@@ -137,17 +137,18 @@ def stage_files(planned: Sequence[Deployment], package: Path, parameters: Mappin
 
 
 @contextmanager
-def without_new_buckets(profiles: Iterable[str], region: str) -> Iterator[None]:
-    """Delete the buckets that taskcat makes meanwhile.
+def without_new_buckets(project: str, profiles: Iterable[str], region: str) -> Iterator[None]:
+    """Delete the buckets that taskcat makes meanwhile, and names after the project of .taskcat.yml.
 
     It deletes only the last one of each account, and it makes one when it begins and another when it cleans up.
     """
-    before = {profile: _buckets(profile, region) for profile in profiles}
+    prefix = f"tcat-{project}-"
+    before = {profile: _buckets(prefix, profile, region) for profile in profiles}
     try:
         yield
     finally:
         for profile, known in before.items():
-            for name in _buckets(profile, region) - known:
+            for name in _buckets(prefix, profile, region) - known:
                 _delete_bucket(name, profile, region)
 
 
@@ -305,10 +306,10 @@ def _status_of(stack: str, profile: str, region: str) -> str | None:
     return next(statuses, None)
 
 
-def _buckets(profile: str, region: str) -> set[str]:
-    """Return the buckets of an account that taskcat has made for this project."""
-    found = _client("s3", profile, region).list_buckets(Prefix=_BUCKETS)["Buckets"]
-    return {each["Name"] for each in found if each["Name"].startswith(_BUCKETS)}
+def _buckets(prefix: str, profile: str, region: str) -> set[str]:
+    """Return the buckets of an account whose names begin so."""
+    found = _client("s3", profile, region).list_buckets(Prefix=prefix)["Buckets"]
+    return {each["Name"] for each in found if each["Name"].startswith(prefix)}
 
 
 def _delete_bucket(name: str, profile: str, region: str) -> None:

@@ -85,7 +85,7 @@ def test_what_taskcat_would_pass_over_is_refused(
     assert told in str(error.value)
 
 
-@pytest.mark.parametrize("content", ["tests: [", "project: {}", "- 1", "tests: 1"])
+@pytest.mark.parametrize("content", ["tests: [", "project: {name: a}", "- 1", "tests: 1", "tests: {a: {}}"])
 def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / ".taskcat.yml").write_text(content)
     with pytest.raises(BadInputError, match=r"\.taskcat\.yml"):
