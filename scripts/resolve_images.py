@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from files import read_base, write_whole
 from ledger import BY_DIGEST, FUNCTIONS, STAGES, Release, open_ledger
 from stack import BadInputError, OperationFailedError, run_silent_command
 
@@ -208,23 +208,6 @@ def read_parameters(template: Path) -> dict[str, Any]:
     return parameters
 
 
-def read_base(path: Path) -> dict[str, Any]:
-    """Return the document of a stage's own parameters.
-
-    Raises
-    ------
-    BadInputError
-        If it cannot be read or is no JSON object.
-    """
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BadInputError(f"The stage's file {path} cannot be read: {error}.") from error
-    if not isinstance(document, dict):
-        raise BadInputError(f"The stage's file {path} is no JSON object.")
-    return document
-
-
 def sam_words(parameters: Mapping[str, str]) -> list[str]:
     """Return the words for `sam deploy --parameter-overrides`.
 
@@ -239,25 +222,6 @@ def sam_words(parameters: Mapping[str, str]) -> list[str]:
             f"{', '.join(unfit)} cannot be a word for `sam deploy`: say --out FILE.yaml, and there file://."
         )
     return [f"{name}={value or chr(34) * 2}" for name, value in parameters.items()]
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees a part of it.
-
-    Raises
-    ------
-    OperationFailedError
-        If it cannot be written; a file that was there is then as it was.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        try:
-            draft.write_text(text, encoding="utf-8")
-            draft.replace(path)
-        finally:
-            draft.unlink(missing_ok=True)
-    except OSError as error:
-        raise OperationFailedError(f"{path} cannot be written: {error}.") from error
 
 
 def _json(document: Mapping[str, Any]) -> str:

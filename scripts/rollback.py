@@ -20,8 +20,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from files import read_base
 from ledger import STAGES, Ledger, Release, open_ledger
-from resolve_images import read_base
 from stack import BadInputError, OperationFailedError, run_command
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from typing import Any
 import boto3
 import yaml
 
+from files import read_base
 from ledger import BY_DIGEST, FUNCTIONS
-from resolve_images import read_base
 from stack import BadInputError, DeployedStack, OperationFailedError, find_stack, run_silent_command
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from files import write_whole
 from rehearsal.standin_base import cache_folder
 from stack import OperationFailedError
 
@@ -48,14 +48,16 @@ class ImageCache:
         uris
             The images by digest, `<host>/<repository>@sha256:…`; whatever the host is, `registry` is asked.
         """
+        for folder in (self._folder / "blobs", self._folder / "manifests"):
+            folder.mkdir(parents=True, exist_ok=True)
         for uri in uris:
             repository, _, digest = uri.partition("/")[2].partition("@")
             manifest, media_type = _send(registry, "GET", f"/v2/{repository}/manifests/{digest}")
             for blob in _blobs(json.loads(manifest)):
                 if not self._blob(blob).exists():
-                    _write_whole(self._blob(blob), _send(registry, "GET", f"/v2/{repository}/blobs/{blob}")[0])
+                    write_whole(self._blob(blob), _send(registry, "GET", f"/v2/{repository}/blobs/{blob}")[0])
             document = {"mediaType": media_type, "manifest": manifest.decode()}
-            _write_whole(self._manifest(digest), json.dumps(document).encode())
+            write_whole(self._manifest(digest), json.dumps(document))
         self._clean()
 
     def restore(self, registry: str, images: Mapping[str, str]) -> list[str]:
@@ -146,10 +148,3 @@ def _send(
         told = content.decode("utf-8", "replace")[:300]
         raise OperationFailedError(f"The registry {registry} refuses {method} {path}: {answer.status} {told}")
     return content, answer.headers.get("Content-Type", "")
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    part.write_bytes(content)
-    part.replace(path)

@@ -37,6 +37,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from files import write_whole
 from rehearsal.records import ActionRecord, RehearsalRecord, State
 from rehearsal.view import STYLES
 from rehearsal.words import (
@@ -51,7 +52,6 @@ from rehearsal.words import (
     total_seconds,
     verdict,
 )
-from resolve_images import write_whole
 
 if TYPE_CHECKING:
     from rich.console import Console

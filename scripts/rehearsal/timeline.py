@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from files import write_whole
 from rehearsal.records import ActionRecord, RehearsalRecord, State
 from rehearsal.summary import relative_log
 from rehearsal.words import (
@@ -23,7 +24,6 @@ from rehearsal.words import (
     total_seconds,
     verdict,
 )
-from resolve_images import write_whole
 
 TEMPLATE = "timeline.html.j2"
 # Steps that people count in, in seconds.

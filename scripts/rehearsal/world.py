@@ -12,6 +12,7 @@ from typing import Any
 
 from samcli.yamlhelper import yaml_parse
 
+from files import write_whole
 from local_aws import LocalAws, root_of
 from rehearsal import codepipeline_api, declaration
 from rehearsal.accounts import Accounts
@@ -20,7 +21,6 @@ from rehearsal.cloudformation import CloudFormation, upload_template
 from rehearsal.codebuild import CodeBuild
 from rehearsal.declaration import Declaration
 from rehearsal.images import Images
-from resolve_images import write_whole
 from stack import BadInputError, OperationFailedError
 
 DELIVERY_STACK = "crosstrain-pipeline"
