@@ -19,6 +19,8 @@ Profile = Mapping[str, Any]
 
 EXACT_VALUES = 10_000_000
 """Up to this many feature values (80 MB) float32 is widened: linear models solved in it keep 6 digits at best."""
+FLOAT32_INTEGERS = 2**24
+"""Up to this magnitude float32 holds every whole number."""
 
 
 def feature_columns(profile: Profile) -> list[dict[str, Any]]:
@@ -39,32 +41,81 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
     Returns
     -------
     features : pandas.DataFrame of shape (rows, features)
-        Whole numbers as they are stored; floats, booleans and whole numbers with nulls as float64, or as float32 in a
-        part of more than `EXACT_VALUES` values; texts as categories.
+        Numbers, booleans and times as `feature_dtype` says; texts as categories.
     target : numpy.ndarray of shape (rows,)
         float64 for regression; class labels as int64, float64, bool or str.
     """
     target = next(column for column in profile["columns"] if column["use"] == "target")
-    names = [column["name"] for column in feature_columns(profile)]
-    # One thread for each core is pyarrow's default; the memory map spares a copy of the file.
-    table = pq.read_table(path, columns=[*names, target["name"]], memory_map=True)
-    labels = _target(table[target["name"]], target, profile["problem"])
-    small = table.num_rows * len(names) <= EXACT_VALUES
-    features = pa.table({name: _feature(table[name], pa.float64() if small else pa.float32()) for name in names})
-    del table
-    return features.to_pandas(split_blocks=True, self_destruct=True), labels
+    columns = feature_columns(profile)
+    # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
+    # file's pages to the function's memory.
+    with pq.ParquetFile(path) as parquet:
+        rows = parquet.metadata.num_rows
+        fill = _Fill(rows, large=is_large(rows, len(columns)))
+        labels = list[pa.ChunkedArray]()
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns=[*(column["name"] for column in columns), target["name"]])
+            for column in columns:
+                fill.add(column, table[column["name"]])
+            labels.append(table[target["name"]])
+            fill.rows_read += table.num_rows
+    whole = pa.chunked_array([chunk for label in labels for chunk in label.chunks], labels[0].type)
+    return fill.frame(), _target(whole, target, profile["problem"])
 
 
-def _feature(column: pa.ChunkedArray, floats: pa.DataType) -> pa.ChunkedArray:
-    """Return the column in a type that pandas keeps: it would make objects of booleans with nulls."""
-    if pa.types.is_boolean(column.type):
-        return pc.cast(pc.cast(column, pa.uint8()), floats)
-    if pa.types.is_float32(column.type):
-        return pc.cast(column, floats)
-    if pa.types.is_integer(column.type) and column.null_count:
-        # float32 holds every integer up to 2^24, float64 up to 2^53: beyond, the nearest float stands for the number.
-        return pc.cast(column, floats if column.type.bit_width <= 16 else pa.float64(), safe=False)
-    return column
+def is_large(rows: int, features: int) -> bool:
+    """Return whether a part has so many values that it is computed in float32."""
+    return rows * features > EXACT_VALUES
+
+
+def feature_dtype(column: Mapping[str, Any], *, large: bool) -> str:
+    """Return the NumPy dtype of a number, boolean or time in a part, by the profile's entry of the column.
+
+    Whole numbers are as they are stored; with nulls among them, and booleans, they are floats. Times, and whole numbers
+    in which float32 has gaps, are float64 even in a large part.
+    """
+    dtype = str(column["dtype"])
+    floats = "float32" if large else "float64"
+    if dtype in ("float32", "bool"):
+        return floats
+    if dtype == "float64" or (column["nulls"] == 0 and not large):
+        return dtype
+    if max(abs(column["min"]), abs(column["max"])) > FLOAT32_INTEGERS:
+        return "float64"
+    return dtype if column["nulls"] == 0 and dtype.endswith(("8", "16")) else floats
+
+
+class _Fill:
+    """The features of a part: an array for each number, to be filled, and the pieces of each text."""
+
+    def __init__(self, rows: int, *, large: bool) -> None:
+        self._rows, self._large = rows, large
+        self._columns: dict[str, npt.NDArray[Any] | list[pa.Array]] = {}
+        self.rows_read = 0
+
+    def add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
+        """Take in a row group's values of one column."""
+        name = described["name"]
+        if described["dtype"] == "category":
+            pieces = self._columns.setdefault(name, [])
+            pieces += column.chunks
+            return
+        if name not in self._columns:
+            self._columns[name] = np.empty(self._rows, feature_dtype(described, large=self._large))
+        numbers = pc.cast(column, pa.uint8()) if pa.types.is_boolean(column.type) else column
+        self._columns[name][self.rows_read : self.rows_read + len(column)] = numbers.to_numpy()
+
+    def frame(self) -> pd.DataFrame:
+        """Return the frame; it holds the arrays themselves."""
+        import pandas as pd  # noqa: PLC0415 (reading a profile does not need it)
+
+        return pd.DataFrame({name: _finished(column) for name, column in self._columns.items()}, copy=False)
+
+
+def _finished(column: npt.NDArray[Any] | list[pa.Array]) -> Any:
+    if isinstance(column, np.ndarray):
+        return column
+    return pa.chunked_array(column).unify_dictionaries().combine_chunks().to_pandas()
 
 
 def _target(column: pa.ChunkedArray, described: Mapping[str, Any], problem: str) -> npt.NDArray[Any]:

@@ -17,10 +17,10 @@ import skops.io
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from common.errors import InvalidDatasetError
-from common.frames import Profile, feature_columns
+from common.frames import Profile, feature_columns, feature_dtype, is_large
 from common.request import TrainingRequest
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
 }
 # hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values.
 MAX_NATIVE_CATEGORIES = 254
+GROUP_COLUMNS = 8
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -75,13 +76,40 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
         estimator.set_params(categorical_features=list(range(len(numeric), len(columns))) or None)
         transformers = [("numeric", "passthrough", numeric), ("categorical", _ordinal_encoder(), categorical)]
     else:
-        steps = [("impute", SimpleImputer(keep_empty_features=True))]
-        if request.estimator != "random_forest":
-            steps.append(("scale", StandardScaler()))
         encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
-        transformers = [("numeric", Pipeline(steps), numeric), ("categorical", encoder, categorical)]
+        transformers = [*_numeric(request, profile, numeric), ("categorical", encoder, categorical)]
     features = ColumnTransformer([each for each in transformers if each[2]], verbose_feature_names_out=False)
+    if not categorical:
+        # Without one-hot columns there is nothing to stack: a frame passes on as it is, an array would be copied.
+        features.set_output(transform="pandas")
     return Pipeline([("features", features), ("model", estimator)])
+
+
+def _numeric(request: TrainingRequest, profile: Profile, names: list[str]) -> list[tuple[str, Pipeline, list[str]]]:
+    """Return the transformers of the numbers: one, or on large data several, that keep time and memory down.
+
+    One float64 column makes a whole group float64: such columns are a group of their own, which is float32 once scaled.
+    And scaling takes four times what its group holds.
+    """
+    columns = feature_columns(profile)
+    if not is_large(profile["rows"]["train"], len(columns)):
+        return [("numeric", _numeric_steps(request), names)]
+    dtypes = {column["name"]: feature_dtype(column, large=True) for column in columns if column["name"] in names}
+    wide = [name for name in names if dtypes[name] == "float64"]
+    rest = [name for name in names if dtypes[name] != "float64"]
+    groups = [rest[at : at + GROUP_COLUMNS] for at in range(0, len(rest), GROUP_COLUMNS)]
+    numbered = [(f"numeric_{number}", _numeric_steps(request), group) for number, group in enumerate(groups, 1)]
+    return [*numbered, ("wide", _numeric_steps(request, narrow=True), wide)]
+
+
+def _numeric_steps(request: TrainingRequest, *, narrow: bool = False) -> Pipeline:
+    steps = [("impute", SimpleImputer(keep_empty_features=True))]
+    if request.estimator != "random_forest":
+        # Imputing has made a copy, which scaling may write into.
+        steps.append(("scale", StandardScaler(copy=False)))
+    if narrow:
+        steps.append(("narrow", FunctionTransformer(np.float32, feature_names_out="one-to-one")))
+    return Pipeline(steps)
 
 
 def _ordinal_encoder() -> OrdinalEncoder:
@@ -100,6 +128,9 @@ def _estimator(request: TrainingRequest) -> BaseEstimator:
     if request.estimator == "logistic_regression":
         # scikit-learn's 100 iterations are too few for many a real data set.
         fixed = {"max_iter": 1000}
+    if "copy_X" in estimator.get_params():
+        # What it gets was made for it.
+        fixed = {"copy_X": False}
     if "random_state" in estimator.get_params():
         fixed["random_state"] = request.seed
     return estimator.set_params(**{**fixed, **request.hyperparameters})

@@ -90,7 +90,7 @@ def test_a_category_that_training_never_saw_is_ignored(prepared_data: Make, prob
 def test_the_allow_list_names_the_hyperparameters_of_scikit_learn() -> None:
     for problem, estimator in ESTIMATOR_CLASSES:
         request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "estimator": estimator})
-        profile = {"columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
+        profile = {"rows": {"train": 100}, "columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
         parameters = build_pipeline(request.resolve(problem), profile)["model"].get_params()
         assert set(HYPERPARAMETERS[estimator].model_fields) <= set(parameters)
 
@@ -105,7 +105,7 @@ def test_hyperparameters_and_seed_reach_the_estimator() -> None:
             "seed": 3,
         }
     ).resolve("regression")
-    profile = {"columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
+    profile = {"rows": {"train": 100}, "columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
     parameters = build_pipeline(request, profile)["model"].get_params()
     assert (parameters["n_estimators"], parameters["random_state"]) == (7, 3)
 
@@ -223,3 +223,30 @@ def test_large_whole_numbers_with_nulls_are_trained_on(prepared_data: Make) -> N
     features, target = load_part(prepared.train, prepared.profile)
     assert str(features["n"].dtype) == "float64"
     fit(build_pipeline(prepared.request, prepared.profile), features, target)
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "linear_regression", "random_forest", "hist_gradient_boosting"])
+def test_a_large_part_gives_the_model_of_a_small_one(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    prepared = prepared_data("regression", estimator=estimator)
+    predicted = []
+    for limit in (frames.EXACT_VALUES, 0):
+        monkeypatch.setattr(frames, "EXACT_VALUES", limit)
+        features, target = load_part(prepared.train, prepared.profile)
+        kept = features.copy(deep=True)
+        model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
+        pd.testing.assert_frame_equal(features, kept)
+        predicted.append(model.pipeline.predict(load_part(prepared.test, prepared.profile)[0]))
+    assert features["amount"].dtype == np.float32
+    assert features["when"].dtype == np.float64
+    np.testing.assert_allclose(predicted[1], predicted[0], rtol=1e-4)
+
+
+def test_whole_numbers_in_which_float32_has_gaps_stay_exact() -> None:
+    column = {"dtype": "int32", "nulls": 0, "min": 0, "max": 2**24}
+    assert frames.feature_dtype(column, large=True) == "float32"
+    assert frames.feature_dtype({**column, "max": 2**24 + 1}, large=True) == "float64"
+    assert frames.feature_dtype({**column, "dtype": "int16", "max": 300}, large=True) == "int16"
+    assert frames.feature_dtype({**column, "nulls": 1}, large=False) == "float64"
+    assert frames.feature_dtype(column, large=False) == "int32"
