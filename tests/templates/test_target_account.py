@@ -31,7 +31,8 @@ UNUSED = re.compile(
     r"|.*Replica|Scan|Query|(Update|Put|Get|Delete)Item|BatchWriteItem)"
     r"|[sS]3:.*(Abac|Analytics|CORS|Cors|Inventory|Metrics|Notification|Replication|Website|Accelerate|Acl|ObjectLock"
     r"|IntelligentTiering|Metadata|Logging|DeleteObject|DeleteBucketEncryption|DeleteBucketLifecycle|REST)"
-    r"|s3:(GetObject|GetObjectVersion|DeleteBucketTagging)"  # the last is no action of IAM: PutBucketTagging stands for it
+    # IAM has no action for the deletion of tags: PutBucketTagging stands for it.
+    r"|s3:(GetObject|GetObjectVersion|DeleteBucketTagging)"
     r"|logs:(.*Delivery|.*IndexPolicy|.*KmsKey|PutDataProtection.*|.*ResourcePolicy$|.*BearerToken.*|.*DeletionProtection"
     r"|(CreateLogStream|DescribeLogStreams|PutLogEvents))"
     r"|sns:PutDataProtectionPolicy"

@@ -13,8 +13,9 @@ from moto import mock_aws
 
 import build_images
 import resolve_images
+from files import write_whole
 from ledger import FUNCTIONS, Ledger, Release
-from resolve_images import configure, read_base, read_parameters, sam_words, write_whole
+from resolve_images import configure, read_base, read_parameters, sam_words
 from stack import BadInputError, OperationFailedError
 
 ACCOUNT = "123456789012"
@@ -177,12 +178,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
     out = tmp_path / "parameters-test.json"
     out.write_text("before")
 
-    def fail(self: Path, text: str, **_options: Any) -> None:
-        with self.open("w") as file:
-            file.write(text[:3])
+    def fail(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:3])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OperationFailedError, match="No space left on device"):
         write_whole(out, "after")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
