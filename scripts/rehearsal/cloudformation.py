@@ -338,8 +338,18 @@ class CloudFormation:
             for each in reversed(events["StackEvents"])
             if each["ResourceStatus"].endswith("_FAILED") and each["Timestamp"].timestamp() >= begin - 1
         ]
+        failed = self._validation_failures(session.account, stack, begin) or failed
         reason = failed[0] if failed else found.get("StackStatusReason", "no reason is given")
         raise OperationFailedError(f"The stack {stack} is in {found['StackStatus']}: {reason}")
+
+    def _validation_failures(self, account: str, stack: str, begin: float) -> list[str]:
+        """Return what CloudFormation found before it changed anything, which the stack's events do not tell."""
+        events = self.aws.client("cloudformation", root_of(account)).describe_events(StackName=stack)
+        return [
+            f"{each['LogicalResourceId']}: {each['ValidationStatusReason']}"
+            for each in events["OperationEvents"]
+            if each.get("EventType") == "VALIDATION_ERROR" and each["Timestamp"].timestamp() >= begin - 1
+        ]
 
     def _stack_status(self, session: Session, stack: str) -> Mapping[str, Any]:
         arn = f"arn:aws:cloudformation:{REGION}:{session.account}:stack/{stack}/*"

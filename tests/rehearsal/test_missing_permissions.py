@@ -1,0 +1,212 @@
+"""Each role of the delivery without one permission that it needs: it fails at the action that needs it, with a hint.
+
+The stage that needs it is run again with what it went by when it succeeded, so that nothing before it costs time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+from .conftest import Delivery, Team, failed
+
+# Role, permission, and the action that fails without it.
+TOOLS = (
+    ("crosstrain-pipeline", "s3:PutObject", "Source/Infrastructure"),
+    ("crosstrain-pipeline", "codecommit:UploadArchive", "Source/Infrastructure"),
+    ("crosstrain-pipeline", "iam:PassRole", "UpdatePipeline/CreateChangeSet"),
+    ("crosstrain-pipeline", "codebuild:StartBuild", "Verify/Verify"),
+    ("crosstrain-pipeline", "sts:AssumeRole", "Test/CreateChangeSet"),
+    ("crosstrain-pipeline", "kms:GenerateDataKey", "Source/Infrastructure"),
+    ("crosstrain-pipeline-infrastructure-trigger", "codepipeline:StartPipelineExecution", "Source/Infrastructure"),
+    ("crosstrain-pipeline-model-trigger", "codepipeline:StartPipelineExecution", "Source/Model"),
+    ("crosstrain-pipeline-update", "cloudformation:CreateChangeSet", "UpdatePipeline/CreateChangeSet"),
+    ("crosstrain-pipeline-verify", "s3:GetObject", "Verify/Verify"),
+    ("crosstrain-pipeline-verify", "codebuild:BatchPutTestCases", "Verify/Verify"),
+    ("crosstrain-pipeline-build", "dynamodb:PutItem", "Build/Build"),
+    ("crosstrain-pipeline-build", "codepipeline:ListPipelineExecutions", "Build/Build"),
+    ("crosstrain-pipeline-system-test", "sts:AssumeRole", "Test/SystemTest"),
+)
+STAGES = (
+    ("action", "iam:PassRole", "CreateChangeSet"),
+    ("action", "cloudformation:DescribeChangeSet", "CreateChangeSet"),
+    ("action", "kms:Decrypt", "CreateChangeSet"),
+    ("cloudformation", "s3:GetObject", "CreateChangeSet"),
+    ("system-test", "states:StartExecution", "SystemTest"),
+)
+CASES = [
+    *(("tools", *case) for case in TOOLS),
+    *(("test", f"crosstrain-test-{role}", permission, f"Test/{action}") for role, permission, action in STAGES),
+    *(
+        ("prod", f"crosstrain-prod-{role}", permission, f"Production/{action.replace('SystemTest', 'SmokeRun')}")
+        for role, permission, action in STAGES
+    ),
+]
+# What CloudFormation's role needs to make the training stack, and the emulator would make without it.
+TO_MAKE_A_STACK = (
+    "dynamodb:CreateTable",
+    "ecr:BatchGetImage",
+    "iam:PassRole",
+    "lambda:CreateFunction",
+    "logs:CreateLogGroup",
+    "s3:CreateBucket",
+    "states:CreateStateMachine",
+)
+
+
+def test_every_role_of_the_templates_has_a_case(project: Path) -> None:
+    names = set()
+    for template, stages in (("pipeline.yaml", ("",)), ("target-account.yaml", ("test", "prod"))):
+        resources = yaml_parse((project / template).read_text())["Resources"].values()
+        declared = [each["Properties"]["RoleName"]["Fn::Sub"] for each in resources if each["Type"] == "AWS::IAM::Role"]
+        for stage in stages:
+            names |= {each.replace("${ProjectName}", "crosstrain").replace("${Stage}", stage) for each in declared}
+
+    assert {role for _, role, _, _ in CASES} == names
+
+
+@pytest.mark.parametrize(("account", "role", "permission", "action"), CASES)
+def test_a_role_without_a_permission_fails_where_it_needs_it_with_a_hint(
+    delivery: Delivery, team: Team, account: str, role: str, permission: str, action: str
+) -> None:
+    with without(delivery, account, role, permission):
+        record = delivery.rehearsal(team).repeat(action.partition("/")[0])
+
+    assert failed(record) == action
+    cause = str(record.failed and record.failed.cause)
+    assert f"{role} may not {permission}" in cause
+    assert '"Effect": "Allow"' in cause
+    assert f'"Action": "{permission}"' in cause
+
+
+@pytest.mark.parametrize(
+    ("policy", "statement", "hint"),
+    [
+        ("key", "TestStage", "the policy of the artifact key"),
+        ("bucket", "TestStage", "the policy of the artifact bucket"),
+    ],
+)
+def test_a_policy_across_accounts_that_forgets_a_stage_fails_there(
+    delivery: Delivery, team: Team, policy: str, statement: str, hint: str
+) -> None:
+    with without_statement(delivery, policy, statement):
+        record = delivery.rehearsal(team).repeat("Test")
+
+    assert failed(record) == "Test/CreateChangeSet"
+    assert hint in str(record.failed and record.failed.cause)
+
+
+def test_a_role_that_does_not_trust_the_pipeline_fails_where_it_is_borrowed(delivery: Delivery, team: Team) -> None:
+    iam = delivery.client("iam", "prod")
+    trust = iam.get_role(RoleName="crosstrain-prod-action")["Role"]["AssumeRolePolicyDocument"]
+    other = json.dumps(trust).replace("role/crosstrain-pipeline", "role/crosstrain-pipeline-build")
+    iam.update_assume_role_policy(RoleName="crosstrain-prod-action", PolicyDocument=other)
+    try:
+        record = delivery.rehearsal(team).repeat("Production")
+    finally:
+        iam.update_assume_role_policy(RoleName="crosstrain-prod-action", PolicyDocument=json.dumps(trust))
+
+    assert failed(record) == "Production/CreateChangeSet"
+    assert "the trust policy of crosstrain-prod-action" in str(record.failed and record.failed.cause)
+
+
+@pytest.fixture
+def delivery_without_test_stack(delivery: Delivery) -> Delivery:
+    """Delete the test stage's stack, so that the next change set makes all of it."""
+    cloudformation = delivery.client("cloudformation", "test")
+    cloudformation.delete_stack(StackName="crosstrain-test")
+    cloudformation.get_waiter("stack_delete_complete").wait(
+        StackName="crosstrain-test", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
+    )
+    return delivery
+
+
+@pytest.mark.parametrize("permission", TO_MAKE_A_STACK)
+def test_cloudformation_without_a_permission_makes_no_stack(
+    delivery_without_test_stack: Delivery, team: Team, permission: str
+) -> None:
+    delivery, role = delivery_without_test_stack, "crosstrain-test-cloudformation"
+    with without(delivery, "test", role, permission):
+        record = delivery.rehearsal(team).repeat("Test")
+
+    assert failed(record) == "Test/ExecuteChangeSet"
+    assert f"{role} may not {permission}" in str(record.failed and record.failed.cause)
+    assert delivery.stack("test")["status"] == "REVIEW_IN_PROGRESS"
+
+
+def test_lambda_itself_has_to_be_let_to_the_images(delivery_without_test_stack: Delivery, team: Team) -> None:
+    delivery = delivery_without_test_stack
+    ecr, name = delivery.client("ecr", "tools"), "crosstrain/model-training"
+    before = json.loads(ecr.get_repository_policy(repositoryName=name)["policyText"])
+    after = {**before, "Statement": [each for each in before["Statement"] if each["Sid"] != "TestFunctions"]}
+    assert after != before
+    ecr.set_repository_policy(repositoryName=name, policyText=json.dumps(after))
+    try:
+        record = delivery.rehearsal(team).repeat("Test")
+    finally:
+        ecr.set_repository_policy(repositoryName=name, policyText=json.dumps(before))
+
+    assert failed(record) == "Test/ExecuteChangeSet"
+    cause = str(record.failed and record.failed.cause)
+    assert "lambda.amazonaws.com may not ecr:BatchGetImage" in cause
+    assert f"the policy of the repository {name}" in cause
+
+
+@contextmanager
+def without(delivery: Delivery, account: str, role: str, permission: str) -> Iterator[None]:
+    """Take a permission out of all of a role's policies, and put it back."""
+    iam = delivery.client("iam", account)
+    before = {
+        name: iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"]
+        for name in iam.list_role_policies(RoleName=role)["PolicyNames"]
+    }
+    after = {name: reduced(document, permission) for name, document in before.items()}
+    assert after != before
+    try:
+        put(iam, role, after)
+        yield
+    finally:
+        put(iam, role, before)
+
+
+def put(iam: Any, role: str, policies: dict[str, Any]) -> None:
+    for name, document in policies.items():
+        iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
+
+
+def reduced(document: dict[str, Any], permission: str) -> dict[str, Any]:
+    statements = []
+    for statement in document["Statement"]:
+        actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
+        # A statement has to allow something: what nobody calls takes the place of a permission that stood alone.
+        left = [each for each in actions if each != permission] or ["sts:GetServiceBearerToken"]
+        statements.append({**statement, "Action": left})
+    return {**document, "Statement": statements}
+
+
+@contextmanager
+def without_statement(delivery: Delivery, policy: str, sid: str) -> Iterator[None]:
+    """Take a statement out of the policy of the artifact key or bucket, and put it back."""
+    outputs = delivery.world.outputs
+    kms, s3 = delivery.client("kms", "tools"), delivery.client("s3", "tools")
+    key = {"KeyId": outputs["ArtifactKeyArn"], "PolicyName": "default"}
+    bucket = {"Bucket": outputs["ArtifactBucketName"]}
+    before = json.loads((kms.get_key_policy(**key) if policy == "key" else s3.get_bucket_policy(**bucket))["Policy"])
+    after = {**before, "Statement": [each for each in before["Statement"] if each["Sid"] != sid]}
+    assert len(after["Statement"]) == len(before["Statement"]) - 1
+
+    def put_policy(document: dict[str, Any]) -> None:
+        text = json.dumps(document)
+        kms.put_key_policy(**key, Policy=text) if policy == "key" else s3.put_bucket_policy(**bucket, Policy=text)
+
+    try:
+        put_policy(after)
+        yield
+    finally:
+        put_policy(before)
