@@ -53,6 +53,10 @@ train: .venv/.ready ## Train a model: the diabetes data, or DATA=file-or-folder 
 local-aws: .venv/.ready ## Keep an embedded AWS with the training stack running, for `make train` and the scripts
 	@$(BIN)/python scripts/serve_local_aws.py $(ARGS)
 
+.PHONY: rehearse
+rehearse: .venv/.ready ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]
+	@$(BIN)/python scripts/rehearse.py $(ARGS)
+
 .PHONY: test
 test: .venv/.ready ## Run all tests; those that need a container engine are skipped without one
 	@$(BIN)/pytest $(ARGS)
@@ -64,6 +68,10 @@ test-unit: .venv/.ready ## Run the unit tests alone
 .PHONY: test-containers
 test-containers: .venv/.ready ## Build the images and test them in containers (needs a container engine)
 	@$(BIN)/pytest tests/containers $(ARGS)
+
+.PHONY: test-rehearsal
+test-rehearsal: .venv/.ready ## Rehearse each case that users meet; those with images need a container engine
+	@$(BIN)/pytest tests/rehearsal $(ARGS)
 
 .PHONY: bench
 bench: .venv/.ready ## Measure against the limit and against peers; writes benchmarks/results.md and plots (about 25 minutes)
