@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,17 @@ from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 
 ROWS = 300
+# What `make local-aws` tells to set, and what a build has: with an endpoint, moto is not asked.
+AWS_SETTINGS = ("AWS_ENDPOINT_URL", "AWS_PROFILE", "AWS_SESSION_TOKEN", "CROSSTRAIN_STACK")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_settings_of_an_aws() -> Iterator[None]:
+    """Keep the AWS that the user, or a rehearsal, has at hand out of the unit tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in AWS_SETTINGS:
+            patch.delenv(name, raising=False)
+        yield
 
 
 def mixed_frame(problem: str) -> pd.DataFrame:
