@@ -298,31 +298,34 @@ class _Run:
         self, specification: Buildspec, sources: Mapping[str, Path], primary: str
     ) -> tuple[list[str], dict[str, str]]:
         source = sources[primary]
-        self._bring_environment(source)
         report, exports = self._folder / "progress", self._folder / "exports"
         for path in (report, exports):
             path.write_bytes(b"")
-        status = self._execute(
-            [specification.shell, "-c", specification.script(report, exports)],
-            source,
-            self._environment(specification, sources, primary),
-        )
+        command = [specification.shell, "-c", specification.script(report, exports)]
+        with self._environments(source):
+            status = self._execute(command, source, self._environment(specification, sources, primary))
         if status != 0:
             raise self._failure(status, report.read_text(encoding="utf-8").splitlines())
         details = [self._report(source, group, files) for group, files in specification.reports.items()]
         pairs = [each.partition("=") for each in exports.read_text(encoding="utf-8").split("\0") if each]
         return [*details, *_told(self._log.text())], {name: value for name, _, value in pairs}
 
-    def _bring_environment(self, source: Path) -> None:
-        """Let `make setup` find the environment that it made for the same locked dependencies before."""
-        locked = [source / name for name in ("pyproject.toml", "uv.lock", "scripts/set_up.sh")]
-        digest = hashlib.sha256(b"\0".join(each.read_bytes() for each in locked if each.is_file()))
-        environment = self._folder / "environments" / digest.hexdigest()[:16]
-        environment.mkdir(parents=True, exist_ok=True)
-        (source / ".venv").symlink_to(environment)
-        # It is known by what it was made of: for `make`, newer sources of the same make it no older.
-        if (environment / ".ready").is_file():
-            (environment / ".ready").touch()
+    @contextmanager
+    def _environments(self, source: Path) -> Iterator[None]:
+        """Let `make` find the environments that it made of the same locked packages in an earlier build."""
+        pairs = [(each, self._folder / "environments" / _locked(each)) for each in _places(source)]
+        for place, kept in pairs:
+            if kept.is_dir():
+                kept.rename(place / ".venv")
+                # It is known by what it was made of: for `make`, newer sources of the same make it no older.
+                (place / ".venv" / ".ready").touch()
+        try:
+            yield
+        finally:
+            for place, kept in pairs:
+                if (place / ".venv" / ".ready").is_file():
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    (place / ".venv").rename(kept)
 
     def _execute(self, command: list[str], directory: Path, environment: Mapping[str, str]) -> int:
         """Run the build's shell, and pass on what it writes as it writes it."""
@@ -412,6 +415,18 @@ class _Run:
         artifact = self._inputs.store.put(self._role, self._action.outputs[0], path)
         path.unlink()
         return {artifact.name: artifact}
+
+
+def _places(source: Path) -> list[Path]:
+    """Return the folders of a checkout in which `make` makes an environment."""
+    return [source, *sorted(path.parent for path in source.glob("tools/*/requirements.txt"))]
+
+
+def _locked(place: Path) -> str:
+    """Return a name for the environment of a folder, which tells the packages that are locked for it."""
+    files = [place / name for name in ("pyproject.toml", "uv.lock", "scripts/set_up.sh", "requirements.txt")]
+    digest = hashlib.sha256(b"\0".join(each.read_bytes() for each in files if each.is_file()))
+    return f"{place.name}-{digest.hexdigest()[:16]}"
 
 
 def project_of(aws: LocalAws, account: str, name: str) -> Mapping[str, Any]:

@@ -1,0 +1,129 @@
+"""The declaration is the deployed one, resolved by CloudFormation's engine, and what is not supported is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from rehearsal import buildspec, declaration
+from rehearsal.accounts import Accounts
+from rehearsal.images import LocalProcesses
+from rehearsal.world import Folders, World, open_world
+from stack import BadInputError
+
+from .conftest import THREE
+
+
+@pytest.fixture(scope="module")
+def world(project: Path, folders: Folders) -> Iterator[World]:
+    with open_world(Accounts.parse(THREE), LocalProcesses(folders.cache / "images"), folders) as opened:
+        opened.set_up(project, {})
+        yield opened
+
+
+@pytest.fixture
+def document(world: World) -> dict[str, Any]:
+    """Return a copy of the resolved declaration, to change."""
+    copied: dict[str, Any] = json.loads(json.dumps(world.declaration().document))
+    return copied
+
+
+def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows(world: World, project: Path) -> None:
+    golden = yaml.safe_load(
+        (project / "tests/templates/golden/three-accounts-codecommit-two-repositories.yaml").read_text()
+    )
+    stages = world.declaration().document["Stages"]
+    assert [each["Name"] for each in stages] == [each["Name"] for each in golden]
+    for mine, theirs in zip(stages, golden, strict=True):
+        assert [each["Name"] for each in mine["Actions"]] == [each["Name"] for each in theirs["Actions"]]
+        for action, expected in zip(mine["Actions"], theirs["Actions"], strict=True):
+            # The golden file says <LogicalId> for what a resource is called, and another region and partition of ids.
+            keys = [key for key, value in expected.get("Configuration", {}).items() if "<" not in str(value)]
+            for key in keys:
+                assert action["Configuration"][key] == str(expected["Configuration"][key]).replace(
+                    "eu-west-1", "us-east-1"
+                )
+    update = json.loads(stages[1]["Actions"][0]["Configuration"]["ParameterOverrides"])
+    assert update["TestAccountId"] == "000000000002"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda d: d.update(PipelineType="V1"), "type V1"),
+        (lambda d: d.update(ExecutionMode="PARALLEL"), "run in parallel"),
+        (lambda d: d.update(Variables=[]), "The pipeline has Variables"),
+        (lambda d: d["Stages"][0].update(BeforeEntry={}), "The stage Source has BeforeEntry"),
+        (lambda d: d["Stages"][4].update(OnFailure={"Result": "RETRY"}), "OnFailure"),
+        (lambda d: d["Stages"][2]["Actions"][0].update(Region="eu-west-1"), "Verify/Verify has Region"),
+        (lambda d: d["Stages"][2]["Actions"][0].update(TimeoutInMinutes=5), "Verify/Verify has TimeoutInMinutes"),
+        (lambda d: d["Stages"][2]["Actions"][0]["ActionTypeId"].update(Provider="Jenkins"), "Test/Jenkins"),
+        (lambda d: d["Stages"][2]["Actions"][0]["Configuration"].update(BatchEnabled="true"), "has BatchEnabled"),
+        (lambda d: d["Stages"][4]["Actions"][0]["Configuration"].update(ActionMode="DELETE_ONLY"), "mode DELETE_ONLY"),
+        (lambda d: d["Stages"][4]["Actions"][0]["Configuration"].pop("StackName"), "lacks StackName"),
+    ],
+)  # fmt: skip
+def test_what_a_rehearsal_does_not_support_is_refused(
+    document: dict[str, Any], change: Callable[[dict[str, Any]], object], told: str
+) -> None:
+    change(document)
+    with pytest.raises(BadInputError, match=told):
+        declaration.read(json.dumps(document))
+
+
+def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> None:
+    document["Stages"][0]["BeforeEntry"] = {}
+    document["Stages"][1]["OnSuccess"] = {}
+    with pytest.raises(BadInputError, match=r"BeforeEntry.*OnSuccess"):
+        declaration.read(json.dumps(document))
+
+
+def test_a_variable_that_no_action_has_set_is_refused(world: World) -> None:
+    build = next(action for action in world.declaration().actions() if action.name == "Build")
+    with pytest.raises(BadInputError, match=r"#\{codepipeline\.PipelineExecutionId\}"):
+        build.configured({})
+    variables = {
+        "codepipeline.PipelineExecutionId": "e-1",
+        "ModelSource.CommitId": "abc",
+        "InfrastructureSource.CommitId": "def",
+    }
+    given = json.loads(build.configured(variables)["EnvironmentVariables"])
+    assert {each["name"]: each["value"] for each in given}["MODEL_COMMIT"] == "abc"
+
+
+def test_every_buildspec_of_the_project_can_be_rehearsed(project: Path) -> None:
+    for path in sorted((project / "buildspec").glob("*.yml")):
+        assert buildspec.read(path.read_text(), path.name).phases
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("version: 0.1", "version is 0.1"),
+        ("version: 0.2\nbatch: {}", "the buildspec has batch"),
+        ("version: 0.2\nenv: {secrets-manager: {A: b}}", "env has secrets-manager"),
+        ("version: 0.2\nphases: {build: {on-failure: CONTINUE}}", "the phase build has on-failure"),
+        ("version: 0.2\nphases: {deploy: {commands: [ls]}}", "phases has deploy"),
+        ("version: 0.2\nartifacts: {secondary-artifacts: {}}", "artifacts has secondary-artifacts"),
+        ("version: 0.2\nreports: {a: {files: [x], file-format: TESTNGXML}}", "the format TESTNGXML"),
+        ("version: 0.2\nenv: {shell: powershell.exe}", "the shell is powershell.exe"),
+        ("[", "is no YAML"),
+        ("hello", "is no buildspec"),
+    ],
+)
+def test_what_of_a_buildspec_is_not_supported_is_refused(text: str, told: str) -> None:
+    with pytest.raises(BadInputError, match=told):
+        buildspec.read(text, "buildspec.yml")
+
+
+def test_accounts_keep_their_zeros_and_the_last_one_stands_for_the_others() -> None:
+    assert Accounts.parse("000000000001").by_stage() == dict.fromkeys(("tools", "test", "prod"), "000000000001")
+    assert Accounts.parse("000000000001,000000000002").prod == "000000000002"
+    for wrong in ("1", "", "000000000001,", "000000000001,2", ",".join(["000000000001"] * 4)):
+        with pytest.raises(BadInputError, match="account ids of 12 digits"):
+            Accounts.parse(wrong)

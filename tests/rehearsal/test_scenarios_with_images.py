@@ -1,0 +1,87 @@
+"""The cases that need real images, built from the real Dockerfiles; without a container engine they are skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from rehearsal.accounts import Accounts
+from rehearsal.images import ContainerImages, open_containers
+from rehearsal.records import RehearsalRecord, State
+from rehearsal.world import Folders, open_world
+from stack import BadInputError
+
+from .conftest import THREE, Delivery, OpenDelivery, Team, failed, states
+
+pytestmark = pytest.mark.enable_socket
+
+
+@pytest.fixture(scope="module")
+def images(folders: Folders) -> Iterator[ContainerImages]:
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(open_containers(folders.work / "engine", THREE.partition(",")[0], print))
+        except BadInputError as error:
+            pytest.skip(str(error))
+        yield found
+
+
+@pytest.fixture(scope="module")
+def first(images: ContainerImages, open_delivery: OpenDelivery, team: Team) -> tuple[Delivery, RehearsalRecord]:
+    """Return a delivery with real images, and its first release."""
+    delivery = open_delivery(THREE, images)
+    return delivery, delivery.release(team)
+
+
+def test_all_green_with_the_same_digests_in_both_stages(first: tuple[Delivery, RehearsalRecord]) -> None:
+    delivery, record = first
+    assert record.failed is None, record.failed
+    assert {action.state for action in record.actions} == {State.SUCCEEDED}
+    for stage in ("test", "prod"):
+        functions = delivery.client("lambda", stage).list_functions()["Functions"]
+        assert len(functions) == 3
+        deployed = delivery.stack(stage)
+        digests = {uri.rpartition("@")[2] for name, uri in deployed.items() if name.endswith("ImageUri")}
+        for function in functions:
+            assert function["PackageType"] == "Image"
+            # What the function is told is the digest in ECR that the ledger resolved.
+            assert function["Environment"]["Variables"]["IMAGE_URI"].rpartition("@")[2] in digests
+    assert not [each for each in record.not_rehearsed if "processes of this machine" in each]
+
+
+def test_a_broken_dockerfile_stops_at_build_and_the_ledger_has_no_such_release(
+    delivery: Delivery, team: Team, tmp_path: Path
+) -> None:
+    fork = team.fork(tmp_path)
+    before = [delivery.stack(stage) for stage in ("test", "prod")]
+    latest = delivery.item("LATEST")["release"]
+    broken = "\nRUN echo this-cannot-be-built && false\n"
+    fork.commit(fork.model, {"functions/model_evaluation/Dockerfile": lambda text: text + broken})
+
+    record = delivery.release(fork)
+
+    assert failed(record) == "Build/Build"
+    assert "model_evaluation could not be built" in str(record.failed and record.failed.cause)
+    assert set(states(record, "Test") + states(record, "Production")) == {"not run"}
+    assert not delivery.item(f"RELEASE#{record.model_commit[:12]}-{record.infrastructure_commit[:12]}")
+    assert delivery.item("LATEST")["release"] == latest
+    assert [delivery.stack(stage) for stage in ("test", "prod")] == before
+
+
+def test_the_next_rehearsal_builds_no_image_when_nothing_has_changed(
+    delivery: Delivery, images: ContainerImages, folders: Folders, team: Team, tmp_path: Path
+) -> None:
+    known = tmp_path / "images.json"
+    delivery.world.save_images(known)
+
+    with open_world(Accounts.parse(THREE), images, folders) as world:
+        world.set_up(team.infrastructure, {})
+        world.restore_images(known)
+        record = Delivery(world, tmp_path).release(team)
+
+    assert record.failed is None, record.failed
+    (build,) = [action for action in record.actions if action.stage == "Build"]
+    assert "images built: none; used again: 3" in build.details
