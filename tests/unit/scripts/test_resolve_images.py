@@ -13,9 +13,9 @@ from moto import mock_aws
 
 import build_images
 import resolve_images
-from files import write_whole
+from files import read_base, write_whole
 from ledger import FUNCTIONS, Ledger, Release
-from resolve_images import configure, read_base, read_parameters, sam_words
+from resolve_images import configure, read_parameters, sam_words
 from stack import BadInputError, OperationFailedError
 
 ACCOUNT = "123456789012"
