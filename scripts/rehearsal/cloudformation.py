@@ -19,6 +19,7 @@ from local_template import LocalTemplateError
 from rehearsal import declaration
 from rehearsal.artifacts import Artifact, ArtifactStore
 from rehearsal.authorization import Authorizer, Session
+from rehearsal.codebuild import STOPPED
 from rehearsal.declaration import PIPELINE_TYPE, Action
 from rehearsal.images import Images
 from rehearsal.logs import ActionLog
@@ -359,7 +360,7 @@ class CloudFormation:
 
     def _pause(self) -> None:
         if self.is_stopped():
-            raise OperationFailedError("The rehearsal was stopped.")
+            raise OperationFailedError(STOPPED)
         time.sleep(_POLL_SECONDS)
 
 

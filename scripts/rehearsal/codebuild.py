@@ -51,6 +51,7 @@ _NOT_AUTHORIZED = re.compile(
 )
 _TOLD = re.compile(r"^(FAILED|ERROR|E   |error:|Error:|\S+:\d+: error|\S+:\d+:\d+: [A-Z]+\d+ )", re.MULTILINE)
 _POLL_SECONDS = 0.05
+STOPPED = "The rehearsal was stopped."
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,8 @@ class CodeBuild:
     ----------
     endpoints : dict
         Variables that lead builds to services which the embedded AWS does not have.
+    stopped : bool
+        Whether builds have been ended.
     """
 
     def __init__(
@@ -114,7 +117,8 @@ class CodeBuild:
         self._work, self._cache, self._fresh = work.resolve(), cache, fresh
         self._running: set[subprocess.Popen[bytes]] = set()
         self._locks: dict[str, threading.Lock] = {}
-        self._stopped = False
+        self._starting = threading.Lock()
+        self.stopped = False
         self.endpoints: dict[str, str] = {}
 
     def run(self, action: Action, inputs: Inputs, log: ActionLog) -> Build:
@@ -138,16 +142,18 @@ class CodeBuild:
 
     def stop(self) -> None:
         """End all builds, and let none begin."""
-        self._stopped = True
+        with self._starting:
+            self.stopped = True
         for process in list(self._running):
             guarded_process.kill(process)
 
     @contextmanager
     def _process(self, command: list[str], directory: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-        if self._stopped:
-            raise OperationFailedError("The rehearsal was stopped.")
-        process = guarded_process.start_command(directory, command, **options)
-        self._running.add(process)
+        with self._starting:
+            if self.stopped:
+                raise OperationFailedError(STOPPED)
+            process = guarded_process.start_command(directory, command, **options)
+            self._running.add(process)
         try:
             yield process
         finally:
@@ -340,6 +346,8 @@ class _Run:
             if timed_out:
                 guarded_process.kill(process)
             reader.join(5)
+            if self._codebuild.stopped:
+                raise OperationFailedError(STOPPED)
             if timed_out:
                 raise OperationFailedError(f"{self._name} was stopped after its time limit.")
             return process.returncode

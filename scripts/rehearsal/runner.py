@@ -19,7 +19,7 @@ from rehearsal import buildspec
 from rehearsal.artifacts import Artifact, ArtifactStore
 from rehearsal.authorization import Session
 from rehearsal.cloudformation import Deployment
-from rehearsal.codebuild import Inputs, project_of
+from rehearsal.codebuild import STOPPED, Inputs, project_of
 from rehearsal.declaration import Action, Declaration, Stage
 from rehearsal.logs import ActionLog
 from rehearsal.records import ActionRecord, RehearsalRecord, State
@@ -271,7 +271,7 @@ class Rehearsal:
 
     def _perform(self, action: Action, execution: Execution, log: ActionLog) -> list[str]:
         if self._world.stopped:
-            raise OperationFailedError("The rehearsal was stopped.")
+            raise OperationFailedError(STOPPED)
         pipeline = self._world.authorizer.service_session(_CODEPIPELINE, execution.declaration.role_arn)
         configured = action.configured(execution.variables)
         perform = {
