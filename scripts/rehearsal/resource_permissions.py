@@ -29,7 +29,8 @@ UNUSED = re.compile(
     r"|.*Replica|Scan|Query|(Update|Put|Get|Delete)Item|BatchWriteItem)"
     r"|[sS]3:.*(Abac|Analytics|CORS|Cors|Inventory|Metrics|Notification|Replication|Website|Accelerate|Acl|ObjectLock"
     r"|IntelligentTiering|Metadata|Logging|DeleteObject|DeleteBucketEncryption|DeleteBucketLifecycle|REST)"
-    r"|s3:(TagResource|UntagResource|ListTagsForResource|GetObject|GetObjectVersion)"
+    # IAM has no action for the deletion of tags: PutBucketTagging stands for it.
+    r"|s3:(GetObject|GetObjectVersion|DeleteBucketTagging)"
     r"|logs:(.*Delivery|.*IndexPolicy|.*KmsKey|PutDataProtection.*|.*ResourcePolicy$|.*BearerToken.*|.*DeletionProtection"
     r"|(CreateLogStream|DescribeLogStreams|PutLogEvents))"
     r"|sns:PutDataProtectionPolicy"
@@ -220,5 +221,9 @@ def actions_of(kind: str, handlers: set[str]) -> set[str]:
         if "handlers" not in schema:
             raise OperationFailedError(f"What CloudFormation calls for {kind} is told by no schema.")
         declared = {name: each.get("permissions", ()) for name, each in schema["handlers"].items()}
+        # Stacks have tags, which CloudFormation gives each resource that can have any.
+        handlers, declared["tagging"] = handlers | {"tagging"}, schema.get("tagging", {}).get("permissions", ())
     needed = {action for handler in handlers for action in declared.get(handler, ())}
-    return {each for each in needed if not UNUSED.match(each)}
+    # Keys of others are reached by those who use them, not by whoever makes what is encrypted.
+    is_key = kind.startswith("AWS::KMS::")
+    return {each for each in needed if not UNUSED.match(each) and (is_key or not each.startswith("kms:"))}

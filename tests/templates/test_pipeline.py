@@ -20,6 +20,8 @@ from cfnlint.config import ManualArgs
 from cfnlint.helpers import REGIONS
 from samcli.yamlhelper import yaml_parse
 
+from rehearsal.intrinsics import Resolver
+
 GOLDEN = Path(__file__).parent / "golden"
 TOOLS, TEST, PRODUCTION = "000000000001", "000000000002", "000000000003"
 ACCOUNTS = {"one-account": (TOOLS, TOOLS), "two-accounts": (TEST, TEST), "three-accounts": (TEST, PRODUCTION)}
@@ -31,61 +33,7 @@ PSEUDO = {
     "AWS::StackName": "crosstrain-pipeline",
     "AWS::URLSuffix": "amazonaws.com",
 }
-NOTHING = object()
 LAYOUTS = list(product(ACCOUNTS, ("codecommit", "connection"), ("two-repositories", "single-repository")))
-
-
-class Resolver:
-    """Resolves the functions of a template for given parameters; other resources stand for themselves as <name>."""
-
-    def __init__(self, template: Any, parameters: dict[str, str]) -> None:
-        defaults = {name: str(each.get("Default", "")) for name, each in template["Parameters"].items()}
-        self.values = {**defaults, **parameters, **PSEUDO}
-        self.conditions = template["Conditions"]
-        self.resources = template["Resources"]
-
-    def condition(self, name: str) -> bool:
-        """Return whether a condition holds."""
-        return bool(self.resolve(self.conditions[name]))
-
-    def resolve(self, node: Any) -> Any:
-        """Return a part of the template without functions; what is left out is NOTHING."""
-        if isinstance(node, list):
-            return [each for each in map(self.resolve, node) if each is not NOTHING]
-        if not isinstance(node, dict):
-            return node
-        if len(node) == 1:
-            ((function, argument),) = node.items()
-            if method := getattr(self, "_on_" + function.replace("Fn::", "").lower(), None):
-                return method(argument)
-        resolved = {key: self.resolve(value) for key, value in node.items()}
-        return {key: value for key, value in resolved.items() if value is not NOTHING}
-
-    def _on_ref(self, name: str) -> Any:
-        return NOTHING if name == "AWS::NoValue" else self.values.get(name, f"<{name}>")
-
-    def _on_getatt(self, path: Any) -> str:
-        return f"<{path if isinstance(path, str) else '.'.join(path)}>"
-
-    def _on_sub(self, argument: Any) -> str:
-        text, extra = argument if isinstance(argument, list) else (argument, {})
-        values = {**self.values, **{name: self.resolve(value) for name, value in extra.items()}}
-        return re.sub(r"\$\{([A-Za-z0-9:.]+)\}", lambda found: values.get(found[1], f"<{found[1]}>"), text)
-
-    def _on_if(self, argument: list[Any]) -> Any:
-        return self.resolve(argument[1 if self.condition(argument[0]) else 2])
-
-    def _on_condition(self, name: str) -> bool:
-        return self.condition(name)
-
-    def _on_equals(self, argument: list[Any]) -> bool:
-        return bool(self.resolve(argument[0]) == self.resolve(argument[1]))
-
-    def _on_not(self, argument: list[Any]) -> bool:
-        return not self.resolve(argument[0])
-
-    def _on_and(self, argument: list[Any]) -> bool:
-        return all(map(self.resolve, argument))
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +50,7 @@ def resolver(template: Any, layout: tuple[str, str, str] = LAYOUTS[-4], **parame
         given |= {"ModelRepository": "team/model"}
     if repositories == "single-repository":
         given["ModelRepository"] = ""
-    return Resolver(template, given)
+    return Resolver(template, given, PSEUDO)
 
 
 def properties(template: Any, name: str) -> Any:
