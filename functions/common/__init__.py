@@ -1,4 +1,4 @@
-"""What the functions share. Importing it comes before any numeric library, and tells them how many threads to use."""
+"""What the functions share. It is imported before any numeric library, and tells them their limits."""
 
 import math
 import os
@@ -8,11 +8,11 @@ MB_PER_VCPU = 1769
 """https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
 
 
-def use_own_vcpus(environment: MutableMapping[str, str]) -> None:
-    """Set the number of threads to that of the function's vCPUs, which follow from its memory.
+def configure_libraries(environment: MutableMapping[str, str]) -> None:
+    """Fit threads and memory to the function, whose vCPUs follow from its memory.
 
     A function sees at least two processors, whatever its share of them is: threads that wait for each other on less
-    than one each lose more than they win.
+    than one each lose more than they win. And what pyarrow frees is to be free for NumPy: its own allocators keep it.
     """
     memory = environment.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
     if memory is not None:
@@ -20,6 +20,7 @@ def use_own_vcpus(environment: MutableMapping[str, str]) -> None:
         # OpenMP, OpenBLAS and pyarrow obey the first, joblib the second.
         for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
             environment.setdefault(name, str(vcpus))
+        environment.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 
-use_own_vcpus(os.environ)
+configure_libraries(os.environ)

@@ -45,7 +45,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         features, target = load_part(
             download(s3, event["prepared"]["train_uri"], Path(folder) / "train.parquet"), profile
         )
-        model = fit(build_pipeline(request, profile), features, target)
+        model = fit(build_pipeline(request, profile), features, target, consume=True)
         model_uri = upload(s3, save(model.pipeline, Path(folder) / "model.skops"), f"{prefix}/model.skops")
     description = {"run_id": event["run_id"], **describe(model, request, profile), **_lineage()}
     # The description is written last: where it is, the model is whole.

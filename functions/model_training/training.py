@@ -136,7 +136,7 @@ def _estimator(request: TrainingRequest) -> BaseEstimator:
     return estimator.set_params(**{**fixed, **request.hyperparameters})
 
 
-def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]) -> FittedModel:
+def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *, consume: bool = False) -> FittedModel:
     """Fit the pipeline.
 
     Parameters
@@ -147,6 +147,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]) ->
         Shape (rows, features), as `common.frames.load_part` reads them.
     target
         Shape (rows,).
+    consume : bool
+        Whether the frame may be emptied once it is transformed, which leaves its memory to the estimator.
 
     Raises
     ------
@@ -157,7 +159,11 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any]) ->
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            pipeline.fit(_without_empty_columns(features), target)
+            # What Pipeline.fit does, in two steps.
+            transformed = pipeline["features"].fit_transform(_without_empty_columns(features), target)
+            if consume:
+                features.drop(columns=list(features.columns), inplace=True)  # noqa: PD002 (it is what frees memory)
+            pipeline["model"].fit(transformed, target)
         except ValueError as error:
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {error}") from error
     if "n_jobs" in pipeline["model"].get_params():
