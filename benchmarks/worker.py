@@ -13,11 +13,14 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import boto3
 
 from benchmarks import ROOT
 
@@ -34,6 +37,10 @@ class Call:
         Wall-clock and processor time of the call.
     peak_bytes, idle_bytes
         The largest resident set of the process during the call, and the one before its first call: what imports take.
+    start_bytes
+        The resident set when the call began.
+    requests
+        How often each operation of AWS was called.
     """
 
     result: dict[str, Any]
@@ -41,6 +48,8 @@ class Call:
     cpu_seconds: float
     peak_bytes: int
     idle_bytes: int
+    start_bytes: int
+    requests: dict[str, int]
 
 
 class Worker:
@@ -79,6 +88,11 @@ class Worker:
             self._process.stdout.close()
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """The id of the process."""
+        return self._process.pid
+
     def __call__(self, event: Mapping[str, Any]) -> Call:
         """Call the function.
 
@@ -107,6 +121,11 @@ def resident_bytes(field: str) -> int:
 
 def main() -> None:
     """Answer calls until stdin ends."""
+    requests: Counter[str] = Counter()
+    boto3.setup_default_session()
+    # Clients take the handlers of the session that they are made by.
+    events = boto3._get_default_session().events
+    events.register("before-call", lambda model, **_: requests.update([model.name]))
     module, _, name = sys.argv[1].partition(":")
     function = getattr(importlib.import_module(module), name)
     # What a handler prints is no answer.
@@ -116,10 +135,12 @@ def main() -> None:
     for line in sys.stdin:
         # 5 resets the peak: https://docs.kernel.org/filesystems/proc.html (clear_refs)
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+        requests.clear()
+        start = resident_bytes("VmRSS")
         cpu, started = time.process_time(), time.perf_counter()
         result = function(json.loads(line), None)
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-        call = Call(result, seconds, cpu_seconds, resident_bytes("VmHWM"), idle)
+        call = Call(result, seconds, cpu_seconds, resident_bytes("VmHWM"), idle, start, dict(requests))
         print(json.dumps(vars(call)), file=answers, flush=True)
 
 

@@ -20,14 +20,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from common.storage import download
 from data_preparation.reading import NULL_VALUES
 from data_preparation.splitting import StratifiedSplitter
 
 CATEGORIES = 1000
-INTEGERS = (pa.int8(), pa.int16(), pa.int32())
+INTEGERS = {pa.int8(): 2**7 - 1, pa.int16(): 2**15 - 1, pa.float32(): 2**24}
+"""The types of whole numbers, and the largest that each holds: with these, float32 stays float32."""
 
 
 def run(event: dict[str, Any], _context: object) -> dict[str, Any]:
@@ -73,17 +74,23 @@ def _number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     if extremes["min"] == extremes["max"]:
         return None
     if pa.types.is_integer(column.type) and not column.null_count:
-        limits = ((each, np.iinfo(each.to_pandas_dtype())) for each in INTEGERS)
-        fitting = (each for each, info in limits if info.min <= extremes["min"] and extremes["max"] <= info.max)
-        return pc.cast(column, next(fitting, pa.int64()))
+        magnitude = max(-extremes["min"], extremes["max"])
+        return pc.cast(column, next((each for each, most in INTEGERS.items() if magnitude <= most), pa.float64()))
     return pc.cast(column, pa.float32(), safe=False)
 
 
 def _pipeline(part: Any) -> Pipeline:
+    """Return a pipeline that solves in float32: numbers that are wider are narrowed once they are scaled."""
     texts = [name for name in part.columns if part[name].dtype == "category"]
-    numbers = [name for name in part.columns if part[name].dtype != "category"]
-    steps = Pipeline([("impute", SimpleImputer()), ("scale", StandardScaler())])
-    encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
-    return Pipeline(
-        [("features", ColumnTransformer([("n", steps, numbers), ("t", encoder, texts)])), ("model", Ridge())]
-    )
+    wide = [name for name in part.columns if name not in texts and part[name].dtype.itemsize > 4]
+    numbers = [name for name in part.columns if name not in [*texts, *wide]]
+    transformers = [
+        ("numbers", Pipeline(_steps()), numbers),
+        ("wide", Pipeline([*_steps(), ("narrow", FunctionTransformer(np.float32))]), wide),
+        ("texts", OneHotEncoder(handle_unknown="ignore", dtype=np.float32), texts),
+    ]
+    return Pipeline([("features", ColumnTransformer(transformers)), ("model", Ridge(copy_X=False))])
+
+
+def _steps() -> list[tuple[str, Any]]:
+    return [("impute", SimpleImputer()), ("scale", StandardScaler(copy=False))]
