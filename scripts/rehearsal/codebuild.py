@@ -9,10 +9,8 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +23,8 @@ from local_aws import REGION, LocalAws, root_of
 from rehearsal import buildspec
 from rehearsal.artifacts import Artifact, ArtifactStore, pack, unpack
 from rehearsal.authorization import Authorizer, Session
+from rehearsal.build_environments import kept_environments, search_path
+from rehearsal.build_reports import find_files, read_report
 from rehearsal.buildspec import Buildspec, Files
 from rehearsal.declaration import Action, project_parameter
 from rehearsal.images import Images
@@ -113,8 +113,8 @@ class CodeBuild:
     def __init__(
         self, aws: LocalAws, authorizer: Authorizer, images: Images, *, work: Path, cache: Path, fresh: bool
     ) -> None:
-        self._aws, self._authorizer, self._images = aws, authorizer, images
-        self._work, self._cache, self._fresh = work.resolve(), cache, fresh
+        self.aws, self.authorizer, self.images = aws, authorizer, images
+        self.work, self.cache, self.fresh = work.resolve(), cache, fresh
         self._running: set[subprocess.Popen[bytes]] = set()
         self._locks: dict[str, threading.Lock] = {}
         self._starting = threading.Lock()
@@ -132,12 +132,12 @@ class CodeBuild:
         name = inputs.configuration["ProjectName"]
         account = inputs.pipeline.account
         arn = f"arn:aws:codebuild:{REGION}:{account}:project/{name}"
-        started = self._authorizer.call(inputs.pipeline, "codebuild", "start_build", on=arn, projectName=name)
-        self._authorizer.check(inputs.pipeline.role_arn, "codebuild:BatchGetBuilds", arn)
+        started = self.authorizer.call(inputs.pipeline, "codebuild", "start_build", on=arn, projectName=name)
+        self.authorizer.check(inputs.pipeline.role_arn, "codebuild:BatchGetBuilds", arn)
         # A project has one folder: two of its builds would meet there.
         with self._locks.setdefault(name, threading.Lock()):
             return _Run(
-                self, action, inputs, log, project_of(self._aws, account, name), started["build"]["id"]
+                self, action, inputs, log, project_of(self.aws, account, name), started["build"]["id"]
             ).carry_out()
 
     def stop(self) -> None:
@@ -176,13 +176,13 @@ class _Run:
         self._codebuild, self._action, self._inputs = codebuild, action, inputs
         self._log, self._project, self._id = log, project, build_id
         self._name = project["Name"]
-        self._folder = codebuild._work / self._name
+        self._folder = codebuild.work / self._name
         self._arn = f"arn:aws:codebuild:{REGION}:{inputs.pipeline.account}:project/{self._name}"
         self._role: Session
 
     def carry_out(self) -> Build:
         """Do what CodeBuild does."""
-        authorizer = self._codebuild._authorizer
+        authorizer = self._codebuild.authorizer
         self._role = authorizer.service_session("codebuild.amazonaws.com", self._project["ServiceRole"], self._arn)
         self._check_logging()
         sources = self._fetch()
@@ -203,7 +203,7 @@ class _Run:
         stream = self._id.partition(":")[2]
         arn = f"arn:aws:logs:{REGION}:{self._role.account}:log-group:{group}:log-stream:{stream}"
         actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        self._codebuild._authorizer.check(self._role.role_arn, actions, arn)
+        self._codebuild.authorizer.check(self._role.role_arn, actions, arn)
 
     def _fetch(self) -> dict[str, Path]:
         """Fetch the input artifacts with the build's own role, each into its folder."""
@@ -232,12 +232,12 @@ class _Run:
         for value in self._variables().values():
             if match := _REPOSITORY.fullmatch(value):
                 arn = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
-                self._codebuild._authorizer.check(self._role.role_arn, _PUSH, arn)
+                self._codebuild.authorizer.check(self._role.role_arn, _PUSH, arn)
 
     # Verdicts: a build that gets nothing but sources and hands on nothing finds the same of the same sources.
     def _key(self, specification: Buildspec) -> str | None:
         depends_on_more = self._variables() or self._action.outputs or specification.artifacts
-        if depends_on_more or self._codebuild._fresh:
+        if depends_on_more or self._codebuild.fresh:
             return None
         parts = [artifact.digest for artifact in self._inputs.artifacts.values()]
         parts += [self._project["Source"]["BuildSpec"], platform.python_version(), platform.platform()]
@@ -245,7 +245,7 @@ class _Run:
 
     def _found_before(self, specification: Buildspec) -> str | None:
         self._verdict = self._key(specification)
-        path = self._codebuild._cache / f"{self._verdict}.json"
+        path = self._codebuild.cache / f"{self._verdict}.json"
         if self._verdict is None or not path.is_file():
             return None
         for group, files in specification.reports.items():
@@ -254,8 +254,8 @@ class _Run:
 
     def _remember(self, details: list[str]) -> None:
         if self._verdict is not None:
-            self._codebuild._cache.mkdir(parents=True, exist_ok=True)
-            path = self._codebuild._cache / f"{self._verdict}.json"
+            self._codebuild.cache.mkdir(parents=True, exist_ok=True)
+            path = self._codebuild.cache / f"{self._verdict}.json"
             draft = path.with_suffix(".new")
             draft.write_text(json.dumps(details), encoding="utf-8")
             draft.replace(path)
@@ -274,8 +274,8 @@ class _Run:
         machine = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
         environment = {
             **machine,
-            "PATH": self._search_path(),
-            **self._codebuild._aws.settings(self._role.credentials),
+            "PATH": search_path(self._folder / "tools"),
+            **self._codebuild.aws.settings(self._role.credentials),
             **specification.variables,
             **self._variables(),
             **{f"CODEBUILD_SRC_DIR_{name}": str(folder) for name, folder in sources.items() if name != primary},
@@ -287,18 +287,8 @@ class _Run:
             **self._codebuild.endpoints,
         }
         if _is_privileged(self._project):
-            environment |= self._codebuild._images.build_environment(environment)
+            environment |= self._codebuild.images.build_environment(environment)
         return environment
-
-    def _search_path(self) -> str:
-        """Return the machine's PATH without this project's own environment, but with its `uv`."""
-        tools = self._folder / "tools"
-        tools.mkdir(parents=True, exist_ok=True)
-        own = Path(sys.executable).parent
-        if (own / "uv").exists() and not (tools / "uv").is_symlink():
-            (tools / "uv").symlink_to(own / "uv")
-        elsewhere = [each for each in os.environ.get("PATH", os.defpath).split(os.pathsep) if Path(each) != own]
-        return os.pathsep.join([str(tools), *elsewhere])
 
     def _run(
         self, specification: Buildspec, sources: Mapping[str, Path], primary: str
@@ -308,30 +298,16 @@ class _Run:
         for path in (report, exports):
             path.write_bytes(b"")
         command = [specification.shell, "-c", specification.script(report, exports)]
-        with self._environments(source):
+        with kept_environments(source, self._folder / "environments"):
             status = self._execute(command, source, self._environment(specification, sources, primary))
         if status != 0:
             raise self._failure(status, report.read_text(encoding="utf-8").splitlines())
-        details = [self._report(source, group, files) for group, files in specification.reports.items()]
+        details = []
+        for group, files in specification.reports.items():
+            self._check_reporting(group, files)
+            details.append(read_report(source, group, files))
         pairs = [each.partition("=") for each in exports.read_text(encoding="utf-8").split("\0") if each]
         return [*details, *_told(self._log.text())], {name: value for name, _, value in pairs}
-
-    @contextmanager
-    def _environments(self, source: Path) -> Iterator[None]:
-        """Let `make` find the environments that it made of the same locked packages in an earlier build."""
-        pairs = [(each, self._folder / "environments" / _locked(each)) for each in _places(source)]
-        for place, kept in pairs:
-            if kept.is_dir():
-                kept.rename(place / ".venv")
-                # It is known by what it was made of: for `make`, newer sources of the same make it no older.
-                (place / ".venv" / ".ready").touch()
-        try:
-            yield
-        finally:
-            for place, kept in pairs:
-                if (place / ".venv" / ".ready").is_file():
-                    kept.parent.mkdir(parents=True, exist_ok=True)
-                    (place / ".venv").rename(kept)
 
     def _execute(self, command: list[str], directory: Path, environment: Mapping[str, str]) -> int:
         """Run the build's shell, and pass on what it writes as it writes it."""
@@ -381,29 +357,10 @@ class _Run:
             )
         return ""
 
-    def _report(self, source: Path, group: str, files: Files) -> str:
-        """See that a report is there and can be read, and say what is in it."""
-        self._check_reporting(group, files)
-        found = _find(source, files)
-        if not found:
-            raise OperationFailedError(
-                f"The report group {group} finds no {', '.join(files.patterns)} in {files.base}."
-            )
-        try:
-            roots = [ET.parse(path).getroot() for _, path in found]  # noqa: S314 - the build's own files
-        except ET.ParseError as error:
-            raise OperationFailedError(f"The report group {group} cannot be read: {error}.") from error
-        if files.file_format == "COBERTURAXML":
-            return f"{group}: {float(roots[0].get('line-rate', 'nan')):.0%} of lines"
-        suites = [suite for root in roots for suite in root.iter("testsuite")]
-        count = sum(int(suite.get("tests", 0)) for suite in suites)
-        seconds = sum(float(suite.get("time", 0)) for suite in suites)
-        return f"{group}: {count} tests in {seconds:.0f} s"
-
     def _check_reporting(self, group: str, files: Files) -> None:
         arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._name}-{group}"
         actions = ["codebuild:CreateReportGroup", "codebuild:CreateReport", "codebuild:UpdateReport"]
-        self._codebuild._authorizer.check(self._role.role_arn, [*actions, _REPORTED[files.file_format]], arn)
+        self._codebuild.authorizer.check(self._role.role_arn, [*actions, _REPORTED[files.file_format]], arn)
 
     def _upload(self, specification: Buildspec, source: Path) -> dict[str, Artifact]:
         if not self._action.outputs:
@@ -414,7 +371,7 @@ class _Run:
                 f"{self._action.name} has the output artifacts {', '.join(self._action.outputs)}, and the buildspec "
                 f"{'has none' if files is None else 'can have one'}."
             )
-        found = _find(source, files)
+        found = find_files(source, files)
         for pattern in files.patterns:
             if not [each for each in (source / files.base).glob(pattern) if each.is_file()]:
                 raise OperationFailedError(f"The build has left no {pattern} in {files.base} for its artifact.")
@@ -423,18 +380,6 @@ class _Run:
         artifact = self._inputs.store.put(self._role, self._action.outputs[0], path)
         path.unlink()
         return {artifact.name: artifact}
-
-
-def _places(source: Path) -> list[Path]:
-    """Return the folders of a checkout in which `make` makes an environment."""
-    return [source, *sorted(path.parent for path in source.glob("tools/*/requirements.txt"))]
-
-
-def _locked(place: Path) -> str:
-    """Return a name for the environment of a folder, which tells the packages that are locked for it."""
-    files = [place / name for name in ("pyproject.toml", "uv.lock", "scripts/set_up.sh", "requirements.txt")]
-    digest = hashlib.sha256(b"\0".join(each.read_bytes() for each in files if each.is_file()))
-    return f"{place.name}-{digest.hexdigest()[:16]}"
 
 
 def project_of(aws: LocalAws, account: str, name: str) -> Mapping[str, Any]:
@@ -468,9 +413,3 @@ def _told(text: str) -> list[str]:
     if metric := re.search(r'"metric": "(\w+)",\s+"value": ([\d.eE+-]+),\s+"threshold": ([\d.eE+-]+)', text):
         details.append(f"{metric[1]} {float(metric[2]):g} (threshold {metric[3]})")
     return details
-
-
-def _find(source: Path, files: Files) -> list[tuple[str, Path]]:
-    base = source / files.base
-    found = {path for pattern in files.patterns for path in base.glob(pattern) if path.is_file()}
-    return [(path.name if files.discards_paths else str(path.relative_to(base)), path) for path in sorted(found)]
