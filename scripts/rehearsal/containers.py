@@ -36,7 +36,7 @@ from stack import BadInputError, OperationFailedError
 DEFAULT_BASE = "public.ecr.aws/lambda/python:3.13"
 BASE_VARIABLE = "CROSSTRAIN_BASE_IMAGE"
 NOT_REHEARSED = (
-    "Functions ran without a limit of memory and as root of their containers; on Lambda they have neither.",
+    "Functions ran with all memory and as root of their containers; on Lambda they have neither.",
     "Functions had no way to the internet, which they have on AWS: whatever a handler looks up there is not proved.",
 )
 WAY_OUT = "or say --no-images, and functions run as processes of this machine"
