@@ -8,6 +8,7 @@ give it. What failed comes first, with its cause; rehearsal.json, timeline.html 
 from __future__ import annotations
 
 import argparse
+import select
 import sys
 import tempfile
 import zipfile
@@ -22,7 +23,7 @@ from rehearsal.images import Images, LocalProcesses, open_containers
 from rehearsal.records import RehearsalRecord
 from rehearsal.runner import Approve, Rehearsal
 from rehearsal.sources import Repository
-from rehearsal.world import Folders, open_world
+from rehearsal.world import Folders, World, open_world
 from stack import BadInputError, result_console, run_command
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 # What the model repository holds where one repository of this machine stands for both.
 _MODEL_PATHS = ("functions", "notebooks")
+_LOOK_SECONDS = 0.2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +58,8 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
     OperationFailedError
         If the accounts cannot be set up.
     """
+    if options.approve == "ask" and not sys.stdin.isatty():
+        raise BadInputError("There is no terminal to ask for the approval: say --approve yes or --approve no.")
     ids = Accounts.parse(options.accounts)
     infrastructure = Repository(options.project.resolve(), options.worktree)
     model = Repository(options.model.resolve(), options.worktree) if options.model else _model(infrastructure)
@@ -72,7 +76,7 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
             world.set_up(Path(folder), _pairs(options.parameter))
         world.restore_images(known)
         asking: list[view.View] = []
-        approve = _approver(options.approve, console, asking)
+        approve = _approver(options.approve, console, asking, world)
         rehearsal = Rehearsal(world, infrastructure, model, approve=approve, out=out)
         record = rehearsal.prepare()
         try:
@@ -110,13 +114,19 @@ def _model(infrastructure: Repository) -> Repository:
     return Repository(infrastructure.folder, infrastructure.worktree, _MODEL_PATHS)
 
 
-def _approver(answer: str, console: Console, shown: Sequence[view.View]) -> Approve:
+def _approver(answer: str, console: Console, shown: Sequence[view.View], world: World) -> Approve:
+    """Return what asks for an approval, in a thread that ends when the rehearsal is stopped."""
+
     def approve(text: str) -> bool:
         if answer != "ask":
             return answer == "yes"
         with shown[0].pause():
             console.print(text, markup=False)
-            return console.input("Approve? [y/N] ").strip().lower() in ("y", "yes")
+            console.print("Approve? [y/N] ", markup=False, end="")
+            while not world.stopped:
+                if select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
+                    return sys.stdin.readline().strip().lower() in ("y", "yes")
+        return False
 
     return approve
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def command(team: Team, out: Path, *options: str) -> list[str]:
 
 
 def run(team: Team, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(team, out, *options), check=False, capture_output=True, text=True, timeout=SECONDS)
+    words = command(team, out, "--approve", "yes", *options)
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
 
 
 def test_a_rejected_approval_is_told_first_and_written_down(team: Team, folders: Folders) -> None:
@@ -47,9 +49,30 @@ def test_a_rejected_approval_is_told_first_and_written_down(team: Team, folders:
     assert "rmse" in (out / "logs" / "Test-SystemTest.log").read_text()
 
 
+def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: Folders) -> None:
+    ours, theirs = pty.openpty()
+    words = command(team, folders.work.parent, "--no-images")
+    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        os.close(theirs)
+        assert process.stderr is not None
+        told = ""
+        while "Approve? [y/N]" not in told:
+            character = process.stderr.read(1)
+            assert character, told
+            told += character
+        os.write(ours, b"y\n")
+        output, _ = process.communicate(timeout=SECONDS)
+    os.close(ours)
+
+    assert process.returncode == 0, output
+    assert "The change set crosstrain-release of the stack crosstrain-prod waits" in told
+    assert "approved" in output
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [
+        (["--no-images", "--approve", "ask"], "--approve yes or --approve no"),
         (["--no-images", "--accounts", "12"], "account ids of 12 digits"),
         (["--no-images", "--parameter", "Colour=blue"], "no parameter Colour"),
         (["--no-images", "--parameter", "Colour"], "NAME=VALUE"),
