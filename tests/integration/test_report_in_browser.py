@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
-import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import metrics
 
+import browser
+from browser import DESKTOP, PHONE, Seen, needs_chromium
 from common.frames import load_part
 from common.request import parse_request
 from data_preparation.preparation import prepare
@@ -23,10 +18,8 @@ from data_preparation.reading import SourceFile
 from model_evaluation.report import ReportData, render_report
 from model_training.training import build_pipeline, describe, fit
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = needs_chromium
 
-PHONE, DESKTOP = 360, 1280
 HOSTILE = [
     "<script>document.title = 'run'</script>",
     '"><img src=x onerror="document.title = \'run\'">',
@@ -50,22 +43,8 @@ CHAMPION = {
         "seed": 42,
     },
 }
-# Loads a page in a frame of the width that is asked for, and writes down what it finds there.
-PROBE = """<!DOCTYPE html>
-<title>probe</title>
-<iframe id="frame" src="PAGE" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
-<pre id="found"></pre>
-<script>
-const colour = (value) => (value.match(/[\\d.]+/g) || []).map(Number);
-const luminance = ([r, g, b]) => [r, g, b].map((part) => part / 255)
-  .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
-const contrast = (one, other) => {
-  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
-  return (light + 0.05) / (dark + 0.05);
-};
-window.onload = () => {
-  const view = document.getElementById("frame").contentWindow, page = view.document, root = page.documentElement;
+# What is to be known of a report.
+EXAMINE = """
   const paper = colour(view.getComputedStyle(page.body).backgroundColor);
   const all = (selector, of = page) => [...of.querySelectorAll(selector)];
   const box = (element) => {
@@ -73,7 +52,7 @@ window.onload = () => {
     return { x, y, width, height };
   };
   const scale = (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-  const found = {
+  return {
     title: page.title,
     text: page.body.innerText,
     overflow: root.scrollWidth - root.clientWidth,
@@ -99,60 +78,11 @@ window.onload = () => {
     contrasts: all("h1, h2, p, th, td, figcaption, .note, caption").map((each) =>
       contrast(colour(view.getComputedStyle(each).color), paper)),
   };
-  document.getElementById("found").textContent = JSON.stringify(found);
-};
-</script>
 """
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What the probe found in a page, and what the browser wrote to its console."""
-
-    found: dict[str, Any]
-    console: list[str]
-
-
 def look(page: Path, width: int, *, dark: bool = False) -> Seen:
-    """Open a page in Chromium, in a frame of a width in pixels."""
-    assert CHROMIUM is not None
-    folder = page.parent
-    probe = folder / "probe.html"
-    probe.write_text(PROBE.replace("PAGE", page.name).replace("WIDTH", str(width)), encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-quic",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            # Whatever is asked of the network fails.
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            "--proxy-server=127.0.0.1:9",
-            f"--user-data-dir={folder / 'browser'}",
-            "--allow-file-access-from-files",  # else the probe may not look into the page
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            f"--window-size={DESKTOP + 40},1000",
-            "--enable-logging=stderr",
-            "--v=0",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            probe.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    found = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, flags=re.DOTALL)
-    assert found is not None, done.stderr
-    assert found[1], done.stderr
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return Seen(json.loads(html.unescape(found[1])), console)
+    return browser.look(page, EXAMINE, width, dark=dark)
 
 
 def frame(problem: str) -> pd.DataFrame:

@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import browser
+from browser import DESKTOP, PHONE, needs_chromium
 from rehearsal.records import ActionRecord, RehearsalRecord, State
 from rehearsal.timeline import write_timeline
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+pytestmark = needs_chromium
 
 BEGIN = 1795400000.0
-PHONE, DESKTOP = 360, 1280
 HOSTILE = "</code><script>document.title = 'run'</script><img src=x onerror=\"document.title = 'run'\">"
 LONG = "SystemTestOfAModelWhoseNameNobodyWouldChooseButSomebodyWill" * 2
-# Loads the page in a frame of the width that is asked for, and writes down what it finds there.
-PROBE = """<!DOCTYPE html>
-<iframe id="frame" src="timeline.html" style="width: WIDTHpx; height: 900px; border: 0"></iframe>
-<pre id="found"></pre>
-<script>
-const colour = (value) => (value.match(/[\\d.]+/g) || []).map(Number);
-const luminance = ([r, g, b]) => [r, g, b].map((part) => part / 255)
-  .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-  .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
-const contrast = (one, other) => {
-  const [dark, light] = [luminance(one), luminance(other)].sort((a, b) => a - b);
-  return (light + 0.05) / (dark + 0.05);
-};
-window.onload = () => {
-  const view = document.getElementById("frame").contentWindow, page = view.document, root = page.documentElement;
+# What is to be known of a timeline.
+EXAMINE = """
   const all = (selector) => [...page.querySelectorAll(selector)].filter((each) => each.getClientRects().length);
   const style = (each) => view.getComputedStyle(each);
   const paper = colour(style(page.body).backgroundColor);
@@ -62,7 +44,7 @@ window.onload = () => {
   }));
   const [left, right] = box(all(".chart .track")[0]);
   const escapes = (each) => box(each)[0] < left - 1 || box(each)[1] > right + 1;
-  document.getElementById("found").textContent = JSON.stringify({
+  return {
     title: page.title,
     text: page.body.innerText,
     overflow: root.scrollWidth - root.clientWidth,
@@ -78,9 +60,7 @@ window.onload = () => {
       contrast(colour(style(each).color), paper)),
     barContrasts: all(".chart .bar").map((each) => contrast(colour(style(each).outlineWidth !== "0px"
       && style(each).outlineStyle !== "none" ? style(each).outlineColor : style(each).backgroundColor), paper)),
-  });
-};
-</script>
+  };
 """
 
 
@@ -107,39 +87,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look(page: Path, width: int, *, dark: bool = False) -> dict[str, Any]:
-    """Open the page in Chromium, in a frame of a width in pixels, and return what the probe finds."""
-    assert CHROMIUM is not None
-    probe = page.with_name("probe.html")
-    probe.write_text(PROBE.replace("WIDTH", str(width)), encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            # Whatever is asked of the network fails.
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-            "--proxy-server=127.0.0.1:9",
-            f"--user-data-dir={page.parent / 'browser'}",
-            "--allow-file-access-from-files",  # else the probe may not look into the page
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            f"--window-size={DESKTOP + 40},1000",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            probe.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    found = re.search(r'<pre id="found">(.+?)</pre>', done.stdout, flags=re.DOTALL)
-    assert found is not None, done.stderr
-    return dict(json.loads(html.unescape(found[1])))
+    return browser.look(page, EXAMINE, width, dark=dark).found
 
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
