@@ -8,6 +8,7 @@ give it. What failed comes first, with its cause; rehearsal.json, timeline.html 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import select
 import sys
 import tempfile
@@ -64,9 +65,9 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
     infrastructure = Repository(options.project.resolve(), options.worktree)
     model = Repository(options.model.resolve(), options.worktree) if options.model else _model(infrastructure)
     out = options.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
     folders = Folders(out / "work", out / "cache")
     with (
+        alone_in(out),
         open_images(options, folders, ids, console) as images,
         open_world(ids, images, folders, fresh=options.fresh) as world,
     ):
@@ -88,6 +89,28 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
             timeline.write_timeline(record, out / "timeline.html")
         world.save_images(known)
     return record
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep a folder to this process.
+
+    Raises
+    ------
+    BadInputError
+        If another process has it, or it cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("w")
+    except OSError as error:
+        raise BadInputError(f"{folder} cannot be written to: {error}. Say another folder with --out.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInputError(f"Another rehearsal works in {folder}: wait for it, or say --out.") from error
+        yield
 
 
 @contextmanager

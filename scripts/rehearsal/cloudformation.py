@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import yaml
 from botocore.exceptions import ClientError
 from samcli.yamlhelper import yaml_parse
 
@@ -163,7 +164,7 @@ class CloudFormation:
         """Read a template out of an input artifact (`Artifact::file`), fetched with the action's own role."""
         try:
             return yaml_parse(self._file(deployment, path))
-        except ValueError as error:
+        except (ValueError, yaml.YAMLError) as error:
             raise OperationFailedError(f"{path} is no template: {error}.") from error
 
     def _file(self, deployment: Deployment, path: str) -> str:
@@ -186,7 +187,10 @@ class CloudFormation:
         configuration = deployment.configuration
         document: dict[str, Any] = {}
         if path := configuration.get("TemplateConfiguration"):
-            document = json.loads(self._file(deployment, path))
+            try:
+                document = json.loads(self._file(deployment, path))
+            except ValueError as error:
+                raise OperationFailedError(f"{path} is no JSON: {error}.") from error
             if unknown := set(document) - _SECTIONS:
                 raise BadInputError(f"{path} has {', '.join(sorted(unknown))}, which a rehearsal does not support.")
         overrides = configuration.get("ParameterOverrides", "{}")

@@ -113,6 +113,8 @@ class Rehearsal:
                     declaration = self._world.declaration()
                     self._check(declaration)
                     self._begin(declaration)
+            else:
+                raise OperationFailedError(f"The pipeline has changed itself {_MOST_RESTARTS} times and would go on.")
         finally:
             self.record.ended = time.time()
             self.record.calls = self._world.authorizer.calls - begun[0]
@@ -180,7 +182,9 @@ class Rehearsal:
     def _check(self, declaration: Declaration) -> None:
         """Refuse what cannot be rehearsed before anything starts: repositories, build projects and buildspecs."""
         archives = {}
-        for action in declaration.stages[0].actions:
+        for action in declaration.actions():
+            if action.category != "Source":
+                continue
             repository = self._repository(action.configuration["RepositoryName"])
             path = self._folder / "check" / f"{action.name}.zip"
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -104,6 +105,15 @@ def test_a_folder_without_commits_is_bad_input(team: Team, tmp_path: Path) -> No
 
     assert done.returncode == 2
     assert f"The repository {tmp_path / 'empty'} cannot be read" in done.stderr
+
+
+def test_two_rehearsals_do_not_share_a_folder(team: Team, tmp_path: Path) -> None:
+    with (tmp_path / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run(team, tmp_path, "--no-images")
+
+    assert done.returncode == 2
+    assert f"Another rehearsal works in {tmp_path}" in done.stderr
 
 
 def test_without_an_engine_it_offers_to_go_on_without_images(team: Team, tmp_path: Path) -> None:
