@@ -52,13 +52,15 @@ def main() -> int:
         print(f"{name} …", end=" ", file=sys.stderr, flush=True)
         measured[name] = importlib.import_module(f"benchmarks.{name}").measure(Options(options.quick))
         print(f"{time.monotonic() - started:.0f} s", file=sys.stderr)
+        if not options.quick:
+            RAW.write_text(json.dumps({each: asdict(section) for each, section in measured.items()}), encoding="utf-8")
     ordered = {name: measured[name] for name in NAMES if name in measured}
     text = render(ordered, quick=options.quick)
     print(text)
     if not options.quick:
-        RAW.write_text(json.dumps({name: asdict(section) for name, section in ordered.items()}), encoding="utf-8")
         # What was stored is what is drawn, whether measured now or before.
-        ordered = {name: Section(**section) for name, section in json.loads(RAW.read_text(encoding="utf-8")).items()}
+        stored = json.loads(RAW.read_text(encoding="utf-8"))
+        ordered = {name: Section(**stored[name]) for name in ordered}
         importlib.import_module("benchmarks.plots").draw(ordered)
         (ROOT / "benchmarks" / "results.md").write_text(text, encoding="utf-8")
     return 0
