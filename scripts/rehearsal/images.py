@@ -21,7 +21,8 @@ from stack import OperationFailedError
 
 NO_IMAGES = (
     "The images were not built, and no container ran: neither the Dockerfiles nor the requirements of the functions "
-    "were tried. The functions ran as processes of this machine, with the packages of this project."
+    "were tried. Digests stand for the sources of an image. The functions ran as processes of this machine, with the "
+    "packages of this project."
 )
 _CODE_BUCKET = "rehearsal-images-{account}"
 
