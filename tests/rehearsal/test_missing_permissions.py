@@ -116,6 +116,38 @@ def test_a_role_that_does_not_trust_the_pipeline_fails_where_it_is_borrowed(deli
     assert "the trust policy of crosstrain-prod-action" in str(record.failed and record.failed.cause)
 
 
+def test_a_repository_whose_rule_starts_nothing_fails_at_its_source(delivery: Delivery, team: Team) -> None:
+    events, rule = delivery.client("events", "tools"), "crosstrain-pipeline-model-trigger"
+    targets = events.list_targets_by_rule(Rule=rule)["Targets"]
+    events.remove_targets(Rule=rule, Ids=[each["Id"] for each in targets])
+    try:
+        record = delivery.rehearsal(team).repeat("Source")
+    finally:
+        events.put_targets(Rule=rule, Targets=targets)
+
+    assert failed(record) == "Source/Model"
+    assert "No event rule starts the pipeline crosstrain on a push to main of crosstrain-model" in str(
+        record.failed and record.failed.cause
+    )
+
+
+def test_a_state_machine_that_may_not_call_a_function_fails_when_it_is_deployed(
+    delivery: Delivery, team: Team, tmp_path: Path
+) -> None:
+    fork = team.fork(tmp_path)
+    fork.commit(
+        fork.infrastructure,
+        {"template.yaml": lambda text: text.replace("                  - !GetAtt ModelTrainingFunction.Arn\n", "", 1)},
+    )
+
+    record = delivery.release(fork)
+
+    assert failed(record) == "Test/ExecuteChangeSet"
+    cause = str(record.failed and record.failed.cause)
+    assert "TrainingStateMachineRole" in cause
+    assert "may not lambda:InvokeFunction" in cause
+
+
 @pytest.fixture
 def delivery_without_test_stack(delivery: Delivery) -> Delivery:
     """Delete the test stage's stack, so that the next change set makes all of it."""
