@@ -74,7 +74,7 @@ test-rehearsal: .venv/.ready ## Rehearse each case that users meet; those with i
 	@$(BIN)/pytest tests/rehearsal $(ARGS)
 
 .PHONY: bench
-bench: .venv/.ready ## Measure against the limit and against peers; writes benchmarks/results.md and plots (about 25 minutes)
+bench: .venv/.ready ## Measure against the limit and against peers; writes benchmarks/results.md and plots (half an hour)
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: bench-quick
