@@ -49,7 +49,7 @@ _NOT_AUTHORIZED = re.compile(
     r"assumed-role/(?P<role>[\w+=,.@-]+)/\S+ is not authorized to perform: (?P<action>[\w-]+:\w+)"
     r"(?: on resource: (?P<resource>[^\s\"')]+))?"
 )
-_TOLD = re.compile(r"^(FAILED|ERROR|E   |error:|Error:|\S+:\d+: error|\S+:\d+:\d+: [A-Z]+\d+ )", re.MULTILINE)
+_TOLD = re.compile(r"^(FAILED|ERROR|E   |error:|Error:|\S+:\d+: error|[A-Z]{1,4}\d{2,4} |\s+--> \S+:\d+)")
 _POLL_SECONDS = 0.05
 STOPPED = "The rehearsal was stopped."
 

@@ -139,6 +139,7 @@ class World:
         found = [item for page in pages for item in page["Items"] if item["id"]["S"].startswith("IMAGE#")]
         items = [{name: value["S"] for name, value in item.items() if "S" in value} for item in found]
         self.images.save([item["uri"] for item in items])
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, json.dumps(items, indent=2))
 
     def refresh(self) -> None:

@@ -32,22 +32,24 @@ def run(team: Team, out: Path, *options: str) -> subprocess.CompletedProcess[str
     return subprocess.run(words, check=False, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
 
 
-def test_a_rejected_approval_is_told_first_and_written_down(team: Team, folders: Folders) -> None:
-    # With the other scenarios' folder nothing is set up or verified twice.
+def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders, tmp_path: Path) -> None:
+    fork = team.fork(tmp_path)
+    fork.commit(fork.infrastructure, {"scripts/new.py": lambda _: "import os\n"})
+    # With the other scenarios' folder nothing is set up twice.
     out = folders.work.parent
-    done = run(team, out, "--no-images", "--approve", "no", "--accounts", "000000000001,000000000002")
+    done = run(fork, out, "--no-images", "--accounts", "000000000001,000000000002")
 
     assert done.returncode == 1, done.stdout + done.stderr
     first = " ".join(done.stdout.splitlines()[:2])
-    assert "Production" in first
-    assert "Approve" in first
-    assert "rejected" in first
+    assert "Verify" in first
+    assert "make lint" in first
     assert "Not rehearsed:" in done.stdout
     document = json.loads((out / "rehearsal.json").read_text())
-    assert (document["outcome"], document["failed"]["name"]) == ("failed", "Approve")
+    assert (document["outcome"], document["failed"]["name"]) == ("failed", "Verify")
     assert document["accounts"] == {"tools": "000000000001", "test": "000000000002", "prod": "000000000002"}
-    assert "<svg" in (out / "timeline.html").read_text() or "<html" in (out / "timeline.html").read_text()
-    assert "rmse" in (out / "logs" / "Test-SystemTest.log").read_text()
+    assert "<html" in (out / "timeline.html").read_text()
+    assert "F401" in document["failed"]["cause"]
+    assert "imported but unused" in (out / "logs" / "Verify-Verify.log").read_text()
 
 
 def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: Folders) -> None:
@@ -68,6 +70,7 @@ def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: 
     assert process.returncode == 0, output
     assert "The change set crosstrain-release of the stack crosstrain-prod waits" in told
     assert "approved" in output
+    assert json.loads((folders.work.parent / "rehearsal.json").read_text())["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize(
