@@ -146,7 +146,7 @@ def resolved(estimator: str, **hyperparameters: Any) -> TrainingRequest:
 def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
     return {
         "rows": {"train": rows},
-        "columns": [{"name": str(i), "use": "feature"} for i in range(features)],
+        "columns": [{"name": str(i), "use": "feature", "role": "numeric"} for i in range(features)],
         "classes": [{"label": i, "rows": rows} for i in range(classes)] or None,
     }
 
@@ -154,7 +154,7 @@ def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
 def test_data_that_does_not_fit_the_memory_is_refused_with_both_figures() -> None:
     with pytest.raises(InvalidDatasetError) as caught:
         check_memory(resolved("ridge"), profile_of(10_000_000, 30), 3008)
-    assert "10,000,000 training rows with 30 features need about 7,116 MB" in str(caught.value)
+    assert "10,000,000 training rows with 30 features need about 4,305 MB" in str(caught.value)
     assert "the function has 3,008 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
     check_memory(resolved("ridge"), profile_of(10_000_000, 30), 10240)
 
@@ -250,3 +250,13 @@ def test_whole_numbers_in_which_float32_has_gaps_stay_exact() -> None:
     assert frames.feature_dtype({**column, "dtype": "int16", "max": 300}, large=True) == "int16"
     assert frames.feature_dtype({**column, "nulls": 1}, large=False) == "float64"
     assert frames.feature_dtype(column, large=False) == "int32"
+
+
+def test_one_hot_columns_need_memory_as_long_as_they_are_dense() -> None:
+    profile = profile_of(1_000_000, 20)
+    for column, different in zip(profile["columns"], (10, 20), strict=False):
+        column |= {"role": "categorical", "distinct": different}
+    assert training._one_hot_bytes(resolved("ridge"), profile) == 30 * training.BYTES_PER_ONE_HOT
+    assert training._one_hot_bytes(resolved("hist_gradient_boosting"), profile) == 0
+    profile["columns"][0]["distinct"] = 1000
+    assert training._one_hot_bytes(resolved("ridge"), profile) == 20 * training.BYTES_PER_SPARSE_VALUE
