@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import select
+import shutil
 import sys
 import tempfile
 import zipfile
@@ -64,7 +65,10 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
     ids = Accounts.parse(options.accounts)
     infrastructure = Repository(options.project.resolve(), options.worktree)
     model = Repository(options.model.resolve(), options.worktree) if options.model else _model(infrastructure)
+    deployed = Repository(infrastructure.folder, revision=options.since) if options.since else infrastructure
     out = options.out.resolve()
+    if options.worktree and any(each.contains(out) for each in (infrastructure, model)):
+        raise BadInputError(f"{out} would be part of the files that are rehearsed: say another folder with --out.")
     folders = Folders(out / "work", out / "cache")
     with (
         alone_in(out),
@@ -73,12 +77,14 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
     ):
         known = folders.cache / f"{images.kind}.json"
         with tempfile.TemporaryDirectory(prefix="crosstrain-templates-") as folder:
-            fetch_templates(infrastructure, Path(folder))
+            fetch_templates(deployed, Path(folder))
             world.set_up(Path(folder), _pairs(options.parameter))
         world.restore_images(known)
         asking: list[view.View] = []
         approve = _approver(options.approve, console, asking, world)
         rehearsal = Rehearsal(world, infrastructure, model, approve=approve, out=out)
+        for sentence in _left_out(options, infrastructure, model):
+            rehearsal.note(sentence)
         record = rehearsal.prepare()
         try:
             with view.live(record, console) as shown:
@@ -110,6 +116,10 @@ def alone_in(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise BadInputError(f"Another rehearsal works in {folder}: wait for it, or say --out.") from error
+        # Whatever is there afterwards is of this rehearsal.
+        for name in ("rehearsal.json", "timeline.html"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "logs", ignore_errors=True)
         yield
 
 
@@ -131,6 +141,18 @@ def fetch_templates(repository: Repository, folder: Path) -> None:
         for name in ("pipeline.yaml", "target-account.yaml"):
             if name in opened.namelist():
                 opened.extract(name, folder)
+
+
+def _left_out(options: argparse.Namespace, *repositories: Repository) -> Iterator[str]:
+    """Yield what the chosen sources leave out of the rehearsal."""
+    if not options.since:
+        yield "The delivery stack and the roles were made new; --since COMMIT updates those of a commit."
+    yield "The training stacks were created, not updated."
+    if options.worktree:
+        return
+    for folder in {each.folder for each in repositories}:
+        if count := Repository(folder).uncommitted():
+            yield f"{count} changed files of {folder} are not in HEAD: --worktree takes them too."
 
 
 def _model(infrastructure: Repository) -> Repository:
@@ -166,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--project", type=Path, default=ROOT, help="the infrastructure repository (default: this one)")
     parser.add_argument("--model", type=Path, help="the model repository (default: functions/ and notebooks/ of it)")
     parser.add_argument("--worktree", action="store_true", help="take the files as they are, not those of HEAD")
+    parser.add_argument(
+        "--since", metavar="COMMIT", help="the commit that the delivery stack and the roles are deployed from at first"
+    )
     parser.add_argument(
         "--accounts",
         default=accounts.DEFAULT,

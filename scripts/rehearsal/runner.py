@@ -87,6 +87,10 @@ class Rehearsal:
         self._notes: dict[str, None] = {}
         self.record = RehearsalRecord(execution_id=str(uuid4()), started=time.time())
 
+    def note(self, sentence: str) -> None:
+        """Tell in the record what is not rehearsed."""
+        self._notes[sentence] = None
+
     def prepare(self) -> RehearsalRecord:
         """Read the declaration, see that all of it can be rehearsed, and return the record that `run` fills.
 

@@ -34,10 +34,16 @@ def run(team: Team, out: Path, *options: str) -> subprocess.CompletedProcess[str
 
 def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders, tmp_path: Path) -> None:
     fork = team.fork(tmp_path)
-    fork.commit(fork.infrastructure, {"scripts/new.py": lambda _: "import os\n"})
+    fork.commit(
+        fork.infrastructure,
+        {
+            "scripts/new.py": lambda _: "import os\n",
+            "pipeline.yaml": lambda text: text.replace("DisplayName: !Sub ${ProjectName} ", "DisplayName: !Sub Our "),
+        },
+    )
     # With the other scenarios' folder nothing is set up twice.
     out = folders.work.parent
-    done = run(fork, out, "--no-images", "--accounts", "000000000001,000000000002")
+    done = run(fork, out, "--no-images", "--accounts", "000000000001,000000000002", "--since", "HEAD~1")
 
     assert done.returncode == 1, done.stdout + done.stderr
     first = " ".join(done.stdout.splitlines()[:2])
@@ -49,6 +55,9 @@ def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders
     assert document["accounts"] == {"tools": "000000000001", "test": "000000000002", "prod": "000000000002"}
     assert "<html" in (out / "timeline.html").read_text()
     assert "F401" in document["failed"]["cause"]
+    # The delivery stack was that of the commit before, and has updated itself.
+    update = (out / "logs" / "UpdatePipeline-CreateChangeSet.log").read_text()
+    assert "NotificationTopic" in update
     assert "imported but unused" in (out / "logs" / "Verify-Verify.log").read_text()
 
 
@@ -107,7 +116,7 @@ def test_a_folder_without_commits_is_bad_input(team: Team, tmp_path: Path) -> No
     done = run(Team(tmp_path / "empty", team.model), tmp_path / "out", "--no-images")
 
     assert done.returncode == 2
-    assert f"The repository {tmp_path / 'empty'} cannot be read" in done.stderr
+    assert f"The repository {tmp_path / 'empty'} has no commit HEAD" in done.stderr
 
 
 def test_two_rehearsals_do_not_share_a_folder(team: Team, tmp_path: Path) -> None:

@@ -59,6 +59,41 @@ def test_the_working_tree_is_all_files_but_ignored_ones_and_stays_as_it_is(repos
     assert (git(repository, "status", "--porcelain"), git(repository, "count-objects")) == before
 
 
+def test_any_commit_can_be_fetched_and_a_missing_one_is_named(repository: Path, tmp_path: Path) -> None:
+    first = git(repository, "rev-parse", "HEAD")
+    (repository / "functions" / "a.py").write_text("a = 2\n")
+    commit_all(repository, "Go on")
+
+    assert Repository(repository, revision="HEAD~1").fetch(tmp_path / "first.zip").commit == first
+    with pytest.raises(BadInputError, match="has no commit v9"):
+        Repository(repository, revision="v9").fetch(tmp_path / "none.zip")
+
+
+def test_an_empty_repository_says_so(tmp_path: Path) -> None:
+    git(tmp_path, "init", "--quiet", str(tmp_path / "empty"))
+    with pytest.raises(BadInputError, match="has no commit HEAD: make one"):
+        Repository(tmp_path / "empty").fetch(tmp_path / "none.zip")
+
+
+def test_a_hook_of_another_repository_does_not_decide_which_one_is_meant(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(tmp_path, "init", "--quiet", str(tmp_path / "other"))
+    head = git(repository, "rev-parse", "HEAD")
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "other" / ".git"))
+    assert Repository(repository).fetch(tmp_path / "head.zip").commit == head
+
+
+def test_what_is_not_in_head_is_counted_and_what_would_be_in_the_tree_is_known(repository: Path) -> None:
+    assert Repository(repository).uncommitted() == 0
+    (repository / "new.py").write_text("new = 1\n")
+    (repository / "ignored").write_text("")
+    assert Repository(repository).uncommitted() == 1
+    assert Repository(repository).contains(repository / "out")
+    assert not Repository(repository).contains(repository / "ignored")
+    assert not Repository(repository).contains(repository.parent / "out")
+
+
 def test_a_working_tree_without_changes_is_head(repository: Path, tmp_path: Path) -> None:
     revision = Repository(repository, worktree=True).fetch(tmp_path / "tree.zip")
     assert revision.commit == git(repository, "rev-parse", "HEAD")
