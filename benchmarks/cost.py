@@ -116,7 +116,7 @@ def _sweep(sizes: tuple[int, ...]) -> dict[int, dict[str, dict[int, Call]]]:
                 for memory in MEMORY_MB:
                     with (
                         CpuShare(memory / MB_PER_VCPU) as share,
-                        storage.worker(f"{step}.app:handler", memory_mb=memory) as worker,
+                        storage.worker(f"{step}.app:handler", memory_mb=memory, quiet=True) as worker,
                     ):
                         call = _in_share(share, worker, event)
                     if call is not None and call.peak_bytes < memory * 2**20:

@@ -47,14 +47,16 @@ class Storage:
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return sum(entry["Size"] for page in pages for entry in page.get("Contents", ()))
 
-    def worker(self, function: str, vcpus: int | None = None, memory_mb: int = 10_240) -> Worker:
+    def worker(
+        self, function: str, vcpus: int | None = None, memory_mb: int = 10_240, *, quiet: bool = False
+    ) -> Worker:
         """Return a worker that sees the bucket, with as many threads and cores as a function has vCPUs."""
         environment = self._aws.environment() | {
             "ARTIFACT_BUCKET": BUCKET,
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
             "TMPDIR": str(self._aws.directory),
         }
-        return Worker(function, environment, set(range(vcpus)) if vcpus else None)
+        return Worker(function, environment, set(range(vcpus)) if vcpus else None, quiet=quiet)
 
 
 class Project:

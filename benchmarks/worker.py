@@ -63,10 +63,14 @@ class Worker:
         The environment of the process.
     cores : set of int, optional
         The processor cores that it may use; all, if not given.
+    quiet : bool
+        Whether what it writes to stderr is dropped: for calls that are expected to fail.
     """
 
-    def __init__(self, function: str, environment: Mapping[str, str], cores: set[int] | None = None) -> None:
-        self._function = function
+    def __init__(
+        self, function: str, environment: Mapping[str, str], cores: set[int] | None = None, *, quiet: bool = False
+    ) -> None:
+        self._function, self._quiet = function, quiet
         # The packages of the functions, as in their images.
         self._environment = {**environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'functions'}", "PYTHONWARNINGS": "ignore"}
         self._cores = cores
@@ -76,7 +80,13 @@ class Worker:
         if self._cores:
             command = ["taskset", "--cpu-list", ",".join(map(str, sorted(self._cores))), *command]
         self._process = subprocess.Popen(
-            command, env=self._environment, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            env=self._environment,
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL if self._quiet else None,
+            text=True,
         )
         return self
 
