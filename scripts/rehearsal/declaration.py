@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,15 @@ PROVIDERS: Mapping[str, Mapping[str, set[str]]] = {
     },
 }
 _MODES = {"CHANGE_SET_REPLACE", "CHANGE_SET_EXECUTE"}
+# How many input and output artifacts each can have here, of those that AWS allows:
+# https://docs.aws.amazon.com/codepipeline/latest/userguide/reference-action-artifacts.html
+_ARTIFACTS = {
+    "Source/CodeCommit": (range(1), range(1, 2)),
+    "Test/CodeBuild": (range(1, 6), range(2)),
+    "Build/CodeBuild": (range(1, 6), range(2)),
+    "Approval/Manual": (range(1), range(1)),
+    "Deploy/CloudFormation": (range(11), range(1)),
+}
 # Each of these would be worth its own part of a rehearsal; none of them is used.
 _PROJECT = {
     "Artifacts",
@@ -77,7 +87,7 @@ class Action:
         Raises
         ------
         BadInputError
-            If it names a variable that no action before has.
+            If it names a variable that no action before has, or is no JSON any more with the values.
         """
 
         def value(found: re.Match[str]) -> str:
@@ -86,7 +96,10 @@ class Action:
                 raise BadInputError(f"{self.stage}/{self.name} uses the variable #{{{name}}}, which no action has set.")
             return variables[name]
 
-        return {key: _VARIABLE.sub(value, text) for key, text in self.configuration.items()}
+        configured = {key: _VARIABLE.sub(value, text) for key, text in self.configuration.items()}
+        if problems := _texts(f"{self.stage}/{self.name}", configured):
+            raise BadInputError(f"With the values of its variables, {'; '.join(problems)}.")
+        return configured
 
 
 @dataclass(frozen=True)
@@ -175,7 +188,7 @@ def read(text: str) -> Declaration:
     problems += _keys("ArtifactStore", store, {"required": {"Type", "Location", "EncryptionKey"}, "optional": set()})
     _refuse(problems)
     stages = tuple(_stage(each, problems) for each in document["Stages"])
-    _refuse(problems)
+    _refuse(problems + _wiring(stages))
     return Declaration(
         name=document["Name"],
         role_arn=document["RoleArn"],
@@ -218,18 +231,97 @@ def _action(stage: str, document: Mapping[str, Any], problems: list[str]) -> Act
         problems += _keys(f"The configuration of {name}", configuration, PROVIDERS[provider])
     if configuration.get("ActionMode", "CHANGE_SET_REPLACE") not in _MODES:
         problems.append(f"{name} has the mode {configuration['ActionMode']}")
+    run_order = str(document.get("RunOrder", 1))
+    if not run_order.isdecimal():
+        problems.append(f"{name} has the RunOrder {run_order}")
+    inputs = tuple(str(each.get("Name")) for each in document.get("InputArtifacts", []))
+    outputs = tuple(str(each.get("Name")) for each in document.get("OutputArtifacts", []))
+    for what, artifacts, counts in zip(
+        ("input", "output"), (inputs, outputs), _ARTIFACTS.get(provider, ()), strict=False
+    ):
+        if len(artifacts) not in counts:
+            span = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else counts[0]
+            problems.append(f"{name} has {len(artifacts)} {what} artifacts, not {span}")
+    problems += _references(name, configuration, inputs) + _texts(name, configuration)
     return Action(
         stage=stage,
         name=str(document.get("Name")),
         category=str(kind.get("Category")),
         provider=str(kind.get("Provider")),
-        run_order=int(document.get("RunOrder", 1)),
+        run_order=int(run_order) if run_order.isdecimal() else 1,
         configuration=configuration,
-        inputs=tuple(each["Name"] for each in document.get("InputArtifacts", [])),
-        outputs=tuple(each["Name"] for each in document.get("OutputArtifacts", [])),
+        inputs=inputs,
+        outputs=outputs,
         namespace=document.get("Namespace"),
         role_arn=document.get("RoleArn"),
     )
+
+
+def _wiring(stages: Iterable[Stage]) -> list[str]:
+    """Return what is wrong with what actions hand on to each other."""
+    problems: list[str] = []
+    made: set[str] = set()
+    for group in (group for stage in stages for group in stage.in_order()):
+        problems += [
+            f"{action.stage}/{action.name} has the input artifact {each}, which no action before it makes"
+            for action in group
+            for each in action.inputs
+            if each not in made
+        ]
+        made.update(each for action in group for each in action.outputs)
+    actions = [action for stage in stages for action in stage.actions]
+    names = {
+        "name": [f"{action.stage}/{action.name}" for action in actions],
+        "output artifact": [each for action in actions for each in action.outputs],
+        "namespace": [action.namespace for action in actions if action.namespace is not None],
+    }
+    for what, each in names.items():
+        problems += [f"{count} actions have the {what} {name}" for name, count in Counter(each).items() if count > 1]
+    return problems
+
+
+def _references(name: str, configuration: Mapping[str, str], inputs: Sequence[str]) -> list[str]:
+    """Return which artifacts an action's configuration names that the action does not get."""
+    problems = []
+    if configuration.get("ActionMode") == "CHANGE_SET_REPLACE" and "TemplatePath" not in configuration:
+        problems.append(f"the configuration of {name} lacks TemplatePath")
+    for key in ("PrimarySource", "TemplatePath", "TemplateConfiguration"):
+        artifact, _, file = configuration.get(key, "").partition("::")
+        if key in configuration and (artifact not in inputs or (key != "PrimarySource" and not file)):
+            there = ", ".join(inputs) or "it has none"
+            problems.append(f"{key} of {name} is {configuration[key]}, which is not in an input artifact ({there})")
+    return problems
+
+
+def _texts(name: str, configuration: Mapping[str, str]) -> list[str]:
+    """Return what is wrong with the properties of an action that are JSON in a text."""
+    problems = []
+    for key, (wanted, is_right) in _JSON.items():
+        if key not in configuration:
+            continue
+        try:
+            # A variable stands for a text, within quotes.
+            value = json.loads(_VARIABLE.sub("", configuration[key]))
+        except ValueError as error:
+            problems.append(f"{key} of {name} is no JSON: {error}")
+        else:
+            if not is_right(value):
+                problems.append(f"{key} of {name} is not {wanted}")
+    return problems
+
+
+def _are_overrides(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(each, str) for each in value.values())
+
+
+def _are_variables(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, dict) and {"name", "value"} <= set(each) for each in value)
+
+
+_JSON: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "ParameterOverrides": ("an object of texts", _are_overrides),
+    "EnvironmentVariables": ("a list of objects with name and value", _are_variables),
+}
 
 
 def _keys(what: str, document: Mapping[str, Any], known: Mapping[str, set[str]]) -> list[str]:

@@ -76,6 +76,52 @@ def test_what_a_rehearsal_does_not_support_is_refused(
         declaration.read(json.dumps(document))
 
 
+@pytest.mark.parametrize(
+    ("action", "change", "told"),
+    [
+        ("Build/Build", {"InputArtifacts": [{"Name": "Odd"}]}, "input artifact Odd, which no action before it makes"),
+        ("Verify/Verify", {"InputArtifacts": []}, "Verify/Verify has 0 input artifacts, not 1 to 5"),
+        ("Source/Model", {"OutputArtifacts": []}, "Source/Model has 0 output artifacts, not 1"),
+        ("Source/Model", {"OutputArtifacts": [{"Name": "InfrastructureSource"}]}, "2 actions have the output artifact"),
+        ("Source/Model", {"Namespace": "InfrastructureSource"}, "2 actions have the namespace InfrastructureSource"),
+        ("Test/SystemTest", {"Name": "CreateChangeSet"}, "2 actions have the name Test/CreateChangeSet"),
+        ("Test/SystemTest", {"RunOrder": "soon"}, "Test/SystemTest has the RunOrder soon"),
+        ("Build/Build", {"Configuration.PrimarySource": "Odd"}, "PrimarySource of Build/Build is Odd"),
+        ("Test/CreateChangeSet", {"Configuration.TemplatePath": None}, "Test/CreateChangeSet lacks TemplatePath"),
+        ("Test/CreateChangeSet", {"Configuration.TemplatePath": "a.yaml"}, "is a.yaml, which is not in an input"),
+        ("Test/CreateChangeSet", {"Configuration.TemplateConfiguration": "Odd::a.json"}, "is Odd::a.json"),
+        ("Test/CreateChangeSet", {"Configuration.ParameterOverrides": "{a"}, "ParameterOverrides of .* is no JSON"),
+        ("Test/CreateChangeSet", {"Configuration.ParameterOverrides": '{"A": 1}'}, "is not an object of texts"),
+        ("Build/Build", {"Configuration.EnvironmentVariables": "["}, "EnvironmentVariables of .* is no JSON"),
+        ("Build/Build", {"Configuration.EnvironmentVariables": '{"A": "b"}'}, "not a list of objects with name"),
+    ],
+)  # fmt: skip
+def test_what_an_action_names_has_to_be_there_before_anything_starts(
+    document: dict[str, Any], action: str, change: dict[str, Any], told: str
+) -> None:
+    found = next(
+        each for stage in document["Stages"] for each in stage["Actions"] if f"{stage['Name']}/{each['Name']}" == action
+    )
+    for path, value in change.items():
+        configuration, _, key = path.rpartition(".")
+        (found[configuration] if configuration else found)[key] = value
+        if value is None:
+            del found[configuration][key]
+    with pytest.raises(BadInputError, match=told):
+        declaration.read(json.dumps(document))
+
+
+def test_a_variable_whose_value_spoils_the_json_around_it_is_told(world: World) -> None:
+    build = next(action for action in world.declaration().actions() if action.name == "Build")
+    variables = {
+        "codepipeline.PipelineExecutionId": 'e-"1"',
+        "ModelSource.CommitId": "abc",
+        "InfrastructureSource.CommitId": "def",
+    }
+    with pytest.raises(BadInputError, match=r"EnvironmentVariables of Build/Build is no JSON"):
+        build.configured(variables)
+
+
 def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> None:
     document["Stages"][0]["BeforeEntry"] = {}
     document["Stages"][1]["OnSuccess"] = {}
