@@ -113,6 +113,9 @@ class CloudFormation:
         stack, role = configuration["StackName"], configuration.get("RoleArn")
         template = self._read(deployment, configuration["TemplatePath"])
         values = self._configuration(deployment)
+        # The embedded AWS takes parameters that there are not; AWS says this.
+        if unknown := sorted(set(values["Parameters"]) - set(template.get("Parameters", {}))):
+            raise OperationFailedError(f"Parameters: [{', '.join(unknown)}] do not exist in the template of {stack}.")
         if role is not None:
             self._check_passing(session, role)
         # Before the template is adapted, for the roles of AWS work with the template as it is.

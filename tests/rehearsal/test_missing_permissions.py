@@ -148,6 +148,32 @@ def test_a_state_machine_that_may_not_call_a_function_fails_when_it_is_deployed(
     assert "may not lambda:InvokeFunction" in cause
 
 
+def test_a_parameter_that_the_template_does_not_have_fails_as_on_aws(delivery: Delivery, team: Team) -> None:
+    with overrides_of_test(delivery, {"NotThere": "1"}):
+        record = delivery.rehearsal(team).repeat("Test")
+
+    assert failed(record) == "Test/CreateChangeSet"
+    assert "Parameters: [NotThere] do not exist in the template of crosstrain-test" in str(
+        record.failed and record.failed.cause
+    )
+
+
+@contextmanager
+def overrides_of_test(delivery: Delivery, overrides: dict[str, str]) -> Iterator[None]:
+    """Let the pipeline as it is deployed override parameters of the test stage's stack."""
+    ssm, name = delivery.client("ssm", "tools"), delivery.world.outputs["PipelineName"]
+    before = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    document = json.loads(before)
+    (stage,) = (each for each in document["Stages"] if each["Name"] == "Test")
+    (action,) = (each for each in stage["Actions"] if each["Name"] == "CreateChangeSet")
+    action["Configuration"]["ParameterOverrides"] = json.dumps(overrides)
+    ssm.put_parameter(Name=name, Value=json.dumps(document), Type="String", Overwrite=True)
+    try:
+        yield
+    finally:
+        ssm.put_parameter(Name=name, Value=before, Type="String", Overwrite=True)
+
+
 @pytest.fixture
 def delivery_without_test_stack(delivery: Delivery) -> Delivery:
     """Delete the test stage's stack, so that the next change set makes all of it."""
