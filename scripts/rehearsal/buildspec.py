@@ -7,6 +7,7 @@ https://docs.aws.amazon.com/codebuild/latest/userguide/build-spec-ref.html
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -97,23 +98,11 @@ def read(text: str, name: str) -> Buildspec:
         raise BadInputError(f"{name} is no YAML: {error}.") from error
     if not isinstance(document, dict):
         raise BadInputError(f"{name} is no buildspec.")
-    problems = _unknown("the buildspec", document, _KNOWN)
-    if str(document.get("version")) != "0.2":
-        problems.append(f"version is {document.get('version')}, not 0.2")
-    env, phases = document.get("env", {}), document.get("phases", {})
-    problems += _unknown("env", env, _ENV) + _unknown("phases", phases, set(PHASES))
-    if env.get("shell", "sh") not in SHELLS:
-        problems.append(f"the shell is {env['shell']}")
-    for phase, content in phases.items():
-        problems += _unknown(f"the phase {phase}", content, _PHASE)
-    artifacts, reports = document.get("artifacts"), document.get("reports", {})
-    problems += _unknown("artifacts", artifacts or {}, _ARTIFACTS)
-    for group, content in reports.items():
-        problems += _unknown(f"the report group {group}", content, _REPORT)
-        if content.get("file-format", "JUNITXML") not in _FORMATS:
-            problems.append(f"the report group {group} has the format {content['file-format']}")
+    problems = _wrong(document)
     if problems:
         raise BadInputError(f"{name} cannot be rehearsed: {'; '.join(problems)}.")
+    env, phases = document.get("env", {}), document.get("phases", {})
+    artifacts, reports = document.get("artifacts"), document.get("reports", {})
     return Buildspec(
         shell=env.get("shell", "sh"),
         variables={key: str(value) for key, value in env.get("variables", {}).items()},
@@ -145,7 +134,55 @@ def _files(content: Mapping[str, Any]) -> Files:
     )
 
 
-def _unknown(what: str, content: Any, known: set[str]) -> list[str]:
-    if not isinstance(content, dict):
-        return [f"{what} is not what it has to be"]
+def _wrong(document: Mapping[str, Any]) -> list[str]:
+    """Return what of a buildspec is not supported, or not of the type that it has to be."""
+    problems = _unknown("the buildspec", document, _KNOWN)
+    if str(document.get("version")) != "0.2":
+        problems.append(f"version is {document.get('version')}, not 0.2")
+    env, phases, reports = (_mapping(document, key, problems) for key in ("env", "phases", "reports"))
+    problems += _unknown("env", env, _ENV) + _unknown("phases", phases, set(PHASES))
+    if env.get("shell", "sh") not in SHELLS:
+        problems.append(f"the shell is {env['shell']}")
+    _mapping(env, "variables", problems)
+    _check_texts("env", env, "exported-variables", problems)
+    for phase in phases:
+        content = _mapping(phases, phase, problems)
+        problems += _unknown(f"the phase {phase}", content, _PHASE)
+        _mapping(content, "runtime-versions", problems)
+        for key in ("commands", "finally"):
+            _check_texts(f"the phase {phase}", content, key, problems)
+    artifacts = _mapping(document, "artifacts", problems)
+    problems += _unknown("artifacts", artifacts, _ARTIFACTS)
+    _check_texts("artifacts", artifacts, "files", problems)
+    for group in reports:
+        content = _mapping(reports, group, problems)
+        problems += _unknown(f"the report group {group}", content, _REPORT)
+        _check_texts(f"the report group {group}", content, "files", problems)
+        if str(content.get("file-format", "JUNITXML")) not in _FORMATS:
+            problems.append(f"the report group {group} has the format {content['file-format']}")
+    return problems
+
+
+def _mapping(content: Mapping[str, Any], key: str, problems: list[str]) -> Mapping[str, Any]:
+    """Return the mapping of a key, an empty one if it is not there; what is no mapping is a problem."""
+    value = content.get(key, {})
+    if isinstance(value, dict):
+        return value
+    problems.append(f"{key} has to be a mapping")
+    return {}
+
+
+def _check_texts(what: str, content: Mapping[str, Any], key: str, problems: list[str]) -> None:
+    value = content.get(key, [])
+    if not isinstance(value, list):
+        problems.append(f"{key} of {what} has to be a list of texts")
+    else:
+        # `echo lint: now` is a mapping to YAML, not a command.
+        odd = [each for each in value if not isinstance(each, str)]
+        problems.extend(
+            f"{key} of {what} holds {json.dumps(each, default=str)}, which has to be a text" for each in odd
+        )
+
+
+def _unknown(what: str, content: Mapping[str, Any], known: set[str]) -> list[str]:
     return [f"{what} has {each}" for each in content if each not in known]
