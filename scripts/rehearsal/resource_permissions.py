@@ -151,7 +151,7 @@ class StackResources:
         arn = self.arn(logical_id, kind)
         # What is called of other services is for roles, keys and logs that the resource uses, not for itself.
         own = {each for each in actions_of(kind, handlers) if each.startswith(f"{arn.split(':')[2]}:")}
-        calls = [Call(frozenset(own), arn, {})]
+        calls = [Call(frozenset(own), arn, self._context(logical_id, kind))]
         if action != "Remove" and kind in _KINDS:
             for name, service in _KINDS[kind].passes:
                 if role := self._role(logical_id, name):
@@ -198,6 +198,13 @@ class StackResources:
             return resolved
         made = f"{self._stack}-{logical_id}-0123456789AB"
         return made.lower() if kind == "AWS::S3::Bucket" else made
+
+    def _context(self, logical_id: str, kind: str) -> dict[str, str]:
+        """Return the condition keys that the calls for a resource have."""
+        if kind != "AWS::IAM::Role":
+            return {}
+        boundary = self._resolver.resolve(self.property(logical_id, "PermissionsBoundary"))
+        return {"iam:PermissionsBoundary": boundary} if isinstance(boundary, str) else {}
 
     def _role(self, logical_id: str, name: str) -> str | None:
         value = self.property(logical_id, name)
