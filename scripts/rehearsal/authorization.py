@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -29,19 +29,19 @@ from stack import OperationFailedError
 Context = Mapping[str, str | list[str]]
 """The condition keys of a call, with their values."""
 _DENIED = frozenset({"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"})
-# Where the prefix of a service's actions is not the name of its client.
-_PREFIXES = {"stepfunctions": "states"}
 
 
 class DeniedError(OperationFailedError):
     """A role may not do what its work needs.
 
-    Attributes
+    Parameters
     ----------
     role, action, resource : str
         Who, what and on what; `resource` is empty where AWS does not tell it.
     statement : mapping
         The statement that is missing.
+    where : str
+        The policy that lacks it, if that is none of the role's.
     """
 
     def __init__(
@@ -53,12 +53,10 @@ class DeniedError(OperationFailedError):
         statement: Mapping[str, Any] | None = None,
         where: str | None = None,
     ) -> None:
-        self.role, self.action, self.resource = role, action, resource
-        self.statement = statement or {"Effect": "Allow", "Action": action, "Resource": resource or "…"}
+        missing = statement or {"Effect": "Allow", "Action": action, "Resource": resource or "…"}
         place = where or f"the policies of {_name(role)}"
         super().__init__(
-            f"{_name(role)} may not {action}{' on ' * bool(resource)}{resource}: "
-            f"add to {place} {json.dumps(self.statement)}"
+            f"{_name(role)} may not {action}{' on ' * bool(resource)}{resource}: add to {place} {json.dumps(missing)}"
         )
 
 
@@ -157,7 +155,7 @@ class Authorizer:
         except ClientError as error:
             if error.response["Error"]["Code"] not in _DENIED:
                 raise
-            action = f"{_PREFIXES.get(service, service)}:{client.meta.method_to_api_mapping[method]}"
+            action = f"{service}:{client.meta.method_to_api_mapping[method]}"
             raise DeniedError(session.role_arn, action, on) from error
 
     def check(self, role_arn: str, actions: str | Iterable[str], resource: str, context: Context | None = None) -> None:
@@ -170,8 +168,9 @@ class Authorizer:
         """
         wanted = [actions] if isinstance(actions, str) else sorted(actions)
         self.simulations += len(wanted)
-        decisions = self._with_context(role_arn, wanted, resource, context) if context else None
-        if decisions is None:
+        if context:
+            decisions = self._with_context(role_arn, wanted, resource, context)
+        else:
             answer = self._root("iam", _account(role_arn)).simulate_principal_policy(
                 PolicySourceArn=role_arn, ActionNames=wanted, ResourceArns=[resource]
             )
@@ -248,19 +247,23 @@ class Authorizer:
             where = f"the trust policy of {name}"
             raise DeniedError(service, "sts:AssumeRole", role_arn, statement=statement, where=where)
 
-    def _with_context(
-        self, role_arn: str, actions: list[str], resource: str, context: Context
-    ) -> dict[str, bool] | None:
+    def _with_context(self, role_arn: str, actions: list[str], resource: str, context: Context) -> dict[str, bool]:
         # The simulator of the embedded AWS does not look at ContextEntries; its evaluator, which it is made of, does.
-        iam, name = self._root("iam", _account(role_arn)), _name(role_arn)
-        policies = []
-        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
-            policies.append(parse_policy_document(json.dumps(document)))
+        policies = [parse_policy_document(json.dumps(each)) for each in self._policies(role_arn)]
         return {
             action: evaluate(_request(role_arn, action, resource, context), policies).decision == "Allow"
             for action in actions
         }
+
+    def _policies(self, role_arn: str) -> Iterator[Any]:
+        """Yield the policies of a role: its own, then the managed ones that are attached to it."""
+        iam, name = self._root("iam", _account(role_arn)), _name(role_arn)
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            yield iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+        for policy in iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"]:
+            arn = policy["PolicyArn"]
+            version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
+            yield iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
     def _session(self, role_arn: str, answer: Mapping[str, Any]) -> Session:
         key = answer["Credentials"]
