@@ -26,7 +26,7 @@ from rehearsal.authorization import Authorizer, Session
 from rehearsal.build_environments import kept_environments, search_path
 from rehearsal.build_reports import find_files, read_report
 from rehearsal.buildspec import Buildspec, Files
-from rehearsal.declaration import Action, project_parameter
+from rehearsal.declaration import Action, project_parameter, read_project
 from rehearsal.images import Images
 from rehearsal.logs import ActionLog
 from stack import BadInputError, OperationFailedError
@@ -265,10 +265,7 @@ class _Run:
         own = self._project["Environment"].get("EnvironmentVariables", [])
         given = json.loads(self._inputs.configuration.get("EnvironmentVariables", "[]"))
         # CloudFormation and CodePipeline write the names of the fields differently.
-        both = [{key.lower(): value for key, value in each.items()} for each in [*own, *given]]
-        if odd := [each["name"] for each in both if each.get("type", "PLAINTEXT") != "PLAINTEXT"]:
-            raise BadInputError(f"{self._name} has variables that are not plain text: {', '.join(odd)}.")
-        return {each["name"]: each["value"] for each in both}
+        return {each["Name"]: each["Value"] for each in own} | {each["name"]: each["value"] for each in given}
 
     def _environment(self, specification: Buildspec, sources: Mapping[str, Path], primary: str) -> dict[str, str]:
         machine = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
@@ -388,15 +385,14 @@ def project_of(aws: LocalAws, account: str, name: str) -> Mapping[str, Any]:
     Raises
     ------
     BadInputError
-        If there is no such project.
+        If there is no such project, or it cannot be rehearsed.
     """
     ssm = aws.client("ssm", root_of(account))
     try:
         text = ssm.get_parameter(Name=project_parameter(name))["Parameter"]["Value"]
     except ssm.exceptions.ParameterNotFound as error:
         raise BadInputError(f"The delivery stack has no build project {name}.") from error
-    project: Mapping[str, Any] = json.loads(text)
-    return project
+    return read_project(text)
 
 
 def _is_privileged(project: Mapping[str, Any]) -> bool:

@@ -51,17 +51,26 @@ _ARTIFACTS = {
     "Approval/Manual": (range(1), range(1)),
     "Deploy/CloudFormation": (range(11), range(1)),
 }
-# Each of these would be worth its own part of a rehearsal; none of them is used.
-_PROJECT = {
-    "Artifacts",
-    "Description",
-    "EncryptionKey",
-    "Environment",
-    "LogsConfig",
-    "Name",
-    "ServiceRole",
-    "Source",
-    "TimeoutInMinutes",
+# The properties of a build project, those within others by their path, and the values that some must have.
+_PROJECT: Mapping[str, Mapping[str, set[str]]] = {
+    "": {
+        "required": {"Artifacts", "Environment", "LogsConfig", "Name", "ServiceRole", "Source"},
+        "optional": {"Description", "EncryptionKey", "TimeoutInMinutes"},
+    },
+    "Artifacts": {"required": {"Type"}, "optional": set()},
+    "Environment": {
+        "required": {"ComputeType", "Image", "Type"},
+        "optional": {"EnvironmentVariables", "PrivilegedMode"},
+    },
+    "LogsConfig": {"required": {"CloudWatchLogs"}, "optional": set()},
+    "LogsConfig.CloudWatchLogs": {"required": {"GroupName", "Status"}, "optional": set()},
+    "Source": {"required": {"BuildSpec", "Type"}, "optional": set()},
+}
+_VALUES = {
+    "Artifacts.Type": "CODEPIPELINE",
+    "Environment.Type": "LINUX_CONTAINER",
+    "LogsConfig.CloudWatchLogs.Status": "ENABLED",
+    "Source.Type": "CODEPIPELINE",
 }
 _VARIABLE = re.compile(r"#\{(?P<namespace>[\w@-]+)\.(?P<name>[\w@-]+)\}")
 
@@ -140,19 +149,12 @@ def carry(template: dict[str, Any]) -> None:
     Raises
     ------
     BadInputError
-        If the template has not one pipeline, or a build project with a property that is not understood.
+        If the template has not one pipeline.
     """
     resources = template["Resources"]
     pipelines = [name for name, each in resources.items() if each.get("Type") == PIPELINE_TYPE]
     if len(pipelines) != 1:
         raise BadInputError(f"The template declares {len(pipelines)} pipelines ({PIPELINE_TYPE}); it has to be one.")
-    problems = [
-        f"{name} has the property {each}"
-        for name, resource in resources.items()
-        if resource["Type"] == "AWS::CodeBuild::Project"
-        for each in set(resource["Properties"]) - _PROJECT
-    ]
-    _refuse(problems)
     pipeline = resources[pipelines[0]]
     properties = pipeline["Properties"]
     # Whatever refers to the pipeline gets its name, as from CloudFormation.
@@ -168,6 +170,33 @@ def carry(template: dict[str, Any]) -> None:
 def project_parameter(name: str) -> str:
     """Return the name of the parameter that carries the properties of a build project."""
     return _PROJECTS + name
+
+
+def read_project(text: str) -> Mapping[str, Any]:
+    """Read the resolved properties of a build project.
+
+    Raises
+    ------
+    BadInputError
+        With everything that a rehearsal does not support.
+    """
+    project: Mapping[str, Any] = json.loads(text)
+    name, problems = project["Name"], []
+    for path, known in _PROJECT.items():
+        what = f"{path} of {name}" if path else f"The build project {name}"
+        problems += _keys(what, _at(project, path), known)
+    for path, value in _VALUES.items():
+        parent, _, key = path.rpartition(".")
+        if (found := _at(project, parent).get(key, value)) != value:
+            problems.append(f"{path} of {name} is {found}, not {value}")
+    variables = _at(project, "Environment").get("EnvironmentVariables", [])
+    problems += [
+        f"the variable {each['Name']} of {name} is no plain text"
+        for each in variables
+        if each.get("Type", "PLAINTEXT") != "PLAINTEXT"
+    ]
+    _refuse(problems)
+    return project
 
 
 def read(text: str) -> Declaration:
@@ -200,6 +229,13 @@ def read(text: str) -> Declaration:
     )
 
 
+def _at(document: Mapping[str, Any], path: str) -> Mapping[str, Any]:
+    """Return what is at a path, an empty mapping if there is nothing."""
+    for key in path.split(".") if path else ():
+        document = document.get(key, {})
+    return document
+
+
 def _carrier(resource: Mapping[str, Any], name: Any) -> dict[str, Any]:
     value = {"Fn::ToJsonString": resource["Properties"]}
     return {
@@ -229,6 +265,8 @@ def _action(stage: str, document: Mapping[str, Any], problems: list[str]) -> Act
         problems.append(f"{name} has the provider {provider} of {kind.get('Owner')}, version {kind.get('Version')}")
     else:
         problems += _keys(f"The configuration of {name}", configuration, PROVIDERS[provider])
+    if "RoleArn" in document and provider != "Deploy/CloudFormation":
+        problems.append(f"{name} has RoleArn")
     if configuration.get("ActionMode", "CHANGE_SET_REPLACE") not in _MODES:
         problems.append(f"{name} has the mode {configuration['ActionMode']}")
     run_order = str(document.get("RunOrder", 1))
@@ -285,6 +323,8 @@ def _references(name: str, configuration: Mapping[str, str], inputs: Sequence[st
     problems = []
     if configuration.get("ActionMode") == "CHANGE_SET_REPLACE" and "TemplatePath" not in configuration:
         problems.append(f"the configuration of {name} lacks TemplatePath")
+    if "ProjectName" in configuration and len(inputs) > 1 and "PrimarySource" not in configuration:
+        problems.append(f"the configuration of {name} lacks PrimarySource, which one of its input artifacts has to be")
     for key in ("PrimarySource", "TemplatePath", "TemplateConfiguration"):
         artifact, _, file = configuration.get(key, "").partition("::")
         if key in configuration and (artifact not in inputs or (key != "PrimarySource" and not file)):
@@ -315,12 +355,15 @@ def _are_overrides(value: Any) -> bool:
 
 
 def _are_variables(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(each, dict) and {"name", "value"} <= set(each) for each in value)
+    return isinstance(value, list) and all(
+        isinstance(each, dict) and {"name", "value"} <= set(each) and each.get("type", "PLAINTEXT") == "PLAINTEXT"
+        for each in value
+    )
 
 
 _JSON: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     "ParameterOverrides": ("an object of texts", _are_overrides),
-    "EnvironmentVariables": ("a list of objects with name and value", _are_variables),
+    "EnvironmentVariables": ("a list of variables of plain text, each with name and value", _are_variables),
 }
 
 

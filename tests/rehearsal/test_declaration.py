@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
+from local_aws import root_of
 from rehearsal import buildspec, declaration
 from rehearsal.accounts import Accounts
+from rehearsal.codebuild import project_of
 from rehearsal.images import LocalProcesses
 from rehearsal.world import Folders, World, open_world
 from stack import BadInputError
@@ -93,7 +95,14 @@ def test_what_a_rehearsal_does_not_support_is_refused(
         ("Test/CreateChangeSet", {"Configuration.ParameterOverrides": "{a"}, "ParameterOverrides of .* is no JSON"),
         ("Test/CreateChangeSet", {"Configuration.ParameterOverrides": '{"A": 1}'}, "is not an object of texts"),
         ("Build/Build", {"Configuration.EnvironmentVariables": "["}, "EnvironmentVariables of .* is no JSON"),
-        ("Build/Build", {"Configuration.EnvironmentVariables": '{"A": "b"}'}, "not a list of objects with name"),
+        ("Build/Build", {"Configuration.EnvironmentVariables": '{"A": "b"}'}, "not a list of variables"),
+        ("Build/Build",
+         {"Configuration.EnvironmentVariables": '[{"name": "A", "value": "b", "type": "PARAMETER_STORE"}]'},
+         "not a list of variables of plain text"),
+        ("Build/Build", {"InputArtifacts": [{"Name": "InfrastructureSource"}, {"Name": "ModelSource"}],
+                         "Configuration.PrimarySource": None}, "Build/Build lacks PrimarySource"),
+        ("Build/Build", {"RoleArn": "arn:aws:iam::000000000001:role/other"}, "Build/Build has RoleArn"),
+        ("Source/Model", {"RoleArn": "arn:aws:iam::000000000001:role/other"}, "Source/Model has RoleArn"),
     ],
 )  # fmt: skip
 def test_what_an_action_names_has_to_be_there_before_anything_starts(
@@ -120,6 +129,39 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(world: World) 
     }
     with pytest.raises(BadInputError, match=r"EnvironmentVariables of Build/Build is no JSON"):
         build.configured(variables)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("VpcConfig", {}, "The build project crosstrain-build has VpcConfig"),
+        ("Artifacts.Type", "NO_ARTIFACTS", "Artifacts.Type of crosstrain-build is NO_ARTIFACTS, not CODEPIPELINE"),
+        ("Environment.Type", "ARM_CONTAINER", "Environment.Type of crosstrain-build is ARM_CONTAINER"),
+        ("Environment.Certificate", "arn:aws:s3:::a/b.pem", "Environment of crosstrain-build has Certificate"),
+        ("LogsConfig.S3Logs", {"Status": "ENABLED"}, "LogsConfig of crosstrain-build has S3Logs"),
+        ("LogsConfig.CloudWatchLogs.StreamName", "a", "CloudWatchLogs of crosstrain-build has StreamName"),
+        ("LogsConfig.CloudWatchLogs.Status", "DISABLED", "Status of crosstrain-build is DISABLED, not ENABLED"),
+        ("Source.GitCloneDepth", 1, "Source of crosstrain-build has GitCloneDepth"),
+        ("Source", {"Type": "CODEPIPELINE"}, "Source of crosstrain-build lacks BuildSpec"),
+        ("Environment.EnvironmentVariables", [{"Name": "A", "Type": "PARAMETER_STORE", "Value": "b"}], "variable A of"),
+    ],
+)
+def test_what_of_a_build_project_is_not_supported_is_refused(world: World, path: str, value: Any, told: str) -> None:
+    ssm = world.aws.client("ssm", root_of(world.accounts.tools))
+    name = declaration.project_parameter("crosstrain-build")
+    deployed = ssm.get_parameter(Name=name)["Parameter"]["Value"]
+    project = changed = json.loads(deployed)
+    *parents, last = path.split(".")
+    for key in parents:
+        changed = changed[key]
+    changed[last] = value
+    ssm.put_parameter(Name=name, Value=json.dumps(project), Type="String", Overwrite=True)
+    try:
+        with pytest.raises(BadInputError, match=told):
+            project_of(world.aws, world.accounts.tools, "crosstrain-build")
+    finally:
+        ssm.put_parameter(Name=name, Value=deployed, Type="String", Overwrite=True)
+    assert project_of(world.aws, world.accounts.tools, "crosstrain-build")["Name"] == "crosstrain-build"
 
 
 def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> None:
