@@ -265,7 +265,8 @@ class _Run:
         own = self._project["Environment"].get("EnvironmentVariables", [])
         given = json.loads(self._inputs.configuration.get("EnvironmentVariables", "[]"))
         # CloudFormation and CodePipeline write the names of the fields differently.
-        return {each["Name"]: each["Value"] for each in own} | {each["name"]: each["value"] for each in given}
+        both = [(each["Name"], each["Value"]) for each in own] + [(each["name"], each["value"]) for each in given]
+        return {name: str(value) for name, value in both}
 
     def _environment(self, specification: Buildspec, sources: Mapping[str, Path], primary: str) -> dict[str, str]:
         machine = {name: value for name, value in os.environ.items() if _KEPT.fullmatch(name)}
