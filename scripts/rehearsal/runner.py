@@ -280,7 +280,9 @@ class Rehearsal:
     def _perform(self, action: Action, execution: Execution, log: ActionLog) -> list[str]:
         if self._world.stopped:
             raise OperationFailedError(STOPPED)
-        pipeline = self._world.authorizer.service_session(_CODEPIPELINE, execution.declaration.role_arn)
+        declaration = execution.declaration
+        arn = f"arn:aws:codepipeline:{REGION}:{self._world.accounts.tools}:{declaration.name}"
+        pipeline = self._world.authorizer.service_session(_CODEPIPELINE, declaration.role_arn, arn)
         configured = action.configured(execution.variables)
         perform = {
             "CodeCommit": self._fetch,

@@ -1,4 +1,4 @@
-"""A push has to start the pipeline: by a rule that is on, whose pattern is met by the event of that push."""
+"""A push has to start the pipeline: by a rule that is on and met by that push, with roles that let each other in."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from rehearsal.triggers import check_trigger
 from stack import OperationFailedError
 
-from .conftest import Delivery, OpenDelivery
+from .conftest import Delivery, OpenDelivery, Team
 
 RULE = "crosstrain-pipeline-model-trigger"
 SOURCE = {"RepositoryName": "crosstrain-model", "BranchName": "main"}
@@ -93,3 +93,33 @@ def test_a_target_without_a_role_is_told(set_up: Delivery, check: Callable[[Mapp
             check({})
     finally:
         events.put_targets(Rule=RULE, Targets=[target])
+
+
+def test_a_pipeline_role_that_trusts_this_pipeline_alone_is_assumed(set_up: Delivery, team: Team) -> None:
+    cause = cause_of_sources(set_up, team, "arn:aws:codepipeline:us-east-1:000000000001:crosstrain")
+    assert cause is None
+
+
+def test_a_pipeline_role_that_trusts_another_pipeline_is_not_assumed(set_up: Delivery, team: Team) -> None:
+    cause = cause_of_sources(set_up, team, "arn:aws:codepipeline:us-east-1:000000000001:other")
+    assert "add to the trust policy of crosstrain-pipeline" in str(cause)
+
+
+def cause_of_sources(delivery: Delivery, team: Team, source_arn: str) -> str | None:
+    """Run a pipeline of its sources alone, whose role trusts one pipeline, and return why it failed."""
+    iam, ssm = delivery.client("iam", "tools"), delivery.client("ssm", "tools")
+    role = iam.get_role(RoleName="crosstrain-pipeline")["Role"]
+    trust = role["AssumeRolePolicyDocument"]
+    condition = {"StringEquals": {"aws:SourceAccount": "000000000001"}, "ArnEquals": {"aws:SourceArn": source_arn}}
+    narrow = {**trust, "Statement": [{**trust["Statement"][0], "Condition": condition}]}
+    deployed = ssm.get_parameter(Name="crosstrain")["Parameter"]["Value"]
+    document = json.loads(deployed)
+    iam.update_assume_role_policy(RoleName="crosstrain-pipeline", PolicyDocument=json.dumps(narrow))
+    document["Stages"] = document["Stages"][:1]
+    ssm.put_parameter(Name="crosstrain", Value=json.dumps(document), Type="String", Overwrite=True)
+    try:
+        record = delivery.release(team)
+    finally:
+        ssm.put_parameter(Name="crosstrain", Value=deployed, Type="String", Overwrite=True)
+        iam.update_assume_role_policy(RoleName="crosstrain-pipeline", PolicyDocument=json.dumps(trust))
+    return record.failed and record.failed.cause
