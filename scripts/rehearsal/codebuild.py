@@ -22,7 +22,7 @@ import guarded_process
 from local_aws import REGION, LocalAws, root_of
 from rehearsal import buildspec
 from rehearsal.artifacts import Artifact, ArtifactStore, pack, unpack
-from rehearsal.authorization import Authorizer, Session
+from rehearsal.authorization import Authorizer, DeniedError, Session
 from rehearsal.build_environments import kept_environments, search_path
 from rehearsal.build_reports import find_files, read_report
 from rehearsal.buildspec import Buildspec, Files
@@ -344,16 +344,9 @@ class _Run:
         told = told or [line.strip() for line in text.splitlines() if line.strip()][-4:]
         where = f" in phase {phase}" if phase else ""
         sentence = f"`{command}` ended with status {status}{where}: {' | '.join(told)}"
-        return OperationFailedError(sentence + self._missing_right(text))
-
-    def _missing_right(self, text: str) -> str:
         if denied := _NOT_AUTHORIZED.search(text):
-            statement = {"Effect": "Allow", "Action": denied["action"], "Resource": denied["resource"] or "…"}
-            return (
-                f" — {denied['role']} may not {denied['action']}: add to the policies of {denied['role']} "
-                f"{json.dumps(statement)}"
-            )
-        return ""
+            sentence += f" — {DeniedError(denied['role'], denied['action'], denied['resource'] or '')}"
+        return OperationFailedError(sentence)
 
     def _check_reporting(self, group: str, files: Files) -> None:
         arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._name}-{group}"
