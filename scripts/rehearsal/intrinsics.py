@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from stack import OperationFailedError
+
 NOTHING = object()
 """What a property is that AWS::NoValue takes out."""
 
@@ -34,14 +36,25 @@ class Resolver:
         return bool(self.resolve(self.conditions[name]))
 
     def resolve(self, node: Any) -> Any:
-        """Return a part of the template without functions; what is left out is NOTHING."""
+        """Return a part of the template without functions; what is left out is NOTHING.
+
+        Raises
+        ------
+        OperationFailedError
+            If it has a function that this class does not know.
+        """
         if isinstance(node, list):
             return [each for each in map(self.resolve, node) if each is not NOTHING]
         if not isinstance(node, dict):
             return node
         if len(node) == 1:
             ((function, argument),) = node.items()
-            if method := getattr(self, "_on_" + function.replace("Fn::", "").lower(), None):
+            if function.startswith("Fn::") or (function in ("Ref", "Condition") and isinstance(argument, str)):
+                method = getattr(self, f"_on_{function.removeprefix('Fn::').lower()}", None)
+                if method is None:
+                    raise OperationFailedError(
+                        f"A rehearsal does not know the function {function}: teach {__name__} it."
+                    )
                 return method(argument)
         resolved = {key: self.resolve(value) for key, value in node.items()}
         return {key: value for key, value in resolved.items() if value is not NOTHING}
@@ -71,3 +84,9 @@ class Resolver:
 
     def _on_and(self, argument: list[Any]) -> bool:
         return all(map(self.resolve, argument))
+
+    def _on_or(self, argument: list[Any]) -> bool:
+        return any(map(self.resolve, argument))
+
+    def _on_join(self, argument: list[Any]) -> str:
+        return str(argument[0]).join(map(str, self.resolve(argument[1])))

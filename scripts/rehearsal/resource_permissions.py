@@ -8,7 +8,8 @@ one that CloudFormation makes of the stack's and its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,46 @@ UNUSED = re.compile(
     r"|ecr:Delete(LifecyclePolicy|RepositoryPolicy)"
     r"|codepipeline:(En|Dis)ableStageTransition|codestar-connections:"
 )
+# Of those, what is needed all the same where a resource sets one of these properties.
+_OF_PROPERTIES: Mapping[str, str] = {
+    "AbacStatus": "s3:.*Abac",
+    "AccelerateConfiguration": "s3:.*Accelerate",
+    "AccessControl": "s3:.*BucketAcl",
+    "AnalyticsConfigurations": "s3:.*Analytics",
+    "BearerTokenAuthenticationEnabled": "logs:.*BearerToken",
+    "CapacityProviderConfig": "lambda:PassCapacity",
+    "CodeSigningConfigArn": "lambda:.*CodeSigning",
+    "ContributorInsightsSpecification": "dynamodb:UpdateContributor",
+    "CorsConfiguration": "s3:.*(CORS|Cors)",
+    "DataProtectionPolicy": "(logs|sns):PutDataProtection",
+    "DeletionProtectionEnabled": "logs:.*DeletionProtection",
+    "DisableInboundStageTransitions": "codepipeline:.*StageTransition",
+    "Enabled": "kms:(En|Dis)ableKey$",
+    "FieldIndexPolicies": "logs:.*IndexPolicy",
+    "FunctionScalingConfig": "lambda:PutFunctionScaling",
+    "ImportSourceSpecification": "dynamodb:.*Import",
+    "IntelligentTieringConfigurations": "s3:.*IntelligentTiering",
+    "InventoryConfigurations": "s3:.*Inventory",
+    "KinesisStreamSpecification": "dynamodb:.*Kinesis",
+    "KmsKeyId": "logs:.*KmsKey",
+    "Layers": "lambda:GetLayer",
+    "LoggingConfiguration": "s3:.*Logging",
+    "ManagedPolicyArns": "iam:(At|De)tachRolePolicy",
+    "MetadataConfiguration": "s3:.*Metadata",
+    "MetadataTableConfiguration": "s3:.*Metadata",
+    "MetricsConfigurations": "s3:.*Metrics",
+    "NotificationConfiguration": "s3:.*Notification",
+    "ObjectLockConfiguration": "s3:.*ObjectLock",
+    "ObjectLockEnabled": "s3:.*ObjectLock",
+    "RecursiveLoop": "lambda:PutFunctionRecursion",
+    "ReplicationConfiguration": "s3:.*Replication",
+    "ReservedConcurrentExecutions": "lambda:.*FunctionConcurrency",
+    "ResourcePolicy": "dynamodb:.*ResourcePolicy",
+    "ResourcePolicyDocument": "logs:.*ResourcePolicy",
+    "RuntimeManagementConfig": "lambda:PutRuntimeManagement",
+    "TimeToLiveSpecification": "dynamodb:UpdateTimeToLive",
+    "WebsiteConfiguration": "s3:.*Website",
+}
 # What SAM makes of its own types.
 TRANSFORMED = {
     "AWS::Serverless::Function": "AWS::Lambda::Function",
@@ -57,7 +98,7 @@ _HANDLERS = {"Add": ("create", "read"), "Modify": ("update", "read"), "Remove": 
 
 @dataclass(frozen=True)
 class _Kind:
-    """The ARN of a type, the property that names a resource, and the properties that hold a role for a service."""
+    """The ARN of a type, the property that names a resource, and the paths of properties that hold a service's role."""
 
     arn: str
     name: str = ""
@@ -76,7 +117,9 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "AWS::DynamoDB::Table": _Kind(f"arn:aws:dynamodb:{_IN_ACCOUNT}:table/{{name}}", "TableName"),
     "AWS::ECR::Repository": _Kind(f"arn:aws:ecr:{_IN_ACCOUNT}:repository/{{name}}", "RepositoryName"),
-    "AWS::Events::Rule": _Kind(f"arn:aws:events:{_IN_ACCOUNT}:rule/{{name}}", "Name"),
+    "AWS::Events::Rule": _Kind(
+        f"arn:aws:events:{_IN_ACCOUNT}:rule/{{name}}", "Name", (("Targets.*.RoleArn", "events.amazonaws.com"),)
+    ),
     "AWS::IAM::Role": _Kind("arn:aws:iam::{account}:role/{name}", "RoleName"),
     "AWS::KMS::Alias": _Kind(f"arn:aws:kms:{_IN_ACCOUNT}:{{name}}", "AliasName"),
     "AWS::KMS::Key": _Kind(f"arn:aws:kms:{_IN_ACCOUNT}:key/{{name}}"),
@@ -86,11 +129,17 @@ _KINDS: Mapping[str, _Kind] = {
     "AWS::Logs::LogGroup": _Kind(f"arn:aws:logs:{_IN_ACCOUNT}:log-group:{{name}}", "LogGroupName"),
     "AWS::S3::Bucket": _Kind("arn:aws:s3:::{name}", "BucketName"),
     "AWS::SNS::Topic": _Kind(f"arn:aws:sns:{_IN_ACCOUNT}:{{name}}", "TopicName"),
-    "AWS::Scheduler::Schedule": _Kind(f"arn:aws:scheduler:{_IN_ACCOUNT}:schedule/default/{{name}}", "Name"),
+    "AWS::Scheduler::Schedule": _Kind(
+        f"arn:aws:scheduler:{_IN_ACCOUNT}:schedule/default/{{name}}",
+        "Name",
+        (("Target.RoleArn", "scheduler.amazonaws.com"),),
+    ),
     "AWS::StepFunctions::StateMachine": _Kind(
         f"arn:aws:states:{_IN_ACCOUNT}:stateMachine:{{name}}", "Name", (("Role", "states.amazonaws.com"),)
     ),
 }
+# How the resolver writes what refers to another resource.
+_REFERENCE = re.compile(r"<(?P<name>\w+)(\.\w+)?>")
 # Types that are a part of another resource, and the property that says of which.
 _PARTS = {"AWS::S3::BucketPolicy": "Bucket", "AWS::SNS::TopicPolicy": "Topics", "AWS::SNS::Subscription": "TopicArn"}
 
@@ -134,7 +183,8 @@ class StackResources:
             "AWS::StackName": stack,
             "AWS::URLSuffix": "amazonaws.com",
         }
-        self._resolver = Resolver(template, parameters, pseudo)
+        # A copy, for the template itself is adapted to the embedded AWS, the pipeline's role left out.
+        self._resolver = Resolver(deepcopy(template), parameters, pseudo)
         self._stack, self._account, self._existing = stack, account, existing
 
     def calls(self, change: Mapping[str, Any]) -> list[Call]:
@@ -150,12 +200,15 @@ class StackResources:
             handlers |= {"create", "delete"}
         arn = self.arn(logical_id, kind)
         # What is called of other services is for roles, keys and logs that the resource uses, not for itself.
-        own = {each for each in actions_of(kind, handlers) if each.startswith(f"{arn.split(':')[2]}:")}
+        needed = actions_of(kind, handlers, self._properties_in_use(logical_id))
+        own = {each for each in needed if each.startswith(f"{arn.split(':')[2]}:")}
         calls = [Call(frozenset(own), arn, self._context(logical_id, kind))]
         if action != "Remove" and kind in _KINDS:
-            for name, service in _KINDS[kind].passes:
-                if role := self._role(logical_id, name):
-                    calls.append(Call(frozenset({"iam:PassRole"}), role, {"iam:PassedToService": service}))
+            calls += [
+                Call(frozenset({"iam:PassRole"}), role, {"iam:PassedToService": service})
+                for path, service in _KINDS[kind].passes
+                for role in self._roles(logical_id, path)
+            ]
         return calls
 
     def arn(self, logical_id: str, kind: str | None = None) -> str:
@@ -169,9 +222,10 @@ class StackResources:
         resource = self._resolver.resources.get(logical_id, {})
         kind = kind or TRANSFORMED.get(resource.get("Type"), resource.get("Type"))
         if kind in _PARTS:
-            of = resource["Properties"][_PARTS[kind]]
-            of = of[0] if isinstance(of, list) else of
-            return self.arn(of["Ref"])
+            of = self._resolver.resolve(self.property(logical_id, _PARTS[kind]) or self._existing.get(logical_id, ""))
+            whole = self._arn_of(of[0] if isinstance(of, list) else of)
+            # A bucket is told by its name, everything else by its ARN.
+            return whole if whole.startswith("arn:") else _KINDS["AWS::S3::Bucket"].arn.format(name=whole)
         if kind not in _KINDS:
             raise OperationFailedError(
                 f"What CloudFormation calls for {logical_id} ({kind}) is not known: teach {__name__} its ARN."
@@ -184,7 +238,9 @@ class StackResources:
 
     def is_wanted(self, logical_id: str) -> bool:
         """Return whether no condition keeps a resource out of the stack."""
-        condition = self._resolver.resources.get(logical_id, {}).get("Condition")
+        # A carrier has the condition of what it carries.
+        resource = self._resolver.resources.get(logical_id.removesuffix(CARRIER_SUFFIX), {})
+        condition = self._resolver.resources.get(logical_id, resource).get("Condition")
         return condition is None or self._resolver.condition(condition)
 
     def property(self, logical_id: str, name: str) -> Any:
@@ -199,6 +255,13 @@ class StackResources:
         made = f"{self._stack}-{logical_id}-0123456789AB"
         return made.lower() if kind == "AWS::S3::Bucket" else made
 
+    def _properties_in_use(self, logical_id: str) -> list[str]:
+        """Return the properties that a resource sets of those that need more rights than others of its type."""
+        values = {name: self.property(logical_id, name) for name in _OF_PROPERTIES}
+        return [
+            name for name, value in values.items() if value is not None and self._resolver.resolve(value) is not NOTHING
+        ]
+
     def _context(self, logical_id: str, kind: str) -> dict[str, str]:
         """Return the condition keys that the calls for a resource have."""
         if kind != "AWS::IAM::Role":
@@ -206,16 +269,30 @@ class StackResources:
         boundary = self._resolver.resolve(self.property(logical_id, "PermissionsBoundary"))
         return {"iam:PermissionsBoundary": boundary} if isinstance(boundary, str) else {}
 
-    def _role(self, logical_id: str, name: str) -> str | None:
-        value = self.property(logical_id, name)
-        if isinstance(value, dict) and "Fn::GetAtt" in value:
-            target = value["Fn::GetAtt"]
-            return self.arn(target[0] if isinstance(target, list) else target.partition(".")[0])
-        return None if value is None else str(self._resolver.resolve(value))
+    def _roles(self, logical_id: str, path: str) -> Iterator[str]:
+        """Yield the ARNs that a resource has where a path leads, * being each element of a list."""
+        first, *steps = path.split(".")
+        found = _at(self._resolver.resolve(self.property(logical_id, first)), steps)
+        yield from (self._arn_of(each) for each in found if isinstance(each, str))
+
+    def _arn_of(self, resolved: str) -> str:
+        """Return the ARN of what a resolved property refers to."""
+        reference = _REFERENCE.fullmatch(resolved)
+        return self.arn(reference["name"]) if reference else resolved
 
 
-def actions_of(kind: str, handlers: set[str]) -> set[str]:
-    """Return the actions that the handlers of a type need, for the properties that are in use.
+def _at(node: Any, steps: list[str]) -> Iterator[Any]:
+    if not steps:
+        yield node
+    elif steps[0] == "*":
+        for each in node if isinstance(node, list) else []:
+            yield from _at(each, steps[1:])
+    elif isinstance(node, dict):
+        yield from _at(node.get(steps[0]), steps[1:])
+
+
+def actions_of(kind: str, handlers: set[str], properties: Iterable[str] = ()) -> set[str]:
+    """Return the actions that the handlers of a type need, for what the templates use and for properties that need more.
 
     Raises
     ------
@@ -233,4 +310,6 @@ def actions_of(kind: str, handlers: set[str]) -> set[str]:
     needed = {action for handler in handlers for action in declared.get(handler, ())}
     # Keys of others are reached by those who use them, not by whoever makes what is encrypted.
     is_key = kind.startswith("AWS::KMS::")
-    return {each for each in needed if not UNUSED.match(each) and (is_key or not each.startswith("kms:"))}
+    in_use = {each for each in needed if not UNUSED.match(each) and (is_key or not each.startswith("kms:"))}
+    more = [_OF_PROPERTIES[name] for name in properties if name in _OF_PROPERTIES]
+    return in_use | {each for each in needed if any(re.match(pattern, each) for pattern in more)}
