@@ -28,7 +28,8 @@ ESTIMATORS: Mapping[str, tuple[str, ...]] = {
 class _Strict(BaseModel):
     """No unknown field, no silent conversion, no change after validation."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    # Built at its first use: a run uses two of these models, and building one costs as much as importing a small library.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
 # The defaults below say what scikit-learn takes; only what a request sets is passed on (`hyperparameters`).
