@@ -166,9 +166,12 @@ class CloudFormation:
     def _read(self, deployment: Deployment, path: str) -> Any:
         """Read a template out of an input artifact (`Artifact::file`), fetched with the action's own role."""
         try:
-            return yaml_parse(self._file(deployment, path))
+            template = yaml_parse(self._file(deployment, path))
         except (ValueError, yaml.YAMLError) as error:
             raise OperationFailedError(f"{path} is no template: {error}.") from error
+        if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
+            raise OperationFailedError(f"{path} is no template: it has no Resources.")
+        return template
 
     def _file(self, deployment: Deployment, path: str) -> str:
         name, separator, member = path.partition("::")
@@ -257,14 +260,12 @@ class CloudFormation:
 
     def _stack(self, session: Session, stack: str) -> Mapping[str, Any] | None:
         """Return a stack that can be updated, or None if there is none yet."""
-        arn = f"arn:aws:cloudformation:{REGION}:{session.account}:stack/{stack}/*"
         try:
-            answer = self.authorizer.call(session, "cloudformation", "describe_stacks", on=arn, StackName=stack)
+            found = self._describe(session, stack)
         except ClientError as error:
             if _MISSING in str(error):
                 return None
             raise
-        found: Mapping[str, Any] = answer["Stacks"][0]
         if found["StackStatus"] == "REVIEW_IN_PROGRESS":
             return None
         if found["StackStatus"] in ("ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "UPDATE_ROLLBACK_FAILED"):
@@ -332,7 +333,7 @@ class CloudFormation:
     def _await_stack(self, deployment: Deployment, begin: float, log: ActionLog) -> None:
         stack, session = deployment.configuration["StackName"], deployment.session
         while True:
-            found = self._stack_status(session, stack)
+            found = self._describe(session, stack)
             if not found["StackStatus"].endswith("_IN_PROGRESS"):
                 break
             self._pause()
@@ -359,7 +360,7 @@ class CloudFormation:
             if each.get("EventType") == "VALIDATION_ERROR" and each["Timestamp"].timestamp() >= begin - 1
         ]
 
-    def _stack_status(self, session: Session, stack: str) -> Mapping[str, Any]:
+    def _describe(self, session: Session, stack: str) -> Mapping[str, Any]:
         arn = f"arn:aws:cloudformation:{REGION}:{session.account}:stack/{stack}/*"
         answer = self.authorizer.call(session, "cloudformation", "describe_stacks", on=arn, StackName=stack)
         found: Mapping[str, Any] = answer["Stacks"][0]

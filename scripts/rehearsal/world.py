@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
+from botocore.exceptions import ClientError
 from samcli.yamlhelper import yaml_parse
 
 from files import write_whole
@@ -91,19 +93,22 @@ class World:
         Raises
         ------
         BadInputError
-            If a template cannot be rehearsed.
+            If a template cannot be rehearsed, or does not take a parameter.
         OperationFailedError
             If a stack fails.
         """
         template = _read(folder / "pipeline.yaml")
         if unknown := set(parameters) - set(template.get("Parameters", {})):
             raise BadInputError(f"pipeline.yaml has no parameter {', '.join(sorted(unknown))}.")
+        ids = {"TestAccountId": self.accounts.test, "ProductionAccountId": self.accounts.prod}
+        if twice := sorted(set(ids) & set(parameters)):
+            raise BadInputError(f"The parameter {', '.join(twice)} is said by --accounts, not by --parameter.")
         declaration.carry(template)
-        given = {**parameters, "TestAccountId": self.accounts.test, "ProductionAccountId": self.accounts.prod}
+        given = {**parameters, **ids}
         self._deploy(self.accounts.tools, DELIVERY_STACK, template, given)
         self.refresh()
         roles = _read(folder / "target-account.yaml")
-        shared = {name: value for name, value in parameters.items() if name in roles["Parameters"]}
+        shared = {name: value for name, value in parameters.items() if name in roles.get("Parameters", {})}
         for stage in STAGES:
             given = {
                 **shared,
@@ -167,12 +172,17 @@ class World:
 
     def _deploy(self, account: str, name: str, template: Any, parameters: Mapping[str, str]) -> None:
         cloudformation = self.aws.client("cloudformation", root_of(account))
-        cloudformation.create_stack(
-            StackName=name,
-            TemplateURL=upload_template(self.aws, account, template),
-            Capabilities=_CAPABILITIES,
-            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-        )
+        try:
+            cloudformation.create_stack(
+                StackName=name,
+                TemplateURL=upload_template(self.aws, account, template),
+                Capabilities=_CAPABILITIES,
+                Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ValidationError":
+                raise
+            raise BadInputError(f"CloudFormation does not take {name}: {error.response['Error']['Message']}") from error
         deadline = time.monotonic() + _STACK_SECONDS
         while True:
             (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
@@ -214,6 +224,11 @@ def open_world(accounts: Accounts, images: Images, folders: Folders, *, fresh: b
 def _read(path: Path) -> Any:
     if not path.is_file():
         raise BadInputError(f"The infrastructure repository has no {path.name}.")
-    template = yaml_parse(path.read_text(encoding="utf-8"))
+    try:
+        template = yaml_parse(path.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise BadInputError(f"{path.name} is no template: {error}.") from error
+    if not isinstance(template, dict) or not isinstance(template.get("Resources"), dict):
+        raise BadInputError(f"{path.name} is no template: it has no Resources.")
     # What is not JSON in a template, dates say, is text in CloudFormation.
     return json.loads(json.dumps(template, default=str))
