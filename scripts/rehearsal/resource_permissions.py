@@ -76,6 +76,7 @@ _OF_PROPERTIES: Mapping[str, str] = {
     "ResourcePolicyDocument": "logs:.*ResourcePolicy",
     "RuntimeManagementConfig": "lambda:PutRuntimeManagement",
     "TimeToLiveSpecification": "dynamodb:UpdateTimeToLive",
+    "VpcConfig": "ec2:Describe",
     "WebsiteConfiguration": "s3:.*Website",
 }
 # What SAM makes of its own types.
@@ -203,6 +204,9 @@ class StackResources:
         needed = actions_of(kind, handlers, self._properties_in_use(logical_id))
         own = {each for each in needed if each.startswith(f"{arn.split(':')[2]}:")}
         calls = [Call(frozenset(own), arn, self._context(logical_id, kind))]
+        if looked_up := {each for each in needed if each.startswith("ec2:Describe")}:
+            # They have no resource level.
+            calls.append(Call(frozenset(looked_up), "*", {}))
         if action != "Remove" and kind in _KINDS:
             calls += [
                 Call(frozenset({"iam:PassRole"}), role, {"iam:PassedToService": service})
@@ -222,7 +226,7 @@ class StackResources:
         resource = self._resolver.resources.get(logical_id, {})
         kind = kind or TRANSFORMED.get(resource.get("Type"), resource.get("Type"))
         if kind in _PARTS:
-            of = self._resolver.resolve(self.property(logical_id, _PARTS[kind]) or self._existing.get(logical_id, ""))
+            of = self._resolver.resolve(self._property(logical_id, _PARTS[kind]) or self._existing.get(logical_id, ""))
             whole = self._arn_of(of[0] if isinstance(of, list) else of)
             # A bucket is told by its name, everything else by its ARN.
             return whole if whole.startswith("arn:") else _KINDS["AWS::S3::Bucket"].arn.format(name=whole)
@@ -243,7 +247,7 @@ class StackResources:
         condition = self._resolver.resources.get(logical_id, resource).get("Condition")
         return condition is None or self._resolver.condition(condition)
 
-    def property(self, logical_id: str, name: str) -> Any:
+    def _property(self, logical_id: str, name: str) -> Any:
         """Return a property as the template has it, its functions not resolved, or None."""
         return self._resolver.resources.get(logical_id, {}).get("Properties", {}).get(name)
 
@@ -257,7 +261,7 @@ class StackResources:
 
     def _properties_in_use(self, logical_id: str) -> list[str]:
         """Return the properties that a resource sets of those that need more rights than others of its type."""
-        values = {name: self.property(logical_id, name) for name in _OF_PROPERTIES}
+        values = {name: self._property(logical_id, name) for name in _OF_PROPERTIES}
         return [
             name for name, value in values.items() if value is not None and self._resolver.resolve(value) is not NOTHING
         ]
@@ -266,13 +270,13 @@ class StackResources:
         """Return the condition keys that the calls for a resource have."""
         if kind != "AWS::IAM::Role":
             return {}
-        boundary = self._resolver.resolve(self.property(logical_id, "PermissionsBoundary"))
+        boundary = self._resolver.resolve(self._property(logical_id, "PermissionsBoundary"))
         return {"iam:PermissionsBoundary": boundary} if isinstance(boundary, str) else {}
 
     def _roles(self, logical_id: str, path: str) -> Iterator[str]:
         """Yield the ARNs that a resource has where a path leads, * being each element of a list."""
         first, *steps = path.split(".")
-        found = _at(self._resolver.resolve(self.property(logical_id, first)), steps)
+        found = _at(self._resolver.resolve(self._property(logical_id, first)), steps)
         yield from (self._arn_of(each) for each in found if isinstance(each, str))
 
     def _arn_of(self, resolved: str) -> str:
@@ -292,7 +296,7 @@ def _at(node: Any, steps: list[str]) -> Iterator[Any]:
 
 
 def actions_of(kind: str, handlers: set[str], properties: Iterable[str] = ()) -> set[str]:
-    """Return the actions that the handlers of a type need, for what the templates use and for properties that need more.
+    """Return the actions that the handlers of a type need, for what the templates use and properties that need more.
 
     Raises
     ------

@@ -32,6 +32,9 @@ Resources:
   Reserved:
     Type: AWS::Serverless::Function
     Properties: { FunctionName: reserved, Role: !GetAtt Role.Arn, ReservedConcurrentExecutions: 1 }
+  Inside:
+    Type: AWS::Serverless::Function
+    Properties: { FunctionName: inside, Role: !GetAtt Role.Arn, VpcConfig: { SubnetIds: [one] } }
   Timer: { Type: AWS::Scheduler::Schedule, Properties: { Name: timer, Target: { RoleArn: !GetAtt Role.Arn } } }
   Rule:
     Type: AWS::Events::Rule
@@ -77,6 +80,15 @@ def test_a_property_that_needs_more_is_asked_about_where_it_is_set(
 ) -> None:
     assert action not in calls(resources(), plain, kind)[0].actions
     assert action in calls(resources(), more, kind)[0].actions
+
+
+def test_a_function_in_a_network_looks_the_network_up() -> None:
+    def networks(name: str) -> list[str]:
+        found = calls(resources(), name, "AWS::Lambda::Function")
+        return [each.resource for each in found if "ec2:DescribeSubnets" in each.actions]
+
+    assert networks("Function") == []
+    assert networks("Inside") == ["*"]
 
 
 def test_roles_of_schedules_and_of_the_targets_of_rules_are_passed() -> None:
