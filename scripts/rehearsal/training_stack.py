@@ -21,6 +21,18 @@ _PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.amazonaws\.com(\.cn)?/(?P<name>[^@:]+)@")
 _SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)")
 _TABLE = re.compile(r"['\"]TableName['\"]: *['\"](?P<name>[\w.-]+)['\"]")
+# What Step Functions makes sure of before it takes a state machine that logs.
+# https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+_DELIVER_LOGS = (
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+)
 # A transaction is authorised by the actions that it is made of.
 _PARTS_OF_TRANSACTION = {
     "Put": "PutItem",
@@ -105,7 +117,7 @@ class TrainingStack:
                 authorizer.check_service("lambda.amazonaws.com", action, repository, policy, source, where=where)
 
     def check_state_machine(self, aws: LocalAws, authorizer: Authorizer, stack: str) -> None:
-        """Ask whether the deployed state machine's role may make the calls of its tasks.
+        """Ask whether the deployed state machine's role may deliver its logs and make the calls of its tasks.
 
         Raises
         ------
@@ -119,6 +131,10 @@ class TrainingStack:
                 continue
             machine = sfn.describe_state_machine(stateMachineArn=resource["PhysicalResourceId"])
             authorizer.check_trust("states.amazonaws.com", machine["roleArn"], resource["PhysicalResourceId"])
+            # By the template, for the embedded AWS does not tell it. Log delivery has no resource level.
+            declared = self._template["Resources"][resource["LogicalResourceId"]]["Properties"]
+            if declared.get("Logging", {}).get("Level", "OFF") != "OFF":
+                authorizer.check(machine["roleArn"], _DELIVER_LOGS, "*")
             for action, arn in calls_of(json.loads(machine["definition"]), self._account):
                 authorizer.check(machine["roleArn"], action, arn)
 
@@ -150,7 +166,7 @@ class TrainingStack:
 
 
 def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str, str]]:
-    """Yield the action and the resource of each call that a state machine's tasks make.
+    """Yield the action and the resource of each call that a state machine's tasks make, nested ones included.
 
     Raises
     ------
@@ -158,6 +174,10 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
         If a task calls something that is not known here.
     """
     for name, state in definition["States"].items():
+        # Parallel has branches, Map has an item processor, or an iterator as it was called before.
+        nested = [*state.get("Branches", []), *(state[each] for each in ("ItemProcessor", "Iterator") if each in state)]
+        for each in nested:
+            yield from calls_of(each, account)
         if state["Type"] != "Task":
             continue
         resource, arguments = state["Resource"], json.dumps(state.get("Arguments", {}))

@@ -131,13 +131,20 @@ def test_a_repository_whose_rule_starts_nothing_fails_at_its_source(delivery: De
     )
 
 
-def test_a_state_machine_that_may_not_call_a_function_fails_when_it_is_deployed(
-    delivery: Delivery, team: Team, tmp_path: Path
+@pytest.mark.parametrize(
+    ("line", "permission"),
+    [
+        ("                  - !GetAtt ModelTrainingFunction.Arn\n", "lambda:InvokeFunction"),
+        ("                  - logs:CreateLogDelivery\n", "logs:CreateLogDelivery"),
+    ],
+)
+def test_a_state_machine_without_a_right_fails_when_it_is_deployed(
+    delivery: Delivery, team: Team, tmp_path: Path, line: str, permission: str
 ) -> None:
     fork = team.fork(tmp_path)
     fork.commit(
         fork.infrastructure,
-        {"template.yaml": lambda text: text.replace("                  - !GetAtt ModelTrainingFunction.Arn\n", "", 1)},
+        {"template.yaml": lambda text: text.replace(line, "", 1)},
     )
 
     record = delivery.release(fork)
@@ -145,7 +152,7 @@ def test_a_state_machine_that_may_not_call_a_function_fails_when_it_is_deployed(
     assert failed(record) == "Test/ExecuteChangeSet"
     cause = str(record.failed and record.failed.cause)
     assert "TrainingStateMachineRole" in cause
-    assert "may not lambda:InvokeFunction" in cause
+    assert f"may not {permission}" in cause
 
 
 def test_a_parameter_that_the_template_does_not_have_fails_as_on_aws(delivery: Delivery, team: Team) -> None:
