@@ -1,5 +1,6 @@
 """What all tests share: where sockets may go, and the training stack on one embedded AWS for the whole session."""
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ PROJECT = TESTS.parent
 # The machine may be busy with anything: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("crosstrain", deadline=None)
 hypothesis.settings.load_profile("crosstrain")
+
+
+# A shell lets what it runs in the background ignore Ctrl-C; the commands under test would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
