@@ -7,10 +7,13 @@ from benchmarks.options import Options
 from benchmarks.processes import seconds_of
 from benchmarks.storage import STEPS
 
-_PREPARATION = "boto3, botocore.exceptions, numpy, pydantic, pyarrow, pyarrow.compute, pyarrow.csv, pyarrow.parquet"
+_PREPARATION = (
+    "boto3, botocore.exceptions, numpy, pydantic.main, pydantic.types, pyarrow, pyarrow.compute, pyarrow.csv, "
+    "pyarrow.parquet"
+)
 _TRAINING = (
-    "boto3, numpy, pydantic, pandas, pyarrow.compute, pyarrow.parquet, skops.io, sklearn.compose, sklearn.impute, "
-    "sklearn.pipeline, sklearn.preprocessing"
+    "boto3, numpy, pydantic.main, pydantic.types, pandas, pyarrow.compute, pyarrow.parquet, skops.io, sklearn.compose, "
+    "sklearn.impute, sklearn.pipeline, sklearn.preprocessing"
 )
 NEEDED = {
     "data_preparation": _PREPARATION,

@@ -78,15 +78,15 @@ class Project:
     ) -> None:
         self._resources.close()
 
-    def __call__(self, run_id: str, request: Mapping[str, Any]) -> dict[str, Call]:
+    def __call__(self, run_id: str, request: Mapping[str, Any], *, profile: bool = False) -> dict[str, Call]:
         """Return the call of each step for one request."""
         calls = {}
         event: dict[str, Any] = {"run_id": run_id, "request": dict(request)}
-        calls["data_preparation"] = self._workers["data_preparation"](event)
+        calls["data_preparation"] = self._workers["data_preparation"](event, profile=profile)
         event |= calls["data_preparation"].result
-        calls["model_training"] = self._workers["model_training"](event)
+        calls["model_training"] = self._workers["model_training"](event, profile=profile)
         event |= {"model": calls["model_training"].result, "champion": None, "contended": False}
-        calls["model_evaluation"] = self._workers["model_evaluation"](event)
+        calls["model_evaluation"] = self._workers["model_evaluation"](event, profile=profile)
         return calls
 
 

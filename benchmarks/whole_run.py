@@ -5,12 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks import data
-from benchmarks.figures import Goal, Section, Spread, at_most, check_same, interleaved, ratio, rounded
+from benchmarks.figures import Goal, Section, Spread, Table, at_most, check_same, interleaved, ratio, rounded
 from benchmarks.options import Options
 from benchmarks.storage import BUCKET, STEPS, CsvDesign, Project, Storage
 from benchmarks.worker import Call
 
 LIMIT = "benchmarks.contestants.in_process:run"
+_PREPARE, _TRAIN, _EVALUATE = STEPS
+# What is done, and the functions that do it: of which process, and by which name.
+WORK: dict[str, list[tuple[str, str]]] = {
+    "download the data set": [(_PREPARE, "storage.download"), ("the limit", "storage.download")],
+    "read it": [(_PREPARE, "preparation._spool"), ("the limit", "in_process._parsed")],
+    "of that, statistics": [(_PREPARE, "profiling.add")],
+    "choose types, split": [
+        (_PREPARE, "preparation._write_parts"),
+        ("the limit", "in_process._features"),
+        ("the limit", "in_process._frame"),
+    ],
+    "upload the parts": [(_PREPARE, "storage.upload")],
+    "download and load the parts": [
+        (step, name) for step in (_TRAIN, _EVALUATE) for name in ("storage.download", "frames.load_part")
+    ],
+    "fit": [(_TRAIN, "training.fit"), ("the limit", "in_process._fit")],
+    "save and load the model": [(_TRAIN, "training.save"), (_EVALUATE, "evaluation.load_model")],
+    "predict and score": [(_EVALUATE, "evaluation.score"), ("the limit", "in_process._rmse")],
+    "report, with the importance of features": [(_EVALUATE, "app._report")],
+}
 
 
 def measure(options: Options) -> Section:
@@ -21,15 +41,20 @@ def measure(options: Options) -> Section:
         request = {"dataset_uri": uri, "target": data.TARGET, "estimator": "ridge"}
         limit_event = {"dataset_uri": uri, "target": data.TARGET}
         with Project(storage) as project, storage.worker(LIMIT) as limit, CsvDesign(storage) as csv:
+            # Runs replace each other's objects: the embedded AWS keeps them in memory.
             contestants: dict[str, Any] = {
-                "project": lambda number: list(project(f"project-{number}", request).values()),
+                "project": lambda _: list(project("project", request).values()),
                 "limit": lambda _: [limit(limit_event)],
-                "csv": lambda number: csv(f"csv-{number}", uri, data.TARGET),
+                "csv": lambda _: csv("csv", uri, data.TARGET),
             }
             # The first round warms up, and tells what is handed over.
-            first = {name: call(-1) for name, call in contestants.items()}
-            handed = {name: storage.size(f"runs/{name}--1/") for name in ("project", "csv")}
+            first = {name: call(0) for name, call in contestants.items()}
+            handed = {name: storage.size(f"runs/{name}/") for name in ("project", "csv")}
             measured = interleaved(options.repeats, contestants)
+            profiled = {
+                **{step: call.shares for step, call in project("profiled", request, profile=True).items()},
+                "the limit": limit(limit_event, profile=True).shares,
+            }
     section.notes.append(check_same({name: result_of(calls) for name, calls in first.items()}))
     seconds = {name: [sum(call.seconds for call in run) for run in runs] for name, runs in measured.items()}
     section.goals = [
@@ -51,6 +76,12 @@ def measure(options: Options) -> Section:
         for name, key in (("this project", "project"), ("CSV through S3", "csv"), ("the limit", "limit"))
     ]
     section.tables.append((("", "seconds", "processor seconds", "peak MB"), rows))
+    section.tables.append(_shares(profiled))
+    section.notes.append(
+        "Seconds in the profile: one more run of each under Python's profiler, which makes it slower. What the "
+        "limit has no line for is what three separate functions cost over one process, and what this project does "
+        "beside the limit's work."
+    )
     section.notes.append(
         f"Handed over through S3 (bucket {BUCKET} of the embedded AWS): this project {handed['project'] / 1e6:.0f} MB, "
         f"the CSV design {handed['csv'] / 1e6:.0f} MB. The limit reads the data set from the same bucket. This project "
@@ -66,6 +97,23 @@ def result_of(calls: list[Call]) -> dict[str, Any]:
     if "rmse" in last:
         return last
     return {"rows": calls[0].result["prepared"]["rows"]["test"], "rmse": last["metrics"]["rmse"]}
+
+
+def _shares(profiled: dict[str, dict[str, float]]) -> Table:
+    """Return where the time of this project's run goes, and of the limit's."""
+    rows = [
+        (
+            what,
+            _share(profiled, [(step, name) for step, name in own if step in STEPS]),
+            _share(profiled, [("the limit", name) for step, name in own if step == "the limit"]),
+        )
+        for what, own in WORK.items()
+    ]
+    return ("in the profile", "this project, seconds", "the limit, seconds"), rows
+
+
+def _share(profiled: dict[str, dict[str, float]], functions: list[tuple[str, str]]) -> str:
+    return rounded(sum(profiled[of][name] for of, name in functions), 2) if functions else ""
 
 
 def _faster(spread: Spread) -> Goal:

@@ -7,14 +7,16 @@ It reads one JSON event a line, calls the function, and writes one JSON answer a
 
 from __future__ import annotations
 
+import cProfile
 import importlib
 import json
 import os
+import pstats
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,12 @@ from typing import Any, Self
 import boto3
 
 from benchmarks import ROOT
+from benchmarks.memory import back_memory
+
+SPARE_BYTES = 1 << 30
+"""The memory that a call finds besides what the worker's last one took: for its files, and for S3's copies of them."""
+OWN = (str(ROOT / "functions"), str(ROOT / "benchmarks"))
+"""Where the functions are whose shares of a call are told."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class Call:
         The resident set when the call began.
     requests
         How often each operation of AWS was called.
+    shares
+        The seconds in each function of ours, with all that it calls, if the call was profiled.
     """
 
     result: dict[str, Any]
@@ -50,6 +60,7 @@ class Call:
     idle_bytes: int
     start_bytes: int
     requests: dict[str, int]
+    shares: dict[str, float]
 
 
 class Worker:
@@ -74,6 +85,7 @@ class Worker:
         # The packages of the functions, as in their images.
         self._environment = {**environment, "PYTHONPATH": f"{ROOT}:{ROOT / 'functions'}", "PYTHONWARNINGS": "ignore"}
         self._cores = cores
+        self._last_bytes = 0
 
     def __enter__(self) -> Self:
         command = [sys.executable, "-m", "benchmarks.worker", self._function]
@@ -103,8 +115,8 @@ class Worker:
         """The id of the process."""
         return self._process.pid
 
-    def __call__(self, event: Mapping[str, Any]) -> Call:
-        """Call the function.
+    def __call__(self, event: Mapping[str, Any], *, profile: bool = False) -> Call:
+        """Call the function, if asked for under Python's profiler, which makes it slower.
 
         Raises
         ------
@@ -113,12 +125,15 @@ class Worker:
         """
         if self._process.stdin is None or self._process.stdout is None:
             raise RuntimeError("the worker has no pipes")
-        self._process.stdin.write(json.dumps(event) + "\n")
+        back_memory(SPARE_BYTES + self._last_bytes)
+        self._process.stdin.write(json.dumps({"event": event, "profile": profile}) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             raise RuntimeError(f"{self._function} failed")
-        return Call(**json.loads(answer))
+        call = Call(**json.loads(answer))
+        self._last_bytes = call.peak_bytes
+        return call
 
 
 def resident_bytes(field: str) -> int:
@@ -127,6 +142,16 @@ def resident_bytes(field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"the kernel does not tell {field}")
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+def _shares(profiler: cProfile.Profile) -> dict[str, float]:
+    """Return the seconds in each function of ours, by module and name."""
+    stats: Mapping[tuple[str, int, str], tuple[Any, ...]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    return {f"{Path(file).stem}.{name}": times[3] for (file, _, name), times in stats.items() if file.startswith(OWN)}
 
 
 def main() -> None:
@@ -147,10 +172,13 @@ def main() -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
         requests.clear()
         start = resident_bytes("VmRSS")
+        asked = json.loads(line)
+        profiler = cProfile.Profile() if asked["profile"] else None
         cpu, started = time.process_time(), time.perf_counter()
-        result = function(json.loads(line), None)
+        result = (profiler.runcall if profiler else _call)(function, asked["event"], None)
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
-        call = Call(result, seconds, cpu_seconds, resident_bytes("VmHWM"), idle, start, dict(requests))
+        peak, shares = resident_bytes("VmHWM"), _shares(profiler) if profiler else {}
+        call = Call(result, seconds, cpu_seconds, peak, idle, start, dict(requests), shares)
         print(json.dumps(vars(call)), file=answers, flush=True)
 
 

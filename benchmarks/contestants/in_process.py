@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -26,6 +27,9 @@ from common.storage import download
 from data_preparation.reading import NULL_VALUES
 from data_preparation.splitting import StratifiedSplitter
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 CATEGORIES = 1000
 INTEGERS = {pa.int8(): 2**7 - 1, pa.int16(): 2**15 - 1, pa.float32(): 2**24}
 """The types of whole numbers, and the largest that each holds: with these, float32 stays float32."""
@@ -33,25 +37,45 @@ INTEGERS = {pa.int8(): 2**7 - 1, pa.int16(): 2**15 - 1, pa.float32(): 2**24}
 
 def run(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """Return the test rows and their rmse for `{"dataset_uri": …, "target": …}`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = download(boto3.client("s3"), event["dataset_uri"], Path(folder) / "data.csv")
-        options = pa.csv.ConvertOptions(
-            null_values=NULL_VALUES,
-            strings_can_be_null=True,
-            auto_dict_encode=True,
-            auto_dict_max_cardinality=CATEGORIES,
-        )
-        table = pa.csv.read_csv(path, convert_options=options)
+    table = _read(event["dataset_uri"])
     table = table.filter(pc.is_valid(table[event["target"]]))
     target = pc.cast(table[event["target"]], pa.float64()).to_numpy()
-    columns = {name: _feature(table[name]) for name in table.column_names if name != event["target"]}
-    features = pa.table({name: column for name, column in columns.items() if column is not None})
-    del table, columns
+    features = _features(table, event["target"])
+    del table
     test = StratifiedSplitter([len(target)], 0.2, 42).test_mask(np.zeros(len(target), np.int8))
-    train_part, test_part = (features.filter(pa.array(mask)).to_pandas() for mask in (~test, test))
+    train_part, test_part = (_frame(features.filter(pa.array(mask))) for mask in (~test, test))
     del features
-    pipeline = _pipeline(train_part).fit(train_part, target[~test])
-    return {"rows": int(test.sum()), "rmse": float(root_mean_squared_error(target[test], pipeline.predict(test_part)))}
+    pipeline = _fit(train_part, target[~test])
+    return {"rows": int(test.sum()), "rmse": _rmse(pipeline, test_part, target[test])}
+
+
+def _read(uri: str) -> pa.Table:
+    with tempfile.TemporaryDirectory() as folder:
+        path = download(boto3.client("s3"), uri, Path(folder) / "data.csv")
+        return _parsed(path)
+
+
+def _parsed(path: Path) -> pa.Table:
+    options = pa.csv.ConvertOptions(
+        null_values=NULL_VALUES,
+        strings_can_be_null=True,
+        auto_dict_encode=True,
+        auto_dict_max_cardinality=CATEGORIES,
+    )
+    return pa.csv.read_csv(path, convert_options=options)
+
+
+def _features(table: pa.Table, target: str) -> pa.Table:
+    columns = {name: _feature(table[name]) for name in table.column_names if name != target}
+    return pa.table({name: column for name, column in columns.items() if column is not None})
+
+
+def _frame(part: pa.Table) -> pd.DataFrame:
+    """Return a part whose categories are Python's own strings, which encoders need not copy for each row."""
+    frame = part.to_pandas()
+    for name in frame.columns[frame.dtypes == "category"]:
+        frame[name] = frame[name].cat.rename_categories(frame[name].cat.categories.astype(object))
+    return frame
 
 
 def _feature(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -79,7 +103,15 @@ def _number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     return pc.cast(column, pa.float32(), safe=False)
 
 
-def _pipeline(part: Any) -> Pipeline:
+def _fit(part: pd.DataFrame, target: npt.NDArray[np.float64]) -> Pipeline:
+    return _pipeline(part).fit(part, target)
+
+
+def _rmse(pipeline: Pipeline, part: pd.DataFrame, target: npt.NDArray[np.float64]) -> float:
+    return float(root_mean_squared_error(target, pipeline.predict(part)))
+
+
+def _pipeline(part: pd.DataFrame) -> Pipeline:
     """Return a pipeline that solves in float32: numbers that are wider are narrowed once they are scaled."""
     texts = [name for name in part.columns if part[name].dtype == "category"]
     wide = [name for name in part.columns if name not in texts and part[name].dtype.itemsize > 4]

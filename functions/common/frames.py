@@ -60,7 +60,10 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
             labels.append(table[target["name"]])
             fill.rows_read += table.num_rows
     whole = pa.chunked_array([chunk for label in labels for chunk in label.chunks], labels[0].type)
-    return fill.frame(), _target(whole, target, profile["problem"])
+    features, target_values = fill.frame(), _target(whole, target, profile["problem"])
+    # What reading took goes back to the system, which the fit needs it from.
+    pa.default_memory_pool().release_unused()
+    return features, target_values
 
 
 def is_large(rows: int, features: int) -> bool:
@@ -115,7 +118,12 @@ class _Fill:
 def _finished(column: npt.NDArray[Any] | list[pa.Array]) -> Any:
     if isinstance(column, np.ndarray):
         return column
-    return pa.chunked_array(column).unify_dictionaries().combine_chunks().to_pandas()
+    import pandas as pd  # noqa: PLC0415 (reading a profile does not need it)
+
+    texts = pa.chunked_array(column).unify_dictionaries().combine_chunks()
+    # Python's own strings: encoders ask for each row's text, and of pandas' they would get a copy each time.
+    categories = pd.Index(texts.dictionary.to_pylist(), dtype=object)
+    return pd.Categorical.from_codes(texts.indices.fill_null(-1).to_numpy(), categories)
 
 
 def _target(column: pa.ChunkedArray, described: Mapping[str, Any], problem: str) -> npt.NDArray[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,8 @@ ROW_GROUP_VALUES = 4_000_000
 MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 PARTS = ("train", "test")
 
+_Fingerprint = dict[str, str | int]
+
 
 @dataclass(frozen=True)
 class PreparedData:
@@ -64,7 +67,7 @@ class _Spool:
     kinds: Mapping[str, Kind]
     rows: int
     infinities: Mapping[str, int]
-    fingerprint: Mapping[str, str | int]
+    fingerprint: _Fingerprint
     summaries: dict[str, ColumnSummary]
 
 
@@ -104,10 +107,12 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     InvalidRequestError
         If the estimator or the metric does not fit the problem that the target poses.
     """
-    with disk_errors("DataPreparationStorage"):
+    with disk_errors("DataPreparationStorage"), ThreadPoolExecutor(1) as thread:
         spools: list[_Spool] = []
         for index, file in enumerate(files):
-            spools.append(_spool(file, workspace / f"spool-{index}.arrow", request, spools[0] if spools else None))
+            fingerprint = thread.submit(file.fingerprint)  # while the file is read
+            path = workspace / f"spool-{index}.arrow"
+            spools.append(_spool(file, path, request, spools[0] if spools else None, fingerprint))
         kinds = _common_kinds(spools)
         summaries, rows_in = _merged_summaries(spools, kinds, request), sum(spool.rows for spool in spools)
         parts_seen = _parts_seen(summaries, request)
@@ -133,7 +138,9 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
 
-def _spool(file: SourceFile, path: Path, request: TrainingRequest, first: _Spool | None) -> _Spool:
+def _spool(
+    file: SourceFile, path: Path, request: TrainingRequest, first: _Spool | None, fingerprint: Future[_Fingerprint]
+) -> _Spool:
     """Read a file into typed batches on disk, and summarise its columns.
 
     Where a late row shows that earlier ones were given too narrow a type, the file is read once more, with what is then
@@ -163,7 +170,7 @@ def _spool(file: SourceFile, path: Path, request: TrainingRequest, first: _Spool
                     _write_batch(sink, usable, summaries, exact)
         if not rows:
             raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
-    return _Spool(path, file.name, kinds, rows, infinities, file.fingerprint(), summaries)
+    return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries)
 
 
 def _summaries(kinds: Mapping[str, Kind], request: TrainingRequest) -> dict[str, ColumnSummary]:

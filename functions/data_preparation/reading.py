@@ -13,6 +13,7 @@ import codecs
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,13 +127,13 @@ def _csv_batches(
     types = _converted_types(file, wanted, kinds, encode_texts)
     rows = 0
     with suppress(pa.ArrowInvalid, OSError):
-        for batch in _open_csv(file, types):
+        for batch in _read_ahead(_open_csv(file, types)):
             yield _typed(batch, wanted, kinds)
             rows += batch.num_rows
         return
     # A value that a converter does not take, or a damaged file: read as strings, it turns out which.
     with _csv_errors(file):
-        for batch in _open_csv(file, dict.fromkeys(wanted.values(), pa.string())):
+        for batch in _read_ahead(_open_csv(file, dict.fromkeys(wanted.values(), pa.string()))):
             new = batch.slice(min(rows, batch.num_rows))
             rows -= batch.num_rows - new.num_rows
             if new.num_rows:
@@ -254,6 +255,15 @@ def _open_csv(
             false_values=("false", "False", "FALSE"),
         ),
     )
+
+
+def _read_ahead(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+    """Yield all batches; pyarrow reads each on one core, which need not wait while the caller works on another."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, reader, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, reader, None)
+            yield batch
 
 
 @contextmanager

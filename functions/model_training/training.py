@@ -39,7 +39,7 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
 }
 # hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values.
 MAX_NATIVE_CATEGORIES = 254
-GROUP_COLUMNS = 8
+GROUP_COLUMNS = 5
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
