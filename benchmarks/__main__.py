@@ -33,7 +33,7 @@ NAMES = (
     "estimators",
     "cost",
 )
-QUICK = ("whole_run", "orchestration", "cold_start", "resolving", "flights")
+QUICK = ("whole_run", "orchestration", "cold_start", "resolving")
 RAW = SCRATCH / "figures.json"
 
 

@@ -12,7 +12,7 @@ from benchmarks.memory import back_memory
 T = TypeVar("T")
 Table = tuple[Sequence[str], Sequence[Sequence[str]]]
 
-BACKED_BYTES = 1 << 30
+BACKED_BYTES = 1 << 29
 """The free memory that a contestant finds; a worker sees to what more it takes."""
 
 

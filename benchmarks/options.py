@@ -24,4 +24,9 @@ class Options:
     @property
     def process_repeats(self) -> int:
         """How many paired starts of short processes."""
-        return 5 if self.quick else 11
+        return 3 if self.quick else 11
+
+    @property
+    def profiled_runs(self) -> int:
+        """How many runs are made under the profiler."""
+        return 1 if self.quick else 3

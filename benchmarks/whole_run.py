@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from benchmarks import data
@@ -51,16 +52,18 @@ def measure(options: Options) -> Section:
             first = {name: call(0) for name, call in contestants.items()}
             handed = {name: storage.size(f"runs/{name}/") for name in ("project", "csv")}
             measured = interleaved(options.repeats, contestants)
-            profiled = {
-                **{step: call.shares for step, call in project("profiled", request, profile=True).items()},
-                "the limit": limit(limit_event, profile=True).shares,
-            }
+            profiled = [
+                {
+                    **{step: call.shares for step, call in project("profiled", request, profile=True).items()},
+                    "the limit": limit(limit_event, profile=True).shares,
+                }
+                for _ in range(options.profiled_runs)
+            ]
     section.notes.append(check_same({name: result_of(calls) for name, calls in first.items()}))
     seconds = {name: [sum(call.seconds for call in run) for run in runs] for name, runs in measured.items()}
-    section.goals = [
-        at_most("this project / the limit (warm in-process script)", ratio(seconds["project"], seconds["limit"]), 1.25),
-        _faster(ratio(seconds["csv"], seconds["project"])),
-    ]
+    section.goals = _goals(
+        ratio(seconds["project"], seconds["limit"]), ratio(seconds["csv"], seconds["project"]), options
+    )
     steps = {
         "this project": [(step, index, "project") for index, step in enumerate(STEPS)],
         "CSV through S3, pandas": [(step, index, "csv") for index, step in enumerate(STEPS)],
@@ -78,9 +81,9 @@ def measure(options: Options) -> Section:
     section.tables.append((("", "seconds", "processor seconds", "peak MB"), rows))
     section.tables.append(_shares(profiled))
     section.notes.append(
-        "Seconds in the profile: one more run of each under Python's profiler, which makes it slower. What the "
-        "limit has no line for is what three separate functions cost over one process, and what this project does "
-        "beside the limit's work."
+        f"The profile: median of {options.profiled_runs} more under Python's profiler, which doubles the time of the "
+        "report and hardly changes the other lines. What has no figure for the limit is what three functions cost that hand over "
+        "by S3, and what this project does besides."
     )
     section.notes.append(
         f"Handed over through S3 (bucket {BUCKET} of the embedded AWS): this project {handed['project'] / 1e6:.0f} MB, "
@@ -99,25 +102,31 @@ def result_of(calls: list[Call]) -> dict[str, Any]:
     return {"rows": calls[0].result["prepared"]["rows"]["test"], "rmse": last["metrics"]["rmse"]}
 
 
-def _shares(profiled: dict[str, dict[str, float]]) -> Table:
+def _shares(profiled: list[dict[str, dict[str, float]]]) -> Table:
     """Return where the time of this project's run goes, and of the limit's."""
     rows = [
         (
             what,
             _share(profiled, [(step, name) for step, name in own if step in STEPS]),
-            _share(profiled, [("the limit", name) for step, name in own if step == "the limit"]),
+            _share(profiled, [(step, name) for step, name in own if step not in STEPS]),
         )
         for what, own in WORK.items()
     ]
     return ("in the profile", "this project, seconds", "the limit, seconds"), rows
 
 
-def _share(profiled: dict[str, dict[str, float]], functions: list[tuple[str, str]]) -> str:
-    return rounded(sum(profiled[of][name] for of, name in functions), 2) if functions else ""
+def _share(profiled: list[dict[str, dict[str, float]]], functions: list[tuple[str, str]]) -> str:
+    if not functions:
+        return ""
+    return rounded(statistics.median(sum(run[of][name] for of, name in functions) for run in profiled), 2)
 
 
-def _faster(spread: Spread) -> Goal:
-    return Goal("the CSV design / this project", spread.text(), "≥ 4", spread.median >= 4)
+def _goals(to_limit: Spread, to_csv: Spread, options: Options) -> list[Goal]:
+    """Return the two ratios; fewer rows say nothing of the goals, for the report takes as long on any number."""
+    own, other = "this project / the limit (warm in-process script)", "the CSV design / this project"
+    if options.quick:
+        return [Goal(own, to_limit.text()), Goal(other, to_csv.text())]
+    return [at_most(own, to_limit, 1.25), Goal(other, to_csv.text(), "≥ 4", to_csv.median >= 4)]
 
 
 def _columns(calls: list[Call]) -> tuple[str, str, str]:
