@@ -14,7 +14,7 @@ from common import MB_PER_VCPU
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ridge", {}),
     ("hist_gradient_boosting", {}),
-    ("random_forest", {"n_estimators": 20}),
+    ("random_forest", {"n_estimators": 5}),
 )
 ROWS = 100_000
 

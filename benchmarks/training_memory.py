@@ -71,7 +71,7 @@ def measure(options: Options) -> Section:
 
 
 def _repeats(options: Options, estimator: str) -> int:
-    return 3 if estimator == "ridge" and not options.quick else 1
+    return options.repeats if estimator == "ridge" else 1
 
 
 def _bytes(

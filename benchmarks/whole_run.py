@@ -82,8 +82,8 @@ def measure(options: Options) -> Section:
     section.tables.append(_shares(profiled))
     section.notes.append(
         f"The profile: median of {options.profiled_runs} more under Python's profiler, which doubles the time of the "
-        "report and hardly changes the other lines. What has no figure for the limit is what three functions cost that hand over "
-        "by S3, and what this project does besides."
+        "report and hardly changes the other lines. What has no figure for the limit is what three functions cost "
+        "that hand over by S3, and what this project does besides."
     )
     section.notes.append(
         f"Handed over through S3 (bucket {BUCKET} of the embedded AWS): this project {handed['project'] / 1e6:.0f} MB, "
