@@ -21,8 +21,6 @@ from common import MB_PER_VCPU
 ROWS = (10_000, 100_000, 1_000_000)
 MEMORY_MB = (512, 1024, 1769, 2654, 3538)
 """Up to two vCPUs: more are not on the machines that this is usually run on."""
-DEFAULTS = {"data_preparation": 1769, "model_training": 3008, "model_evaluation": 3008}
-"""As template.yaml has them."""
 CALLS = 3
 STORAGE_GB = (10_240 - 512) / 1024
 """The temporary disk of template.yaml beyond what is free."""
@@ -64,8 +62,8 @@ def measure(options: Options) -> Section:
         f"{READ_UNITS} read unit at {price['dynamodb_read_unit']}. Sources: `benchmarks/prices.json`."
     )
     section.notes.append(
-        f"Each cell: the median of {CALLS} calls of a warm worker. Not in it: free tiers, cold starts (Lambda bills the "
-        "import of the handler too: two seconds at most), storage, logs. Seconds are those of this machine with a "
+        f"Each cell: the median of {CALLS} calls of a warm worker. Not in it: free tiers, cold starts (Lambda bills "
+        "the import of the handler too: two seconds at most), storage, logs. Seconds are those of this machine with a "
         "share of its cores; a vCPU of Lambda is as fast as it is. Where a size is missing, the function's memory "
         "would not do, by its measured peak."
     )
