@@ -23,6 +23,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 import run_taskcat
+from embedded_cloudformation import create_stack, known_part
 from ledger import FUNCTIONS
 from local_aws import ACCOUNT, LocalAws
 from local_template import leave_out_unsupported
@@ -32,7 +33,6 @@ from stack import OperationFailedError
 STAGES = {"test": "012345678901", "prod": "222222222222"}
 # Where taskcat finds the hook.
 HOOK = Path(__file__).parent / "taskcat_hook"
-UNKNOWN = ("AWS::CodePipeline::", "AWS::CodeCommit::", "AWS::SageMaker::", "AWS::Events::", "AWS::SNS::TopicPolicy")
 
 
 @dataclass(frozen=True)
@@ -89,24 +89,11 @@ def command(project: Path, environment: dict[str, str], *words: str, text: str =
 
 def deploy_delivery_stack(project: Path, client: Any) -> dict[str, str]:
     """Deploy pipeline.yaml without the types that the embedded AWS does not know, and return its outputs."""
-    template = yaml_parse((project / "pipeline.yaml").read_text())
-    template["Resources"] = {
-        name: each for name, each in template["Resources"].items() if not each["Type"].startswith(UNKNOWN)
-    }
+    template = known_part(project / "pipeline.yaml")
     # The pipeline itself is left out; this is its name.
     template["Outputs"]["PipelineName"]["Value"] = {"Ref": "ProjectName"}
     parameters = {"TestAccountId": STAGES["test"], "ProductionAccountId": STAGES["prod"], "RetentionPolicy": "Delete"}
-    client.create_stack(
-        StackName="crosstrain-pipeline",
-        TemplateBody=json.dumps(template),
-        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-    )
-    client.get_waiter("stack_create_complete").wait(
-        StackName="crosstrain-pipeline", WaiterConfig={"Delay": 1, "MaxAttempts": 60}
-    )
-    (stack,) = client.describe_stacks(StackName="crosstrain-pipeline")["Stacks"]
-    return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+    return create_stack(client, json.dumps(template), "crosstrain-pipeline", parameters)
 
 
 def push_images(ecr: Any, outputs: dict[str, str]) -> dict[str, str]:

@@ -16,16 +16,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
-from samcli.yamlhelper import yaml_parse
 
-from local_aws import ACCOUNT, Credentials, LocalAws
+from embedded_cloudformation import create_stack, known_part
+from local_aws import ACCOUNT, Credentials, LocalAws, root_of
 
 HERE = f"us-east-1:{ACCOUNT}"
 IAM = f"arn:aws:iam::{ACCOUNT}"
 # The other accounts begin with zeros, which a template that takes them for numbers loses.
 TEST_ACCOUNT = "000000000012"
 PRODUCTION_ACCOUNT = "000000000034"
-UNKNOWN = ("AWS::CodePipeline::", "AWS::CodeCommit::", "AWS::SageMaker::", "AWS::Events::", "AWS::SNS::TopicPolicy")
 BUCKET = "arn:aws:s3:::{bucket}"
 OBJECT = "arn:aws:s3:::{bucket}/pipeline/object"
 OTHERS_OBJECT = "arn:aws:s3:::somebody-elses/pipeline/object"
@@ -426,32 +425,13 @@ ROWS = [
 ]
 
 
-def deploy(client: Any, template: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create a stack whose roles have names of their own, and return its outputs."""
-    client.create_stack(
-        StackName=name,
-        TemplateBody=template,
-        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-    )
-    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
-    (stack,) = client.describe_stacks(StackName=name)["Stacks"]
-    return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
-
-
-def root_of(account: str) -> Credentials:
-    return Credentials(account, "local")
-
-
 def deploy_delivery(aws: LocalAws, project: Path, prefix: str, **more: str) -> dict[str, str]:
     """Deploy the roles of both templates to three accounts, and return what the table's resources are called."""
-    template = yaml_parse((project / "pipeline.yaml").read_text())
     # Key and bucket policies of other accounts are not what is asked about here.
-    known = {name: each for name, each in template["Resources"].items() if not each["Type"].startswith(UNKNOWN)}
-    template["Resources"] = known
+    template = known_part(project / "pipeline.yaml")
     template["Outputs"].pop("PipelineName")
     accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "RetentionPolicy": "Delete"}
-    outputs = deploy(
+    outputs = create_stack(
         aws.client("cloudformation"),
         json.dumps(template),
         f"{prefix}-pipeline",
@@ -459,7 +439,7 @@ def deploy_delivery(aws: LocalAws, project: Path, prefix: str, **more: str) -> d
     )
     for stage, account in (("test", TEST_ACCOUNT), ("prod", PRODUCTION_ACCOUNT)):
         parameters = {name: outputs[name] for name in ("ArtifactBucketName", "ArtifactKeyArn")}
-        deploy(
+        create_stack(
             aws.client("cloudformation", root_of(account)),
             (project / "target-account.yaml").read_text(),
             f"{prefix}-{stage}-roles",

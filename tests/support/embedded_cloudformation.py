@@ -1,0 +1,32 @@
+"""Creates stacks in an embedded AWS, of what its CloudFormation knows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from samcli.yamlhelper import yaml_parse
+
+UNKNOWN = ("AWS::CodePipeline::", "AWS::CodeCommit::", "AWS::SageMaker::", "AWS::Events::", "AWS::SNS::TopicPolicy")
+
+
+def known_part(path: Path) -> dict[str, Any]:
+    """Return a template without the resources whose types the embedded AWS does not know."""
+    template: dict[str, Any] = yaml_parse(path.read_text())
+    resources = template["Resources"].items()
+    template["Resources"] = {name: each for name, each in resources if not each["Type"].startswith(UNKNOWN)}
+    return template
+
+
+def create_stack(client: Any, template: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Create a stack whose roles have names of their own, and return its outputs."""
+    client.create_stack(
+        StackName=name,
+        TemplateBody=template,
+        Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+    )
+    client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
+    (stack,) = client.describe_stacks(StackName=name)["Stacks"]
+    return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
