@@ -150,7 +150,7 @@ def _call(function: Callable[..., Any], *arguments: Any) -> Any:
 
 def _shares(profiler: cProfile.Profile) -> dict[str, float]:
     """Return the seconds in each function of ours, by module and name."""
-    stats: Mapping[tuple[str, int, str], tuple[Any, ...]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]
+    stats: Mapping[tuple[str, int, str], tuple[Any, ...]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]  # made at run time
     return {f"{Path(file).stem}.{name}": times[3] for (file, _, name), times in stats.items() if file.startswith(OWN)}
 
 

@@ -407,9 +407,9 @@ def make_client(service: str, region: str | None = None) -> Any:
     BadInputError
         If the user's settings do not say how to reach AWS.
     """
-    config = Config(retries=_RETRIES, connect_timeout=10, read_timeout=20)  # type: ignore[arg-type]
+    config = Config(retries=_RETRIES, connect_timeout=10, read_timeout=20)  # type: ignore[arg-type]  # a dict is one
     try:
-        return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
+        return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # any name
     except BotoCoreError as error:
         raise BadInputError(
             f"AWS cannot be called: {str(error).rstrip('.')}. Set AWS_PROFILE and AWS_REGION."

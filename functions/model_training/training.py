@@ -216,13 +216,13 @@ def _plain(value: Any) -> Any:
 # Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
 # columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
 BYTES_PER_VALUE: Mapping[str, int] = {
-    "linear_regression": 17,
-    "ridge": 14,
+    "linear_regression": 16,
+    "ridge": 12,
     "logistic_regression": 17,
-    "random_forest": 14,
+    "random_forest": 13,
     "hist_gradient_boosting": 32,
 }
-BYTES_PER_ONE_HOT = 10
+BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
 IMPORTS_MB = 300
 

@@ -156,7 +156,7 @@ def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
 def test_data_that_does_not_fit_the_memory_is_refused_with_both_figures() -> None:
     with pytest.raises(InvalidDatasetError) as caught:
         check_memory(resolved("ridge"), profile_of(10_000_000, 30), 3008)
-    assert "10,000,000 training rows with 30 features need about 4,305 MB" in str(caught.value)
+    assert "10,000,000 training rows with 30 features need about 3,733 MB" in str(caught.value)
     assert "the function has 3,008 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
     check_memory(resolved("ridge"), profile_of(10_000_000, 30), 10240)
 
