@@ -11,13 +11,13 @@ import cProfile
 import importlib
 import json
 import os
-import pstats
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -144,14 +144,14 @@ def resident_bytes(field: str) -> int:
     raise RuntimeError(f"the kernel does not tell {field}")
 
 
-def _call(function: Callable[..., Any], *arguments: Any) -> Any:
-    return function(*arguments)
-
-
 def _shares(profiler: cProfile.Profile) -> dict[str, float]:
     """Return the seconds in each function of ours, by module and name."""
-    stats: Mapping[tuple[str, int, str], tuple[Any, ...]] = pstats.Stats(profiler).stats  # type: ignore[attr-defined]  # made at run time
-    return {f"{Path(file).stem}.{name}": times[3] for (file, _, name), times in stats.items() if file.startswith(OWN)}
+    written = ((each.code, each.totaltime) for each in profiler.getstats() if not isinstance(each.code, str))
+    return {
+        f"{Path(code.co_filename).stem}.{code.co_name}": seconds
+        for code, seconds in written
+        if code.co_filename.startswith(OWN)
+    }
 
 
 def main() -> None:
@@ -174,12 +174,13 @@ def main() -> None:
         start = resident_bytes("VmRSS")
         asked = json.loads(line)
         profiler = cProfile.Profile() if asked["profile"] else None
+        call = partial(profiler.runcall, function) if profiler else function
         cpu, started = time.process_time(), time.perf_counter()
-        result = (profiler.runcall if profiler else _call)(function, asked["event"], None)
+        result = call(asked["event"], None)
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu
         peak, shares = resident_bytes("VmHWM"), _shares(profiler) if profiler else {}
-        call = Call(result, seconds, cpu_seconds, peak, idle, start, dict(requests), shares)
-        print(json.dumps(vars(call)), file=answers, flush=True)
+        measured = Call(result, seconds, cpu_seconds, peak, idle, start, dict(requests), shares)
+        print(json.dumps(vars(measured)), file=answers, flush=True)
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ COMMIT = re.compile(r"[0-9a-f]{12,64}")
 # With one pointer for each stage and rarely two at once to move it, more means that something else is wrong.
 _ATTEMPTS = 12
 _KEPT_EARLIER = 10
-_RETRIES = {"mode": "standard", "total_max_attempts": 6}
+_CALL_ATTEMPTS = 6
 _THROTTLED = frozenset(
     {
         "ThrottlingException",
@@ -407,9 +407,12 @@ def make_client(service: str, region: str | None = None) -> Any:
     BadInputError
         If the user's settings do not say how to reach AWS.
     """
-    config = Config(retries=_RETRIES, connect_timeout=10, read_timeout=20)  # type: ignore[arg-type]  # a dict is one
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": _CALL_ATTEMPTS}, connect_timeout=10, read_timeout=20
+    )
     try:
-        return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # any name
+        # The stubs have an overload for each service's name, and none for a name that is not known here.
+        return boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]
     except BotoCoreError as error:
         raise BadInputError(
             f"AWS cannot be called: {str(error).rstrip('.')}. Set AWS_PROFILE and AWS_REGION."
@@ -475,7 +478,7 @@ def _explanation(code: str, message: str, operation: str, table: str) -> BadInpu
         )
     if code in _THROTTLED:
         return OperationFailedError(
-            f'The image ledger "{table}" is throttled still after {_RETRIES["total_max_attempts"]} attempts at '
+            f'The image ledger "{table}" is throttled still after {_CALL_ATTEMPTS} attempts at '
             f"{operation}, and nothing was written: try again in a minute."
         )
     return OperationFailedError(f'The image ledger "{table}" failed {operation}: {code}, {message}')

@@ -118,12 +118,9 @@ class _Fill:
 def _finished(column: npt.NDArray[Any] | list[pa.Array]) -> Any:
     if isinstance(column, np.ndarray):
         return column
-    import pandas as pd  # noqa: PLC0415 (reading a profile does not need it)
-
-    texts = pa.chunked_array(column).unify_dictionaries().combine_chunks()
+    texts = pa.chunked_array(column).unify_dictionaries().combine_chunks().to_pandas()
     # Python's own strings: encoders ask for each row's text, and of pandas' they would get a copy each time.
-    categories = pd.Index(texts.dictionary.to_pylist(), dtype=object)
-    return pd.Categorical.from_codes(texts.indices.fill_null(-1).to_numpy(), categories)
+    return texts.cat.rename_categories(texts.cat.categories.astype(object))
 
 
 def _target(column: pa.ChunkedArray, described: Mapping[str, Any], problem: str) -> npt.NDArray[Any]:
