@@ -51,7 +51,7 @@ train: .venv/.ready ## Train a model: the diabetes data, or DATA=file-or-folder 
 
 .PHONY: local-aws
 local-aws: .venv/.ready ## Keep an embedded AWS with the training stack running, for `make train` and the scripts
-	@$(BIN)/python scripts/serve_local_aws.py $(ARGS)
+	@$(BIN)/python scripts/local_aws.py $(ARGS)
 
 .PHONY: rehearse
 rehearse: .venv/.ready ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]
@@ -125,7 +125,7 @@ RELEASE := latest
 taskcat: package tools/taskcat/.venv/.ready ## Deploy to real accounts with taskcat, look, and delete again [RELEASE= TESTS=]
 	@$(BIN)/python scripts/resolve_images.py "$(RELEASE)" --stage test --base config/test.json \
 	    --out $(BUILD)/parameters-test.json
-	@$(BIN)/python scripts/run_taskcat.py $(call option,TESTS) $(ARGS)
+	@$(BIN)/python scripts/taskcat.py $(call option,TESTS) $(ARGS)
 
 .PHONY: clean
 clean: ## Remove the environment, build results and caches

@@ -6,8 +6,9 @@ from benchmarks import ROOT
 from benchmarks.figures import Section, Spread, at_most, interleaved, ratio
 from benchmarks.options import Options
 from benchmarks.processes import seconds_of
-from ledger import FUNCTIONS, Ledger, Release, release_id
-from local_aws import LocalAws
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.ledger import Ledger, Release, release_id
+from crosstrain.local.server import LocalAws
 
 TABLE = "ledger"
 

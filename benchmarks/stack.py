@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import ROOT
-from local_aws import LocalAws, LocalStack
+from crosstrain.local.server import LocalAws, LocalTrainingStack
 
 _REPORT = re.compile(r"REPORT RequestId: (\S+)\s+Duration: ([\d.]+) ms")
 
@@ -36,7 +36,7 @@ class Run:
 class Machine:
     """The training stack's state machine, with data in its bucket."""
 
-    def __init__(self, stack: LocalStack) -> None:
+    def __init__(self, stack: LocalTrainingStack) -> None:
         self._stack = stack
         self._bucket = stack.outputs["ArtifactBucketName"]
         self._sfn = stack.aws.client("stepfunctions")

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.worker import Call, Worker
-from local_aws import LocalAws
+from crosstrain.local.server import LocalAws
 
 BUCKET = "crosstrain-benchmarks"
 STEPS = ("data_preparation", "model_training", "model_evaluation")

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
+from crosstrain.delivery.functions import FUNCTIONS
+
 # What the model repository must have, and what it may have.
 REQUIRED_FOLDER = "functions"
 OPTIONAL_FOLDERS = ("notebooks", *(f"tests/unit/{name}" for name in ("common", *FUNCTIONS)))

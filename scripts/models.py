@@ -10,70 +10,25 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
 from rich.table import Table
 
-from common.request import LOWER_IS_BETTER
-from common.storage import read_json, split_uri
-from registry import Item, Registry, champion_history, previous_champion
-from stack import BadInputError, DeployedStack, find_stack, result_console, run_command
+from crosstrain.command import result_console, run_command
+from crosstrain.training.models import (
+    Document,
+    Models,
+    champion,
+    compare,
+    lineage,
+    list_versions,
+    roll_back,
+    show,
+)
+from crosstrain.training.stack import find_stack
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sts import STSClient
     from rich.console import Console
-
-FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
-# What decides, besides the data, which rows are in the test part.
-SPLIT_FIELDS = ("target", "problem", "seed", "test_fraction", "split_column")
-_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "404", "AccessDenied", "403"})
-
-Document = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Models:
-    """The registry of a stack and the clients for what it refers to."""
-
-    registry: Registry
-    s3: S3Client
-    sts: STSClient
-
-    @classmethod
-    def of(cls, stack: DeployedStack) -> Models:
-        """Return the models of a deployed stack.
-
-        Raises
-        ------
-        BadInputError
-            If the stack has no model registry.
-        """
-        registry = Registry(stack.session.client("dynamodb"), stack.output("ModelRegistryTableName"))
-        return cls(registry, stack.session.client("s3"), stack.session.client("sts"))
-
-    def read(self, uri: str | None) -> tuple[Document, str | None]:
-        """Return the JSON document at a URI, empty where there is none, and then why."""
-        if uri is None:
-            return {}, "the registry does not say where it is"
-        try:
-            document: Document = read_json(self.s3, uri)
-        except ClientError as error:
-            if error.response["Error"]["Code"] not in _GONE:
-                raise
-            return {}, f"{uri} is gone or may not be read"
-        return document, None
-
-    def has_file(self, uri: str) -> bool:
-        """Return whether there is an object at a URI."""
-        bucket, key = split_uri(uri)
-        # Unlike HeadObject, it tells "not there" from "not allowed" under a right that is limited to a prefix.
-        return any(
-            entry["Key"] == key
-            for entry in self.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", ())
-        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,218 +45,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             result_console().print(*tables(document), sep="\n")
 
     return run_command(work)
-
-
-def list_versions(models: Models, model_name: str) -> Document:
-    """Return all versions and rollbacks of a model, newest first, and which version is the champion.
-
-    Raises
-    ------
-    BadInputError
-        If there is no model of this name.
-    """
-    versions = models.registry.versions(model_name)
-    if not versions:
-        raise models.registry.without_champion(model_name)
-    pointer = models.registry.champion(model_name)
-    return {
-        "model_name": model_name,
-        "champion": pointer["champion_version"] if pointer else None,
-        "versions": versions,
-        "rollbacks": models.registry.rollbacks(model_name),
-    }
-
-
-def show(models: Models, version: str, model_name: str | None = None) -> Document:
-    """Return what the registry holds of a version, and whether it is the champion."""
-    item = models.registry.find_version(version, model_name)
-    pointer = models.registry.champion(item["model_name"])
-    return {**item, "champion": pointer is not None and pointer["champion_version"] == item["version"]}
-
-
-def champion(models: Models, model_name: str) -> Document:
-    """Return the champion of a model, since when it is that, and the version that a rollback leads to."""
-    pointer, item = models.registry.champion_version(model_name)
-    return {
-        **item,
-        "champion": True,
-        "promoted_at": pointer["promoted_at"],
-        "previous_champion": _previous(models, pointer),
-    }
-
-
-def compare(models: Models, first: str, second: str, model_name: str | None = None) -> Document:
-    """Return two versions' metrics side by side, which is better, and in what else the versions differ.
-
-    Metrics are only told as comparable if both were computed on the same rows of the same data.
-    """
-    items = [models.registry.find_version(version, model_name) for version in (first, second)]
-    infos = [models.read(item.get("info_uri"))[0] for item in items]
-    same_rows, why = _same_test_rows(items, infos)
-    names = list(dict.fromkeys(name for item in items for name in item["metrics"]))
-    return {
-        "versions": [item["version"] for item in items],
-        "same_test_rows": same_rows,
-        "test_rows": why,
-        "metrics": {name: _compared(name, [item["metrics"].get(name) for item in items], same_rows) for name in names},
-        "differences": _differences(items, infos),
-    }
-
-
-def roll_back(models: Models, model_name: str, to: str | None = None, reason: str = "") -> Document:
-    """Make an earlier version the champion again, and return the rollback as it was recorded.
-
-    Parameters
-    ----------
-    models
-        The models of a stack.
-    model_name : str
-        The model.
-    to : str, optional
-        A version that was promoted once; by default the one that was the champion before (`previous_champion`).
-    reason : str
-        Why, for whoever looks later.
-
-    Raises
-    ------
-    BadInputError
-        If the version is unknown, was never promoted, has no model file, or is the champion already.
-    ChampionMovedError
-        If somebody else has moved the champion meanwhile.
-    """
-    pointer = models.registry.champion(model_name)
-    if pointer is None:
-        raise models.registry.without_champion(model_name)
-    to = to if to is not None else _previous(models, pointer)
-    if to is None:
-        raise BadInputError(
-            f'The registry knows no champion of "{model_name}" before {pointer["champion_version"]}: '
-            "say which version to go back to with --to."
-        )
-    target = models.registry.find_version(to, model_name)
-    if to == pointer["champion_version"]:
-        raise BadInputError(f'{to} is the champion of "{model_name}" already.')
-    if target["decision"] != "promote":
-        raise BadInputError(f"{to} was never promoted, so it cannot be the champion: {target['reason']}")
-    if not models.has_file(target["model_uri"]):
-        raise BadInputError(
-            f"The model file of {to} is gone ({target['model_uri']}): choose another version with --to."
-        )
-    by = models.sts.get_caller_identity()["Arn"]
-    return dict(models.registry.move_champion(pointer, target, by=by, reason=reason))
-
-
-def lineage(models: Models, version: str, model_name: str | None = None) -> Document:
-    """Return the chain from the data and the code to a version's decision, and say which link is missing and why.
-
-    Returns
-    -------
-    dict
-        `links`, each with `value` and, where that is None, with why it is `missing`; and `contradictions`, what the
-        registry and the run's files say differently.
-    """
-    item = models.registry.find_version(version, model_name)
-    profile, no_profile = models.read(item.get("profile_uri"))
-    info, no_info = models.read(item.get("info_uri"))
-    digests = item.get("image_digests") or {}
-    release, commit = item.get("release"), item.get("commit")
-    has_model = models.has_file(item["model_uri"])
-    links = {
-        "data_set": _link(item.get("dataset_uri"), _UNRECORDED),
-        "data_fingerprint": _link(item.get("data_fingerprint"), _UNRECORDED),
-        "source_files": _link(profile.get("sources"), no_profile or "the profile does not name them"),
-        "code_commit": _link(commit if commit != "unknown" else None, "the stack was deployed without one"),
-        **{
-            f"image_digest_of_{name}": _link(digests.get(name), "the image was not deployed by digest")
-            for name in FUNCTIONS
-        },
-        "release": _link(release if release != "unreleased" else None, "the stack was deployed without one"),
-        "run": _link(item.get("run_id"), _UNRECORDED),
-        "model_file": _link(item["model_uri"] if has_model else None, f"{item['model_uri']} is gone"),
-        "model_class": _link(info.get("class"), no_info or "model.json does not name it"),
-        "library_versions": _link(info.get("versions"), no_info or "model.json does not name them"),
-        "metrics": _link(item.get("metrics"), _UNRECORDED),
-        "decision": _link(item.get("decision"), _UNRECORDED),
-        "reason": _link(item.get("reason"), _UNRECORDED),
-        # None where there was no champion yet, which is no gap.
-        "compared_with": {"value": item.get("compared_with"), "missing": None},
-    }
-    return {
-        "model_name": item["model_name"],
-        "version": item["version"],
-        "recorded_at": item["recorded_at"],
-        "links": links,
-        "contradictions": _contradictions(item, profile, info),
-    }
-
-
-_UNRECORDED = "the registry does not record it"
-
-
-def _link(value: Any, why_missing: str) -> Document:
-    return {"value": value, "missing": why_missing if value is None else None}
-
-
-def _contradictions(item: Item, profile: Document, info: Document) -> list[str]:
-    """Say where the run's files tell another story than the registry: then one of them was changed afterwards."""
-    digest = (item.get("image_digests") or {}).get("model_training")
-    told = [
-        ("data fingerprint", item.get("data_fingerprint"), "profile.json", profile.get("fingerprint")),
-        ("data fingerprint", item.get("data_fingerprint"), "model.json", info.get("data_fingerprint")),
-        ("image digest of model_training", digest, "model.json", info.get("image_digest")),
-        ("run", item.get("run_id"), "model.json", info.get("run_id")),
-    ]
-    return [
-        f"{what}: the registry says {recorded}, {file} says {found}"
-        for what, recorded, file, found in told
-        if recorded is not None and found is not None and recorded != found
-    ]
-
-
-def _previous(models: Models, pointer: Item) -> str | None:
-    name = pointer["model_name"]
-    history = champion_history(
-        pointer["champion_version"], models.registry.versions(name), models.registry.rollbacks(name)
-    )
-    return previous_champion(history)
-
-
-def _same_test_rows(items: Sequence[Item], infos: Sequence[Document]) -> tuple[bool | None, str]:
-    """Return whether two versions were scored on the same rows (None if it cannot be known), and why."""
-    if items[0]["data_fingerprint"] != items[1]["data_fingerprint"]:
-        return False, "They were scored on different data: their metrics cannot be compared."
-    if not all("request" in info for info in infos):
-        return None, "A model.json is gone: whether they were scored on the same rows is unknown."
-    differing = [name for name in SPLIT_FIELDS if len({json.dumps(info["request"][name]) for info in infos}) > 1]
-    if differing:
-        return False, f"They were scored on different rows ({', '.join(differing)}): their metrics cannot be compared."
-    return True, "They were scored on the same rows."
-
-
-def _compared(name: str, values: Sequence[float | None], same_rows: bool | None) -> Document:
-    first, second = values
-    if first is None or second is None:
-        return {"values": list(values), "difference": None, "better": None}
-    better = None
-    if same_rows and first != second:
-        better = 0 if (first < second) == (name in LOWER_IS_BETTER) else 1
-    return {"values": list(values), "difference": second - first, "better": better}
-
-
-def _differences(items: Sequence[Item], infos: Sequence[Document]) -> dict[str, list[Any]]:
-    """Return what differs, besides metrics and what is different for every run."""
-    fields = ("model_name", "dataset_uri", "data_fingerprint", "target", "problem", "estimator", "release", "commit")
-    sides = [
-        {name: item.get(name) for name in fields}
-        | {f"rows.{name}": count for name, count in item["rows"].items()}
-        | {f"image_digest.{name}": digest for name, digest in (item.get("image_digests") or {}).items()}
-        | {f"parameters.{name}": value for name, value in info.get("parameters", {}).items()}
-        | {f"versions.{name}": value for name, value in info.get("versions", {}).items()}
-        for item, info in zip(items, infos, strict=True)
-    ]
-    names = dict.fromkeys(name for side in sides for name in side)
-    pairs = {name: [side.get(name) for side in sides] for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 def _list_tables(document: Document) -> Iterable[Table | str]:

@@ -8,16 +8,15 @@ a failed operation, 2 for input that cannot be used; then nothing is recorded.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from ledger import BY_DIGEST, FUNCTIONS, Release, make_client, open_ledger, release_id
-from stack import BadInputError, OperationFailedError, run_command
+from crosstrain.aws import make_client
+from crosstrain.command import BadInputError, run_command
+from crosstrain.delivery.ledger import Release, open_ledger, release_id
+from crosstrain.delivery.releases import execution_start, parse_images
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -49,60 +48,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(name)
 
     return run_command(work)
-
-
-def parse_images(text: str) -> dict[str, str]:
-    """Return the images of a release from what build_images.py printed.
-
-    Raises
-    ------
-    BadInputError
-        With everything that is wrong.
-    """
-    try:
-        document: Any = json.loads(text)
-    except ValueError as error:
-        raise BadInputError(f"The images are no JSON as build_images.py prints it: {error}.") from error
-    if not isinstance(document, dict):
-        raise BadInputError("The images are no JSON object as build_images.py prints it.")
-    problems = [f"{each} has no image" for each in FUNCTIONS if each not in document]
-    problems += [f"{each} is no function" for each in document if each not in FUNCTIONS]
-    problems += [
-        f"the image of {name} is not given by digest (repository@sha256:…): {uri}"
-        for name, uri in document.items()
-        if name in FUNCTIONS and not (isinstance(uri, str) and BY_DIGEST.fullmatch(uri))
-    ]
-    if problems:
-        raise BadInputError(f"No release is recorded: {'; '.join(problems)}.")
-    return {FUNCTIONS[name]: uri for name, uri in document.items()}
-
-
-def execution_start(codepipeline: Any, pipeline: str, execution: str) -> int:
-    """Return when a pipeline execution began, in milliseconds.
-
-    Raises
-    ------
-    BadInputError
-        If the pipeline has no such execution, or there is no such pipeline.
-    OperationFailedError
-        If it may not be read.
-    """
-    try:
-        pages = codepipeline.get_paginator("list_pipeline_executions").paginate(pipelineName=pipeline)
-        for page in pages:
-            for each in page["pipelineExecutionSummaries"]:
-                if each["pipelineExecutionId"] == execution:
-                    return int(each["startTime"].timestamp() * 1000)
-    except ClientError as error:
-        if error.response["Error"]["Code"] == "PipelineNotFoundException":
-            raise BadInputError(f'There is no pipeline "{pipeline}" in this account and region.') from error
-        raise OperationFailedError(
-            f'When the execution of pipeline "{pipeline}" began cannot be read, which needs '
-            f"codepipeline:ListPipelineExecutions: {error}"
-        ) from error
-    except BotoCoreError as error:
-        raise OperationFailedError(f"CodePipeline cannot be reached: {str(error).rstrip('.')}.") from error
-    raise BadInputError(f'The pipeline "{pipeline}" has no execution {execution}.')
 
 
 def _read(name: str) -> str:

@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from local_aws import LocalAws, LocalStack
+from crosstrain.local.server import LocalAws, LocalTrainingStack
 
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
@@ -61,6 +61,6 @@ def local_aws() -> Iterator[LocalAws]:
 
 
 @pytest.fixture(scope="session")
-def local_stack(local_aws: LocalAws) -> LocalStack:
+def training_stack(local_aws: LocalAws) -> LocalTrainingStack:
     """Deploy the training stack, with data and models that go when it is deleted."""
     return local_aws.deploy_training_stack(PROJECT / "template.yaml", parameters={"RetentionPolicy": "Delete"})

@@ -21,10 +21,11 @@ from model_evaluation.evaluation import (
     HeldOut,
     Scores,
     UnusableChampionError,
-    check_defined,
     compare,
     decide,
+    defined_value,
     load_model,
+    meets,
     score,
 )
 from model_evaluation.registry import Run, registry_items
@@ -32,6 +33,9 @@ from model_evaluation.registry import Run, registry_items
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from sklearn.pipeline import Pipeline
+
+# What the state machine and the system test get to know of the evaluation.
+ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "reason", "champion")
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -66,7 +70,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         pipeline = load_model(download(s3, run.model["model_uri"], Path(folder) / "model.skops"))
         part = HeldOut(*load_part(download(s3, run.prepared["test_uri"], Path(folder) / "test.parquet"), profile))
     scores = score(pipeline, part, str(request.problem))
-    check_defined(scores, str(request.metric))
+    value = defined_value(scores, str(request.metric))
     champion = event.get("champion")
     comparison = _compare(s3, champion, scores, part, request) if champion else None
     decision, reason = decide(scores, request, comparison, contended=event.get("contended", False))
@@ -76,8 +80,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "estimator": request.estimator,
         "rows": len(part.target),
         "metric": request.metric,
-        "value": scores.metrics[str(request.metric)],
+        "value": value,
         "threshold": request.threshold,
+        "threshold_met": meets(str(request.metric), value, request.threshold),
         "minimum_improvement": request.minimum_improvement,
         "metrics": scores.metrics,
         "undefined": scores.undefined,
@@ -92,7 +97,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision})
     return {
         **uris,
-        **{name: document[name] for name in ("metric", "value", "metrics", "decision", "reason", "champion")},
+        **{name: document[name] for name in ANSWERED},
         "registry": registry_items(run, {**document, **uris}, _lineage(profile, info)),
     }
 

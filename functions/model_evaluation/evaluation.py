@@ -122,19 +122,21 @@ def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
     return Scores(probabilities, *classification_metrics(classes, part.target, probabilities), classes)
 
 
-def check_defined(scores: Scores, metric: str) -> None:
-    """Check that the metric that decides has a value.
+def defined_value(scores: Scores, metric: str) -> float:
+    """Return the value of the metric that decides.
 
     Raises
     ------
     InvalidDatasetError
         If the test part leaves it undefined.
     """
-    if scores.metrics[metric] is None:
+    value = scores.metrics[metric]
+    if value is None:
         defined = ", ".join(name for name, score in scores.metrics.items() if score is not None)
         raise InvalidDatasetError(
             f"{metric} is undefined: {scores.undefined[metric]}. Choose another metric ({defined}) or split."
         )
+    return value
 
 
 def compare(version: str, champion: Pipeline, scores: Scores, part: HeldOut, request: TrainingRequest) -> Comparison:
@@ -206,7 +208,7 @@ def decide(
     if contended:
         said.append("Other runs promoted a model during each evaluation of this one: run it again.")
         return "reject", " ".join(said)
-    if not _holds(metric, value, request.threshold):
+    if not meets(metric, value, request.threshold):
         return "reject", said[0]
     if comparison is None:
         said.append("There is no champion yet.")
@@ -219,7 +221,8 @@ def decide(
     return ("promote" if better else "reject"), " ".join(said)
 
 
-def _holds(metric: str, value: float, threshold: float | None) -> bool:
+def meets(metric: str, value: float, threshold: float | None) -> bool:
+    """Return whether a value of a metric is at least as good as a threshold; without one it is."""
     if threshold is None:
         return True
     return value <= threshold if metric in LOWER_IS_BETTER else value >= threshold
@@ -229,7 +232,7 @@ def _threshold_in_words(metric: str, value: float, threshold: float | None) -> s
     if threshold is None:
         return f"{metric} is {value:.6g}; the request sets no threshold."
     limit = f"at {'most' if metric in LOWER_IS_BETTER else 'least'} {threshold:.6g}"
-    if _holds(metric, value, threshold):
+    if meets(metric, value, threshold):
         return f"{metric} is {value:.6g}, {limit} as the request asks."
     return f"{metric} is {value:.6g}, and the request asks for {limit}."
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rehearsal.containers import Engine, find_base_image, open_engine
-from stack import BadInputError
+from crosstrain.command import BadInputError
+from crosstrain.rehearsal.images.containers import Engine, find_base_image, open_engine
 
 if TYPE_CHECKING:
     import docker

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from build_images import Settings, content_hash
-from ledger import FUNCTIONS, Ledger
-from local_aws import LocalAws
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.images import Settings, content_hash
+from crosstrain.delivery.ledger import Ledger
+from crosstrain.local.server import LocalAws
 
 if TYPE_CHECKING:
     import docker
 
-    from rehearsal.containers import Engine
+    from crosstrain.rehearsal.images.containers import Engine
 
 SCRIPT = Path(__file__).parents[2] / "scripts/build_images.py"
 TABLE = "ledger-of-containers"

@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from build_images import Settings, content_hash
-from ledger import FUNCTIONS
-from local_aws import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
-from local_template import write_container_template
-from rehearsal.containers import (
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.images import Settings, content_hash
+from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
+from crosstrain.local.template import write_container_template
+from crosstrain.rehearsal.images.cache import ImageCache
+from crosstrain.rehearsal.images.containers import (
     Engine,
     build_environment,
     forget_images,
@@ -33,8 +35,6 @@ from rehearsal.containers import (
     pull_images,
     registry_of,
 )
-from rehearsal.image_cache import ImageCache
-from stack import BadInputError, OperationFailedError
 
 if TYPE_CHECKING:
     import docker
@@ -316,7 +316,7 @@ def test_an_image_that_was_built_before_is_not_built_again(
 # Opens all that a rehearsal opens, runs a container, and waits for its end.
 OPENS = """
 import sys
-from rehearsal.containers import find_base_image, open_engine, open_network
+from crosstrain.rehearsal.images.containers import find_base_image, open_engine, open_network
 with open_engine() as engine, open_network(engine) as network:
     base = find_base_image(engine, print)
     engine.client.containers.run(base, ["600"], entrypoint="sleep", network=network.name, detach=True)

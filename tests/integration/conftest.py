@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from local_aws import LocalStack
+from crosstrain.local.server import LocalTrainingStack
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ Train = Callable[..., Finished]
 
 
 @pytest.fixture
-def train(local_stack: LocalStack, project: Path, tmp_path: Path) -> Train:
+def train(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> Train:
     """Return a function that runs `scripts/train.py --stack` as a process with the data scientist's rights."""
     model_name = uuid.uuid4().hex
 
@@ -44,7 +44,7 @@ def train(local_stack: LocalStack, project: Path, tmp_path: Path) -> Train:
                 sys.executable,
                 str(project / "scripts/train.py"),
                 "--stack",
-                local_stack.name,
+                training_stack.name,
                 "--out",
                 str(tmp_path / "out"),
                 # No test meets the champion of another.
@@ -52,7 +52,7 @@ def train(local_stack: LocalStack, project: Path, tmp_path: Path) -> Train:
                 model_name,
                 *arguments,
             ],
-            env=local_stack.aws.environment(local_stack.data_scientist),
+            env=training_stack.aws.environment(training_stack.data_scientist),
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from execution import outcome, start
-from local_aws import LocalStack
+from crosstrain.local.server import LocalTrainingStack
+from crosstrain.training.execution import outcome, start
 
 HEADER = b"a,b,y\n"
 GOOD = b"".join(b"%d,%d,%d.5\n" % (i, i * i % 7, i * 31 % 17) for i in range(40))
@@ -80,14 +80,14 @@ CASES: dict[str, tuple[str, bytes | None, dict[str, Any], str, str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_run_fails_by_name_and_leaves_no_model(local_stack: LocalStack, case: str) -> None:
+def test_the_run_fails_by_name_and_leaves_no_model(training_stack: LocalTrainingStack, case: str) -> None:
     name, content, fields, error, message = CASES[case]
-    bucket, run_id = local_stack.outputs["ArtifactBucketName"], f"bad-{uuid.uuid4().hex}"
-    s3, sfn = local_stack.client("s3"), local_stack.client("stepfunctions")
+    bucket, run_id = training_stack.outputs["ArtifactBucketName"], f"bad-{uuid.uuid4().hex}"
+    s3, sfn = training_stack.client("s3"), training_stack.client("stepfunctions")
     if content is not None:
         s3.put_object(Bucket=bucket, Key=f"data/{run_id}/{name}", Body=content)
     request = {"dataset_uri": f"s3://{bucket}/data/{run_id}/{name}", "target": "y", **fields}
-    result = outcome(sfn, start(sfn, local_stack.outputs["StateMachineArn"], request, run_id))
+    result = outcome(sfn, start(sfn, training_stack.outputs["StateMachineArn"], request, run_id))
     assert (result.status, result.error) == ("FAILED", error)
     assert result.failed_state == "PrepareData"
     assert result.cause is not None
@@ -109,10 +109,10 @@ ODD_BUT_USABLE: dict[str, tuple[bytes, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("case", ODD_BUT_USABLE)
-def test_odd_data_is_trained_on(local_stack: LocalStack, case: str) -> None:
+def test_odd_data_is_trained_on(training_stack: LocalTrainingStack, case: str) -> None:
     content, fields = ODD_BUT_USABLE[case]
-    bucket, run_id = local_stack.outputs["ArtifactBucketName"], f"odd-{uuid.uuid4().hex}"
-    s3, sfn = local_stack.client("s3"), local_stack.client("stepfunctions")
+    bucket, run_id = training_stack.outputs["ArtifactBucketName"], f"odd-{uuid.uuid4().hex}"
+    s3, sfn = training_stack.client("s3"), training_stack.client("stepfunctions")
     s3.put_object(Bucket=bucket, Key=f"data/{run_id}.csv", Body=content)
     request = {
         "dataset_uri": f"s3://{bucket}/data/{run_id}.csv",
@@ -121,7 +121,7 @@ def test_odd_data_is_trained_on(local_stack: LocalStack, case: str) -> None:
         "model_name": run_id,
         **fields,
     }
-    result = outcome(sfn, start(sfn, local_stack.outputs["StateMachineArn"], request, run_id))
+    result = outcome(sfn, start(sfn, training_stack.outputs["StateMachineArn"], request, run_id))
     assert result.status == "SUCCEEDED", result.cause
     assert result.output is not None
     assert result.output["evaluation"]["decision"] == "promote"

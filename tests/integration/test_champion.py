@@ -9,80 +9,80 @@ from typing import Any
 import pytest
 from sklearn.datasets import load_diabetes
 
-import execution
 from common.storage import split_uri
-from local_aws import LocalStack
+from crosstrain.local.server import LocalTrainingStack
+from crosstrain.training import execution
 from model_evaluation.evaluation import load_model
 
 
 @pytest.fixture(scope="module")
-def dataset(local_stack: LocalStack) -> str:
+def dataset(training_stack: LocalTrainingStack) -> str:
     """Return the URI of the diabetes data in the stack's bucket."""
-    bucket, key = local_stack.outputs["ArtifactBucketName"], f"data/{uuid.uuid4().hex}.csv"
+    bucket, key = training_stack.outputs["ArtifactBucketName"], f"data/{uuid.uuid4().hex}.csv"
     body = load_diabetes(as_frame=True, scaled=False).frame.to_csv(index=False)
-    local_stack.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
+    training_stack.client("s3").put_object(Bucket=bucket, Key=key, Body=body)
     return f"s3://{bucket}/{key}"
 
 
-def start(local_stack: LocalStack, dataset: str, model_name: str, alpha: float) -> str:
+def start(training_stack: LocalTrainingStack, dataset: str, model_name: str, alpha: float) -> str:
     request = {"dataset_uri": dataset, "target": "target", "model_name": model_name, "estimator": "ridge"}
-    arn = local_stack.outputs["StateMachineArn"]
+    arn = training_stack.outputs["StateMachineArn"]
     document = {**request, "hyperparameters": {"alpha": alpha}}
-    return execution.start(local_stack.client("stepfunctions"), arn, document, f"champion-{uuid.uuid4().hex}")
+    return execution.start(training_stack.client("stepfunctions"), arn, document, f"champion-{uuid.uuid4().hex}")
 
 
-def evaluated(local_stack: LocalStack, started: str) -> dict[str, Any]:
-    result = execution.outcome(local_stack.client("stepfunctions"), started)
+def evaluated(training_stack: LocalTrainingStack, started: str) -> dict[str, Any]:
+    result = execution.outcome(training_stack.client("stepfunctions"), started)
     assert result.output is not None, result.cause
     evaluation: dict[str, Any] = result.output["evaluation"]
     return {"run_id": result.output["run_id"], **evaluation}
 
 
-def champion(local_stack: LocalStack, model_name: str, folder: Path) -> str:
+def champion(training_stack: LocalTrainingStack, model_name: str, folder: Path) -> str:
     """Return the champion's version, after loading its model."""
-    item = local_stack.client("dynamodb").get_item(
-        TableName=local_stack.outputs["ModelRegistryTableName"],
+    item = training_stack.client("dynamodb").get_item(
+        TableName=training_stack.outputs["ModelRegistryTableName"],
         Key={"model_name": {"S": model_name}, "entry": {"S": "champion"}},
         ConsistentRead=True,
     )["Item"]
     bucket, key = split_uri(item["model_uri"]["S"])
-    local_stack.client("s3").download_file(bucket, key, str(folder / "model.skops"))
+    training_stack.client("s3").download_file(bucket, key, str(folder / "model.skops"))
     assert load_model(folder / "model.skops").n_features_in_ == 10
     return str(item["champion_version"]["S"])
 
 
 def test_a_better_model_takes_the_champions_place_and_the_report_shows_both(
-    local_stack: LocalStack, dataset: str, tmp_path: Path
+    training_stack: LocalTrainingStack, dataset: str, tmp_path: Path
 ) -> None:
     name = uuid.uuid4().hex
-    first = evaluated(local_stack, start(local_stack, dataset, name, 1000))
+    first = evaluated(training_stack, start(training_stack, dataset, name, 1000))
     assert (first["decision"], first["champion"]) == ("promote", None)
-    second = evaluated(local_stack, start(local_stack, dataset, name, 1))
+    second = evaluated(training_stack, start(training_stack, dataset, name, 1))
     assert second["decision"] == "promote"
     assert second["champion"]["version"] == first["run_id"]
     # The same rows, so the champion's score is what its own run told.
     assert second["champion"]["metrics"] == pytest.approx(first["metrics"])
     assert second["champion"]["improvement"]["value"] == pytest.approx(first["value"] - second["value"])
-    assert champion(local_stack, name, tmp_path) == second["run_id"]
+    assert champion(training_stack, name, tmp_path) == second["run_id"]
     bucket, key = split_uri(second["report_uri"])
-    report = local_stack.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    report = training_stack.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     assert first["run_id"] in report
     assert f"{first['value']:.6g}" in report
     assert f"{second['value']:.6g}" in report
-    third = evaluated(local_stack, start(local_stack, dataset, name, 1))
+    third = evaluated(training_stack, start(training_stack, dataset, name, 1))
     assert third["decision"] == "reject"
     assert third["reason"].endswith("no improvement.")
-    assert champion(local_stack, name, tmp_path) == second["run_id"]
+    assert champion(training_stack, name, tmp_path) == second["run_id"]
 
 
 def test_a_run_stopped_in_any_state_leaves_a_champion_that_loads(
-    local_stack: LocalStack, dataset: str, tmp_path: Path
+    training_stack: LocalTrainingStack, dataset: str, tmp_path: Path
 ) -> None:
-    name, sfn = uuid.uuid4().hex, local_stack.client("stepfunctions")
-    first = evaluated(local_stack, start(local_stack, dataset, name, 1000))["run_id"]
+    name, sfn = uuid.uuid4().hex, training_stack.client("stepfunctions")
+    first = evaluated(training_stack, start(training_stack, dataset, name, 1000))["run_id"]
     for state in ("PrepareData", "TrainModel", "EvaluateModel"):
-        started = start(local_stack, dataset, name, 1)
+        started = start(training_stack, dataset, name, 1)
         next(each for each in execution.follow(sfn, started) if (each.state, each.kind) == (state, "entered"))
         sfn.stop_execution(executionArn=started)
         assert execution.outcome(sfn, started).status == "ABORTED"
-        assert champion(local_stack, name, tmp_path) == first
+        assert champion(training_stack, name, tmp_path) == first

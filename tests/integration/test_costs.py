@@ -18,7 +18,7 @@ import pytest
 import data_preparation.app as preparation
 import model_evaluation.app as evaluation
 import model_training.app as training
-from local_aws import ROOT, LocalAws, LocalStack
+from crosstrain.local.server import ROOT, LocalAws, LocalTrainingStack
 
 ROWS = 20_000
 # What each handler may import of its own when it is imported: each of these costs a tenth of a second or more.
@@ -82,13 +82,13 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
     assert sizes["profile.json"] < 6_000
 
 
-def test_a_run_has_nine_state_transitions(local_stack: LocalStack, made_up: Path) -> None:
-    sfn, bucket = local_stack.client("stepfunctions"), local_stack.outputs["ArtifactBucketName"]
-    local_stack.client("s3").upload_file(str(made_up), bucket, "data/costs.csv")
+def test_a_run_has_nine_state_transitions(training_stack: LocalTrainingStack, made_up: Path) -> None:
+    sfn, bucket = training_stack.client("stepfunctions"), training_stack.outputs["ArtifactBucketName"]
+    training_stack.client("s3").upload_file(str(made_up), bucket, "data/costs.csv")
     request = {"dataset_uri": f"s3://{bucket}/data/costs.csv", "target": "y", "model_name": uuid.uuid4().hex}
     for decision in ("Promote", "Reject"):
         arn = sfn.start_execution(
-            stateMachineArn=local_stack.outputs["StateMachineArn"], name=uuid.uuid4().hex, input=json.dumps(request)
+            stateMachineArn=training_stack.outputs["StateMachineArn"], name=uuid.uuid4().hex, input=json.dumps(request)
         )["executionArn"]
         deadline = time.monotonic() + 120
         while (status := sfn.describe_execution(executionArn=arn)["status"]) == "RUNNING":

@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from ledger import FUNCTIONS, Ledger, Release, release_id
-from local_aws import REGION, ROOT, LocalAws
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.ledger import Ledger, Release, release_id
+from crosstrain.local.server import REGION, ROOT, LocalAws
 
 WRITERS = 20
 

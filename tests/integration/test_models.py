@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sklearn.datasets import load_diabetes
 
-from local_aws import LocalStack
+from crosstrain.local.server import LocalTrainingStack
 
 from .conftest import Finished, Train
 
@@ -21,9 +21,11 @@ Command = Callable[..., Finished]
 
 
 @pytest.fixture
-def models(local_stack: LocalStack, project: Path) -> Command:
+def models(training_stack: LocalTrainingStack, project: Path) -> Command:
     """Return a function that runs `scripts/models.py` as it is run beside `make local-aws`."""
-    environment = local_stack.aws.environment(local_stack.data_scientist) | {"CROSSTRAIN_STACK": local_stack.name}
+    environment = training_stack.aws.environment(training_stack.data_scientist) | {
+        "CROSSTRAIN_STACK": training_stack.name
+    }
 
     def run(*arguments: str) -> Finished:
         done = subprocess.run(
@@ -129,9 +131,9 @@ def test_what_is_unknown_is_told_in_one_sentence(models: Command, arguments: lis
     assert done.stderr.count("\n") == 1
 
 
-def test_a_data_scientist_writes_to_the_registry_in_transactions_only(local_stack: LocalStack) -> None:
-    dynamodb: Any = local_stack.client("dynamodb")
-    table = local_stack.outputs["ModelRegistryTableName"]
+def test_a_data_scientist_writes_to_the_registry_in_transactions_only(training_stack: LocalTrainingStack) -> None:
+    dynamodb: Any = training_stack.client("dynamodb")
+    table = training_stack.outputs["ModelRegistryTableName"]
     item = {"model_name": {"S": "forged"}, "entry": {"S": "champion"}}
     for call in (
         lambda: dynamodb.put_item(TableName=table, Item=item),

@@ -15,7 +15,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from common.frames import load_part
-from local_aws import LocalStack
+from crosstrain.local.server import LocalTrainingStack
 from model_evaluation.evaluation import load_model
 
 from .conftest import Finished, Train
@@ -24,13 +24,14 @@ Command = Callable[..., Finished]
 
 
 @pytest.fixture
-def predict(local_stack: LocalStack, project: Path, tmp_path: Path) -> Command:
+def predict(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> Command:
     """Return a function that runs `scripts/predict.py` with a data scientist's rights."""
 
     def run(*arguments: str) -> Finished:
         done = subprocess.run(
             [sys.executable, str(project / "scripts/predict.py"), *arguments],
-            env=local_stack.aws.environment(local_stack.data_scientist) | {"CROSSTRAIN_STACK": local_stack.name},
+            env=training_stack.aws.environment(training_stack.data_scientist)
+            | {"CROSSTRAIN_STACK": training_stack.name},
             cwd=tmp_path,
             capture_output=True,
             text=True,
@@ -42,20 +43,20 @@ def predict(local_stack: LocalStack, project: Path, tmp_path: Path) -> Command:
     return run
 
 
-def read_test_part(local_stack: LocalStack, run_id: str, folder: Path) -> tuple[pd.DataFrame, object]:
+def read_test_part(training_stack: LocalTrainingStack, run_id: str, folder: Path) -> tuple[pd.DataFrame, object]:
     """Return the features of a run's test part, as its evaluation reads them."""
     prefix = f"runs/{run_id}/prepared"
     for name in ("profile.json", "test.parquet"):
         # The data scientist's rights reach what a run has made.
-        local_stack.client("s3").download_file(
-            local_stack.outputs["ArtifactBucketName"], f"{prefix}/{name}", str(folder / name)
+        training_stack.client("s3").download_file(
+            training_stack.outputs["ArtifactBucketName"], f"{prefix}/{name}", str(folder / name)
         )
     return load_part(folder / "test.parquet", json.loads((folder / "profile.json").read_text()))
 
 
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
 def test_the_test_part_is_scored_as_in_the_runs_evaluation(
-    local_stack: LocalStack, train: Train, predict: Command, tmp_path: Path, estimator: str
+    training_stack: LocalTrainingStack, train: Train, predict: Command, tmp_path: Path, estimator: str
 ) -> None:
     data = load_diabetes(as_frame=True, scaled=False).frame
     data["split"] = np.where(np.arange(len(data)) % 5, "train", "test")
@@ -72,7 +73,7 @@ def test_the_test_part_is_scored_as_in_the_runs_evaluation(
     assert done.code == 0, done.stderr
     assert 'does not use it: "target", "split"' in done.stderr
     scored = pd.read_csv(io.StringIO(done.stdout))["prediction"][data["split"] == "test"]
-    features, target = read_test_part(local_stack, trained.document["run_id"], tmp_path)
+    features, target = read_test_part(training_stack, trained.document["run_id"], tmp_path)
     expected = load_model(tmp_path / "out/model.skops").predict(features)
     np.testing.assert_allclose(scored, expected, rtol=1e-12)
     rmse = np.sqrt(np.mean((scored - target) ** 2))
@@ -108,11 +109,11 @@ def test_what_cannot_be_scored_is_told(train: Train, predict: Command, tmp_path:
 
 
 def test_a_model_file_that_is_gone_is_named(
-    local_stack: LocalStack, train: Train, predict: Command, tmp_path: Path
+    training_stack: LocalTrainingStack, train: Train, predict: Command, tmp_path: Path
 ) -> None:
     version = train("--model-name", "gone", "--json").document["run_id"]
-    bucket, key = local_stack.outputs["ArtifactBucketName"], f"runs/{version}/model/model.skops"
-    local_stack.aws.client("s3").delete_object(Bucket=bucket, Key=key)
+    bucket, key = training_stack.outputs["ArtifactBucketName"], f"runs/{version}/model/model.skops"
+    training_stack.aws.client("s3").delete_object(Bucket=bucket, Key=key)
     (tmp_path / "rows.csv").write_text("a\n1\n")
     done = predict("rows.csv", "--model-name", "gone")
     assert done.code == 1

@@ -22,12 +22,12 @@ import boto3
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-import run_taskcat
+from crosstrain.command import OperationFailedError
+from crosstrain.delivery import taskcat as run_taskcat
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.local.server import ACCOUNT, LocalAws
+from crosstrain.local.template import leave_out_unsupported
 from embedded_cloudformation import create_stack, known_part
-from ledger import FUNCTIONS
-from local_aws import ACCOUNT, LocalAws
-from local_template import leave_out_unsupported
-from stack import OperationFailedError
 
 # A leading zero, which whoever takes accounts for numbers loses.
 STAGES = {"test": "012345678901", "prod": "222222222222"}
@@ -159,7 +159,7 @@ def run_script(accounts: Accounts, project: Path, *arguments: str, **settings: s
     files = {"package": "packaged.yaml", "parameters": "parameters-test.json", "out": "taskcat"}
     words = [word for name, file in files.items() for word in (f"--{name}", str(accounts.folder / file))]
     environment = accounts.environment(HOOK) | settings
-    return command(project, environment, sys.executable, "scripts/run_taskcat.py", *words, *arguments)
+    return command(project, environment, sys.executable, "scripts/taskcat.py", *words, *arguments)
 
 
 def test_every_stack_is_created_and_deleted_in_its_account(accounts: Accounts, project: Path) -> None:
@@ -311,7 +311,7 @@ def test_an_interrupt_leaves_nothing(accounts: Accounts, project: Path) -> None:
     files = ["--package", str(accounts.folder / "packaged.yaml"), "--out", str(out)]
     files += ["--parameters", str(accounts.folder / "parameters-test.json")]
     process = subprocess.Popen(
-        [sys.executable, "scripts/run_taskcat.py", *files],
+        [sys.executable, "scripts/taskcat.py", *files],
         env=accounts.environment(HOOK),
         cwd=project,
         stdout=subprocess.PIPE,

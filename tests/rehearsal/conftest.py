@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,18 +11,19 @@ from typing import Any
 
 import pytest
 
-from local_aws import root_of
-from rehearsal.accounts import Accounts
-from rehearsal.artifacts import unpack
-from rehearsal.images import Images, LocalProcesses
-from rehearsal.records import RehearsalRecord
-from rehearsal.runner import Rehearsal
-from rehearsal.sources import Repository
-from rehearsal.world import Folders, World, open_world
+from crosstrain.local.server import root_of
+from crosstrain.rehearsal.accounts import Accounts
+from crosstrain.rehearsal.codepipeline.artifacts import unpack
+from crosstrain.rehearsal.codepipeline.sources import Repository
+from crosstrain.rehearsal.environment import Environment, Folders, open_environment
+from crosstrain.rehearsal.images.backends import Images, LocalProcesses
+from crosstrain.rehearsal.report.records import RehearsalRecord
+from crosstrain.rehearsal.runner import Rehearsal
+from git_repositories import commit_all, git
 
 THREE = "000000000001,000000000002,000000000003"
 # What is left of the unit tests: verifying is the same work with five of them as with hundreds.
-KEPT_TESTS = ("conftest.py", "scripts/test_compose_sources.py")
+KEPT_TESTS = ("conftest.py", "delivery/test_compose_sources.py")
 LINT = "lint: .venv/.ready\n\t@$(BIN)/ruff check functions scripts\n\n"
 
 
@@ -56,9 +55,9 @@ class Team:
 
 @dataclass
 class Delivery:
-    """A world, in which releases of the team's repositories are rehearsed one after another."""
+    """A environment, in which releases of the team's repositories are rehearsed one after another."""
 
-    world: World
+    environment: Environment
     out: Path
 
     def release(self, team: Team, *, approve: bool = True) -> RehearsalRecord:
@@ -70,15 +69,15 @@ class Delivery:
     def rehearsal(self, team: Team, *, approve: bool = True) -> Rehearsal:
         """Return a rehearsal of what the team has committed."""
         repositories = Repository(team.infrastructure), Repository(team.model)
-        return Rehearsal(self.world, *repositories, approve=lambda _text: approve, out=self.out)
+        return Rehearsal(self.environment, *repositories, approve=lambda _text: approve, out=self.out)
 
     def client(self, service: str, stage: str) -> Any:
         """Return a root client of a stage's account."""
-        return self.world.aws.client(service, root_of(self.world.accounts.by_stage()[stage]))
+        return self.environment.aws.client(service, root_of(self.environment.accounts.by_stage()[stage]))
 
     def item(self, key: str) -> dict[str, Any]:
         """Return an item of the ledger, its texts only."""
-        table = self.world.outputs["LedgerTableName"]
+        table = self.environment.outputs["LedgerTableName"]
         item = self.client("dynamodb", "tools").get_item(TableName=table, Key={"id": {"S": key}}).get("Item", {})
         return {name: value["S"] for name, value in item.items() if "S" in value}
 
@@ -87,20 +86,6 @@ class Delivery:
         (stack,) = self.client("cloudformation", stage).describe_stacks(StackName=f"crosstrain-{stage}")["Stacks"]
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
         return {"status": stack["StackStatus"], **parameters}
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git as somebody."""
-    who = {f"GIT_{role}_{what}": "team@localhost" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    command = ["git", "-C", str(folder), *arguments]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, env={**os.environ, **who})
-    return done.stdout.strip()
-
-
-def commit_all(folder: Path, message: str) -> str:
-    git(folder, "add", "--all")
-    git(folder, "commit", "--quiet", "--message", message)
-    return git(folder, "rev-parse", "HEAD")
 
 
 def failed(record: RehearsalRecord) -> str:
@@ -154,9 +139,9 @@ def open_delivery(team: Team, folders: Folders, tmp_path_factory: pytest.TempPat
 
         def open_one(accounts: str = THREE, images: Images | None = None) -> Delivery:
             chosen = images or LocalProcesses(folders.cache / "images")
-            world = stack.enter_context(open_world(Accounts.parse(accounts), chosen, folders))
-            world.set_up(team.infrastructure, {})
-            return Delivery(world, tmp_path_factory.mktemp("out"))
+            environment = stack.enter_context(open_environment(Accounts.parse(accounts), chosen, folders))
+            environment.set_up(team.infrastructure, {})
+            return Delivery(environment, tmp_path_factory.mktemp("out"))
 
         yield open_one
 

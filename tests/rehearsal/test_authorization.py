@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from local_aws import LocalAws, root_of
-from rehearsal.authorization import Authorizer, DeniedError
+from crosstrain.local.server import LocalAws, root_of
+from crosstrain.rehearsal.authorization import Authorizer, DeniedError
 
 ACCOUNT = "000000000009"
 NAME = "authorization"

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from rehearsal import containers
-from rehearsal.containers import Engine, build_environment, open_engine, open_network
-from stack import BadInputError
+from crosstrain.command import BadInputError
+from crosstrain.rehearsal.images import containers
+from crosstrain.rehearsal.images.containers import Engine, build_environment, open_engine, open_network
 
 # Prints what it is told, a word a line.
 PRINTER = """#!/bin/sh

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from local_aws import LocalAws
-from rehearsal.containers import registry_of
-from rehearsal.image_cache import ImageCache
-from stack import OperationFailedError
+from crosstrain.command import OperationFailedError
+from crosstrain.local.server import LocalAws
+from crosstrain.rehearsal.images.cache import ImageCache
+from crosstrain.rehearsal.images.containers import registry_of
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 

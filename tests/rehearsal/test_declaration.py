@@ -10,36 +10,39 @@ from typing import Any
 import pytest
 import yaml
 
-from local_aws import root_of
-from rehearsal import buildspec, declaration
-from rehearsal.accounts import Accounts
-from rehearsal.codebuild import project_of
-from rehearsal.images import LocalProcesses
-from rehearsal.world import Folders, World, open_world
-from stack import BadInputError
+from crosstrain.command import BadInputError
+from crosstrain.local.server import root_of
+from crosstrain.rehearsal.accounts import Accounts
+from crosstrain.rehearsal.codebuild import buildspec
+from crosstrain.rehearsal.codebuild.builds import project_of
+from crosstrain.rehearsal.codepipeline import declaration
+from crosstrain.rehearsal.environment import Environment, Folders, open_environment
+from crosstrain.rehearsal.images.backends import LocalProcesses
 
 from .conftest import THREE
 
 
 @pytest.fixture(scope="module")
-def world(project: Path, folders: Folders) -> Iterator[World]:
-    with open_world(Accounts.parse(THREE), LocalProcesses(folders.cache / "images"), folders) as opened:
+def environment(project: Path, folders: Folders) -> Iterator[Environment]:
+    with open_environment(Accounts.parse(THREE), LocalProcesses(folders.cache / "images"), folders) as opened:
         opened.set_up(project, {})
         yield opened
 
 
 @pytest.fixture
-def document(world: World) -> dict[str, Any]:
+def document(environment: Environment) -> dict[str, Any]:
     """Return a copy of the resolved declaration, to change."""
-    copied: dict[str, Any] = json.loads(json.dumps(world.declaration().document))
+    copied: dict[str, Any] = json.loads(json.dumps(environment.declaration().document))
     return copied
 
 
-def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows(world: World, project: Path) -> None:
+def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows(
+    environment: Environment, project: Path
+) -> None:
     golden = yaml.safe_load(
         (project / "tests/templates/golden/three-accounts-codecommit-two-repositories.yaml").read_text()
     )
-    stages = world.declaration().document["Stages"]
+    stages = environment.declaration().document["Stages"]
     assert [each["Name"] for each in stages] == [each["Name"] for each in golden]
     for mine, theirs in zip(stages, golden, strict=True):
         assert [each["Name"] for each in mine["Actions"]] == [each["Name"] for each in theirs["Actions"]]
@@ -120,8 +123,8 @@ def test_what_an_action_names_has_to_be_there_before_anything_starts(
         declaration.read(json.dumps(document))
 
 
-def test_a_variable_whose_value_spoils_the_json_around_it_is_told(world: World) -> None:
-    build = next(action for action in world.declaration().actions() if action.name == "Build")
+def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: Environment) -> None:
+    build = next(action for action in environment.declaration().actions() if action.name == "Build")
     variables = {
         "codepipeline.PipelineExecutionId": 'e-"1"',
         "ModelSource.CommitId": "abc",
@@ -146,8 +149,10 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(world: World) 
         ("Environment.EnvironmentVariables", [{"Name": "A", "Type": "PARAMETER_STORE", "Value": "b"}], "variable A of"),
     ],
 )
-def test_what_of_a_build_project_is_not_supported_is_refused(world: World, path: str, value: Any, told: str) -> None:
-    ssm = world.aws.client("ssm", root_of(world.accounts.tools))
+def test_what_of_a_build_project_is_not_supported_is_refused(
+    environment: Environment, path: str, value: Any, told: str
+) -> None:
+    ssm = environment.aws.client("ssm", root_of(environment.accounts.tools))
     name = declaration.project_parameter("crosstrain-build")
     deployed = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     project = changed = json.loads(deployed)
@@ -158,10 +163,10 @@ def test_what_of_a_build_project_is_not_supported_is_refused(world: World, path:
     ssm.put_parameter(Name=name, Value=json.dumps(project), Type="String", Overwrite=True)
     try:
         with pytest.raises(BadInputError, match=told):
-            project_of(world.aws, world.accounts.tools, "crosstrain-build")
+            project_of(environment.aws, environment.accounts.tools, "crosstrain-build")
     finally:
         ssm.put_parameter(Name=name, Value=deployed, Type="String", Overwrite=True)
-    assert project_of(world.aws, world.accounts.tools, "crosstrain-build")["Name"] == "crosstrain-build"
+    assert project_of(environment.aws, environment.accounts.tools, "crosstrain-build")["Name"] == "crosstrain-build"
 
 
 def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> None:
@@ -171,8 +176,8 @@ def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> N
         declaration.read(json.dumps(document))
 
 
-def test_a_variable_that_no_action_has_set_is_refused(world: World) -> None:
-    build = next(action for action in world.declaration().actions() if action.name == "Build")
+def test_a_variable_that_no_action_has_set_is_refused(environment: Environment) -> None:
+    build = next(action for action in environment.declaration().actions() if action.name == "Build")
     with pytest.raises(BadInputError, match=r"#\{codepipeline\.PipelineExecutionId\}"):
         build.configured({})
     variables = {

@@ -168,7 +168,7 @@ def test_a_parameter_that_the_template_does_not_have_fails_as_on_aws(delivery: D
 @contextmanager
 def overrides_of_test(delivery: Delivery, overrides: dict[str, str]) -> Iterator[None]:
     """Let the pipeline as it is deployed override parameters of the test stage's stack."""
-    ssm, name = delivery.client("ssm", "tools"), delivery.world.outputs["PipelineName"]
+    ssm, name = delivery.client("ssm", "tools"), delivery.environment.outputs["PipelineName"]
     before = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     document = json.loads(before)
     (stage,) = (each for each in document["Stages"] if each["Name"] == "Test")
@@ -258,7 +258,7 @@ def reduced(document: dict[str, Any], permission: str) -> dict[str, Any]:
 @contextmanager
 def without_statement(delivery: Delivery, policy: str, sid: str) -> Iterator[None]:
     """Take a statement out of the policy of the artifact key or bucket, and put it back."""
-    outputs = delivery.world.outputs
+    outputs = delivery.environment.outputs
     kms, s3 = delivery.client("kms", "tools"), delivery.client("s3", "tools")
     key = {"KeyId": outputs["ArtifactKeyArn"], "PolicyName": "default"}
     bucket = {"Bucket": outputs["ArtifactBucketName"]}

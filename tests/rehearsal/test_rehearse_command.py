@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.world import Folders
+from crosstrain.rehearsal.environment import Folders
+from git_repositories import git
 
-from .conftest import Team, git
+from .conftest import Team
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "rehearse.py"
 SECONDS = 240

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from local_aws import root_of
-from rehearsal.records import RehearsalRecord, State
+from crosstrain.local.server import root_of
+from crosstrain.rehearsal.report.records import RehearsalRecord, State
 
 from .conftest import Delivery, OpenDelivery, Team, failed, states
 
@@ -57,7 +57,7 @@ def test_all_green(first: tuple[Delivery, RehearsalRecord]) -> None:
 def test_a_failing_unit_test_stops_at_verify_and_nothing_is_deployed(delivery: Delivery, fork: Team) -> None:
     before = [delivery.stack(stage) for stage in STAGES]
     fails = "def test_that_fails():\n    assert 1 + 1 == 3\n"
-    commit = fork.commit(fork.infrastructure, {"tests/unit/scripts/test_new.py": lambda _: fails})
+    commit = fork.commit(fork.infrastructure, {"tests/unit/delivery/test_new.py": lambda _: fails})
 
     record = delivery.release(fork)
 
@@ -110,7 +110,7 @@ def test_a_change_set_that_fails_in_production_is_rolled_back_and_the_ledger_kee
 ) -> None:
     release = delivery.item("STAGE#prod")["release"]
     # Somebody has a bucket of this name already.
-    delivery.world.aws.client("s3", root_of("000000000099")).create_bucket(Bucket="crosstrain-prod-taken")
+    delivery.environment.aws.client("s3", root_of("000000000099")).create_bucket(Bucket="crosstrain-prod-taken")
 
     def break_production(text: str) -> str:
         text = text.replace("\nConditions:\n", '\nConditions:\n  IsProduction: !Equals [!Ref Stage, "prod"]\n', 1)
@@ -159,20 +159,20 @@ def roll_back(delivery: Delivery, team: Team, folder: Path) -> None:
     path = folder / "deployed" / "template.json"
     path.parent.mkdir()
     path.write_text(template if isinstance(template, str) else json.dumps(template))
-    root, aws = root_of(delivery.world.accounts.prod), delivery.world.aws
+    root, aws = root_of(delivery.environment.accounts.prod), delivery.environment.aws
     config = folder / "aws-config"
     config.write_text(
         f"[profile production]\nregion = us-east-1\naws_access_key_id = {root.access_key_id}\n"
         f"aws_secret_access_key = {root.secret_access_key}\n"
     )
     environment = {
-        **aws.environment(root_of(delivery.world.accounts.tools)),
+        **aws.environment(root_of(delivery.environment.accounts.tools)),
         "AWS_CONFIG_FILE": str(config),
         "SAM_CLI_TELEMETRY": "0",
         "SAM_CLI_POLL_DELAY": "0.1",
     }
     options: dict[str, Any] = {
-        "ledger": delivery.world.outputs["LedgerTableName"],
+        "ledger": delivery.environment.outputs["LedgerTableName"],
         "template": path,
         "base": team.infrastructure / "config" / "prod.json",
         "sam-config": team.infrastructure / "samconfig.toml",
@@ -191,7 +191,7 @@ def roll_back(delivery: Delivery, team: Team, folder: Path) -> None:
 def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_pipeline_itself(
     delivery: Delivery, fork: Team
 ) -> None:
-    before, executions = delivery.stack("prod"), len(delivery.world.executions)
+    before, executions = delivery.stack("prod"), len(delivery.environment.executions)
     commit = fork.commit(
         fork.infrastructure,
         {
@@ -204,8 +204,8 @@ def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_
 
     assert record.failed is None, record.failed
     # It updates itself first, and begins again as it is then.
-    assert len(delivery.world.executions) == executions + 2
-    assert delivery.world.executions[0]["pipelineExecutionId"] == record.execution_id
+    assert len(delivery.environment.executions) == executions + 2
+    assert delivery.environment.executions[0]["pipelineExecutionId"] == record.execution_id
     approve = next(action for action in record.actions if action.name == "Approve")
     assert approve.log is not None
     assert "have both passed" in approve.log.read_text()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.accounts import Accounts
-from rehearsal.images import ContainerImages, open_containers
-from rehearsal.records import RehearsalRecord, State
-from rehearsal.world import Folders, open_world
-from stack import BadInputError
+from crosstrain.command import BadInputError
+from crosstrain.rehearsal.accounts import Accounts
+from crosstrain.rehearsal.environment import Folders, open_environment
+from crosstrain.rehearsal.images.backends import ContainerImages, open_containers
+from crosstrain.rehearsal.report.records import RehearsalRecord, State
 
 from .conftest import THREE, Delivery, OpenDelivery, Team, failed, states
 
@@ -75,12 +75,12 @@ def test_the_next_rehearsal_builds_no_image_when_nothing_has_changed(
     delivery: Delivery, images: ContainerImages, folders: Folders, team: Team, tmp_path: Path
 ) -> None:
     known = tmp_path / "images.json"
-    delivery.world.save_images(known)
+    delivery.environment.save_images(known)
 
-    with open_world(Accounts.parse(THREE), images, folders) as world:
-        world.set_up(team.infrastructure, {})
-        world.restore_images(known)
-        record = Delivery(world, tmp_path).release(team)
+    with open_environment(Accounts.parse(THREE), images, folders) as environment:
+        environment.set_up(team.infrastructure, {})
+        environment.restore_images(known)
+        record = Delivery(environment, tmp_path).release(team)
 
     assert record.failed is None, record.failed
     (build,) = [action for action in record.actions if action.stage == "Build"]

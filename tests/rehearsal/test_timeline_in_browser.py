@@ -9,8 +9,8 @@ import pytest
 
 import browser
 from browser import DESKTOP, PHONE, needs_chromium
-from rehearsal.records import ActionRecord, RehearsalRecord, State
-from rehearsal.timeline import write_timeline
+from crosstrain.rehearsal.report.records import ActionRecord, RehearsalRecord, State
+from crosstrain.rehearsal.report.timeline import write_timeline
 
 pytestmark = needs_chromium
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rehearsal.triggers import check_trigger
-from stack import OperationFailedError
+from crosstrain.command import OperationFailedError
+from crosstrain.rehearsal.codepipeline.triggers import check_trigger
 
 from .conftest import Delivery, OpenDelivery, Team
 
@@ -32,8 +32,10 @@ def check(set_up: Delivery) -> Callable[[Mapping[str, Any]], str]:
     def change_and_check(change: Mapping[str, Any]) -> str:
         put(events, {**deployed, **change})
         try:
-            world = set_up.world
-            return check_trigger(world.aws, world.authorizer, world.accounts.tools, "crosstrain", SOURCE)
+            environment = set_up.environment
+            return check_trigger(
+                environment.aws, environment.authorizer, environment.accounts.tools, "crosstrain", SOURCE
+            )
         finally:
             put(events, deployed)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-import execution
-from local_aws import LocalStack
+from crosstrain.local.server import LocalTrainingStack
+from crosstrain.training import execution
 
 STEPS = {
     "PrepareData": "DataPreparationFunction",
@@ -44,37 +44,37 @@ class Machine:
 
 
 @pytest.fixture(scope="session")
-def run_mocked(local_stack: LocalStack) -> Machine:
+def run_mocked(training_stack: LocalTrainingStack) -> Machine:
     """Run a case of mock_config.json, which knows the state machine by the name `training`."""
-    return mocked_machine(local_stack)
+    return mocked_machine(training_stack)
 
 
 @pytest.fixture(scope="session")
-def run_scripted(local_stack: LocalStack) -> Machine:
+def run_scripted(training_stack: LocalTrainingStack) -> Machine:
     """Run with functions that do what the input says (`scripted_function.py`); all else is as it is deployed."""
-    return scripted_machine(local_stack)
+    return scripted_machine(training_stack)
 
 
-def deployed_machine(local_stack: LocalStack) -> dict[str, Any]:
+def deployed_machine(training_stack: LocalTrainingStack) -> dict[str, Any]:
     """Return the deployed state machine, its definition with every substitution made."""
-    sfn = local_stack.aws.client("stepfunctions")
-    machine: dict[str, Any] = sfn.describe_state_machine(stateMachineArn=local_stack.outputs["StateMachineArn"])
+    sfn = training_stack.aws.client("stepfunctions")
+    machine: dict[str, Any] = sfn.describe_state_machine(stateMachineArn=training_stack.outputs["StateMachineArn"])
     return machine
 
 
-def mocked_machine(local_stack: LocalStack) -> Machine:
+def mocked_machine(training_stack: LocalTrainingStack) -> Machine:
     """Return the deployed definition under the name that mock_config.json knows."""
-    deployed = deployed_machine(local_stack)
-    return _machine(local_stack, "training", deployed["definition"], deployed["roleArn"])
+    deployed = deployed_machine(training_stack)
+    return _machine(training_stack, "training", deployed["definition"], deployed["roleArn"])
 
 
-def scripted_machine(local_stack: LocalStack) -> Machine:
+def scripted_machine(training_stack: LocalTrainingStack) -> Machine:
     """Return the deployed definition with scripted functions in place of the real ones."""
-    deployed = deployed_machine(local_stack)
+    deployed = deployed_machine(training_stack)
     definition = deployed["definition"]
-    functions = local_stack.aws.client("lambda")
+    functions = training_stack.aws.client("lambda")
     for step, logical_id in STEPS.items():
-        real = functions.get_function(FunctionName=local_stack.physical_id(logical_id))["Configuration"]
+        real = functions.get_function(FunctionName=training_stack.physical_id(logical_id))["Configuration"]
         scripted = functions.create_function(
             FunctionName=f"scripted-{step}",
             Runtime="provided.al2023",
@@ -84,11 +84,11 @@ def scripted_machine(local_stack: LocalStack) -> Machine:
             Environment={"Variables": {"STEP": step}},
         )
         definition = definition.replace(real["FunctionArn"], scripted["FunctionArn"])
-    return _machine(local_stack, "scripted", definition, deployed["roleArn"])
+    return _machine(training_stack, "scripted", definition, deployed["roleArn"])
 
 
-def _machine(local_stack: LocalStack, name: str, definition: str, role_arn: str) -> Machine:
-    sfn = local_stack.aws.client("stepfunctions")
+def _machine(training_stack: LocalTrainingStack, name: str, definition: str, role_arn: str) -> Machine:
+    sfn = training_stack.aws.client("stepfunctions")
     return Machine(sfn, sfn.create_state_machine(name=name, definition=definition, roleArn=role_arn)["stateMachineArn"])
 
 

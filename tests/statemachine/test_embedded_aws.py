@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
-import execution
-import local_aws
-from local_aws import LocalAws, LocalAwsError, LocalStack
+from crosstrain.local import server as local_aws
+from crosstrain.local.server import LocalAws, LocalAwsError, LocalTrainingStack
+from crosstrain.training import execution
 
 SCRIPTS = Path(local_aws.__file__).parent
 # Starts the embedded AWS with a function worker that is busy for an hour, says so, and waits.
 HOLDER = """
 import io, time, zipfile
-from local_aws import LocalAws
+from crosstrain.local.server import LocalAws
 with LocalAws() as aws:
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
@@ -184,15 +184,15 @@ def test_the_retention_policy_decides_what_a_deleted_stack_leaves(
     assert (stack.outputs["ArtifactBucketName"] in buckets) == (retention == "Retain")
 
 
-def test_a_function_logs_to_the_group_of_the_template(local_stack: LocalStack) -> None:
-    sfn = local_stack.client("stepfunctions")
-    arn = execution.start(sfn, local_stack.outputs["StateMachineArn"], {"traget": "price"}, "logged")
+def test_a_function_logs_to_the_group_of_the_template(training_stack: LocalTrainingStack) -> None:
+    sfn = training_stack.client("stepfunctions")
+    arn = execution.start(sfn, training_stack.outputs["StateMachineArn"], {"traget": "price"}, "logged")
 
     result = execution.outcome(sfn, arn)
 
     assert (result.error, result.failed_state) == ("InvalidRequestError", "PrepareData")
-    logs = local_stack.aws.client("logs")
-    group = f"/aws/lambda/{local_stack.name}-data-preparation"
+    logs = training_stack.aws.client("logs")
+    group = f"/aws/lambda/{training_stack.name}-data-preparation"
     streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
     names = [stream["logStreamName"] for stream in streams]
     pages = [logs.get_log_events(logGroupName=group, logStreamName=name)["events"] for name in names]

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-import execution
-from local_aws import LocalAws, LocalStack
+from crosstrain.local.server import LocalAws, LocalTrainingStack
+from crosstrain.training import execution
 
 from .conftest import Machine, mocked_machine, scripted_machine
 
@@ -21,9 +21,9 @@ SLOW_STATES = ("PrepareData", "TrainModel", "EvaluateModel")
 
 
 @pytest.fixture
-def registry(local_stack: LocalStack) -> Any:
+def registry(training_stack: LocalTrainingStack) -> Any:
     """Return the registry's table, with root's rights."""
-    return Registry(local_stack.aws.client("dynamodb"), local_stack.outputs["ModelRegistryTableName"])
+    return Registry(training_stack.aws.client("dynamodb"), training_stack.outputs["ModelRegistryTableName"])
 
 
 class Registry:
@@ -166,14 +166,14 @@ def _promoted(run_scripted: Machine, name: str) -> str:
 
 
 @pytest.fixture
-def quiet_stack(project: Path) -> Iterator[LocalStack]:
+def quiet_stack(project: Path) -> Iterator[LocalTrainingStack]:
     """Deploy the stack to an embedded AWS of its own, where no other test's runs announce anything."""
     with LocalAws(mock_config=Path(__file__).with_name("mock_config.json")) as aws:
         yield aws.deploy_training_stack(project / "template.yaml")
 
 
-def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalStack) -> None:
-    aws, local_stack = quiet_stack.aws, quiet_stack
+def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTrainingStack) -> None:
+    aws, training_stack = quiet_stack.aws, quiet_stack
     run_scripted, run_mocked = scripted_machine(quiet_stack), mocked_machine(quiet_stack)
     sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
     bus, mail = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("bus", "mail"))
@@ -187,7 +187,7 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalSta
     events.put_rule(Name="all", EventPattern=json.dumps({"source": ["crosstrain"]}))
     events.put_targets(Rule="all", Targets=[{"Id": "bus", "Arn": arns[0]}])
     sns.subscribe(
-        TopicArn=local_stack.outputs["NotificationTopicArn"],
+        TopicArn=training_stack.outputs["NotificationTopicArn"],
         Protocol="sqs",
         Endpoint=arns[1],
         Attributes={"RawMessageDelivery": "true"},
@@ -204,7 +204,7 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalSta
     details = {event["detail-type"]: event["detail"] for event in told}
     assert set(details) == {"Model Promoted", "Model Rejected", "Training Failed"}
     assert details["Model Promoted"] == {
-        "stack": local_stack.name,
+        "stack": training_stack.name,
         "model_name": "told",
         "version": details["Model Promoted"]["version"],
         "metric": "score",

@@ -17,8 +17,8 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
+from crosstrain.local.server import ACCOUNT, Credentials, LocalAws, root_of
 from embedded_cloudformation import create_stack, known_part
-from local_aws import ACCOUNT, Credentials, LocalAws, root_of
 
 HERE = f"us-east-1:{ACCOUNT}"
 IAM = f"arn:aws:iam::{ACCOUNT}"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from local_aws import Credentials, LocalAws, LocalStack
+from crosstrain.local.server import Credentials, LocalAws, LocalTrainingStack
 
 ROLES = {
     "preparation": "DataPreparationRole",
@@ -102,32 +102,32 @@ def borrow(aws: LocalAws, role_arn: str) -> Credentials:
     return Credentials(session["AWS_ACCESS_KEY_ID"], session["AWS_SECRET_ACCESS_KEY"], session["AWS_SESSION_TOKEN"])
 
 
-def role_arn(stack: LocalStack, logical_id: str) -> str:
+def role_arn(stack: LocalTrainingStack, logical_id: str) -> str:
     """Return the ARN of a role of the stack."""
     role = stack.aws.client("iam").get_role(RoleName=stack.physical_id(logical_id))["Role"]
     return str(role["Arn"])
 
 
 @pytest.fixture(scope="module")
-def sessions(local_stack: LocalStack) -> dict[str, Credentials]:
+def sessions(training_stack: LocalTrainingStack) -> dict[str, Credentials]:
     """Return the credentials of each role and of the data scientist."""
-    borrowed = {who: borrow(local_stack.aws, role_arn(local_stack, role)) for who, role in ROLES.items()}
-    return {**borrowed, "data scientist": local_stack.data_scientist}
+    borrowed = {who: borrow(training_stack.aws, role_arn(training_stack, role)) for who, role in ROLES.items()}
+    return {**borrowed, "data scientist": training_stack.data_scientist}
 
 
 @pytest.fixture(scope="module")
-def bucket(local_stack: LocalStack) -> str:
+def bucket(training_stack: LocalTrainingStack) -> str:
     """Return the stack's bucket, with an object under each key."""
-    name = local_stack.outputs["ArtifactBucketName"]
-    fill(local_stack.aws, name)
+    name = training_stack.outputs["ArtifactBucketName"]
+    fill(training_stack.aws, name)
     return name
 
 
 @pytest.fixture(scope="module")
-def other_bucket(local_stack: LocalStack) -> str:
+def other_bucket(training_stack: LocalTrainingStack) -> str:
     """Return a bucket of somebody else in the same account, with the same keys."""
-    local_stack.aws.client("s3").create_bucket(Bucket="somebody-elses")
-    fill(local_stack.aws, "somebody-elses")
+    training_stack.aws.client("s3").create_bucket(Bucket="somebody-elses")
+    fill(training_stack.aws, "somebody-elses")
     return "somebody-elses"
 
 
@@ -140,9 +140,9 @@ def fill(aws: LocalAws, bucket: str) -> None:
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("key", OBJECTS)
 def test_who_reads_what(
-    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
 ) -> None:
-    s3 = local_stack.aws.client("s3", sessions[who])
+    s3 = training_stack.aws.client("s3", sessions[who])
 
     assert is_allowed(s3.get_object, Bucket=bucket, Key=key) == (key in READS[who])
 
@@ -150,9 +150,9 @@ def test_who_reads_what(
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("key", OBJECTS)
 def test_who_writes_what(
-    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
 ) -> None:
-    s3 = local_stack.aws.client("s3", sessions[who])
+    s3 = training_stack.aws.client("s3", sessions[who])
 
     assert is_allowed(s3.put_object, Bucket=bucket, Key=key, Body=b"new") == (key in WRITES[who])
 
@@ -160,25 +160,27 @@ def test_who_writes_what(
 @pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("prefix", ["data/", "runs/", "other/", ""])
 def test_who_lists_what(
-    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str, prefix: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str, prefix: str
 ) -> None:
-    s3 = local_stack.aws.client("s3", sessions[who])
+    s3 = training_stack.aws.client("s3", sessions[who])
 
     assert is_allowed(s3.list_objects_v2, Bucket=bucket, Prefix=prefix) == (prefix in LISTS[who])
 
 
 @pytest.mark.parametrize("who", WHO)
-def test_nobody_deletes(local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str) -> None:
-    s3 = local_stack.aws.client("s3", sessions[who])
+def test_nobody_deletes(
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str
+) -> None:
+    s3 = training_stack.aws.client("s3", sessions[who])
 
     assert not any(is_allowed(s3.delete_object, Bucket=bucket, Key=key) for key in OBJECTS)
 
 
 @pytest.mark.parametrize("who", WHO)
 def test_nobody_reaches_another_bucket(
-    local_stack: LocalStack, sessions: dict[str, Credentials], other_bucket: str, who: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], other_bucket: str, who: str
 ) -> None:
-    s3 = local_stack.aws.client("s3", sessions[who])
+    s3 = training_stack.aws.client("s3", sessions[who])
 
     assert not is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="data/")
     for key in OBJECTS:
@@ -188,13 +190,13 @@ def test_nobody_reaches_another_bucket(
 
 @pytest.mark.parametrize("who", WHO)
 def test_nobody_changes_the_bucket_or_calls_what_is_not_theirs(
-    local_stack: LocalStack, sessions: dict[str, Credentials], bucket: str, who: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str
 ) -> None:
     def client(service: str) -> Any:
-        return local_stack.aws.client(service, sessions[who])
+        return training_stack.aws.client(service, sessions[who])
 
-    function = local_stack.outputs["ModelTrainingFunctionName"]
-    role = local_stack.physical_id("ModelTrainingRole")
+    function = training_stack.outputs["ModelTrainingFunctionName"]
+    role = training_stack.physical_id("ModelTrainingRole")
     assert not is_allowed(client("s3").delete_bucket_policy, Bucket=bucket)
     assert not is_allowed(client("lambda").invoke, FunctionName=function, Payload=b"{}")
     assert not is_allowed(client("iam").list_role_policies, RoleName=role)
@@ -202,10 +204,10 @@ def test_nobody_changes_the_bucket_or_calls_what_is_not_theirs(
 
 @pytest.mark.parametrize("who", WHO)
 def test_only_the_data_scientist_starts_runs(
-    local_stack: LocalStack, sessions: dict[str, Credentials], who: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str
 ) -> None:
-    sfn = local_stack.aws.client("stepfunctions", sessions[who])
-    arn = local_stack.outputs["StateMachineArn"]
+    sfn = training_stack.aws.client("stepfunctions", sessions[who])
+    arn = training_stack.outputs["StateMachineArn"]
 
     # The request is refused by data preparation; it is the start that counts here.
     assert is_allowed(sfn.start_execution, stateMachineArn=arn, input="{}") == (who == "data scientist")
@@ -213,19 +215,19 @@ def test_only_the_data_scientist_starts_runs(
 
 @pytest.mark.parametrize("who", WHO)
 def test_only_the_data_scientist_looks_at_the_stack(
-    local_stack: LocalStack, sessions: dict[str, Credentials], who: str
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str
 ) -> None:
-    cloudformation = local_stack.aws.client("cloudformation", sessions[who])
+    cloudformation = training_stack.aws.client("cloudformation", sessions[who])
 
-    assert is_allowed(cloudformation.describe_stacks, StackName=local_stack.name) == (who == "data scientist")
+    assert is_allowed(cloudformation.describe_stacks, StackName=training_stack.name) == (who == "data scientist")
     assert not is_allowed(cloudformation.describe_stacks, StackName="somebody-elses")
-    assert not is_allowed(cloudformation.delete_stack, StackName=local_stack.name)
+    assert not is_allowed(cloudformation.delete_stack, StackName=training_stack.name)
 
 
 def test_preparation_reads_a_bucket_that_it_is_given(
-    local_stack: LocalStack, other_bucket: str, request: pytest.FixtureRequest
+    training_stack: LocalTrainingStack, other_bucket: str, request: pytest.FixtureRequest
 ) -> None:
-    aws = local_stack.aws
+    aws = training_stack.aws
     parameters = {"RetentionPolicy": "Delete", "DatasetBucketName": other_bucket, "DatasetPrefix": "data/"}
     stack = aws.deploy_training_stack(request.config.rootpath / "template.yaml", "crosstrain-external", parameters)
     s3 = aws.client("s3", borrow(aws, role_arn(stack, ROLES["preparation"])))
@@ -235,7 +237,7 @@ def test_preparation_reads_a_bucket_that_it_is_given(
     assert is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="data/")
     assert not is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="other/")
     # The first stack's roles have no part in it.
-    first = aws.client("s3", borrow(aws, role_arn(local_stack, ROLES["preparation"])))
+    first = aws.client("s3", borrow(aws, role_arn(training_stack, ROLES["preparation"])))
     assert not is_allowed(first.get_object, Bucket=other_bucket, Key="data/houses.csv")
 
 
@@ -261,23 +263,23 @@ def test_preparation_reads_a_bucket_that_it_is_given(
     ],
 )
 def test_the_state_machine_reaches_its_functions_and_its_registry_only(
-    local_stack: LocalStack, action: str, resource: str, decision: str
+    training_stack: LocalTrainingStack, action: str, resource: str, decision: str
 ) -> None:
     arn = resource
     if action.startswith("lambda:"):
-        name = local_stack.physical_id(resource) if resource.endswith("Function") else resource
+        name = training_stack.physical_id(resource) if resource.endswith("Function") else resource
         arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
     if resource == "ModelRegistry":
-        arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{local_stack.physical_id(resource)}"
-    simulated = local_stack.aws.client("iam").simulate_principal_policy(
-        PolicySourceArn=role_arn(local_stack, "TrainingStateMachineRole"), ActionNames=[action], ResourceArns=[arn]
+        arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{training_stack.physical_id(resource)}"
+    simulated = training_stack.aws.client("iam").simulate_principal_policy(
+        PolicySourceArn=role_arn(training_stack, "TrainingStateMachineRole"), ActionNames=[action], ResourceArns=[arn]
     )
 
     assert [each["EvalDecision"] for each in simulated["EvaluationResults"]] == [decision]
 
 
 @pytest.mark.parametrize("role", [*ROLES.values(), "TrainingStateMachineRole"])
-def test_a_role_is_for_its_service_alone(local_stack: LocalStack, role: str) -> None:
-    sts = local_stack.client("sts")
+def test_a_role_is_for_its_service_alone(training_stack: LocalTrainingStack, role: str) -> None:
+    sts = training_stack.client("sts")
 
-    assert not is_allowed(sts.assume_role, RoleArn=role_arn(local_stack, role), RoleSessionName="borrowed")
+    assert not is_allowed(sts.assume_role, RoleArn=role_arn(training_stack, role), RoleSessionName="borrowed")

@@ -20,7 +20,7 @@ from cfnlint.config import ManualArgs
 from cfnlint.helpers import REGIONS
 from samcli.yamlhelper import yaml_parse
 
-from rehearsal.intrinsics import Resolver
+from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
 
 GOLDEN = Path(__file__).parent / "golden"
 TOOLS, TEST, PRODUCTION = "000000000001", "000000000002", "000000000003"

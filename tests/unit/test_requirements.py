@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -13,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from crosstrain.delivery.functions import FUNCTIONS
+from import_graph import closure, package_modules
+
 PROJECT = Path(__file__).parents[2]
-FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
 
 
 def pins(function: str) -> dict[str, str]:
@@ -30,23 +31,6 @@ def export(group: str) -> str:
     return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
 
 
-def imported(script: Path) -> set[str]:
-    """Return the modules that a script imports, those of the scripts that it imports included, not those of types."""
-    found: set[str] = set()
-    tree = ast.parse(script.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body.clear()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            found.add(str(node.module).partition(".")[0])
-    for neighbour in [script.with_name(f"{name}.py") for name in found if script.with_name(f"{name}.py").is_file()]:
-        found |= imported(neighbour)
-    return found
-
-
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_requirements_are_those_of_the_lock_file(function: str) -> None:
     written = (PROJECT / "functions" / function / "requirements.txt").read_text()
@@ -58,12 +42,12 @@ def test_a_build_installs_what_its_scripts_import_and_no_libraries_of_the_functi
     text = (PROJECT / f"buildspec/{build}.yml").read_text()
     group = yaml.safe_load(text)["env"]["variables"]["DEPENDENCIES"]
     installed = set(re.findall(r"^([a-z0-9-]+)==", export(group), flags=re.MULTILINE))
-    scripts = {PROJECT / each for each in re.findall(r"\.venv/bin/python (scripts/[a-z_]+\.py)", text)}
+    scripts = re.findall(r"\.venv/bin/python scripts/([a-z_]+)\.py", text)
     owners = packages_distributions()
     used = {
         owners[name][0].lower().replace("_", "-")
-        for name in set.union(*map(imported, scripts))
-        if name in owners and name != "common"
+        for name in {each.partition(".")[0] for each in closure(scripts, package_modules())}
+        if name in owners
     }
     assert "boto3" in used
     assert used <= installed

@@ -6,8 +6,9 @@ taskcat runs it before it creates stacks, where its configuration names a hook o
 import re
 from types import SimpleNamespace
 
-from taskcat import _generate_reports
 from taskcat.testing._hooks import BaseTaskcatHook
+
+from taskcat import _generate_reports
 
 _VIRTUAL_HOST = re.compile(r"https://(?P<bucket>[^./]+)\.(?P<host>s3\.[^/]+)/")
 

@@ -27,9 +27,9 @@ from model_evaluation.evaluation import (
     HeldOut,
     Scores,
     UnusableChampionError,
-    check_defined,
     compare,
     decide,
+    defined_value,
     load_model,
     score,
 )
@@ -127,9 +127,9 @@ def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     scores = score(pipeline, held_out(prepared), "classification")
     assert {name for name, value in scores.metrics.items() if value is None} == undefined
     assert set(scores.undefined) == undefined
-    check_defined(scores, "accuracy")
+    defined_value(scores, "accuracy")
     with pytest.raises(InvalidDatasetError, match=r"roc_auc is undefined: the test part .* Choose another metric"):
-        check_defined(scores, "roc_auc")
+        defined_value(scores, "roc_auc")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""How every command reports errors and ends."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import BotoCoreError, ClientError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+# Where no terminal says how wide it is: nothing that reads a file or a pipe needs lines to be folded at 80.
+_WIDTH_OF_NO_TERMINAL = 160
+
+
+class BadInputError(Exception):
+    """Something that the user has to change."""
+
+
+class OperationFailedError(Exception):
+    """What was asked for can be done, but it failed."""
+
+
+def run_command(work: Callable[[Console], None]) -> int:
+    """Do a command's work as `run_silent_command` does, with a console for what is worth telling besides the result.
+
+    Parameters
+    ----------
+    work
+        Takes the console of stderr.
+    """
+    errors = _error_console()
+    return run_silent_command(lambda: work(errors))
+
+
+def run_silent_command(work: Callable[[], None]) -> int:
+    """Do a command's work, report its errors on stderr in one sentence, and return its exit code.
+
+    Returns
+    -------
+    int
+        0 for success, 1 for a failed operation, 2 for input that cannot be used, 130 for Ctrl-C.
+    """
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        work()
+        sys.stdout.flush()
+    except BadInputError as error:
+        _error_console().print(f"error: {error}", markup=False, style="red")
+        return 2
+    except (OperationFailedError, ClientError, BotoCoreError, Boto3Error) as error:
+        _error_console().print(f"error: {error}", markup=False, style="red")
+        return 1
+    except BrokenPipeError:
+        # Whoever reads the output (`| head`) has enough of it; at exit Python would flush to the closed pipe once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        _error_console().print("Stopped; nothing is left running.")
+        return 130
+    return 0
+
+
+def result_console() -> Console:
+    """Return the console for a command's result, which takes every text as it is."""
+    from rich.console import Console  # noqa: PLC0415 - as in _error_console
+
+    width = None if sys.stdout.isatty() else _WIDTH_OF_NO_TERMINAL
+    return Console(highlight=False, markup=False, width=width)
+
+
+def terminate(_signal: int, _frame: object) -> NoReturn:
+    """End the process on a signal as on Ctrl-C: everything that is open is closed."""
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
+    """Return the values of an option that is given as NAME=VALUE, any number of times.
+
+    Raises
+    ------
+    BadInputError
+        With every word that is none.
+    """
+    pairs = [word.partition("=") for word in words]
+    if wrong := [word for word, (name, separator, _) in zip(words, pairs, strict=True) if not (name and separator)]:
+        raise BadInputError(f"{option} takes NAME=VALUE, not {', '.join(wrong)}.")
+    return {name: value for name, _, value in pairs}
+
+
+def nearest_names(name: str, known: Iterable[str]) -> str:
+    """Return ` Did you mean "…"?` with the nearest of the known names or, where none is near, what is known."""
+    names = list(known)
+    if near := difflib.get_close_matches(name, names, n=3, cutoff=0.6):
+        return f" Did you mean {' or '.join(map(_quoted, near))}?"
+    return f" Known: {', '.join(map(_quoted, names[:12]))}{', …' if len(names) > 12 else ''}."
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _error_console() -> Console:
+    # The import is a tenth of the time of a command that has nothing to tell.
+    from rich.console import Console  # noqa: PLC0415
+
+    return Console(stderr=True, soft_wrap=True, highlight=False)

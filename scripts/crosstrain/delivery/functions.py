@@ -1,0 +1,13 @@
+"""What the delivery knows of a function: its name. docs/delivery.md has the contract that follows from it.
+
+It needs nothing but Python, for `compose_sources.py` runs before the environment is made.
+"""
+
+from __future__ import annotations
+
+FUNCTIONS = {
+    "data_preparation": "DataPreparation",
+    "model_training": "ModelTraining",
+    "model_evaluation": "ModelEvaluation",
+}
+"""The folder of each function below functions/, and how releases, parameters and logical ids call it."""

@@ -1,0 +1,235 @@
+"""Builds the container images whose contents are new, pushes them, and records them in the ledger.
+
+An image is known by the hash of what goes into it. One that the ledger and the registry have is used again; the others
+are built at the same time and pushed under their hash as an immutable tag, and their digest is read back from the
+registry. Images are all that a failed build leaves behind: only a release names them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal
+
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery.engine import Engine, Jobs, Log, find_engine, last_lines, log_in
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.ledger import Ledger
+from crosstrain.delivery.repositories import digests_of, find_images
+
+PLATFORMS = ("linux/amd64", "linux/arm64")
+_SHARED = ("common", "slim_packages.py", ".dockerignore")
+# None of these reaches an image, or tells one from another.
+_CACHES = frozenset({"__pycache__", ".ipynb_checkpoints"})
+_BYTECODE = frozenset({".pyc", ".pyo"})
+_SHOWN_LINES = 20
+_PUSHES = 2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all images are built with.
+
+    Attributes
+    ----------
+    context : Path
+        The build context, which holds one folder for each function.
+    base_image : str, optional
+        The base image in place of the one that each Dockerfile names.
+    build_arguments : mapping
+        Further build arguments.
+    platform : str
+        The one platform that the images are for.
+    """
+
+    context: Path
+    base_image: str | None = None
+    build_arguments: Mapping[str, str] | None = None
+    platform: str = PLATFORMS[0]
+
+    def arguments(self) -> dict[str, str]:
+        """Return all build arguments."""
+        base = {"BASE_IMAGE": self.base_image} if self.base_image else {}
+        return {**base, **(self.build_arguments or {})}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done for one function's image, and why."""
+
+    function: str
+    content_hash: str
+    repository: str
+    action: Literal["reuse", "record", "build"]
+    why: str
+    uri: str | None = None
+    gone: str | None = None
+
+    @property
+    def tag(self) -> str:
+        """The image's name in its repository."""
+        return f"{self.repository}:{self.content_hash}"
+
+
+def content_hash(function: str, settings: Settings) -> str:
+    """Return the hash of everything that decides what is in a function's image.
+
+    That is the names, contents and executable bits of the files that the build copies, the Dockerfile, the build
+    arguments with the base image, and the platform; not the order or times of files, nor caches.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such function in the build context, or it has no Dockerfile.
+    """
+    digest = hashlib.sha256()
+
+    def add(*parts: bytes) -> None:
+        # With its length before each part, no two lists of parts are the same bytes.
+        for part in parts:
+            digest.update(len(part).to_bytes(8, "big") + part)
+
+    for path in _inputs(function, settings.context):
+        name = path.relative_to(settings.context).as_posix().encode()
+        if path.is_symlink():
+            add(b"link", name, os.fsencode(path.readlink()))
+        else:
+            add(b"file", name, b"x" if path.stat().st_mode & 0o100 else b"-", path.read_bytes())
+    for name_of_argument, value in sorted(settings.arguments().items()):
+        add(b"argument", name_of_argument.encode(), value.encode())
+    add(b"platform", settings.platform.encode())
+    return digest.hexdigest()
+
+
+def make_plans(ledger: Ledger, settings: Settings, repositories: Mapping[str, str]) -> list[Plan]:
+    """Return what is to be done for each function.
+
+    Raises
+    ------
+    BadInputError
+        If a function, the ledger or a repository is missing.
+    OperationFailedError
+        If the ledger or a registry does not answer.
+    """
+    hashes = {name: content_hash(name, settings) for name in FUNCTIONS}
+    recorded = ledger.images(hashes)
+    # A ledger of other repositories, of an older pipeline say, tells nothing about these.
+    recorded = {name: uri for name, uri in recorded.items() if uri.startswith(f"{repositories[name]}@")}
+    wanted = {name: recorded.get(name, f"{repositories[name]}:{each}") for name, each in hashes.items()}
+    found = digests_of(find_images(wanted))
+    plans = []
+    for name, each in hashes.items():
+        repository, digest = repositories[name], found[name]
+        uri = f"{repository}@{digest}"
+        if digest is None and name in recorded:
+            why = f"the registry has lost {recorded[name]}"
+            plans.append(Plan(name, each, repository, "build", why, gone=recorded[name]))
+        elif digest is None:
+            plans.append(Plan(name, each, repository, "build", f"its contents are new ({each[:12]})"))
+        elif name in recorded:
+            plans.append(Plan(name, each, repository, "reuse", f"its contents are known ({each[:12]})", uri))
+        else:
+            why = f"the registry has it already ({each[:12]}), the ledger does not"
+            plans.append(Plan(name, each, repository, "record", why, uri))
+    return plans
+
+
+def carry_out(
+    plans: Sequence[Plan],
+    ledger: Ledger,
+    settings: Settings,
+    *,
+    commit: str,
+    engine_name: str | None,
+    log: Log,
+) -> dict[str, str]:
+    """Build, push and record what the plans say, at the same time, and return the URI of every image by digest.
+
+    Raises
+    ------
+    OperationFailedError
+        With the image that failed first and its last lines; the others are stopped.
+    """
+    to_build = [plan for plan in plans if plan.action == "build"]
+    engine = find_engine(engine_name, log) if to_build else None
+    uris = {plan.function: plan.uri for plan in plans if plan.uri is not None}
+    if engine is not None:
+        with Jobs() as jobs:
+            for repository in {plan.repository.partition("/")[0]: plan.repository for plan in to_build}.values():
+                log_in(engine, repository)
+            uris |= jobs.run({each.function: _building(each, engine, settings, jobs, log) for each in to_build})
+    for plan in plans:
+        if plan.action != "reuse":
+            uri = uris[plan.function]
+            uris[plan.function] = ledger.record_image(plan.function, plan.content_hash, uri, commit, gone=plan.gone)
+    return {name: uris[name] for name in FUNCTIONS}
+
+
+def push(plan: Plan, engine: Engine, jobs: Jobs, output: IO[bytes]) -> str:
+    """Push a built image and return its URI by digest, as the registry tells it.
+
+    A push that fails although the registry has the tag is none: somebody else has pushed an image of the same contents
+    first, and tags never change. That image is taken.
+
+    Raises
+    ------
+    OperationFailedError
+        If the registry does not have the image afterwards.
+    """
+    for attempt in range(_PUSHES):
+        status = jobs.execute(engine.push(plan.tag), output)
+        digest = digests_of(find_images({plan.function: plan.tag}))[plan.function]
+        if digest is not None:
+            return f"{plan.repository}@{digest}"
+        if status == 0 or attempt + 1 == _PUSHES:
+            break
+    told = "its tag is not in the registry afterwards" if status == 0 else "the push failed"
+    raise OperationFailedError(f"The image of {plan.function} was not pushed: {told}.{_reason(output)}")
+
+
+def _inputs(function: str, context: Path) -> Iterator[Path]:
+    """Yield every file and link that goes into a function's image, in an order that only their names decide."""
+    roots = [context / function, *(context / each for each in _SHARED)]
+    dockerfile = context / function / "Dockerfile"
+    if missing := [str(path) for path in (roots[0], dockerfile, *roots[1:]) if not path.exists()]:
+        raise BadInputError(f"The image of {function} cannot be built without {', '.join(missing)}.")
+    found = {path for root in roots for path in (root, *root.rglob("*")) if path.is_symlink() or path.is_file()}
+    for path in sorted(found, key=lambda each: each.relative_to(context).as_posix()):
+        if not _CACHES.intersection(path.relative_to(context).parts) and path.suffix not in _BYTECODE:
+            yield path
+
+
+def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: Log) -> Callable[[], str]:
+    """Return the work that builds and pushes one image."""
+
+    def work() -> str:
+        begin = time.monotonic()
+        dockerfile = settings.context / plan.function / "Dockerfile"
+        command = engine.build(dockerfile, plan.tag, settings.platform, settings.arguments())
+        with tempfile.TemporaryFile() as output:
+            log(plan.function, "building")
+            if jobs.execute(command, output):
+                raise OperationFailedError(f"The image of {plan.function} could not be built.{_reason(output)}")
+            log(plan.function, f"built in {time.monotonic() - begin:.0f} s, pushing")
+            uri = push(plan, engine, jobs, output)
+        log(plan.function, f"pushed after {time.monotonic() - begin:.0f} s")
+        return uri
+
+    return work
+
+
+def _reason(output: IO[bytes]) -> str:
+    """Return the last lines of an output, below a sentence that says what to do about them where that is known."""
+    output.seek(0)
+    text = output.read().decode("utf-8", "replace")
+    full = " The engine's disk is full: `docker system prune` frees what no image needs." if _is_full(text) else ""
+    return f"{full} Its last lines:\n{last_lines(text, _SHOWN_LINES)}"
+
+
+def _is_full(text: str) -> bool:
+    return "no space left on device" in text.lower()

@@ -1,0 +1,126 @@
+"""The commands that bring a stage back to an earlier release, template and images together."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery.ledger import Ledger, Release
+from crosstrain.delivery.stages import read_base
+from crosstrain.files import PROJECT, SCRIPTS
+
+BUCKET_VARIABLE = "ARTIFACT_BUCKET"
+
+
+def find_target(ledger: Ledger, stage: str, release: str | None) -> Release:
+    """Return the release to go back to.
+
+    Raises
+    ------
+    BadInputError
+        If there is none, or the stage runs it already.
+    """
+    current = ledger.stage(stage)["release"]
+    target = ledger.resolve(release or f"previous:{stage}")
+    if target.id == current:
+        raise BadInputError(f"Stage {stage} runs {current} already.")
+    return target
+
+
+def commands(table: str, release: Release, options: argparse.Namespace) -> list[list[str]]:
+    """Return the commands that deploy a release to a stage and record it, in order.
+
+    Raises
+    ------
+    BadInputError
+        If the stage's file cannot be read, or nothing says where the package goes.
+    """
+    stage, template = options.stage, (options.template or PROJECT / "template.yaml").resolve()
+    folder = template.parent
+    base = options.base or folder / "config" / f"{stage}.json"
+    parameters = Path(f"parameters-{stage}.yaml").resolve()
+    ledger = ["--ledger", table]
+    resolve = ["--stage", stage, "--template", str(template), "--base", str(base), "--format", "sam"]
+    return [
+        *_switch(folder, release),
+        _script("resolve_images.py", release.id, *ledger, *resolve, "--out", str(parameters)),
+        *([] if options.template else [_package(release, options.artifact_bucket)]),
+        _deploy(release, options, {**read_base(base).get("Tags", {}), "stage": stage}, parameters),
+        _script("rollback.py", stage, *ledger, "--mark-deployed", release.id),
+    ]
+
+
+def _switch(folder: Path, release: Release) -> list[list[str]]:
+    """Return the command that checks the release's template out, where another one is."""
+    if _checked_out(folder) in (None, release.infrastructure_commit):
+        return []
+    return [["git", "-C", str(folder), "switch", "--detach", release.infrastructure_commit]]
+
+
+def _package(release: Release, bucket: str | None) -> list[str]:
+    if not (bucket or os.environ.get(BUCKET_VARIABLE)):
+        raise BadInputError(
+            f"The bucket of packages is not named: say --artifact-bucket NAME or set {BUCKET_VARIABLE} to the output "
+            "ArtifactBucketName of the delivery stack."
+        )
+    variables = [
+        f"{BUCKET_VARIABLE}={bucket or os.environ[BUCKET_VARIABLE]}",
+        f"REPOSITORY_DATA_PREPARATION={_repository(release)}",
+    ]
+    return ["make", "-C", str(PROJECT), "package", *variables]
+
+
+def _deploy(release: Release, options: argparse.Namespace, tags: Mapping[str, str], parameters: Path) -> list[str]:
+    template = options.template.resolve() if options.template else PROJECT / "build" / "packaged.yaml"
+    return [
+        *(_sam(), "deploy", "--config-file", str(options.sam_config.resolve()), "--config-env", "packaged"),
+        *("--template-file", str(template), "--stack-name", options.stack or f"crosstrain-{options.stage}"),
+        *("--image-repository", _repository(release), "--parameter-overrides", parameters.as_uri()),
+        *("--tags", *(f"{name}={value}" for name, value in tags.items())),
+        *(("--profile", options.profile) if options.profile else ()),
+    ]
+
+
+def _repository(release: Release) -> str:
+    """Return a repository for `sam`, which wants one named, although the images are parameters and none is pushed."""
+    return release.images["DataPreparation"].partition("@")[0]
+
+
+def execute(command: Sequence[str]) -> None:
+    """Run a command, whose output goes to stderr.
+
+    Raises
+    ------
+    OperationFailedError
+        If it is not installed or fails; what follows is then not run.
+    """
+    try:
+        status = subprocess.run(command, check=False, stdout=sys.stderr.fileno()).returncode
+    except OSError as error:
+        raise OperationFailedError(f"{command[0]} cannot be run: {error}.") from error
+    if status:
+        raise OperationFailedError(f"The rollback stopped with status {status} at: {shlex.join(command)}")
+
+
+def _script(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(SCRIPTS / name), *arguments]
+
+
+def _sam() -> str:
+    return shutil.which("sam", path=str(Path(sys.executable).parent)) or "sam"
+
+
+def _checked_out(folder: Path) -> str | None:
+    """Return the commit that a folder is checked out from, or None where it is no checkout."""
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

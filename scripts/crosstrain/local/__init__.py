@@ -1,0 +1,1 @@
+"""An AWS embedded on this machine, and the training template as it runs there."""

@@ -1,0 +1,200 @@
+"""The training stack in a target account: what of its deployment and of its runs happens inside AWS.
+
+CloudFormation reads the package, Lambda pulls the images, and Step Functions calls the functions and the registry; the
+embedded AWS does all of that with every right, so each is asked about.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from crosstrain.command import OperationFailedError
+from crosstrain.delivery.repositories import BY_DIGEST, ECR
+from crosstrain.local.server import REGION, LocalAws, root_of
+from crosstrain.rehearsal.authorization import Authorizer
+from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
+from crosstrain.rehearsal.codepipeline.artifacts import ArtifactStore
+
+_PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+_SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)")
+_TABLE = re.compile(r"['\"]TableName['\"]: *['\"](?P<name>[\w.-]+)['\"]")
+# What Step Functions makes sure of before it takes a state machine that logs.
+# https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
+_DELIVER_LOGS = (
+    "logs:CreateLogDelivery",
+    "logs:DeleteLogDelivery",
+    "logs:DescribeLogGroups",
+    "logs:DescribeResourcePolicies",
+    "logs:GetLogDelivery",
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:UpdateLogDelivery",
+)
+# A transaction is authorised by the actions that it is made of.
+_PARTS_OF_TRANSACTION = {
+    "Put": "PutItem",
+    "Update": "UpdateItem",
+    "Delete": "DeleteItem",
+    "ConditionCheck": "ConditionCheckItem",
+}
+
+
+class TrainingStack:
+    """The packaged training template of a release, for one stage.
+
+    Parameters
+    ----------
+    template
+        The template as `sam package` wrote it.
+    parameters : mapping
+        Its parameters.
+    account : str
+        The target account.
+    """
+
+    def __init__(self, template: Any, parameters: Mapping[str, str], account: str) -> None:
+        self._template, self._parameters, self._account = template, parameters, account
+        # Before the template is adapted to how functions run here.
+        self._images = self._read_images()
+
+    def image_uris(self) -> list[str]:
+        """Return the images of the functions, by digest."""
+        return sorted(set(self._images.values()))
+
+    def check_package(self, store: ArtifactStore, roles: Iterable[str]) -> None:
+        """Ask whether CloudFormation's role may read the packaged state machine.
+
+        Raises
+        ------
+        DeniedError
+            If it may not.
+        """
+        for _, _, key in self._definitions():
+            for role in roles:
+                store.check_reading(role, key)
+
+    def fetch_package(self, aws: LocalAws, bucket: str, store: ArtifactStore) -> None:
+        """Copy the packaged state machine into the target account, for the embedded AWS reads no other's buckets."""
+        target = aws.client("s3", root_of(self._account))
+        target.create_bucket(Bucket=bucket)
+        for machine, _, key in self._definitions():
+            target.put_object(Bucket=bucket, Key=key, Body=store.read(key))
+            machine["DefinitionUri"] = {"Bucket": bucket, "Key": key}
+
+    def check_images(
+        self,
+        aws: LocalAws,
+        authorizer: Authorizer,
+        role: str,
+        changes: Iterable[Mapping[str, Any]],
+        resources: StackResources,
+    ) -> None:
+        """Ask whether CloudFormation's role and Lambda itself may pull the image of each function that changes.
+
+        Raises
+        ------
+        DeniedError
+            With the policy that lacks a statement: the role's or the repository's.
+        """
+        images = self._images
+        for change in changes:
+            name = change["LogicalResourceId"]
+            if change["Action"] == "Remove" or name not in images:
+                continue
+            match = ECR.match(images[name])
+            if match is None or not BY_DIGEST.fullmatch(images[name]):
+                raise OperationFailedError(f"The image of {name} is not in ECR by its digest: {images[name]}")
+            ecr = aws.client("ecr", root_of(match["account"]))
+            policy = json.loads(ecr.get_repository_policy(repositoryName=match["name"])["policyText"])
+            repository = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
+            where = f"the policy of the repository {match['name']} in pipeline.yaml"
+            for action in _PULL:
+                authorizer.check_across(role, action, repository, policy, match["account"], where=where)
+                source = resources.arn(name)
+                authorizer.check_service("lambda.amazonaws.com", action, repository, policy, source, where=where)
+
+    def check_state_machine(self, aws: LocalAws, authorizer: Authorizer, stack: str) -> None:
+        """Ask whether the deployed state machine's role may deliver its logs and make the calls of its tasks.
+
+        Raises
+        ------
+        DeniedError
+            With the first call that it may not make.
+        """
+        root = root_of(self._account)
+        cloudformation, sfn = aws.client("cloudformation", root), aws.client("stepfunctions", root)
+        for resource in cloudformation.describe_stack_resources(StackName=stack)["StackResources"]:
+            if resource["ResourceType"] != "AWS::StepFunctions::StateMachine":
+                continue
+            machine = sfn.describe_state_machine(stateMachineArn=resource["PhysicalResourceId"])
+            authorizer.check_trust("states.amazonaws.com", machine["roleArn"], resource["PhysicalResourceId"])
+            # By the template, for the embedded AWS does not tell it. Log delivery has no resource level.
+            declared = self._template["Resources"][resource["LogicalResourceId"]]["Properties"]
+            if declared.get("Logging", {}).get("Level", "OFF") != "OFF":
+                authorizer.check(machine["roleArn"], _DELIVER_LOGS, "*")
+            for action, arn in calls_of(json.loads(machine["definition"]), self._account):
+                authorizer.check(machine["roleArn"], action, arn)
+
+    def _read_images(self) -> dict[str, str]:
+        """Return the image that the parameters give each function."""
+        images = {}
+        for name, resource in self._template["Resources"].items():
+            if resource["Type"] == "AWS::Serverless::Function":
+                uri = resource["Properties"].get("ImageUri", {})
+                parameter = str(uri.get("Ref")) if isinstance(uri, dict) else ""
+                if parameter not in self._parameters:
+                    raise OperationFailedError(f"{name} does not take its image from a parameter of the release.")
+                images[name] = self._parameters[parameter]
+        return images
+
+    def _definitions(self) -> Iterator[tuple[dict[str, Any], str, str]]:
+        """Yield the properties of each state machine, with the bucket and the key of its packaged definition."""
+        for name, resource in self._template["Resources"].items():
+            if resource["Type"] != "AWS::Serverless::StateMachine":
+                continue
+            uri = resource["Properties"].get("DefinitionUri")
+            if isinstance(uri, str) and uri.startswith("s3://"):
+                bucket, _, key = uri.removeprefix("s3://").partition("/")
+            elif isinstance(uri, dict) and {"Bucket", "Key"} <= set(uri):
+                bucket, key = uri["Bucket"], uri["Key"]
+            else:
+                raise OperationFailedError(f"The definition of {name} is not packaged: {json.dumps(uri)}")
+            yield resource["Properties"], bucket, key
+
+
+def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str, str]]:
+    """Yield the action and the resource of each call that a state machine's tasks make, nested ones included.
+
+    Raises
+    ------
+    OperationFailedError
+        If a task calls something that is not known here.
+    """
+    for name, state in definition["States"].items():
+        # Parallel has branches, Map has an item processor, or an iterator as it was called before.
+        nested = [*state.get("Branches", []), *(state[each] for each in ("ItemProcessor", "Iterator") if each in state)]
+        for each in nested:
+            yield from calls_of(each, account)
+        if state["Type"] != "Task":
+            continue
+        resource, arguments = state["Resource"], json.dumps(state.get("Arguments", {}))
+        if resource.startswith("arn:aws:lambda:"):
+            yield "lambda:InvokeFunction", resource
+            continue
+        match = _SDK.fullmatch(resource)
+        service = match["service"] if match else None
+        table = _TABLE.search(arguments)
+        if match and service == "dynamodb" and table:
+            operations = [match["operation"][0].upper() + match["operation"][1:]]
+            if operations == ["TransactWriteItems"]:
+                parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
+                operations = sorted(_PARTS_OF_TRANSACTION[part] for part in parts)
+            for operation in operations:
+                yield f"dynamodb:{operation}", f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
+        elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
+            yield "events:PutEvents", f"arn:aws:events:{REGION}:{account}:event-bus/default"
+        else:
+            raise OperationFailedError(f"What the task {name} calls ({resource}) is not known: teach {__name__} it.")

@@ -1,0 +1,335 @@
+"""Scores files with a model: the rows are prepared as they were for training.
+
+The predictions come in the order of the rows; nothing is written if any row cannot be scored.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.parquet as pq
+from botocore.exceptions import ClientError
+
+from common.frames import Profile, feature_columns
+from common.request import did_you_mean
+from common.storage import download
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.training.progress import Progress
+from crosstrain.training.registry import Registry
+from crosstrain.training.stack import DeployedStack, find_stack
+from data_preparation.preparation import MAX_MAGNITUDE
+from data_preparation.reading import ARROW_TYPES, SUFFIXES, Kind, SourceFile, read_batches, read_columns
+from model_evaluation.evaluation import load_model
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from sklearn.pipeline import Pipeline
+
+BATCH_ROWS = 1 << 16
+"""How many rows are scored at a time: what a batch takes is this times the number of features and classes."""
+FILES = ("model.skops", "profile.json")
+OUT_SUFFIXES = (".csv", ".parquet")
+
+# The kinds of a file's column that a feature of each role can be made of; a column without any value has none.
+_KINDS: Mapping[str, tuple[Kind, ...]] = {
+    "numeric": ("integer", "float", "null"),
+    "boolean": ("boolean", "null"),
+    "timestamp": ("timestamp", "null"),
+    "categorical": ("text", "null"),
+}
+_WORDS = {"numeric": "numbers", "boolean": "booleans", "timestamp": "timestamps", "categorical": "texts"}
+_KIND_WORDS = {"integer": "numbers", "float": "numbers", "boolean": "booleans", "timestamp": "timestamps"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted pipeline and the profile of the data that it was trained on."""
+
+    pipeline: Pipeline
+    profile: Profile
+
+    @classmethod
+    def load(cls, folder: Path) -> Model:
+        """Load `model.skops`, if all types in it are trusted, and `profile.json` from a folder.
+
+        Raises
+        ------
+        BadInputError
+            If a file is not there or is no profile.
+        UntrustedModelError
+            If the model may not be loaded.
+        """
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise BadInputError(f'There is no {name} in "{folder}": name a folder that `make train` has written.')
+        try:
+            profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise BadInputError(f'"{folder / "profile.json"}" is not JSON ({error}).') from error
+        return cls(load_model(folder / "model.skops"), profile)
+
+    @property
+    def classes(self) -> npt.NDArray[Any] | None:
+        """The class labels, in the order of the probabilities; None for a regression."""
+        return None if self.profile["problem"] == "regression" else np.asarray(self.pipeline.classes_)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the predictions: `prediction`, and `probability_<class>` for each class."""
+        if self.classes is None:
+            return pa.schema([("prediction", pa.float64())])
+        labels = pa.array(self.classes.tolist())
+        # As a CSV file shows the labels themselves.
+        names = [f"probability_{label}" for label in pc.cast(labels, pa.string()).to_pylist()]
+        return pa.schema([("prediction", labels.type), *((name, pa.float64()) for name in names)])
+
+    def check_columns(self, file: str, names: Sequence[str]) -> list[str]:
+        """Return the columns of a file that the model does not use.
+
+        Raises
+        ------
+        BadInputError
+            Naming every feature that the file does not have, with the nearest names.
+        """
+        features = [column["name"] for column in feature_columns(self.profile)]
+        others = [name for name in names if name not in features]
+        missing = [name for name in features if name not in names]
+        if missing:
+            told = " ".join(f'"{name}" is missing.{did_you_mean(name, others) if others else ""}' for name in missing)
+            raise BadInputError(f'"{file}" does not have the columns that the model was trained on: {told}')
+        return others
+
+    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Return the predictions for a batch of rows that has the feature columns.
+
+        Raises
+        ------
+        ValueError
+            If scikit-learn refuses the rows.
+        """
+        features = self._features(batch)
+        if self.classes is None:
+            columns = [np.asarray(self.pipeline.predict(features), dtype=np.float64)]
+        else:
+            probabilities = self.pipeline.predict_proba(features)
+            # As in the evaluation: the class of the highest probability is what `predict` returns.
+            columns = [self.classes[probabilities.argmax(axis=1)], *np.asarray(probabilities, dtype=np.float64).T]
+        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def _features(self, batch: pa.RecordBatch) -> pd.DataFrame:
+        columns = {column["name"]: _feature(batch[column["name"]], column) for column in feature_columns(self.profile)}
+        features: pd.DataFrame = pa.table(columns).to_pandas()
+        return features
+
+
+def predict(options: argparse.Namespace, errors: Console) -> None:
+    """Score the file of the options and write the predictions where the options say.
+
+    Raises
+    ------
+    BadInputError, InvalidDatasetError
+        If the file, the model's name or the place to write to cannot be used.
+    OperationFailedError, UntrustedModelError
+        If the model cannot be fetched or may not be loaded.
+    """
+    file = _source_file(options.file)
+    out = _checked_out(options.out, file)
+    progress = Progress(errors)
+    with tempfile.TemporaryDirectory() as folder:
+        if options.folder is not None:
+            model, name = Model.load(Path(options.folder)), str(options.folder)
+        else:
+            stack = find_stack(options.stack)
+            with progress.step("Fetch the model"):
+                name = fetch(stack, options.model_name, options.version, Path(folder))
+                model = Model.load(Path(folder))
+    others = model.check_columns(file.name, read_columns(file))
+    if others:
+        quoted = ", ".join(f'"{other}"' for other in others)
+        errors.print(f"ignored, for the model does not use it: {quoted}", markup=False)
+    with _delivered(out) as path, progress.step("Score the rows"):
+        rows = score_file(model, file, path)
+    errors.print(f"{rows:,} rows scored with {name}", markup=False)
+
+
+def fetch(stack: DeployedStack, model_name: str | None, version: str | None, folder: Path) -> str:
+    """Copy a version's files, by default the champion's, from a stack to a folder, and return which version it is.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such version or model.
+    OperationFailedError
+        If a file of it is gone.
+    """
+    registry = Registry(stack.session.client("dynamodb"), stack.output("ModelRegistryTableName"))
+    if version is not None:
+        item = registry.find_version(version, model_name)
+    else:
+        _, item = registry.champion_version(model_name or "default")
+    s3 = stack.session.client("s3")
+    for name, uri in zip(FILES, (item["model_uri"], item["profile_uri"]), strict=True):
+        try:
+            download(s3, uri, folder / name)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            raise OperationFailedError(f"{uri} of the version {item['version']} cannot be read ({code}).") from error
+    return f"{item['model_name']} {item['version']}"
+
+
+def score_file(model: Model, file: SourceFile, path: Path) -> int:
+    """Score a file in batches, so that memory does not grow with it, and return the number of rows.
+
+    Parameters
+    ----------
+    model
+        The model, for which `check_columns` has found nothing missing.
+    file
+        A CSV or Parquet file.
+    path
+        Where to write the predictions, as Parquet or as CSV by its name.
+
+    Raises
+    ------
+    BadInputError
+        If a column is of another kind than it was in training, or scikit-learn refuses the rows.
+    InvalidDatasetError
+        If the file cannot be read.
+    """
+    features = feature_columns(model.profile)
+    # What a CSV column is read as is what it was in training, not what this file's values look like: a text "01" stays
+    # one.
+    kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in features}
+    rows = 0
+    with _writer(path, model.schema) as writer:
+        for read in read_batches(file, kinds, frozenset(kinds)):
+            for column in features:
+                _check_kind(column, kinds[column["name"]], read[column["name"]], file.name)
+            for begin in range(0, read.num_rows, BATCH_ROWS):
+                batch = read.slice(begin, BATCH_ROWS)
+                try:
+                    # What overflows is refused by scikit-learn, which says so itself.
+                    with np.errstate(over="ignore"):
+                        writer.write_batch(model.score(batch))
+                except ValueError as error:
+                    raise BadInputError(
+                        f'The rows {rows + 1:,} to {rows + batch.num_rows:,} of "{file.name}" cannot be scored: '
+                        f"{' '.join(str(error).split())}"
+                    ) from error
+                rows += batch.num_rows
+    return rows
+
+
+def _feature(column: pa.Array, described: Mapping[str, Any]) -> pa.Array:
+    """Return a column as the pipeline was trained on it, NaN, infinities and what counts as one as missing."""
+    match described["role"]:
+        case "categorical":
+            return pc.cast(column, pa.string()).dictionary_encode()
+        case "boolean":
+            return pc.cast(pc.cast(pc.cast(column, pa.bool_()), pa.uint8()), pa.float64())
+        case "timestamp":
+            microseconds = pc.cast(pc.cast(column, ARROW_TYPES["timestamp"]), pa.int64())
+            return pc.divide(pc.cast(microseconds, pa.float64(), safe=False), 1e6)
+        case _:
+            values = pc.cast(column, pa.float64(), safe=False)
+            values = pc.if_else(pc.less_equal(pc.abs(values), MAX_MAGNITUDE), values, pa.scalar(None, pa.float64()))
+            if described["dtype"] == "float32":
+                # The prepared parts hold it rounded, and a tree may split between a number and its rounded self.
+                values = pc.cast(pc.cast(values, pa.float32(), safe=False), pa.float64())
+            return values
+
+
+def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file: str) -> None:
+    """Check that a column is of a kind that a feature of its role can be made of."""
+    role = described["role"]
+    if kind in _KINDS[role]:
+        return
+    example = ""
+    if kind == "text":
+        shown = next((value for value in column.to_pylist() if value is not None and not _fits(value, role)), None)
+        example = f' such as "{shown[:40]}"' if shown is not None else ""
+    raise BadInputError(
+        f'Column "{described["name"]}" of "{file}" holds {_KIND_WORDS.get(kind, "texts")}{example}, and the model was '
+        f"trained on {_WORDS[role]}."
+    )
+
+
+def _fits(value: str, role: str) -> bool:
+    types = {
+        "numeric": [pa.float64()],
+        "boolean": [pa.bool_()],
+        "timestamp": [pa.timestamp("us"), pa.timestamp("us", "UTC")],
+    }
+    for type_ in types[role]:
+        try:
+            pc.cast(pa.scalar(value.strip()), type_)
+        except pa.ArrowInvalid:
+            continue
+        return True
+    return False
+
+
+def _writer(path: Path, schema: pa.Schema) -> pa.csv.CSVWriter | pq.ParquetWriter:
+    if path.name.endswith(".parquet"):
+        return pq.ParquetWriter(path, schema)
+    # pyarrow's "needed" quotes every text. The columns are named after the labels: if no name needs quotes, no label
+    # does.
+    quoting = "needed" if any(set(name) & set(',"\r\n') for name in schema.names) else "none"
+    return pa.csv.CSVWriter(
+        path, schema, write_options=pa.csv.WriteOptions(quoting_style=quoting, quoting_header=quoting)
+    )
+
+
+@contextmanager
+def _delivered(out: Path | None) -> Iterator[Path]:
+    """Yield a path to write to; what was written there is moved to `out`, or copied to stdout, if all went well."""
+    with tempfile.TemporaryDirectory(dir=out.parent if out else None, prefix=".incoming-") as folder:
+        path = Path(folder) / (out.name if out else "predictions.csv")
+        yield path
+        if out is not None:
+            path.replace(out)
+            return
+        with path.open("rb") as written:
+            shutil.copyfileobj(written, sys.stdout.buffer)
+
+
+def _source_file(name: str) -> SourceFile:
+    path = Path(name)
+    if not path.is_file():
+        what = "is a folder: score its files one by one" if path.is_dir() else "does not exist"
+        raise BadInputError(f'"{path}" {what}.')
+    if not path.name.endswith(SUFFIXES):
+        raise BadInputError(f'"{path}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.')
+    return SourceFile(path.name, path)
+
+
+def _checked_out(name: str | None, file: SourceFile) -> Path | None:
+    if name is None:
+        return None
+    out = Path(name)
+    if not out.name.endswith(OUT_SUFFIXES):
+        raise BadInputError(
+            f'The predictions cannot be written to "{out}": the name must end in {" or ".join(OUT_SUFFIXES)}.'
+        )
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
+        raise BadInputError(f'The predictions cannot be written to "{out}": it is in no folder that may be written to.')
+    if out.exists() and out.samefile(file.path):
+        raise BadInputError(f'"{out}" is the file to score: name another one for the predictions.')
+    return out

@@ -1,0 +1,72 @@
+"""Shows how a run goes on: live on a terminal, in plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+    from crosstrain.training.execution import StateEvent
+
+
+class Progress:
+    """Tells each step and each state of a run with the seconds that it took.
+
+    Parameters
+    ----------
+    console
+        Where to write; a terminal gets a spinner with the step at work, anything else one line when a step has ended.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._spinner: Status | None = None
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        """Show the work of a `with` block."""
+        started = time.monotonic()
+        self._begin(title)
+        try:
+            yield
+        except BaseException:
+            self._end(title, time.monotonic() - started, failed=True)
+            raise
+        self._end(title, time.monotonic() - started)
+
+    def show(self, event: StateEvent) -> None:
+        """Show what happened to a state; only Task states take time worth showing."""
+        if event.state_type != "Task":
+            return
+        if event.kind == "entered":
+            self._begin(event.state)
+        elif event.kind == "retried":
+            self._line(f"[yellow]↻[/] {event.state} is tried again after {escape(event.error or 'an error')}")
+        else:
+            self._end(event.state, event.seconds, failed=event.kind == "failed")
+
+    def _begin(self, title: str) -> None:
+        if self._console.is_terminal:
+            self._stop()
+            self._spinner = self._console.status(f"{title} …")
+            self._spinner.start()
+
+    def _end(self, title: str, seconds: float, *, failed: bool = False) -> None:
+        self._stop()
+        mark = "[red]✗[/]" if failed else "[green]✓[/]"
+        self._line(f"{mark} {title:<28} {seconds:6.1f} s")
+
+    def _line(self, text: str) -> None:
+        self._console.print(text)
+
+    def _stop(self) -> None:
+        if self._spinner is not None:
+            self._spinner.stop()
+            self._spinner = None

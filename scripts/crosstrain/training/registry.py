@@ -1,0 +1,344 @@
+"""The model registry: a DynamoDB table of model versions, of the champion of each model, and of rollbacks.
+
+Whatever decides is read strongly consistently. The index by version is not (no index can be), so it only says where to
+look, and the table is read before a version is called unknown.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from crosstrain.aws import from_dynamodb, timestamp, to_dynamodb
+from crosstrain.command import BadInputError, OperationFailedError, nearest_names
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+Item = Mapping[str, Any]
+"""One entry of the registry, in the types of JSON."""
+
+INDEX = "by-version"
+_CHAMPION, _VERSION, _ROLLBACK = "champion", "version#", "rollback#"
+
+
+class ChampionMovedError(OperationFailedError):
+    """Somebody else has moved the champion meanwhile; nothing was changed."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a model's champion.
+
+    Attributes
+    ----------
+    origin : str, optional
+        The version that was the champion before; None for the first.
+    version : str
+        The version that became the champion.
+    at : datetime
+        When.
+    kind : str
+        `promotion` or `rollback`.
+    """
+
+    origin: str | None
+    version: str
+    at: datetime
+    kind: Literal["promotion", "rollback"]
+
+
+class Registry:
+    """Reads the registry and moves champions.
+
+    Parameters
+    ----------
+    dynamodb
+        A DynamoDB client.
+    table : str
+        The name of the table.
+    """
+
+    def __init__(self, dynamodb: DynamoDBClient, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def versions(self, model_name: str) -> list[Item]:
+        """Return all versions of a model, newest first."""
+        return self._entries(model_name, _VERSION)
+
+    def rollbacks(self, model_name: str) -> list[Item]:
+        """Return all rollbacks of a model, newest first."""
+        return self._entries(model_name, _ROLLBACK)
+
+    def champion(self, model_name: str) -> Item | None:
+        """Return the pointer to the model's champion, or None where no version was ever promoted."""
+        return self._get(model_name, _CHAMPION)
+
+    def version(self, model_name: str, version: str) -> Item | None:
+        """Return one version of a model, or None where there is no such version."""
+        return self._get(model_name, _VERSION + version)
+
+    def find_version(self, version: str, model_name: str | None = None) -> Item:
+        """Return a version by its id alone, or together with the name of its model.
+
+        Raises
+        ------
+        BadInputError
+            If there is no such version, with the nearest ones; or if models of different names have it.
+        """
+        names = [model_name] if model_name is not None else self._names_with(version)
+        found = [item for name in names if (item := self.version(name, version)) is not None]
+        if len(found) > 1:
+            quoted = " and ".join(f'"{item["model_name"]}"' for item in found)
+            raise BadInputError(f'"{version}" is a version of {quoted}: say which with --model-name.')
+        if not found:
+            raise self._unknown_version(version, model_name)
+        return found[0]
+
+    def champion_version(self, model_name: str) -> tuple[Item, Item]:
+        """Return the pointer to a model's champion and the version that it points to.
+
+        Raises
+        ------
+        BadInputError
+            If there is no model of this name, or none of its versions was ever promoted.
+        OperationFailedError
+            If the pointer leads to no version.
+        """
+        pointer = self.champion(model_name)
+        if pointer is None:
+            raise self.without_champion(model_name)
+        item = self.version(model_name, pointer["champion_version"])
+        if item is None:
+            raise OperationFailedError(
+                f'The champion of "{model_name}" is {pointer["champion_version"]}, which the registry does not hold: '
+                "roll back to a version that it holds."
+            )
+        return pointer, item
+
+    def without_champion(self, model_name: str) -> BadInputError:
+        """Return the error that says why a model has no champion: it is unknown, or nothing of it was promoted."""
+        known = sorted({name for name, _ in self._all_versions()})
+        if model_name in known:
+            return BadInputError(f'No version of "{model_name}" was ever promoted, so it has no champion.')
+        if not known:
+            return BadInputError("The registry holds no model yet: train one first.")
+        return BadInputError(f'There is no model "{model_name}".{nearest_names(model_name, known)}')
+
+    def move_champion(self, pointer: Item, target: Item, *, by: str, reason: str) -> Item:
+        """Make `target` the champion in place of the one that was read, and record it as a rollback, or do neither.
+
+        Parameters
+        ----------
+        pointer
+            The champion as it was read.
+        target
+            A version of the same model.
+        by : str
+            The ARN of whoever asks.
+        reason : str
+            Why.
+
+        Returns
+        -------
+        mapping
+            The recorded rollback.
+
+        Raises
+        ------
+        ChampionMovedError
+            If the champion is no longer the one that was read.
+        OperationFailedError
+            If the target is no longer a promoted version.
+        """
+        now = timestamp()
+        rollback = {
+            "model_name": pointer["model_name"],
+            "entry": f"{_ROLLBACK}{now}-{uuid.uuid4().hex[:8]}",
+            "from_version": pointer["champion_version"],
+            "to_version": target["version"],
+            "recorded_at": now,
+            "by": by,
+            "reason": reason,
+        }
+        try:
+            self._dynamodb.transact_write_items(
+                TransactItems=[
+                    self._pointer_update(pointer, target, now),
+                    {"ConditionCheck": self._promoted(target)},
+                    {
+                        "Put": {
+                            "TableName": self._table,
+                            "Item": to_dynamodb(rollback),
+                            "ConditionExpression": "attribute_not_exists(entry)",
+                        }
+                    },
+                ]
+            )
+        except self._dynamodb.exceptions.TransactionCanceledException as error:
+            raise _cancelled(error.response, pointer, target) from error
+        return rollback
+
+    def _pointer_update(self, pointer: Item, target: Item, now: str) -> TransactWriteItemTypeDef:
+        new = {
+            "champion_version": target["version"],
+            "promoted_at": now,
+            **{name: target[name] for name in ("metric", "value", "model_uri")},
+        }
+        # The time as well: meanwhile another version may have been the champion, and this one again.
+        old = {name: pointer[name] for name in ("champion_version", "promoted_at")}
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": to_dynamodb({"model_name": pointer["model_name"], "entry": _CHAMPION}),
+                "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in new),
+                "ConditionExpression": " AND ".join(f"#{name} = :old_{name}" for name in old),
+                "ExpressionAttributeNames": {f"#{name}": name for name in new},
+                "ExpressionAttributeValues": to_dynamodb(
+                    {f":{name}": value for name, value in new.items()}
+                    | {f":old_{name}": value for name, value in old.items()}
+                ),
+            }
+        }
+
+    def _promoted(self, target: Item) -> Any:
+        return {
+            "TableName": self._table,
+            "Key": to_dynamodb({name: target[name] for name in ("model_name", "entry")}),
+            "ConditionExpression": "decision = :promote",
+            "ExpressionAttributeValues": to_dynamodb({":promote": "promote"}),
+        }
+
+    def _get(self, model_name: str, entry: str) -> Item | None:
+        key = to_dynamodb({"model_name": model_name, "entry": entry})
+        item = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
+        return from_dynamodb(item) if item is not None else None
+
+    def _entries(self, model_name: str, prefix: str) -> list[Item]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="model_name = :model_name AND begins_with(entry, :prefix)",
+            ExpressionAttributeValues=to_dynamodb({":model_name": model_name, ":prefix": prefix}),
+            ConsistentRead=True,
+        )
+        found = [from_dynamodb(item) for page in pages for item in page["Items"]]
+        return sorted(found, key=recorded_at, reverse=True)
+
+    def _names_with(self, version: str) -> list[str]:
+        """Return the names of the models that have a version of this id: as a rule one."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=INDEX,
+            KeyConditionExpression="version = :version",
+            ExpressionAttributeValues=to_dynamodb({":version": version}),
+        )
+        names = [from_dynamodb(item)["model_name"] for page in pages for item in page["Items"]]
+        # The index may not show yet what was recorded a moment ago.
+        return names or [name for name, known in self._all_versions() if known == version]
+
+    def _all_versions(self) -> Iterator[tuple[str, str]]:
+        """Yield the model name and the id of every version of every model.
+
+        It reads the whole table, which is only worth it to say what somebody may have meant.
+        """
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._table, ProjectionExpression="model_name, version", ConsistentRead=True
+        )
+        for page in pages:
+            for item in map(from_dynamodb, page["Items"]):
+                if "version" in item:
+                    yield item["model_name"], item["version"]
+
+    def _unknown_version(self, version: str, model_name: str | None) -> BadInputError:
+        all_versions = list(self._all_versions())
+        names = sorted({name for name, _ in all_versions})
+        if not names:
+            return BadInputError("The registry holds no model yet: train one first.")
+        if model_name is not None and model_name not in names:
+            return BadInputError(f'There is no model "{model_name}".{nearest_names(model_name, names)}')
+        # Ids begin with the time of the run: the newest come first.
+        known = sorted({each for name, each in all_versions if model_name in (None, name)}, reverse=True)
+        of = f' of "{model_name}"' if model_name is not None else ""
+        return BadInputError(f'There is no version "{version}"{of}.{nearest_names(version, known)}')
+
+
+def recorded_at(item: Item) -> datetime:
+    """Return when a version or a rollback was recorded."""
+    return datetime.fromisoformat(item["recorded_at"])
+
+
+def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequence[Item]) -> list[Change]:
+    """Return how a model came to its champion, oldest change first.
+
+    Each change says which version it replaced: a promotion goes through only while the champion is the one that it was
+    compared with, a rollback only while it is the one that was read. So the changes form a chain, and it is followed
+    back from the champion. Times, which are those of several clocks, only tell apart changes to the same version.
+
+    Parameters
+    ----------
+    champion : str
+        The version that is the champion now.
+    versions, rollbacks
+        All of them, in any order.
+
+    Returns
+    -------
+    list of Change
+        It begins with the first promotion or, if that is no longer recorded, where the chain ends.
+    """
+    changes = [
+        Change(item.get("compared_with"), item["version"], recorded_at(item), "promotion")
+        for item in versions
+        if item["decision"] == "promote"
+    ]
+    changes += [Change(item["from_version"], item["to_version"], recorded_at(item), "rollback") for item in rollbacks]
+    into: dict[str, list[Change]] = defaultdict(list)
+    for change in sorted(changes, key=lambda each: each.at):
+        into[change.version].append(change)
+    found: list[Change] = []
+    current: str | None = champion
+    while current is not None and into[current]:
+        found.append(into[current].pop())
+        current = found[-1].origin
+    return found[::-1]
+
+
+def previous_champion(history: Sequence[Change]) -> str | None:
+    """Return the version to which a rollback leads where none is named, or None if no earlier champion is recorded.
+
+    A promotion puts a version on top of the earlier champions, and a rollback takes off all that is above the version
+    that it goes back to. So a second rollback goes further back, and never to the version that the first one left.
+    """
+    earlier = [history[0].origin] if history and history[0].origin is not None else []
+    for change in history:
+        if change.kind == "rollback" and change.version in earlier:
+            del earlier[earlier.index(change.version) + 1 :]
+        else:
+            earlier.append(change.version)
+    return earlier[-2] if len(earlier) > 1 else None
+
+
+_CONTENDED = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
+
+
+def _cancelled(response: Any, pointer: Item, target: Item) -> OperationFailedError:
+    """Return the error for a cancelled transaction, by which of its items did not go through."""
+    codes = [reason.get("Code", "None") for reason in response.get("CancellationReasons", [])]
+    name = pointer["model_name"]
+    if codes and codes[0] in _CONTENDED:
+        return ChampionMovedError(
+            f'Somebody else moves or has moved the champion of "{name}" since it was read as '
+            f"{pointer['champion_version']}, and nothing was changed: look at it, and roll back again if need be."
+        )
+    if len(codes) > 1 and codes[1] in _CONTENDED:
+        return OperationFailedError(
+            f'{target["version"]} is no longer a promoted version of "{name}", and nothing was changed.'
+        )
+    told = ", ".join(code for code in codes if code != "None") or response["Error"]["Message"]
+    return OperationFailedError(f'The champion of "{name}" could not be moved, and nothing was changed: {told}.')

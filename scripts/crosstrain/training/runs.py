@@ -1,0 +1,202 @@
+"""One training run from end to end: data to the stack's bucket, the run itself, and its files to a folder here."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from common.request import TrainingRequest, parse_request
+from common.storage import split_uri
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.training.execution import ExecutionResult, new_run_id, outcome, start
+from crosstrain.training.progress import Progress
+from crosstrain.training.stack import find_stack
+from data_preparation.preparation import check_columns
+from data_preparation.reading import SUFFIXES, SourceFile, read_columns
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_stepfunctions import SFNClient
+
+FILES = ("model.skops", "model.json", "profile.json", "evaluation.json", "report.html")
+
+
+@dataclass(frozen=True)
+class Clients:
+    """A deployed training stack and the clients to work with it."""
+
+    state_machine_arn: str
+    bucket: str
+    s3: S3Client
+    sfn: SFNClient
+
+    @classmethod
+    def of(cls, output: Callable[[str], str], client: Callable[[Any], Any]) -> Clients:
+        """Return the clients of a stack whose outputs are found by their names."""
+        return cls(output("StateMachineArn"), output("ArtifactBucketName"), client("s3"), client("stepfunctions"))
+
+
+class LocalTrainingStack(Protocol):
+    """The training stack on an embedded AWS."""
+
+    @property
+    def outputs(self) -> Mapping[str, str]:
+        """The outputs of the stack."""
+
+    def client(self, service: str) -> Any:
+        """Return a boto3 client."""
+
+
+OpenLocal = Callable[[Progress], AbstractContextManager[LocalTrainingStack]]
+"""Starts an embedded AWS with the training stack, for a run without a deployed one."""
+
+
+def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal) -> dict[str, Any]:
+    """Run one training and return the result document.
+
+    Raises
+    ------
+    BadInputError, InvalidRequestError, InvalidDatasetError
+        If something is wrong that can be known before anything is started.
+    OperationFailedError
+        If the run failed, or what it needs did not start.
+    """
+    with ExitStack() as resources:
+        if options.data is None:
+            options.data = str(_diabetes(Path(resources.enter_context(tempfile.TemporaryDirectory()))))
+            options.target = options.target or "target"
+        files = _local_files(options)
+        request = parse_request(_document(options, "s3://bucket/checked-before-upload"))
+        for file in files:
+            check_columns(request, read_columns(file))
+        _check_out(options.out)
+
+        if options.stack:
+            found = find_stack(options.stack)
+            stack = Clients.of(found.output, found.session.client)
+        else:
+            local = resources.enter_context(open_local(progress))
+            stack = Clients.of(local.outputs.__getitem__, local.client)
+        run_id = new_run_id()
+        uri = options.data if not files else _upload(stack, files, run_id, Path(options.data), progress)
+        request = parse_request(_document(options, uri))
+        result = _run(stack, request, run_id, progress)
+        paths = _fetch(stack, result, Path(options.out), progress)
+    return _result_document(run_id, result, paths)
+
+
+def _document(options: argparse.Namespace, dataset_uri: str) -> dict[str, Any]:
+    """Return the input document with what the user has set; the rest is left to the request's defaults."""
+    if options.target is None:
+        raise BadInputError("Say which column to predict: TARGET=column, or --target column.")
+    names = set(TrainingRequest.model_fields) - {"dataset_uri"}
+    chosen = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    return {"dataset_uri": dataset_uri, **chosen}
+
+
+def _diabetes(folder: Path) -> Path:
+    """Write scikit-learn's diabetes data (442 patients, https://www4.stat.ncsu.edu/~boos/var.select/diabetes.html)."""
+    # Half a second that only the main job pays.
+    from sklearn.datasets import load_diabetes  # noqa: PLC0415
+
+    path = folder / "diabetes.csv"
+    load_diabetes(as_frame=True, scaled=False).frame.to_csv(path, index=False)
+    return path
+
+
+def _local_files(options: argparse.Namespace) -> list[SourceFile]:
+    """Return the local data files, or none where the data is on S3 already."""
+    if options.data.startswith("s3://"):
+        if not options.stack:
+            raise BadInputError(f"{options.data} is on S3: name the deployed stack to train with (--stack NAME).")
+        return []
+    path = Path(options.data)
+    if not path.exists():
+        raise BadInputError(f'"{path}" does not exist.')
+    if path.is_dir():
+        # As data preparation does: names that begin with _ or . are markers, not data.
+        found = [each for each in sorted(path.rglob("*")) if each.is_file() and not each.name.startswith(("_", "."))]
+    else:
+        found = [path]
+    if not found:
+        raise BadInputError(f'"{path}" is a folder without a data file.')
+    for each in found:
+        if not each.name.endswith(SUFFIXES):
+            raise BadInputError(
+                f'"{each}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.'
+            )
+    return [SourceFile(each.relative_to(path).as_posix() if path.is_dir() else each.name, each) for each in found]
+
+
+def _check_out(out: str) -> None:
+    path = Path(out)
+    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise BadInputError(
+            f'The results cannot be written to "{out}": "{existing}" is no folder that may be written to.'
+        )
+
+
+def _upload(stack: Clients, files: list[SourceFile], run_id: str, data: Path, progress: Progress) -> str:
+    prefix = f"data/{run_id}/"
+    with progress.step("Upload the data"):
+        for file in files:
+            stack.s3.upload_file(str(file.path), stack.bucket, prefix + file.name)
+    return f"s3://{stack.bucket}/{prefix}" + ("" if data.is_dir() else files[0].name)
+
+
+def _run(stack: Clients, request: TrainingRequest, run_id: str, progress: Progress) -> ExecutionResult:
+    arn = start(stack.sfn, stack.state_machine_arn, request.model_dump(exclude_unset=True), run_id)
+    result = outcome(stack.sfn, arn, on_event=progress.show)
+    if result.status != "SUCCEEDED":
+        step = result.failed_state or "the state machine"
+        cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
+        raise OperationFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
+    return result
+
+
+def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progress) -> dict[str, str]:
+    """Download the run's files into `out`, each whole or not at all, and return their paths."""
+    output = result.output or {}
+    uris = {
+        "model.skops": output["model"]["model_uri"],
+        "model.json": output["model"]["info_uri"],
+        "profile.json": output["prepared"]["profile_uri"],
+        "evaluation.json": output["evaluation"]["evaluation_uri"],
+        "report.html": output["evaluation"]["report_uri"],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    with progress.step("Fetch the results"), tempfile.TemporaryDirectory(dir=out, prefix=".incoming-") as folder:
+        for name in FILES:
+            bucket, key = split_uri(uris[name])
+            stack.s3.download_file(bucket, key, str(Path(folder) / name))
+        for name in FILES:
+            (Path(folder) / name).replace(out / name)
+    return {name: str(out / name) for name in FILES}
+
+
+def _result_document(run_id: str, result: ExecutionResult, files: dict[str, str]) -> dict[str, Any]:
+    output = result.output or {}
+    evaluation = output["evaluation"]
+    return {
+        "run_id": run_id,
+        "status": result.status,
+        "seconds": round(result.seconds, 3),
+        "problem": output["request"]["problem"],
+        "estimator": output["request"]["estimator"],
+        "target": output["request"]["target"],
+        "rows": output["prepared"]["rows"],
+        "features": output["prepared"]["columns"],
+        "metrics": evaluation["metrics"],
+        "metric": evaluation["metric"],
+        "value": evaluation["value"],
+        "decision": evaluation["decision"],
+        "reason": evaluation["reason"],
+        "files": files,
+    }

@@ -1,0 +1,344 @@
+"""Building images: what tells contents apart, what is used again, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import build_images
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery import repositories
+from crosstrain.delivery.engine import Engine, Jobs, find_engine
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.images import Plan, Settings, content_hash, make_plans, push
+from crosstrain.delivery.ledger import Ledger
+from crosstrain.delivery.repositories import find_images, find_repositories
+
+HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+REPOSITORIES = {name: f"{HOST}/{name}" for name in FUNCTIONS}
+TABLE = "image-ledger"
+# The last line of a failed build, and what else is then told.
+FAILURES = {"syntax error": "line 30", "no space left on device": "disk is full"}
+# Stands for the engine's command line. It notes its arguments; FAIL, FULL, ABSENT and SLOW name what goes wrong.
+ENGINE = """#!/bin/sh
+echo "$@" >> "$CALLS"
+case "$1 $*" in
+  "version "*) [ -z "$ABSENT" ] || { echo "Cannot connect to the Docker daemon"; exit 1; } ;;
+  "buildx buildx version"*) [ -z "$NO_BUILDX" ] || exit 1 ;;
+  "login "*) cat > "$CALLS.password" ;;
+  *build*"$SLOW/Dockerfile"*) [ -z "$SLOW" ] || { sleep 30; echo "never" >> "$CALLS"; } ;;
+esac
+case "$1 $*" in
+  *build*"$FAIL/Dockerfile"*) [ -z "$FAIL" ] || { for i in $(seq 30); do echo "line $i"; done; echo "$WHY"; exit 1; } ;;
+  "push "*) [ -z "$PUSH_FAILS" ] || { echo "connection reset by peer"; exit 1; } ;;
+esac
+"""
+
+
+def manifest(name: str) -> str:
+    """Return the manifest of an image of one layer, another one for each name."""
+    kind = "application/vnd.docker.distribution.manifest.v2+json"
+    config = {"mediaType": "application/vnd.docker.container.image.v1+json", "size": 1, "digest": name}
+    return json.dumps({"schemaVersion": 2, "mediaType": kind, "config": config, "layers": [{**config, "digest": name}]})
+
+
+@pytest.fixture
+def context(tmp_path: Path, project: Path) -> Path:
+    """Return a build context of its own."""
+    return shutil.copytree(
+        project / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+    )
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch, create_table: Callable[..., None]) -> Iterator[Any]:
+    """Yield an ECR client of an account that has the repositories and the ledger."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("LEDGER_TABLE", TABLE)
+    for name, uri in REPOSITORIES.items():
+        monkeypatch.setenv(f"REPOSITORY_{name.upper()}", uri)
+    repositories.ecr_client.cache_clear()
+    with mock_aws():
+        dynamodb, ecr = boto3.client("dynamodb"), boto3.client("ecr")
+        create_table(dynamodb, "ImageLedger", TABLE)
+        for name in FUNCTIONS:
+            ecr.create_repository(repositoryName=name)
+        yield ecr
+    repositories.ecr_client.cache_clear()
+
+
+@pytest.fixture
+def ledger(aws: Any) -> Ledger:
+    assert aws is not None
+    return Ledger(boto3.client("dynamodb"), TABLE)
+
+
+@pytest.fixture
+def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put an engine on the path that does nothing, and return the file of what it was asked to do."""
+    folder, calls = tmp_path / "bin", tmp_path / "calls"
+    folder.mkdir()
+    program = folder / "docker"
+    program.write_text(ENGINE)
+    program.chmod(0o755)
+    calls.touch()
+    monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+    return calls
+
+
+@pytest.fixture
+def pushed(aws: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Let a push of the engine put an image in ECR; return the digest of each tag."""
+    digests: dict[str, str] = {}
+    real = Jobs.execute
+
+    def execute(self: Any, command: Any, log: Any) -> int:
+        status = real(self, command, log)
+        if "push" in command and status == 0:
+            repository, tag = command[-1].removeprefix(f"{HOST}/").split(":")
+            image = aws.put_image(repositoryName=repository, imageManifest=manifest(tag), imageTag=tag)
+            digests[command[-1]] = image["image"]["imageId"]["imageDigest"]
+        return status
+
+    monkeypatch.setattr(Jobs, "execute", execute)
+    return digests
+
+
+def hashes(context: Path, **fields: Any) -> dict[str, str]:
+    return {name: content_hash(name, Settings(context, **fields)) for name in FUNCTIONS}
+
+
+def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [name for name in before if before[name] != after[name]]
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("model_training/training.py", ["model_training"]),
+        ("model_training/requirements.txt", ["model_training"]),
+        ("data_preparation/Dockerfile", ["data_preparation"]),
+        ("model_evaluation/report.html.j2", ["model_evaluation"]),
+        ("common/errors.py", list(FUNCTIONS)),
+        ("common/new.py", list(FUNCTIONS)),
+        ("slim_packages.py", list(FUNCTIONS)),
+        (".dockerignore", list(FUNCTIONS)),
+        ("model_training/__pycache__/training.cpython-313.pyc", []),
+        ("model_training/.ipynb_checkpoints/training.py", []),
+        ("model_training/stray.pyc", []),
+        ("notes.txt", []),
+    ],
+)
+def test_what_tells_contents_apart(context: Path, path: str, expected: list[str]) -> None:
+    before = hashes(context)
+    (context / path).parent.mkdir(exist_ok=True)
+    with (context / path).open("a") as file:
+        file.write("# changed\n")
+    assert changed(before, hashes(context)) == expected
+
+
+def test_times_order_and_place_do_not_tell_contents_apart(context: Path, tmp_path: Path) -> None:
+    before = hashes(context)
+    other = tmp_path / "other"
+    for path in sorted((each for each in context.rglob("*") if each.is_file()), reverse=True):
+        target = other / path.relative_to(context)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+        os.utime(target, (1, 1))
+    assert hashes(other) == before
+
+
+def test_names_bits_arguments_and_platforms_tell_contents_apart(context: Path) -> None:
+    before = hashes(context)
+    for fields in ({"base_image": "base"}, {"build_arguments": {"A": "1"}}, {"platform": "linux/arm64"}):
+        assert changed(before, hashes(context, **fields)) == list(FUNCTIONS)
+    assert hashes(context, build_arguments={"A": "1", "B": "2"}) == hashes(
+        context, build_arguments={"B": "2", "A": "1"}
+    )
+    app = context / "model_training/app.py"
+    app.chmod(app.stat().st_mode | stat.S_IXUSR)
+    assert changed(before, hashes(context)) == ["model_training"]
+    app.chmod(app.stat().st_mode & ~stat.S_IXUSR)
+    app.rename(app.with_name("apq.py"))
+    assert changed(before, hashes(context)) == ["model_training"]
+
+
+@pytest.mark.parametrize("path", ["model_training", "model_training/Dockerfile", "common", "slim_packages.py"])
+def test_a_context_that_lacks_something(context: Path, path: str) -> None:
+    gone = context / path
+    shutil.rmtree(gone) if gone.is_dir() else gone.unlink()
+    with pytest.raises(BadInputError, match=f"The image of model_training cannot be built without .*{path}"):
+        content_hash("model_training", Settings(context))
+
+
+def test_plans_say_what_is_done_and_why(context: Path, ledger: Ledger, aws: Any) -> None:
+    known = hashes(context)
+    settings = Settings(context)
+    assert [plan.action for plan in make_plans(ledger, settings, REPOSITORIES)] == ["build"] * 3
+
+    for name in ("data_preparation", "model_training"):
+        image = aws.put_image(repositoryName=name, imageManifest=manifest(name), imageTag=known[name])
+        digest = image["image"]["imageId"]["imageDigest"]
+        if name == "data_preparation":
+            ledger.record_image(name, known[name], f"{REPOSITORIES[name]}@{digest}", "c")
+    lost = f"{REPOSITORIES['model_evaluation']}@sha256:{'0' * 64}"
+    ledger.record_image("model_evaluation", known["model_evaluation"], lost, "c")
+    plans = {plan.function: plan for plan in make_plans(ledger, settings, REPOSITORIES)}
+    assert {name: (plan.action, plan.gone) for name, plan in plans.items()} == {
+        "data_preparation": ("reuse", None),
+        "model_training": ("record", None),
+        "model_evaluation": ("build", lost),
+    }
+    assert "the registry has lost" in plans["model_evaluation"].why
+
+
+@pytest.mark.usefixtures("engine")
+def test_trap_5_all_is_built_for_one_platform_once_and_then_used_again(
+    context: Path, pushed: dict[str, str], engine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build_images.main(["--context", str(context), "--commit", "c"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    tags = {name: f"{HOST}/{name}:{each}" for name, each in hashes(context).items()}
+    assert first == {name: f"{HOST}/{name}@{pushed[tag]}" for name, tag in tags.items()}
+    calls = engine.read_text()
+    assert calls.count("buildx build --provenance=false --load --platform linux/amd64") == 3
+    assert calls.count("login --username AWS --password-stdin") == 1
+
+    engine.write_text("")
+    assert build_images.main(["--context", str(context)]) == 0
+    assert json.loads(capsys.readouterr().out) == first
+    assert engine.read_text() == ""
+
+    (context / "model_training/training.py").write_text("changed")
+    assert build_images.main(["--context", str(context)]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert changed(first, again) == ["model_training"]
+    assert engine.read_text().count("push ") == 1
+
+
+def test_a_dry_run_says_what_would_be_built(
+    context: Path, ledger: Ledger, engine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert build_images.main(["--context", str(context), "--dry-run"]) == 0
+    captured = capsys.readouterr()
+    assert {each["action"] for each in json.loads(captured.out).values()} == {"build"}
+    assert "model_training: would build: its contents are new" in captured.err
+    assert engine.read_text() == ""
+    assert ledger.images(hashes(context)) == {}
+
+
+@pytest.mark.parametrize("why", FAILURES)
+@pytest.mark.usefixtures("engine", "pushed")
+def test_a_failed_build_stops_the_release(
+    context: Path,
+    ledger: Ledger,
+    engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    why: str,
+) -> None:
+    monkeypatch.setenv("FAIL", "model_training")
+    monkeypatch.setenv("SLOW", "model_evaluation")
+    monkeypatch.setenv("WHY", why)
+    begin = time.monotonic()
+    assert build_images.main(["--context", str(context)]) == 1
+
+    assert time.monotonic() - begin < 20
+    assert "never" not in engine.read_text()
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "error: The image of model_training could not be built." in captured.err
+    assert all(text in captured.err for text in (FAILURES[why], why))
+    assert "line 5\n" not in captured.err
+    with pytest.raises(BadInputError, match="holds no release yet"):
+        ledger.resolve("latest")
+    assert ledger.images(hashes(context)) == {}
+
+
+@pytest.mark.usefixtures("engine", "pushed")
+def test_an_interrupted_push_is_tried_again_and_then_told(
+    context: Path, engine: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PUSH_FAILS", "yes")
+    assert build_images.main(["--context", str(context)]) == 1
+    captured = capsys.readouterr()
+    assert "was not pushed: the push failed." in captured.err
+    assert "connection reset by peer" in captured.err
+    assert 2 <= engine.read_text().count("push ") <= 6
+
+
+def test_a_push_that_another_builder_was_faster_with_takes_that_image(
+    aws: Any, engine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PUSH_FAILS", "tag already exists in the repository and cannot be changed: it is immutable")
+    image = aws.put_image(repositoryName="model_training", imageManifest=manifest("first"), imageTag="hash")
+    plan = Plan("model_training", "hash", REPOSITORIES["model_training"], "build", "new")
+    with Jobs() as jobs, (tmp_path / "log").open("w+b") as log:
+        uri = push(plan, Engine("docker", "docker"), jobs, log)
+    assert uri == f"{REPOSITORIES['model_training']}@{image['image']['imageId']['imageDigest']}"
+    assert engine.read_text().count("push ") == 1
+
+
+def test_no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(OperationFailedError, match="No container engine is installed"):
+        find_engine(None, lambda *_told: None)
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_engine_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ABSENT", "yes")
+    with pytest.raises(OperationFailedError, match="start it: Cannot connect to the Docker daemon"):
+        find_engine(None, lambda *_told: None)
+
+
+@pytest.mark.usefixtures("engine")
+def test_docker_without_buildx_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_BUILDX", "yes")
+    told: list[str] = []
+    assert find_engine(None, lambda *each: told.extend(each)).kind == "docker"
+    assert told == ["engine", "docker has no buildx here: building with `docker build`"]
+
+
+def test_trap_5_an_image_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ecr:
+        def batch_get_image(self, **_request: Any) -> Any:
+            kind = "application/vnd.oci.image.index.v1+json"
+            return {"images": [{"imageId": {"imageDigest": "sha256:1"}, "imageManifestMediaType": kind}]}
+
+    monkeypatch.setattr(repositories, "ecr_client", lambda _region: Ecr())
+    error = find_images({"model_training": f"{HOST}/model_training:tag"})["model_training"]
+    assert isinstance(error, OperationFailedError)
+    assert "an image index, which Lambda rejects" in str(error)
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_repository_that_is_not_there(context: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--repository", f"model_training={HOST}/other"]
+    assert build_images.main(["--context", str(context), *options]) == 2
+    assert f"There is no repository {HOST}/other" in capsys.readouterr().err
+
+
+def test_repositories_that_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FUNCTIONS:
+        monkeypatch.delenv(f"REPOSITORY_{name.upper()}", raising=False)
+    with pytest.raises(BadInputError) as caught:
+        find_repositories({"other": "x/y", "model_training": f"{HOST}/a:tag"})
+    for told in (
+        "other is no function",
+        "REPOSITORY_DATA_PREPARATION",
+        "REPOSITORY_MODEL_EVALUATION",
+        f"{HOST}/a:tag of model_training is no repository's URI",
+    ):
+        assert told in str(caught.value)

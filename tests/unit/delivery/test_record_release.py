@@ -1,0 +1,120 @@
+"""Recording a release: what is no release, and how its order is found."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+
+import record_release
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.ledger import Ledger
+from crosstrain.delivery.releases import execution_start, parse_images
+
+HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
+IMAGES = {name: f"{HOST}/{name}@sha256:{'a' * 64}" for name in FUNCTIONS}
+COMMITS = ["--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40]
+
+
+@pytest.fixture
+def codepipeline() -> Any:
+    return boto3.client("codepipeline", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
+
+
+def summary(name: str, millisecond: int) -> dict[str, Any]:
+    started = datetime.fromtimestamp(1_800_000_000 + millisecond / 1000, UTC)
+    return {"pipelineExecutionId": name, "startTime": started}
+
+
+def test_images_are_named_as_the_template_names_them() -> None:
+    assert parse_images(json.dumps(IMAGES)) == {kind: IMAGES[name] for name, kind in FUNCTIONS.items()}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '"text"'])
+def test_what_is_no_list_of_images(text: str) -> None:
+    with pytest.raises(BadInputError, match=r"as build_images\.py prints it"):
+        parse_images(text)
+
+
+def test_everything_that_is_wrong_is_in_one_error() -> None:
+    images = {"data_preparation": f"{HOST}/data_preparation:latest", "model_training": None, "other": "x"}
+    with pytest.raises(BadInputError) as caught:
+        parse_images(json.dumps(images))
+
+    for told in (
+        "model_evaluation has no image",
+        "other is no function",
+        "data_preparation is not given by digest",
+        "model_training is not given by digest",
+    ):
+        assert told in str(caught.value)
+
+
+def test_the_order_is_the_start_of_the_execution_on_whichever_page(codepipeline: Any) -> None:
+    with Stubber(codepipeline) as stub:
+        first = {"pipelineExecutionSummaries": [summary("newer", 5)], "nextToken": "token"}
+        stub.add_response("list_pipeline_executions", first, {"pipelineName": "delivery"})
+        second = {"pipelineExecutionSummaries": [summary("wanted", 3)]}
+        stub.add_response("list_pipeline_executions", second, {"pipelineName": "delivery", "nextToken": "token"})
+        assert execution_start(codepipeline, "delivery", "wanted") == 1_800_000_000_003
+
+
+def test_an_execution_that_is_not_there(codepipeline: Any) -> None:
+    with Stubber(codepipeline) as stub:
+        stub.add_response("list_pipeline_executions", {"pipelineExecutionSummaries": [summary("other", 1)]})
+        with pytest.raises(BadInputError, match="has no execution wanted"):
+            execution_start(codepipeline, "delivery", "wanted")
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "told"),
+    [
+        ("PipelineNotFoundException", BadInputError, 'There is no pipeline "delivery"'),
+        ("AccessDeniedException", OperationFailedError, "needs codepipeline:ListPipelineExecutions"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_read(codepipeline: Any, code: str, error: type[Exception], told: str) -> None:
+    with Stubber(codepipeline) as stub:
+        stub.add_client_error("list_pipeline_executions", code)
+        with pytest.raises(error, match=told):
+            execution_start(codepipeline, "delivery", "wanted")
+
+
+def test_the_command_records(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded: list[Any] = []
+    monkeypatch.setattr(Ledger, "record_release", lambda _self, each: recorded.append(each) or True)
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(IMAGES)))
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
+
+    assert record_release.main([*COMMITS, "--ledger", "table", "--order", "7"]) == 0
+    assert capsys.readouterr().out == f"{'a' * 12}-{'b' * 12}\n"
+    assert (recorded[0].order, recorded[0].model_commit) == (7, "a" * 40)
+
+
+@pytest.mark.parametrize("text", ["{}", None])
+def test_bad_input_records_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any, text: str | None
+) -> None:
+    monkeypatch.setattr(Ledger, "record_release", lambda *_arguments: pytest.fail("it was recorded"))
+    path = tmp_path / "images.json"
+    if text is not None:
+        path.write_text(text)
+    assert record_release.main([*COMMITS, "--ledger", "table", "--order", "7", "--images", str(path)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("error: ")
+
+
+def test_the_order_has_to_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        record_release.main([*COMMITS, "--ledger", "table", "--pipeline", "delivery"])
+    assert caught.value.code == 2
+    assert "say --order N, or --pipeline NAME and --execution ID" in capsys.readouterr().err

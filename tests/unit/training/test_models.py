@@ -1,0 +1,275 @@
+"""The models command: its answers as documents and as text, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+import models
+from crosstrain.command import BadInputError
+from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.training.models import Models, compare, lineage, list_versions, roll_back, show
+from crosstrain.training.stack import DeployedStack
+from models import main
+
+TABLE, BUCKET = "models", "artifacts"
+REQUEST = {"target": "y", "problem": "regression", "seed": 42, "test_fraction": 0.2, "split_column": None}
+DIGESTS = {name: f"sha256:{name[:5]}" for name in FUNCTIONS}
+
+
+@pytest.fixture
+def stack(monkeypatch: pytest.MonkeyPatch, create_table: Callable[..., None]) -> Iterator[DeployedStack]:
+    """Return a stack with an empty registry and an empty bucket."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with mock_aws():
+        session = boto3.Session()
+        session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        create_table(session.client("dynamodb"), "ModelRegistry", TABLE)
+        stack = DeployedStack("tested", {"ModelRegistryTableName": TABLE}, session)
+        monkeypatch.setattr(models, "find_stack", lambda _: stack)
+        yield stack
+
+
+Record = Callable[..., None]
+
+
+@pytest.fixture
+def record(stack: DeployedStack) -> Record:
+    """Return a function that records a version as a run does, its files included; the champion is the last promoted."""
+    table: Any = boto3.resource("dynamodb").Table(TABLE)
+    s3 = stack.session.client("s3")
+    second = iter(range(60))
+
+    def record_version(
+        version: str, rmse: float, *, info: dict[str, Any] | None = None, model_name: str = "default", **fields: Any
+    ) -> None:
+        prefix = f"s3://{BUCKET}/runs/{version}"
+        now = f"2026-01-01T00:00:{next(second):02}.000Z"
+        pointer = table.get_item(Key={"model_name": model_name, "entry": "champion"}).get("Item")
+        item = {
+            "model_name": model_name,
+            "entry": f"version#{version}",
+            "version": version,
+            "recorded_at": now,
+            "decision": "promote",
+            "reason": f"rmse is {rmse}.",
+            "run_id": version,
+            "dataset_uri": f"s3://{BUCKET}/data/houses.csv",
+            "data_fingerprint": "f1",
+            **{name: REQUEST[name] for name in ("target", "problem")},
+            "estimator": "ridge",
+            "metric": "rmse",
+            "value": Decimal(repr(rmse)),
+            "metrics": {"rmse": Decimal(repr(rmse)), "r2": Decimal("0.5")},
+            "rows": {"in": 100, "used": 99, "dropped": 1, "train": 79, "test": 20},
+            "model_uri": f"{prefix}/model/model.skops",
+            "info_uri": f"{prefix}/model/model.json",
+            "profile_uri": f"{prefix}/prepared/profile.json",
+            "release": "2026-01-01.1",
+            "commit": "abc",
+            "image_digests": DIGESTS,
+            **({"compared_with": pointer["champion_version"]} if pointer else {}),
+            **fields,
+        }
+        table.put_item(Item=item)
+        described = {
+            "run_id": version,
+            "request": REQUEST,
+            "class": "sklearn.linear_model._ridge.Ridge",
+            "versions": {"scikit-learn": "1.9.1"},
+            "parameters": {"alpha": 1.0},
+            "data_fingerprint": "f1",
+            "image_digest": DIGESTS["model_training"],
+            **(info or {}),
+        }
+        profile = {"sources": [{"name": "houses.csv", "bytes": 10, "sha256": "f0"}], "fingerprint": "f1"}
+        for name, body in {
+            "model/model.skops": "model",
+            "model/model.json": json.dumps(described),
+            "prepared/profile.json": json.dumps(profile),
+        }.items():
+            s3.put_object(Bucket=BUCKET, Key=f"runs/{version}/{name}", Body=body.encode())
+        if item["decision"] == "promote":
+            moved = {name: item[name] for name in ("model_name", "metric", "value", "model_uri")}
+            table.put_item(Item={**moved, "entry": "champion", "champion_version": version, "promoted_at": now})
+
+    return record_version
+
+
+@pytest.fixture
+def registered(stack: DeployedStack, record: Record) -> Models:
+    """Return the models of a stack where a, b and d were promoted and c was rejected."""
+    record("run-a", 3.0)
+    record("run-b", 2.0, info={"parameters": {"alpha": 0.5}})
+    record("run-c", 2.5, decision="reject")
+    record("run-d", 1.0, release="2026-01-02.1")
+    return Models.of(stack)
+
+
+def test_a_list_tells_versions_champion_and_rollbacks(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    document = list_versions(registered, "default")
+    assert [item["version"] for item in document["versions"]] == ["run-d", "run-c", "run-b", "run-a"]
+    assert document["champion"] == "run-d"
+    assert main(["rollback", "default", "--reason", "it [drifts]"]) == 0
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert next(line for line in shown.splitlines() if "champion" in line and "2026" in line).split()[1] == "run-b"
+    assert "it [drifts]" in shown
+
+
+def test_show_and_champion_tell_one_version(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    assert show(registered, "run-a")["champion"] is False
+    assert show(registered, "run-d")["champion"] is True
+    assert main(["champion", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["version"], document["previous_champion"], document["value"]) == ("run-d", "run-b", 1)
+    assert main(["show", "run-a"]) == 0
+    assert "rmse is 3.0." in capsys.readouterr().out
+
+
+def test_versions_that_were_scored_on_the_same_rows_are_compared(registered: Models) -> None:
+    document = compare(registered, "run-a", "run-b")
+    assert document["same_test_rows"] is True
+    assert document["metrics"] == {
+        "rmse": {"values": [3, 2], "difference": -1, "better": 1},
+        "r2": {"values": [0.5, 0.5], "difference": 0, "better": None},
+    }
+    assert document["differences"] == {"parameters.alpha": [1.0, 0.5]}
+
+
+@pytest.mark.parametrize(
+    ("info", "fields", "same", "told"),
+    [
+        ({"request": {**REQUEST, "seed": 7}}, {}, False, "different rows (seed)"),
+        ({}, {"data_fingerprint": "f2"}, False, "different data"),
+        ({}, {"info_uri": f"s3://{BUCKET}/gone"}, None, "is unknown"),
+    ],
+)
+def test_versions_that_were_scored_on_other_rows_are_not(
+    registered: Models, record: Record, info: dict[str, Any], fields: dict[str, Any], same: bool | None, told: str
+) -> None:
+    record("run-e", 0.5, info=info, **fields)
+    document = compare(registered, "run-a", "run-e")
+    assert document["same_test_rows"] is same
+    assert document["metrics"]["rmse"]["better"] is None
+    assert told in document["test_rows"]
+
+
+def test_a_metric_that_one_version_does_not_have_is_undefined(
+    registered: Models, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("run-e", 0.5, metrics={"rmse": Decimal("0.5"), "r2": None})
+    assert compare(registered, "run-a", "run-e")["metrics"]["r2"]["difference"] is None
+    assert main(["compare", "run-a", "run-e"]) == 0
+    assert "undefined" in capsys.readouterr().out
+
+
+def test_rollbacks_go_back_one_after_another(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = roll_back(registered, "default", reason="worse in use")
+    assert (recorded["from_version"], recorded["to_version"]) == ("run-d", "run-b")
+    assert recorded["by"].startswith("arn:aws:")
+    assert roll_back(registered, "default")["to_version"] == "run-a"
+    assert main(["rollback", "default"]) == 2
+    assert "knows no champion" in capsys.readouterr().err
+    assert roll_back(registered, "default", to="run-d")["from_version"] == "run-a"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["default", "--to", "run-x"], 'There is no version "run-x" of "default". Did you mean'),
+        (["default", "--to", "run-c"], "run-c was never promoted, so it cannot be the champion: rmse is 2.5."),
+        (["default", "--to", "run-d"], 'run-d is the champion of "default" already.'),
+        (["defautl"], 'There is no model "defautl". Did you mean "default"?'),
+    ],
+)
+def test_a_rollback_that_cannot_be_is_refused(
+    registered: Models, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    before = list_versions(registered, "default")
+    assert main(["rollback", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert message in err
+    assert list_versions(registered, "default") == before
+
+
+def test_a_version_without_its_model_file_cannot_be_rolled_back_to(registered: Models) -> None:
+    registered.s3.delete_object(Bucket=BUCKET, Key="runs/run-b/model/model.skops")
+    # A file whose name only begins like it.
+    registered.s3.put_object(Bucket=BUCKET, Key="runs/run-b/model/model.skops.bak")
+    with pytest.raises(BadInputError, match="The model file of run-b is gone"):
+        roll_back(registered, "default")
+
+
+def test_a_champion_that_somebody_else_moves_meanwhile_stays(
+    registered: Models, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    has_file = Models.has_file
+
+    def moved_meanwhile(self: Models, uri: str) -> bool:
+        record("run-e", 0.1)
+        return has_file(self, uri)
+
+    monkeypatch.setattr(Models, "has_file", moved_meanwhile)
+    assert main(["rollback", "default"]) == 1
+    assert 'champion of "default" since it was read as run-d, and nothing was changed' in capsys.readouterr().err
+    document = list_versions(registered, "default")
+    assert (document["champion"], document["rollbacks"]) == ("run-e", [])
+
+
+def test_a_lineage_leads_from_the_data_to_the_decision(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    document = lineage(registered, "run-b")
+    assert not [name for name, link in document["links"].items() if link["missing"]]
+    values = {name: link["value"] for name, link in document["links"].items()}
+    assert values["source_files"] == [{"name": "houses.csv", "bytes": 10, "sha256": "f0"}]
+    assert values["image_digest_of_data_preparation"] == "sha256:data_"
+    assert (values["code_commit"], values["release"]) == ("abc", "2026-01-01.1")
+    assert values["model_class"] == "sklearn.linear_model._ridge.Ridge"
+    assert values["compared_with"] == "run-a"
+    assert document["contradictions"] == []
+    assert main(["lineage", "run-b", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
+
+
+def test_a_lineage_says_which_link_is_missing_and_why(
+    registered: Models, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("run-e", 0.5, release="unreleased", commit="unknown", image_digests={}, profile_uri=f"s3://{BUCKET}/gone")
+    registered.s3.delete_object(Bucket=BUCKET, Key="runs/run-e/model/model.skops")
+    missing = {name: link["missing"] for name, link in lineage(registered, "run-e")["links"].items() if link["missing"]}
+    assert missing == {
+        "source_files": f"s3://{BUCKET}/gone is gone or may not be read",
+        "code_commit": "the stack was deployed without one",
+        **{f"image_digest_of_{name}": "the image was not deployed by digest" for name in FUNCTIONS},
+        "release": "the stack was deployed without one",
+        "model_file": f"s3://{BUCKET}/runs/run-e/model/model.skops is gone",
+    }
+    assert main(["lineage", "run-e"]) == 0
+    assert "missing (the image was not deployed by digest)" in capsys.readouterr().out
+
+
+def test_a_lineage_says_what_was_changed_afterwards(registered: Models, record: Record) -> None:
+    record("run-e", 0.5, info={"data_fingerprint": "f9", "image_digest": "sha256:other"})
+    assert lineage(registered, "run-e")["contradictions"] == [
+        "data fingerprint: the registry says f1, model.json says f9",
+        "image digest of model_training: the registry says sha256:model, model.json says sha256:other",
+    ]
+
+
+@pytest.mark.usefixtures("stack")
+@pytest.mark.parametrize("arguments", [["list"], ["champion"], ["show", "x"], ["lineage", "x"], ["rollback", "m"]])
+def test_an_empty_registry_is_told(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    assert main(arguments) == 2
+    assert "The registry holds no model yet: train one first." in capsys.readouterr().err

@@ -1,0 +1,307 @@
+"""Scoring a file: the same predictions as in the evaluation, whatever the batches, and nothing written if it fails."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.frames import load_part
+from common.request import ESTIMATORS
+from crosstrain.training import prediction
+from data_preparation import reading
+from data_preparation.preparation import PreparedData
+from model_training.training import build_pipeline, fit, save
+from predict import main
+
+Make = Callable[..., PreparedData]
+CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
+ROWS = 240
+# Small ones are as telling, and quick.
+SIZES: dict[str, dict[str, int]] = {"random_forest": {"n_estimators": 10}, "hist_gradient_boosting": {"max_iter": 10}}
+
+
+def frame(labels: list[Any] | None = None) -> pd.DataFrame:
+    """Return rows of every role with missing values, marked as training and test rows; numbers for want of labels."""
+    random = np.random.default_rng(1)
+    data = pd.DataFrame(
+        {
+            "amount": random.normal(10, 3, ROWS).round(3),
+            "exact": random.normal(size=ROWS) * 1e9 + 1e-4,
+            "count": pd.array(random.integers(0, 300, ROWS), dtype="Int64"),
+            "kind": random.choice(["x", "01", "y, z"], ROWS),
+            "flag": pd.array(random.choice([True, False], ROWS), dtype="boolean"),
+            "when": pd.date_range("2024-01-01", periods=ROWS, freq="37min"),
+            "row_id": np.arange(ROWS),
+        }
+    )
+    signal = data["amount"] + 5 * (data["kind"] == "x") + random.normal(0, 0.5, ROWS)
+    if labels is None:
+        data["y"] = signal
+    else:
+        data["y"] = [labels[i] for i in pd.qcut(signal, len(labels), labels=False)]
+    for position, name in enumerate(["amount", "count", "kind", "flag", "when"]):
+        data.loc[position * 7 : position * 7 + 5, name] = None
+    data["split"] = np.where(random.random(ROWS) < 0.7, "train", "test")
+    return data
+
+
+Results = Callable[..., tuple[PreparedData, Path]]
+
+
+@pytest.fixture
+def results(prepared_data: Make, tmp_path: Path) -> Results:
+    """Return a function that trains on a frame and leaves a folder as `make train` does."""
+
+    def make(data: pd.DataFrame, problem: str = "regression", **fields: Any) -> tuple[PreparedData, Path]:
+        size = {"hyperparameters": SIZES[fields["estimator"]]} if fields.get("estimator") in SIZES else {}
+        prepared = prepared_data(problem, data, **fields, **size)
+        model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
+        folder = tmp_path / "out"
+        folder.mkdir()
+        save(model.pipeline, folder / "model.skops")
+        (folder / "profile.json").write_text(json.dumps(prepared.profile))
+        return prepared, folder
+
+    return make
+
+
+def scored(folder: Path, data: Path, out: str = "predictions.csv") -> pd.DataFrame:
+    """Score a file and return the predictions."""
+    path = folder.parent / out
+    assert main([str(data), "--from", str(folder), "--out", str(path)]) == 0
+    # Read as what it is: "01" stays a text.
+    return pd.read_parquet(path) if out.endswith("parquet") else pd.read_csv(path, dtype={"prediction": object})
+
+
+def evaluated(prepared: PreparedData, folder: Path) -> tuple[Any, pd.DataFrame]:
+    pipeline = prediction.load_model(folder / "model.skops")
+    return pipeline, load_part(prepared.test, prepared.profile)[0]
+
+
+@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
+def test_the_test_part_is_scored_as_in_the_evaluation(
+    results: Results, tmp_path: Path, problem: str, estimator: str
+) -> None:
+    data = frame(["low", "high", "middle, or so"] if problem == "classification" else None)
+    prepared, folder = results(data, problem, estimator=estimator, split_column="split")
+    data.to_csv(tmp_path / "rows.csv", index=False)
+    test = scored(folder, tmp_path / "rows.csv")[data["split"] == "test"]
+    pipeline, features = evaluated(prepared, folder)
+    if problem == "regression":
+        assert list(test) == ["prediction"]
+        expected = pipeline.predict(features)
+        np.testing.assert_allclose(test["prediction"].astype(float), expected, rtol=1e-12)
+    else:
+        assert list(test) == ["prediction", *(f"probability_{label}" for label in pipeline.classes_)]
+        assert list(test["prediction"]) == list(pipeline.predict(features))
+        np.testing.assert_allclose(test.iloc[:, 1:], pipeline.predict_proba(features), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ([0, 1], ["0", "1"]),
+        ([1.0, 2.0, 3.0], ["1", "2", "3"]),
+        ([False, True], ["false", "true"]),
+        (["01", "b"], ["01", "b"]),
+    ],
+)
+@pytest.mark.parametrize("out", ["predictions.csv", "predictions.parquet"])
+def test_labels_keep_their_type(
+    results: Results, tmp_path: Path, labels: list[Any], names: list[str], out: str
+) -> None:
+    data = frame(labels)
+    _, folder = results(data, "classification", split_column="split")
+    data.drop(columns="y").to_parquet(tmp_path / "rows.parquet")
+    found = scored(folder, tmp_path / "rows.parquet", out)
+    assert list(found) == ["prediction", *(f"probability_{name}" for name in names)]
+    if out.endswith("parquet"):
+        assert set(found["prediction"]) == set(labels)
+    else:
+        assert set(found["prediction"]) == set(names)
+    np.testing.assert_allclose(found.iloc[:, 1:].sum(axis=1), 1)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet"])
+def test_formats_and_batches_change_nothing(
+    results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    data = frame()
+    _, folder = results(data, estimator="random_forest", split_column="split")
+    data.to_csv(tmp_path / "whole.csv", index=False)
+    expected = scored(folder, tmp_path / "whole.csv")["prediction"].astype(float)
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(reading, "BATCH_VALUES", 50)
+    monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
+    if name.endswith("parquet"):
+        data.to_parquet(tmp_path / name, row_group_size=64)
+    else:
+        data.to_csv(tmp_path / name, index=False)
+    found = scored(folder, tmp_path / name)["prediction"].astype(float)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_a_column_is_read_as_in_training_whatever_this_files_values_look_like(results: Results, tmp_path: Path) -> None:
+    data = frame()
+    _, folder = results(data, estimator="hist_gradient_boosting", split_column="split")
+    # Texts that are all numbers; whole numbers, then fractions; nothing but missing values.
+    some = data.assign(kind="01", count=[*[7] * 200, *[7.5] * 40], flag=None, amount=[7] * ROWS)
+    some.to_csv(tmp_path / "rows.csv", index=False)
+    some["kind"] = some["kind"].astype("category")
+    some.to_parquet(tmp_path / "rows.parquet")
+    pd.testing.assert_frame_equal(
+        scored(folder, tmp_path / "rows.csv").astype(float), scored(folder, tmp_path / "rows.parquet").astype(float)
+    )
+
+
+def test_nan_and_infinities_are_missing_and_unknown_categories_are_scored(results: Results, tmp_path: Path) -> None:
+    data = frame()
+    _, folder = results(data, split_column="split")
+    odd = data.astype(object)
+    odd["amount"] = ["inf", "-inf", "NaN", ""] * 60
+    odd["kind"] = "never seen"
+    odd.to_csv(tmp_path / "odd.csv", index=False)
+    odd.assign(amount="").to_csv(tmp_path / "missing.csv", index=False)
+    pd.testing.assert_frame_equal(scored(folder, tmp_path / "odd.csv"), scored(folder, tmp_path / "missing.csv"))
+
+
+def test_numbers_are_rounded_as_the_prepared_parts_are(results: Results) -> None:
+    data = pd.DataFrame({"a": np.tile([0.1, 0.7], 50), "y": np.tile([0.0, 1.0], 50)})
+    prepared, folder = results(data, estimator="random_forest")
+    assert prepared.profile["columns"][0]["dtype"] == "float32"
+    model = prediction.Model.load(folder)
+    batch = prediction.pa.record_batch({"a": [0.1, 1e300, None, float("nan"), float("inf")]})
+    found = model._features(batch)["a"].to_numpy()
+    assert found[0] == np.float64(np.float32(0.1))
+    assert np.isnan(found[1:]).all()
+
+
+def test_other_columns_are_ignored_and_told(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = frame()
+    _, folder = results(data, split_column="split")
+    data.assign(note="[x]").to_csv(tmp_path / "rows.csv", index=False)
+    scored(folder, tmp_path / "rows.csv")
+    told = capsys.readouterr().err
+    assert 'ignored, for the model does not use it: "row_id", "y", "split", "note"' in told
+    assert f"{ROWS} rows scored with" in told
+
+
+def test_no_rows_give_no_predictions(results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = frame(["a", "b"])
+    _, folder = results(data, "classification", split_column="split")
+    data[:0].to_csv(tmp_path / "rows.csv", index=False)
+    assert main([str(tmp_path / "rows.csv"), "--from", str(folder)]) == 0
+    assert capsys.readouterr().out == "prediction,probability_a,probability_b\n"
+
+
+def with_value(data: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
+    changed = data.astype(object)
+    changed.loc[200, column] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda data: data.rename(columns={"amount": "Amount", "kind": "sort"}),
+            '"amount" is missing. Did you mean "Amount"? "kind" is missing. Known: "Amount"',
+        ),
+        (lambda data: data[["amount"]], '"exact" is missing. "count" is missing.'),
+        (
+            lambda data: with_value(data, "amount", "plenty"),
+            'Column "amount" of "rows.csv" holds texts such as "plenty", and the model was trained on numbers.',
+        ),
+        (lambda data: with_value(data, "count", True), 'holds texts such as "True", and the model was trained on num'),
+        (lambda data: with_value(data, "flag", "maybe"), 'such as "maybe", and the model was trained on booleans.'),
+        (lambda data: with_value(data, "when", "soon"), 'such as "soon", and the model was trained on timestamps.'),
+    ],
+)
+def test_columns_that_do_not_fit_are_named_and_nothing_is_written(
+    results: Results,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[pd.DataFrame], pd.DataFrame],
+    message: str,
+) -> None:
+    data = frame()
+    _, folder = results(data, split_column="split")
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1000)
+    change(data).to_csv(tmp_path / "rows.csv", index=False)
+    before = sorted(tmp_path.iterdir())
+    for arguments in (["--out", str(tmp_path / "predictions.csv")], []):
+        assert main([str(tmp_path / "rows.csv"), "--from", str(folder), *arguments]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert message in err.splitlines()[-1]
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_parquet_column_of_another_kind_is_named(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = frame()
+    _, folder = results(data, split_column="split")
+    data.assign(kind=1).to_parquet(tmp_path / "rows.parquet")
+    assert main([str(tmp_path / "rows.parquet"), "--from", str(folder)]) == 2
+    assert (
+        'Column "kind" of "rows.parquet" holds numbers, and the model was trained on texts.' in capsys.readouterr().err
+    )
+
+
+def test_rows_that_scikit_learn_refuses_are_told(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = frame()
+    _, folder = results(data, estimator="random_forest", split_column="split")
+    data.to_csv(tmp_path / "rows.csv", index=False)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr(prediction.Model, "score", refuse)
+    assert main([str(tmp_path / "rows.csv"), "--from", str(folder)]) == 2
+    assert 'The rows 1 to 240 of "rows.csv" cannot be scored: ' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.csv"], '"nowhere.csv" does not exist.'),
+        (["out"], '"out" is a folder: score its files one by one.'),
+        (["notes.txt"], "must end in .csv or .csv.gz or .parquet"),
+        (["rows.csv", "--out", "p.json"], "must end in .csv or .parquet"),
+        (["rows.csv", "--out", "nowhere/p.csv"], "in no folder that may be written to"),
+        (["rows.csv", "--out", "rows.csv"], '"rows.csv" is the file to score'),
+        (["rows.csv"], 'There is no model.skops in "out"'),
+    ],
+)
+def test_what_cannot_be_used_is_told(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("out").mkdir()
+    Path("rows.csv").write_text("a,y\n1,2\n")
+    Path("notes.txt").touch()
+    assert main([*arguments, "--from", "out"]) == 2
+    assert message in capsys.readouterr().err
+    assert Path("rows.csv").read_text() == "a,y\n1,2\n"
+
+
+def test_a_folder_and_a_stack_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["rows.csv", "--from", "out", "--version", "a"])
+    assert "leave --stack, --version and --model-name out" in capsys.readouterr().err

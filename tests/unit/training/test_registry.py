@@ -1,0 +1,278 @@
+"""The registry: what is read where, the history of champions, and a champion that moves only if nobody moved it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+from botocore.stub import Stubber
+from hypothesis import given
+from hypothesis import strategies as st
+from moto import mock_aws
+
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.local.policies import data_scientist_policy
+from crosstrain.training.registry import ChampionMovedError, Registry, champion_history, previous_champion
+
+TABLE = "models"
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def version(name: str, second: int, **fields: Any) -> dict[str, Any]:
+    """Return a promoted version, as the registry gives it back."""
+    return {
+        "model_name": "default",
+        "entry": f"version#{name}",
+        "version": name,
+        "recorded_at": (BEGIN + timedelta(seconds=second)).isoformat(),
+        "decision": "promote",
+        "metric": "rmse",
+        "value": 1.5,
+        "model_uri": f"s3://bucket/runs/{name}/model/model.skops",
+        **fields,
+    }
+
+
+def pointer(name: str, **fields: Any) -> dict[str, Any]:
+    item = version(name, 0)
+    kept = {key: item[key] for key in ("model_name", "metric", "value", "model_uri")}
+    return {**kept, "entry": "champion", "champion_version": name, "promoted_at": item["recorded_at"], **fields}
+
+
+def rollback(origin: str, to: str, second: int) -> dict[str, Any]:
+    at = (BEGIN + timedelta(seconds=second)).isoformat()
+    return {"entry": f"rollback#{at}", "from_version": origin, "to_version": to, "recorded_at": at}
+
+
+@pytest.fixture
+def dynamodb(create_table: Callable[..., None]) -> Iterator[Any]:
+    with mock_aws():
+        client = boto3.client("dynamodb", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
+        create_table(client, "ModelRegistry", TABLE)
+        yield client
+
+
+def put(dynamodb: Any, *items: dict[str, Any]) -> None:
+    def attribute(value: Any) -> dict[str, Any]:
+        return {"N": repr(value)} if isinstance(value, float) else {"S": value}
+
+    for item in items:
+        dynamodb.put_item(TableName=TABLE, Item={name: attribute(value) for name, value in item.items()})
+
+
+@pytest.fixture
+def registry(dynamodb: Any) -> Registry:
+    return Registry(dynamodb, TABLE)
+
+
+@pytest.fixture
+def stub() -> Iterator[Stubber]:
+    client = boto3.client("dynamodb", "eu-central-1", aws_access_key_id="a", aws_secret_access_key="b")  # noqa: S106
+    with Stubber(client) as stubber:
+        yield stubber
+        stubber.assert_no_pending_responses()
+
+
+def test_every_page_of_a_models_versions_is_read_consistently(stub: Stubber) -> None:
+    request = {
+        "TableName": TABLE,
+        "KeyConditionExpression": "model_name = :model_name AND begins_with(entry, :prefix)",
+        "ExpressionAttributeValues": {":model_name": {"S": "default"}, ":prefix": {"S": "version#"}},
+        "ConsistentRead": True,
+    }
+    key = {"model_name": {"S": "default"}, "entry": {"S": "version#a"}}
+    older = {**key, "recorded_at": {"S": "2026-01-01T00:00:00Z"}, "value": {"N": "1.50"}}
+    newer = {**key, "recorded_at": {"S": "2026-01-01T00:00:01.5Z"}, "rows": {"M": {"train": {"N": "80"}}}}
+    stub.add_response("query", {"Items": [older], "LastEvaluatedKey": key}, request)
+    stub.add_response("query", {"Items": [newer]}, {**request, "ExclusiveStartKey": key})
+    found = Registry(stub.client, TABLE).versions("default")
+    assert [item.get("value") for item in found] == [None, 1.5]
+    assert found[0]["rows"] == {"train": 80}
+
+
+def test_every_page_is_looked_at_before_a_version_is_called_unknown(stub: Stubber) -> None:
+    by_version = {
+        "TableName": TABLE,
+        "IndexName": "by-version",
+        "KeyConditionExpression": "version = :version",
+        "ExpressionAttributeValues": {":version": {"S": "new"}},
+    }
+    scan = {"TableName": TABLE, "ProjectionExpression": "model_name, version", "ConsistentRead": True}
+    key = {"model_name": {"S": "default"}, "entry": {"S": "champion"}}
+    item = {"model_name": {"S": "default"}, "version": {"S": "new"}}
+    stub.add_response("query", {"Items": []}, by_version)
+    # The pointer to the champion has no version.
+    stub.add_response("scan", {"Items": [{"model_name": {"S": "default"}}], "LastEvaluatedKey": key}, scan)
+    stub.add_response("scan", {"Items": [item]}, {**scan, "ExclusiveStartKey": key})
+    get = {
+        "TableName": TABLE,
+        "Key": {"model_name": {"S": "default"}, "entry": {"S": "version#new"}},
+        "ConsistentRead": True,
+    }
+    stub.add_response("get_item", {"Item": item}, get)
+    assert Registry(stub.client, TABLE).find_version("new")["model_name"] == "default"
+
+
+def test_a_version_is_found_by_its_id_alone(registry: Registry, dynamodb: Any) -> None:
+    put(dynamodb, version("a", 0), version("b", 1, model_name="other"), pointer("a"))
+    assert registry.find_version("b")["model_name"] == "other"
+    assert registry.champion_version("default")[1]["version"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "model_name", "message"),
+    [
+        ("run-12", None, r'no version "run-12"\. Did you mean "run-1"\?'),
+        ("zzz", None, r'Known: "run-1", "both"\.'),
+        ("run-1", "other", r'no version "run-1" of "other"\. Known: "both"\.'),
+        ("run-1", "othr", r'no model "othr"\. Did you mean "other"\?'),
+        ("both", None, r'"both" is a version of "(default|other)" and "(default|other)": say which with --model-name'),
+    ],
+)
+def test_a_version_that_cannot_be_meant_is_told_with_the_nearest(
+    registry: Registry, dynamodb: Any, wanted: str, model_name: str | None, message: str
+) -> None:
+    put(dynamodb, version("run-1", 0), version("both", 1), version("both", 1, model_name="other"))
+    with pytest.raises(BadInputError, match=message):
+        registry.find_version(wanted, model_name)
+
+
+def test_why_a_model_has_no_champion_is_told(registry: Registry, dynamodb: Any) -> None:
+    with pytest.raises(BadInputError, match="holds no model yet"):
+        registry.champion_version("default")
+    with pytest.raises(BadInputError, match="holds no model yet"):
+        registry.find_version("a")
+    put(dynamodb, version("a", 0, decision="reject"))
+    with pytest.raises(BadInputError, match='No version of "default" was ever promoted'):
+        registry.champion_version("default")
+    with pytest.raises(BadInputError, match=r'no model "defualt"\. Did you mean "default"'):
+        registry.champion_version("defualt")
+    put(dynamodb, pointer("lost"))
+    with pytest.raises(OperationFailedError, match="is lost, which the registry does not hold"):
+        registry.champion_version("default")
+
+
+def test_a_moved_champion_is_recorded_with_the_move(registry: Registry, dynamodb: Any) -> None:
+    put(dynamodb, version("a", 0, value=0.1), version("b", 1), pointer("b"))
+    recorded = registry.move_champion(pointer("b"), version("a", 0, value=0.1), by="arn", reason="why")
+    moved, item = registry.champion_version("default")
+    assert item["version"] == "a"
+    assert (moved["value"], moved["model_uri"]) == (0.1, item["model_uri"])
+    assert moved["promoted_at"] == recorded["recorded_at"]
+    assert registry.rollbacks("default") == [recorded]
+    assert {name: recorded[name] for name in ("from_version", "to_version", "by", "reason")} == {
+        "from_version": "b",
+        "to_version": "a",
+        "by": "arn",
+        "reason": "why",
+    }
+    assert recorded["entry"].startswith(f"rollback#{recorded['recorded_at']}-")
+
+
+@pytest.mark.parametrize(
+    ("now", "error", "message"),
+    [
+        ([version("a", 0), pointer("c")], ChampionMovedError, "since it was read as b, and nothing was changed"),
+        # It is b again, after another version.
+        (
+            [version("a", 0), pointer("b", promoted_at="2026-02-01T00:00:00Z")],
+            ChampionMovedError,
+            "nothing was changed",
+        ),
+        ([version("a", 0)], ChampionMovedError, "nothing was changed"),
+        ([version("a", 0, decision="reject"), pointer("b")], OperationFailedError, "no longer a promoted version"),
+        ([pointer("b")], OperationFailedError, "a is no longer a promoted version"),
+    ],
+)
+def test_nothing_is_changed_if_things_have_changed_meanwhile(
+    registry: Registry, dynamodb: Any, now: list[dict[str, Any]], error: type[Exception], message: str
+) -> None:
+    put(dynamodb, *now)
+    before = dynamodb.scan(TableName=TABLE)["Items"]
+    with pytest.raises(error, match=message):
+        registry.move_champion(pointer("b"), version("a", 0), by="arn", reason="why")
+    assert dynamodb.scan(TableName=TABLE)["Items"] == before
+
+
+@pytest.mark.parametrize(
+    ("codes", "error", "message"),
+    [
+        (["TransactionConflict", "None", "None"], ChampionMovedError, "Somebody else moves or has moved"),
+        (["None", "None", "ThrottlingError"], OperationFailedError, "nothing was changed: ThrottlingError"),
+    ],
+)
+def test_a_cancelled_move_says_why(stub: Stubber, codes: list[str], error: type[Exception], message: str) -> None:
+    stub.add_client_error(
+        "transact_write_items",
+        "TransactionCanceledException",
+        modeled_fields={"CancellationReasons": [{"Code": code} for code in codes]},
+    )
+    with pytest.raises(error, match=message):
+        Registry(stub.client, TABLE).move_champion(pointer("b"), version("a", 0), by="arn", reason="why")
+
+
+def test_a_second_rollback_goes_further_back() -> None:
+    versions = [version("a", 0), version("b", 1, compared_with="a"), version("c", 2, compared_with="b")]
+    assert previous_champion(champion_history("c", versions, [])) == "b"
+    first = rollback("c", "b", 3)
+    assert previous_champion(champion_history("b", versions, [first])) == "a"
+    assert previous_champion(champion_history("a", versions, [first, rollback("b", "a", 4)])) is None
+    # After it a new version is promoted, and c is made the champion by name.
+    later = [*versions, version("d", 5, compared_with="b")]
+    assert previous_champion(champion_history("d", later, [first])) == "b"
+    assert previous_champion(champion_history("c", later, [first, rollback("d", "c", 6)])) == "d"
+
+
+def test_rejected_versions_and_clocks_that_differ_do_not_mislead() -> None:
+    versions = [
+        version("a", 10),
+        version("b", 5, compared_with="a"),
+        version("bad", 11, compared_with="b", decision="reject"),
+        version("c", 1, compared_with="b"),
+    ]
+    history = champion_history("c", versions, [])
+    assert [change.version for change in history] == ["a", "b", "c"]
+
+
+def test_a_history_whose_begin_is_gone_is_used_as_far_as_it_goes() -> None:
+    history = champion_history("c", [version("c", 2, compared_with="b")], [])
+    assert previous_champion(history) == "b"
+    assert previous_champion(champion_history("x", [], [])) is None
+
+
+@given(st.lists(st.integers(-3, 3), max_size=30), st.randoms(use_true_random=False))
+def test_the_history_is_what_happened(steps: list[int], shuffled: random.Random) -> None:
+    """Promote (0) or roll back (to the n-th version in either direction) at random, and follow the chain back."""
+    versions, rollbacks = [version("v0", 0)], list[dict[str, Any]]()
+    happened = ["v0"]
+    for second, step in enumerate(steps, start=1):
+        target = f"v{step % len(versions)}"
+        if step and target != happened[-1]:
+            rollbacks.append(rollback(happened[-1], target, second))
+        else:
+            target = f"v{len(versions)}"
+            versions.append(version(target, second, compared_with=happened[-1]))
+        happened.append(target)
+    shuffled.shuffle(versions)
+    shuffled.shuffle(rollbacks)
+    history = champion_history(happened[-1], versions, rollbacks)
+    assert [change.version for change in history] == happened
+    assert previous_champion(history) != happened[-1]
+
+
+def test_a_data_scientist_may_read_models_and_roll_back_and_no_more() -> None:
+    arns = ["arn:aws:cloudformation:eu-west-1:1:stack/local/1", "arn:aws:states:eu-west-1:1:stateMachine:training"]
+    without = data_scientist_policy(*arns, "artifacts")["Statement"]
+    added = [each for each in data_scientist_policy(*arns, "artifacts", TABLE)["Statement"] if each not in without]
+    table = f"arn:aws:dynamodb:eu-west-1:1:table/{TABLE}"
+    allowed = {action: (each["Resource"], "Condition" in each) for each in added for action in each["Action"]}
+    assert allowed == {
+        "dynamodb:GetItem": ([table], False),
+        "dynamodb:Scan": ([table], False),
+        "dynamodb:Query": ([table, f"{table}/index/by-version"], False),
+        **{f"dynamodb:{name}": ([table], True) for name in ("ConditionCheckItem", "PutItem", "UpdateItem")},
+    }

@@ -1,0 +1,185 @@
+"""The training command: bad input is answered with exit code 2 before anything is started."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.stub
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+import train
+from crosstrain.training.stack import STACK_VARIABLE
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Work in an empty folder, and fail if the embedded AWS is asked for."""
+
+    def started(*_: object) -> None:
+        raise AssertionError("something was started")
+
+    monkeypatch.setattr(train, "open_training_stack", started)
+    monkeypatch.delenv(STACK_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def write(name: str, content: bytes | pd.DataFrame) -> str:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, pd.DataFrame):
+        content.to_csv(path, index=False)
+    else:
+        path.write_bytes(content)
+    return name
+
+
+def houses() -> pd.DataFrame:
+    return pd.DataFrame({"rooms": np.arange(20), "price": np.arange(20) / 3})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "nowhere.csv", "--target", "price"], '"nowhere.csv" does not exist'),
+        (["--data", "houses.csv"], "Say which column to predict"),
+        (["--data", "houses.csv", "--target", "prise"], 'Did you mean "price"?'),
+        (["--data", "houses.csv", "--target", "price", "--split-column", "split"], 'The split column "split" is not'),
+        (["--data", "houses.csv", "--target", "price", "--estimator", "rigde"], 'Did you mean "ridge"?'),
+        (["--data", "houses.csv", "--target", "price", "--metric", "rsme"], 'Did you mean "rmse"?'),
+        (["--data", "houses.csv", "--target", "price", "--problem", "regresion"], 'Did you mean "regression"?'),
+        (["--data", "houses.csv", "--target", "price", "--test-fraction", "1"], '"test_fraction" is 1.0'),
+        (["--data", "houses.csv", "--target", "price", "--threshold", "nan"], '"threshold" is nan'),
+        (
+            ["--data", "houses.csv", "--target", "price", "--estimator", "ridge", "--hyperparameters", '{"alfa": 1}'],
+            'Did you mean "alpha"?',
+        ),
+        (["--data", "notes.txt", "--target", "price"], "must end in .csv or .csv.gz or .parquet"),
+        (["--data", "empty.csv", "--target", "price"], "is empty"),
+        (["--data", "false.parquet", "--target", "price"], "cannot be read as Parquet"),
+        (["--data", "nothing", "--target", "price"], "is a folder without a data file"),
+        (["--data", "mixed", "--target", "price"], '"mixed/readme.md" cannot be read'),
+        (["--data", "s3://bucket/houses.csv", "--target", "price"], "name the deployed stack"),
+        (
+            ["--data", "houses.csv", "--target", "price", "--out", "empty.csv/out"],
+            'cannot be written to "empty.csv/out"',
+        ),
+    ],
+)
+def test_bad_input_is_named_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    write("houses.csv", houses())
+    write("notes.txt", b"price\n1\n")
+    write("empty.csv", b"")
+    write("false.parquet", b"price\n1\n")
+    write("mixed/readme.md", b"")
+    Path("nothing").mkdir()
+    assert train.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "alpha=1"])
+def test_hyperparameters_are_a_json_object(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        train.main(["--hyperparameters", text])
+    assert caught.value.code == 2
+    assert "JSON" in capsys.readouterr().err
+
+
+SESSION = boto3.Session
+
+
+class Session:
+    """A boto3 session whose CloudFormation answers as it is told to."""
+
+    def __init__(self, answer: dict[str, Any] | str) -> None:
+        self._answer = answer
+
+    def client(self, service: str) -> Any:
+        """Return a client that cannot reach AWS."""
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        client = SESSION(region_name="eu-west-1", **keys).client(service)  # type: ignore[call-overload]
+        if service == "cloudformation":
+            stubber = botocore.stub.Stubber(client)
+            if isinstance(self._answer, str):
+                stubber.add_client_error("describe_stacks", self._answer)
+            else:
+                stubber.add_response("describe_stacks", {"Stacks": [self._answer]}, {"StackName": "prod"})
+            stubber.activate()
+        return client
+
+
+STACK = {"StackName": "prod", "CreationTime": "2024-01-01T00:00:00Z", "StackStatus": "CREATE_COMPLETE"}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "message"),
+    [
+        ("ValidationError", 2, 'There is no stack "prod" in this account and region'),
+        (STACK, 2, 'The stack "prod" has no output'),
+        ("AccessDenied", 1, "AccessDenied"),
+    ],
+)
+def test_a_stack_that_cannot_be_used_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    answer: dict[str, Any] | str,
+    code: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr(boto3, "Session", lambda: Session(answer))
+    write("houses.csv", houses())
+    assert train.main(["--data", "houses.csv", "--target", "price", "--stack", "prod"]) == code
+    assert message in capsys.readouterr().err
+
+
+def test_the_stack_that_the_environment_names_is_taken(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(STACK_VARIABLE, "prod")
+    monkeypatch.setattr(boto3, "Session", lambda: Session("ValidationError"))
+    write("houses.csv", houses())
+    assert train.main(["--data", "houses.csv", "--target", "price"]) == 2
+    assert 'There is no stack "prod"' in capsys.readouterr().err
+
+
+def test_missing_aws_settings_say_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "nowhere")
+    write("houses.csv", houses())
+    assert train.main(["--data", "houses.csv", "--target", "price", "--stack", "prod"]) == 2
+    assert "Set AWS_PROFILE and AWS_REGION" in capsys.readouterr().err
+
+
+def test_the_table_fits_results_with_undefined_metrics() -> None:
+    result = {
+        "run_id": "r",
+        "estimator": "ridge",
+        "problem": "classification",
+        "target": "y",
+        "features": 3,
+        "rows": {"in": 1000, "used": 999, "dropped": 1, "train": 800, "test": 199},
+        "metrics": {"accuracy": 0.5, "roc_auc": None},
+        "decision": "reject",
+        "reason": "because",
+        "files": {"model.json": "out/model.json"},
+    }
+    console = Console(width=80)
+    with console.capture() as capture:
+        console.print(train._table(result))
+    assert "1,000 in, 999 used, 1 dropped" in capture.get()
+    assert "undefined" in capture.get()
+    json.dumps(result)
