@@ -25,7 +25,7 @@ def s3_client() -> S3Client:
 
 
 @contextmanager
-def disk_errors(parameter: str) -> Iterator[None]:
+def disk_errors() -> Iterator[None]:
     """Name a full disk, and the template's parameter that makes it larger.
 
     Raises
@@ -39,7 +39,7 @@ def disk_errors(parameter: str) -> Iterator[None]:
         if error.errno != errno.ENOSPC:
             raise
         raise InvalidDatasetError(
-            f"The data or the model does not fit the function's temporary disk: raise the parameter {parameter} "
+            "The data or the model does not fit the function's temporary disk: raise the parameter FunctionStorage "
             "(10,240 MB at most), bring fewer rows or choose a smaller model."
         ) from error
 

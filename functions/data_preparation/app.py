@@ -109,7 +109,7 @@ def _downloaded(s3: S3Client, objects: list[_Object], folder: Path) -> Iterator[
         if each.size > free:
             raise InvalidDatasetError(
                 f'"{each.name}" has {each.size >> 20:,} MB and the function\'s temporary disk {free >> 20:,} MB free: '
-                "raise the parameter DataPreparationStorage or split the file."
+                "raise the parameter FunctionStorage or split the file."
             )
         path = folder / "source"
         try:

@@ -107,7 +107,7 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     InvalidRequestError
         If the estimator or the metric does not fit the problem that the target poses.
     """
-    with disk_errors("DataPreparationStorage"), ThreadPoolExecutor(1) as thread:
+    with disk_errors(), ThreadPoolExecutor(1) as thread:
         spools: list[_Spool] = []
         for index, file in enumerate(files):
             fingerprint = thread.submit(file.fingerprint)  # while the file is read

@@ -66,7 +66,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     request = parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     profile, info = read_json(s3, run.prepared["profile_uri"]), read_json(s3, run.model["info_uri"])
-    with disk_errors("ModelEvaluationStorage"), tempfile.TemporaryDirectory() as folder:
+    with disk_errors(), tempfile.TemporaryDirectory() as folder:
         pipeline = load_model(download(s3, run.model["model_uri"], Path(folder) / "model.skops"))
         part = HeldOut(*load_part(download(s3, run.prepared["test_uri"], Path(folder) / "test.parquet"), profile))
     scores = score(pipeline, part, str(request.problem))
@@ -130,7 +130,7 @@ def _compare(
 ) -> Comparison:
     """Compare with the champion; one that cannot be loaded or applied is reported, and no reason to fail."""
     version = champion["version"]
-    with disk_errors("ModelEvaluationStorage"), tempfile.TemporaryDirectory() as folder:
+    with disk_errors(), tempfile.TemporaryDirectory() as folder:
         try:
             loaded = load_model(download(s3, champion["model_uri"], Path(folder) / "model.skops"))
             return compare(version, loaded, scores, part, request)

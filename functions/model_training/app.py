@@ -41,7 +41,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
     profile = read_json(s3, event["prepared"]["profile_uri"])
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
-    with disk_errors("ModelTrainingStorage"), tempfile.TemporaryDirectory() as folder:
+    with disk_errors(), tempfile.TemporaryDirectory() as folder:
         features, target = load_part(
             download(s3, event["prepared"]["train_uri"], Path(folder) / "train.parquet"), profile
         )

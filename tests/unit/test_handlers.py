@@ -219,10 +219,10 @@ def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(training, "save", full)
-    with pytest.raises(InvalidDatasetError, match="raise the parameter ModelTrainingStorage"):
+    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         training.handler(event, None)
     monkeypatch.setattr(evaluation, "load_part", full)
-    with pytest.raises(InvalidDatasetError, match="raise the parameter ModelEvaluationStorage"):
+    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         evaluation.handler(event, None)
 
 
@@ -236,7 +236,7 @@ def test_a_denied_place_is_named_with_where_data_may_be() -> None:
 def test_a_file_larger_than_the_disk_is_refused_before_it_is_read(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = put(s3, frame(), "data/x.csv")
     monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(InvalidDatasetError, match="raise the parameter DataPreparationStorage"):
+    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         prepare(uri)
 
 

@@ -297,7 +297,7 @@ def test_a_full_disk_is_named(prepared: Prepare, monkeypatch: pytest.MonkeyPatch
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pa.ipc, "new_stream", full)
-    with pytest.raises(InvalidDatasetError, match="raise the parameter DataPreparationStorage"):
+    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         prepared(frame())
 
 
