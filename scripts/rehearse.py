@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, help="the model repository (default: functions/ and notebooks/ of it)")
     parser.add_argument("--worktree", action="store_true", help="take the files as they are, not those of HEAD")
     parser.add_argument(
-        "--since", metavar="COMMIT", help="the commit that the delivery stack and the roles are deployed from at first"
+        "--since", metavar="COMMIT", help="the commit that the stacks and the roles are deployed from at first"
     )
     parser.add_argument(
         "--accounts",
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the accounts; fewer than three ids, and the last one stands for the others (default: %(default)s)",
     )
     parser.add_argument(
-        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter of pipeline.yaml"
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter of the templates"
     )
     parser.add_argument("--approve", choices=("yes", "no", "ask"), default="ask", help="default: %(default)s")
     parser.add_argument("--no-images", action="store_true", help="run functions as processes, not as containers")

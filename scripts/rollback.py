@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stack", help="the stage's stack (default: crosstrain-<stage>)")
     parser.add_argument("--profile", help="the AWS profile of the stage's account, for `sam deploy`")
     parser.add_argument("--base", type=Path, help="the stage's own Parameters and Tags (default: config/<stage>.json)")
-    parser.add_argument("--artifact-bucket", help=f"the bucket of the delivery stack; {BUCKET_VARIABLE} if left out")
+    parser.add_argument("--artifact-bucket", help=f"the bucket of the tools account; {BUCKET_VARIABLE} if left out")
     parser.add_argument("--template", type=Path, help="a template that is packaged already; made if left out")
     parser.add_argument("--sam-config", type=Path, default=PROJECT / "samconfig.toml", help="what `sam deploy` reads")
     mode = parser.add_mutually_exclusive_group()

@@ -42,7 +42,7 @@ def project() -> Path:
 def create_table() -> Callable[[Any, str, str], None]:
     """Return a function that creates a table as the templates declare it: `create_table(client, logical_id, name)`."""
     resources: dict[str, Any] = {}
-    for file in ("template.yaml", "pipeline.yaml"):
+    for file in ("template.yaml", "tools-account.yaml"):
         resources |= yaml_parse((PROJECT / file).read_text())["Resources"]
 
     def create(client: Any, logical_id: str, name: str) -> None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from crosstrain.command import BadInputError
+from crosstrain.local.server import root_of
 from crosstrain.rehearsal import accounts
 from crosstrain.rehearsal.accounts import Accounts
-from crosstrain.rehearsal.environment import Environment, Folders, open_environment
+from crosstrain.rehearsal.environment import TEMPLATES, Environment, Folders, open_environment
 from crosstrain.rehearsal.images.backends import LocalProcesses
 
 
@@ -28,7 +29,7 @@ def environment(tmp_path: Path) -> Iterator[Environment]:
 def templates(project: Path, tmp_path: Path) -> Path:
     folder = tmp_path / "templates"
     folder.mkdir()
-    for name in ("pipeline.yaml", "target-account.yaml"):
+    for name in TEMPLATES:
         shutil.copy(project / name, folder)
     return folder
 
@@ -53,6 +54,11 @@ def test_a_file_that_is_no_template_is_named(environment: Environment, templates
     ("parameters", "said"),
     [
         ({"TestAccountId": "000000000005"}, r"TestAccountId is said by --accounts"),
+        ({"ToolsAccountId": "000000000005"}, r"ToolsAccountId is said by --accounts"),
+        ({"Stage": "test"}, r"^The parameter Stage is set by the rehearsal itself\.$"),
+        ({"BranchNames": "main"}, r"^No template has the parameter BranchNames\.$"),
+        # Each of them is of another template.
+        ({"CreateRepositories": "yes"}, r"^CloudFormation does not take crosstrain-tools: .*CreateRepositories"),
         ({"LogRetentionDays": "2"}, r"^CloudFormation does not take crosstrain-pipeline: .*LogRetentionDays"),
     ],
 )
@@ -61,3 +67,21 @@ def test_a_parameter_that_cannot_be_used_is_bad_input(
 ) -> None:
     with pytest.raises(BadInputError, match=said):
         environment.set_up(templates, parameters)
+
+
+def test_a_parameter_goes_to_each_template_that_has_it(environment: Environment, templates: Path) -> None:
+    environment.set_up(templates, {"ProjectName": "other", "BranchName": "release", "PermissionsBoundaryName": "bound"})
+
+    assert environment.outputs["ProjectName"] == environment.outputs["PipelineName"] == "other"
+    assert environment.parameters["BranchName"] == "release"
+    iam = environment.aws.client("iam", root_of(environment.accounts.prod))
+    role = iam.get_role(RoleName="other-prod-action")["Role"]
+    assert role["PermissionsBoundary"]["PermissionsBoundaryArn"].endswith(":policy/bound")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_that_is_missing_is_named(environment: Environment, templates: Path, name: str) -> None:
+    (templates / name).unlink()
+
+    with pytest.raises(BadInputError, match=f"has no {name}"):
+        environment.set_up(templates, {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,21 @@ def known_part(path: Path) -> dict[str, Any]:
     return template
 
 
+def deploy_tools_account(client: Any, project: Path, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Create the stack of tools-account.yaml, and return its outputs."""
+    return create_stack(client, json.dumps(known_part(project / "tools-account.yaml")), name, parameters)
+
+
 def create_stack(client: Any, template: str, name: str, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create a stack whose roles have names of their own, and return its outputs."""
+    """Create a stack whose roles have names of their own, with those parameters that it has, and return its outputs."""
+    declared = yaml_parse(template)["Parameters"]
     client.create_stack(
         StackName=name,
         TemplateBody=template,
         Capabilities=["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
-        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items() if key in declared
+        ],
     )
     client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     (stack,) = client.describe_stacks(StackName=name)["Stacks"]

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from samcli.yamlhelper import yaml_parse
 
-TEMPLATES = ["template.yaml", "pipeline.yaml", "target-account.yaml"]
+TEMPLATES = ["template.yaml", "tools-account.yaml", "pipeline.yaml", "target-account.yaml"]
 SKIPS = re.compile(r"^skip-check:\n(?P<lines>(?:  .*\n)+)", re.MULTILINE)
 
 Scan = Callable[..., Any]

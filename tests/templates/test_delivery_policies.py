@@ -1,6 +1,6 @@
 """Each role of the delivery reaches what its work needs, and nothing else.
 
-The roles of both templates are deployed to the embedded AWS, without the types that it does not know, and IAM's policy
+The roles of the templates are deployed to the embedded AWS, without the types that it does not know, and IAM's policy
 simulator is asked about each row of a table. Who may assume a role is tried with real calls.
 """
 
@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from crosstrain.local.server import ACCOUNT, Credentials, LocalAws, root_of
-from embedded_cloudformation import create_stack, known_part
+from embedded_cloudformation import create_stack, deploy_tools_account, known_part
 
 HERE = f"us-east-1:{ACCOUNT}"
 IAM = f"arn:aws:iam::{ACCOUNT}"
@@ -38,6 +38,7 @@ CHANGE_SETS = (
     "cloudformation:CreateChangeSet cloudformation:DescribeChangeSet cloudformation:ExecuteChangeSet "
     "cloudformation:DeleteChangeSet cloudformation:DescribeStacks cloudformation:DescribeStackEvents"
 )
+EXTENSIONS_TRANSFORM = "arn:aws:cloudformation:us-east-1:aws:transform/LanguageExtensions"
 SAM_TRANSFORM = "arn:aws:cloudformation:us-east-1:aws:transform/Serverless-2016-10-31"
 KEY_USE = "kms:Decrypt kms:Encrypt kms:GenerateDataKey kms:ReEncryptFrom kms:ReEncryptTo kms:DescribeKey"
 TO_CLOUDFORMATION = {"iam:PassedToService": "cloudformation.amazonaws.com"}
@@ -101,6 +102,8 @@ TOOLS_TABLE = (
             ("iam:CreateRole iam:PutRolePolicy", f"{IAM}:role/crosstrain-pipeline"),
             ("dynamodb:DeleteTable dynamodb:PutItem", LEDGER),
             ("ecr:PutImage", IMAGES),
+            ("cloudformation:CreateChangeSet", EXTENSIONS_TRANSFORM),
+            ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{HERE}:stack/crosstrain-tools/1"),
         ),
     ),
     Rights(
@@ -230,19 +233,57 @@ TOOLS_TABLE = (
             ("codepipeline:GetPipeline codepipeline:UpdatePipeline", PIPELINE),
             ("codebuild:UpdateProject", f"arn:aws:codebuild:{HERE}:project/crosstrain-build"),
             ("iam:CreateRole iam:PutRolePolicy iam:GetRole", f"{IAM}:role/crosstrain-pipeline-verify"),
-            ("kms:PutKeyPolicy", "{key}"),
-            ("s3:PutBucketPolicy", BUCKET),
-            ("ecr:SetRepositoryPolicy", IMAGES),
-            ("dynamodb:UpdateTable", LEDGER),
             ("events:PutRule", f"arn:aws:events:{HERE}:rule/crosstrain-pipeline-failure"),
+            ("sns:SetTopicAttributes", f"arn:aws:sns:{HERE}:crosstrain-pipeline-notifications"),
+            ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:/aws/codebuild/crosstrain-build"),
         ),
         denied=(
             ("codepipeline:DeletePipeline", PIPELINE),
-            ("kms:ScheduleKeyDeletion kms:DisableKey kms:Decrypt", "{key}"),
-            ("s3:DeleteBucket", BUCKET),
-            ("s3:GetObject", OBJECT),
-            ("ecr:DeleteRepository ecr:BatchDeleteImage", IMAGES),
-            ("dynamodb:DeleteTable dynamodb:PutItem", LEDGER),
+            # What tools-account.yaml makes is an administrator's alone, be it to change or only to look at.
+            (
+                (
+                    "kms:ScheduleKeyDeletion kms:DisableKey kms:Decrypt kms:Encrypt kms:DescribeKey kms:PutKeyPolicy "
+                    "kms:GetKeyPolicy kms:EnableKeyRotation kms:TagResource kms:CreateAlias kms:DeleteAlias"
+                ),
+                "{key}",
+            ),
+            ("kms:CreateAlias kms:UpdateAlias kms:DeleteAlias", f"arn:aws:kms:{HERE}:alias/crosstrain-pipeline"),
+            ("kms:CreateKey kms:ListAliases", "*"),
+            (
+                (
+                    "s3:DeleteBucket s3:PutBucketPolicy s3:DeleteBucketPolicy s3:GetBucketPolicy s3:ListBucket "
+                    "s3:PutEncryptionConfiguration s3:PutLifecycleConfiguration s3:PutBucketVersioning "
+                    "s3:PutBucketPublicAccessBlock s3:PutBucketOwnershipControls"
+                ),
+                BUCKET,
+            ),
+            ("s3:GetObject s3:PutObject s3:DeleteObject", OBJECT),
+            (
+                (
+                    "ecr:CreateRepository ecr:DeleteRepository ecr:BatchDeleteImage ecr:SetRepositoryPolicy "
+                    "ecr:GetRepositoryPolicy ecr:PutLifecyclePolicy ecr:PutImageTagMutability ecr:DescribeRepositories "
+                    "ecr:PutImage"
+                ),
+                IMAGES,
+            ),
+            (
+                (
+                    "dynamodb:DeleteTable dynamodb:UpdateTable dynamodb:DescribeTable dynamodb:PutItem "
+                    "dynamodb:UpdateContinuousBackups dynamodb:TagResource"
+                ),
+                LEDGER,
+            ),
+            (
+                "codecommit:CreateRepository codecommit:GetRepository codecommit:DeleteRepository",
+                f"arn:aws:codecommit:{HERE}:crosstrain-model",
+            ),
+            (
+                "sagemaker:CreateUserProfile sagemaker:DeleteUserProfile",
+                f"arn:aws:sagemaker:{HERE}:user-profile/d-a/ann",
+            ),
+            # What a template does without: a transform, and a right to look exports up.
+            ("cloudformation:CreateChangeSet", EXTENSIONS_TRANSFORM),
+            ("cloudformation:ListExports cloudformation:ListImports", "*"),
             ("iam:CreateRole iam:PutRolePolicy", f"{IAM}:role/Admin"),
             ("iam:AttachRolePolicy", f"{IAM}:role/crosstrain-pipeline-verify"),
             ("iam:CreateUser", f"{IAM}:user/new"),
@@ -426,24 +467,20 @@ ROWS = [
 
 
 def deploy_delivery(aws: LocalAws, project: Path, prefix: str, **more: str) -> dict[str, str]:
-    """Deploy the roles of both templates to three accounts, and return what the table's resources are called."""
+    """Deploy the templates of the delivery to three accounts, and return what the table's resources are called."""
     # Key and bucket policies of other accounts are not what is asked about here.
-    template = known_part(project / "pipeline.yaml")
-    template["Outputs"].pop("PipelineName")
-    accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "RetentionPolicy": "Delete"}
-    outputs = create_stack(
-        aws.client("cloudformation"),
-        json.dumps(template),
-        f"{prefix}-pipeline",
-        {"ProjectName": prefix, **accounts, **more},
-    )
+    accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "ToolsAccountId": ACCOUNT}
+    given = {"ProjectName": prefix, **accounts, **more}
+    outputs = deploy_tools_account(aws.client("cloudformation"), project, f"{prefix}-tools", given)
+    pipeline = known_part(project / "pipeline.yaml")
+    pipeline["Outputs"].pop("PipelineName")
+    create_stack(aws.client("cloudformation"), json.dumps(pipeline), f"{prefix}-pipeline", given)
     for stage, account in (("test", TEST_ACCOUNT), ("prod", PRODUCTION_ACCOUNT)):
-        parameters = {name: outputs[name] for name in ("ArtifactBucketName", "ArtifactKeyArn")}
         create_stack(
             aws.client("cloudformation", root_of(account)),
             (project / "target-account.yaml").read_text(),
             f"{prefix}-{stage}-roles",
-            {"ProjectName": prefix, "Stage": stage, "ToolsAccountId": ACCOUNT, **parameters, **more},
+            {**given, **outputs, "Stage": stage},
         )
     return {
         "bucket": outputs["ArtifactBucketName"],
@@ -575,3 +612,9 @@ def test_with_a_boundary_no_role_is_made_without(local_aws: LocalAws, project: P
             assert not is_allowed_with({"iam:PermissionsBoundary": f"{boundary}-2"}, policies, action, role)
             assert not is_allowed_with({}, policies, action, role)
         assert not is_allowed_with({}, policies, "iam:DeleteRolePermissionsBoundary", role)
+
+
+def test_what_the_pipeline_imports_cannot_be_deleted_under_it(local_aws: LocalAws, names: dict[str, str]) -> None:
+    assert names
+    with pytest.raises(ClientError, match=r"imported by .*crosstrain-pipeline"):
+        local_aws.client("cloudformation").delete_stack(StackName="crosstrain-tools")

@@ -428,7 +428,7 @@ def _explanation(code: str, message: str, operation: str, table: str) -> BadInpu
     if code == "ResourceNotFoundException":
         return BadInputError(
             f'There is no image ledger "{table}" in this account and region: see whether AWS_PROFILE and AWS_REGION '
-            "are those of the tools account, where pipeline.yaml makes it."
+            "are those of the tools account, where tools-account.yaml makes it."
         )
     if code in _DENIED:
         return OperationFailedError(

@@ -68,7 +68,7 @@ def _package(release: Release, bucket: str | None) -> list[str]:
     if not (bucket or os.environ.get(BUCKET_VARIABLE)):
         raise BadInputError(
             f"The bucket of packages is not named: say --artifact-bucket NAME or set {BUCKET_VARIABLE} to the output "
-            "ArtifactBucketName of the delivery stack."
+            "ArtifactBucketName of tools-account.yaml."
         )
     variables = [
         f"{BUCKET_VARIABLE}={bucket or os.environ[BUCKET_VARIABLE]}",

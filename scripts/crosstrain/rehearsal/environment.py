@@ -1,4 +1,4 @@
-"""The accounts of a rehearsal with the delivery stack and its roles in them, on one embedded AWS."""
+"""The accounts of a rehearsal with both stacks of the tools account and the roles, on one embedded AWS."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from samcli.yamlhelper import yaml_parse
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.files import write_whole
 from crosstrain.local.server import LocalAws, root_of
+from crosstrain.local.template import leave_out_unsupported
 from crosstrain.rehearsal.accounts import Accounts
 from crosstrain.rehearsal.authorization import Authorizer
 from crosstrain.rehearsal.cloudformation.change_sets import CloudFormation, upload_template
@@ -26,9 +27,16 @@ from crosstrain.rehearsal.codepipeline import declaration
 from crosstrain.rehearsal.codepipeline.declaration import Declaration
 from crosstrain.rehearsal.images.backends import Images
 
+TEMPLATES = ("tools-account.yaml", "pipeline.yaml", "target-account.yaml")
+"""What people deploy by hand, in this order."""
+TOOLS_STACK = "crosstrain-tools"
 DELIVERY_STACK = "crosstrain-pipeline"
 STAGES = ("test", "prod")
+# The second is for what carries the pipeline's declaration, which a transform makes.
 _CAPABILITIES = ["CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"]
+# Parameters that --accounts says, and those that come from elsewhere.
+_OF_ACCOUNTS = {"TestAccountId", "ProductionAccountId", "ToolsAccountId"}
+_OF_STACKS = {"Stage", "ArtifactBucketName", "ArtifactKeyArn"}
 _POLL_SECONDS = 0.02
 # Long enough that a stack on a busy machine is not given up, short enough to be seen to.
 _STACK_SECONDS = 120
@@ -57,7 +65,9 @@ class Environment:
         Its accounts.
     authorizer, codebuild, cloudformation
         What carries out actions.
-    outputs, parameters : mapping
+    outputs : mapping
+        Those of both stacks of the tools account.
+    parameters : mapping
         Those of the delivery stack.
     succeeded : dict
         For each stage, the last execution of it that succeeded.
@@ -80,45 +90,46 @@ class Environment:
     stopped: bool = False
 
     def set_up(self, folder: Path, parameters: Mapping[str, str]) -> None:
-        """Deploy what people deploy by hand, once: the delivery stack, then the roles of each stage.
+        """Deploy what people deploy by hand, once: what the tools account keeps, the pipeline, the roles of each stage.
 
         It is root's work: nobody else is there yet.
 
         Parameters
         ----------
         folder : Path
-            Holds pipeline.yaml and target-account.yaml.
+            Holds the templates.
         parameters : mapping
-            Parameters of pipeline.yaml besides the accounts.
+            Parameters besides the accounts; each goes to every template that has it.
 
         Raises
         ------
         BadInputError
-            If a template cannot be rehearsed, or does not take a parameter.
+            If a template cannot be rehearsed, or none takes a parameter.
         OperationFailedError
             If a stack fails.
         """
-        template = _read(folder / "pipeline.yaml")
-        if unknown := set(parameters) - set(template.get("Parameters", {})):
-            raise BadInputError(f"pipeline.yaml has no parameter {', '.join(sorted(unknown))}.")
-        ids = {"TestAccountId": self.accounts.test, "ProductionAccountId": self.accounts.prod}
-        if twice := sorted(set(ids) & set(parameters)):
+        tools, pipeline, roles = (_read(folder / name) for name in TEMPLATES)
+        known = {name for each in (tools, pipeline, roles) for name in each.get("Parameters", {})}
+        if unknown := sorted(set(parameters) - known):
+            raise BadInputError(f"No template has the parameter {', '.join(unknown)}.")
+        if twice := sorted(_OF_ACCOUNTS & set(parameters)):
             raise BadInputError(f"The parameter {', '.join(twice)} is said by --accounts, not by --parameter.")
-        declaration.embed(template)
-        given = {**parameters, **ids}
-        self._deploy(self.accounts.tools, DELIVERY_STACK, template, given)
+        if twice := sorted(_OF_STACKS & set(parameters)):
+            raise BadInputError(f"The parameter {', '.join(twice)} is set by the rehearsal itself.")
+        given = {
+            **parameters,
+            "TestAccountId": self.accounts.test,
+            "ProductionAccountId": self.accounts.prod,
+            "ToolsAccountId": self.accounts.tools,
+        }
+        leave_out_unsupported(tools)
+        self._deploy(self.accounts.tools, TOOLS_STACK, tools, given)
+        declaration.embed(pipeline)
+        self._deploy(self.accounts.tools, DELIVERY_STACK, pipeline, given)
         self.refresh()
-        roles = _read(folder / "target-account.yaml")
-        shared = {name: value for name, value in parameters.items() if name in roles.get("Parameters", {})}
+        given |= {name: self.outputs[name] for name in ("ArtifactBucketName", "ArtifactKeyArn")}
         for stage in STAGES:
-            given = {
-                **shared,
-                "Stage": stage,
-                "ToolsAccountId": self.accounts.tools,
-                "ArtifactBucketName": self.outputs["ArtifactBucketName"],
-                "ArtifactKeyArn": self.outputs["ArtifactKeyArn"],
-            }
-            self._deploy(self.accounts.by_stage()[stage], f"crosstrain-{stage}-roles", roles, given)
+            self._deploy(self.accounts.by_stage()[stage], f"crosstrain-{stage}-roles", roles, {**given, "Stage": stage})
 
     def restore_images(self, path: Path) -> None:
         """Put back the images of an earlier rehearsal, and the ledger's items of them, as if the accounts were old.
@@ -149,10 +160,12 @@ class Environment:
         write_whole(path, json.dumps(items, indent=2))
 
     def refresh(self) -> None:
-        """Read the outputs and the parameters of the delivery stack again."""
+        """Read the outputs of both stacks of the tools account, and the parameters of the pipeline's, again."""
         cloudformation = self.aws.client("cloudformation", root_of(self.accounts.tools))
-        (stack,) = cloudformation.describe_stacks(StackName=DELIVERY_STACK)["Stacks"]
-        self.outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
+        self.outputs = {}
+        for name in (TOOLS_STACK, DELIVERY_STACK):
+            (stack,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+            self.outputs |= {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
         self.parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
 
     def declaration(self) -> Declaration:
@@ -171,7 +184,9 @@ class Environment:
         self.stopped = True
         self.codebuild.stop()
 
-    def _deploy(self, account: str, name: str, template: Any, parameters: Mapping[str, str]) -> None:
+    def _deploy(self, account: str, name: str, template: Any, given: Mapping[str, str]) -> None:
+        """Create a stack with those of the given parameters that its template has."""
+        parameters = {key: value for key, value in given.items() if key in template.get("Parameters", {})}
         cloudformation = self.aws.client("cloudformation", root_of(account))
         try:
             cloudformation.create_stack(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from crosstrain.command import BadInputError, parse_pairs
 from crosstrain.rehearsal.accounts import Accounts
 from crosstrain.rehearsal.codepipeline.sources import Repository
-from crosstrain.rehearsal.environment import Environment, Folders, open_environment
+from crosstrain.rehearsal.environment import TEMPLATES, Environment, Folders, open_environment
 from crosstrain.rehearsal.images.backends import Images, LocalProcesses, open_containers
 from crosstrain.rehearsal.report import summary, timeline, view
 from crosstrain.rehearsal.report.records import RehearsalRecord
@@ -119,7 +119,7 @@ def fetch_templates(repository: Repository, folder: Path) -> None:
     archive = folder / "infrastructure.zip"
     repository.fetch(archive)
     with zipfile.ZipFile(archive) as opened:
-        for name in ("pipeline.yaml", "target-account.yaml"):
+        for name in TEMPLATES:
             if name in opened.namelist():
                 opened.extract(name, folder)
 
@@ -127,7 +127,7 @@ def fetch_templates(repository: Repository, folder: Path) -> None:
 def _left_out(options: argparse.Namespace, *repositories: Repository) -> Iterator[str]:
     """Yield what the chosen sources leave out of the rehearsal."""
     if not options.since:
-        yield "The delivery stack and the roles were made new; --since COMMIT updates those of a commit."
+        yield "The delivery stack was made new; --since COMMIT updates that of a commit."
     yield "The training stacks were created, not updated."
     if options.worktree:
         return

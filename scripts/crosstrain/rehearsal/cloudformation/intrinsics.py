@@ -13,7 +13,9 @@ NOTHING = object()
 
 
 class Resolver:
-    """Resolves the functions of a template for given parameters; other resources stand for themselves as <name>.
+    """Resolves the functions of a template for given parameters.
+
+    Other resources stand for themselves as <name>, and what is imported as <name of the export>.
 
     Parameters
     ----------
@@ -69,6 +71,9 @@ class Resolver:
         text, extra = argument if isinstance(argument, list) else (argument, {})
         values = {**self.values, **{name: self.resolve(value) for name, value in extra.items()}}
         return re.sub(r"\$\{([A-Za-z0-9:.]+)\}", lambda found: values.get(found[1], f"<{found[1]}>"), text)
+
+    def _on_importvalue(self, name: Any) -> str:
+        return f"<{self.resolve(name)}>"
 
     def _on_if(self, argument: list[Any]) -> Any:
         return self.resolve(argument[1 if self.condition(argument[0]) else 2])

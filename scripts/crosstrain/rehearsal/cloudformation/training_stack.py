@@ -110,7 +110,7 @@ class TrainingStack:
             ecr = aws.client("ecr", root_of(match["account"]))
             policy = json.loads(ecr.get_repository_policy(repositoryName=match["name"])["policyText"])
             repository = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
-            where = f"the policy of the repository {match['name']} in pipeline.yaml"
+            where = f"the policy of the repository {match['name']} in tools-account.yaml"
             for action in _PULL:
                 authorizer.check_across(role, action, repository, policy, match["account"], where=where)
                 source = resources.arn(name)

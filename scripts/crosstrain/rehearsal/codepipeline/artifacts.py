@@ -96,14 +96,14 @@ class ArtifactStore:
             If it may not.
         """
         policy = bucket_policy(self._aws, self.bucket, self._owner)
-        where = "the policy of the artifact bucket in pipeline.yaml"
+        where = "the policy of the artifact bucket in tools-account.yaml"
         self._authorizer.check_across(role_arn, "s3:GetObject", self._arn(key), policy, self._owner, where=where)
         self._check_key(role_arn, "kms:Decrypt")
 
     def _check_key(self, role_arn: str, action: str) -> None:
         # S3 calls the key for whoever calls S3; the embedded AWS does not.
         policy = key_policy(self._aws, self._key_arn)
-        where = "the policy of the artifact key in pipeline.yaml"
+        where = "the policy of the artifact key in tools-account.yaml"
         self._authorizer.check_across(role_arn, action, self._key_arn, policy, self._owner, where=where)
 
     def _arn(self, key: str) -> str:

@@ -164,6 +164,10 @@ def embed(template: dict[str, Any]) -> None:
         if resource["Type"] == "AWS::CodeBuild::Project":
             path = {"Fn::Join": ["", [_PROJECTS, resource["Properties"]["Name"]]]}
             resources[name + EMBEDDED_SUFFIX] = _embedded(resource, path)
+    # For Fn::ToJsonString, by which a declaration becomes a value.
+    declared = template.get("Transform", [])
+    transforms = [declared] if isinstance(declared, str) else declared
+    template["Transform"] = list(dict.fromkeys(["AWS::LanguageExtensions", *transforms]))
     leave_out_unsupported(template)
 
 
