@@ -17,13 +17,13 @@ from pathlib import Path
 from crosstrain.command import run_silent_command
 from crosstrain.delivery.taskcat import (
     TRAINING,
-    delivery_parameters,
     judge,
     plan,
     read_configuration,
     release_parameters,
     run,
     stage_files,
+    tools_parameters,
     without_new_buckets,
 )
 from crosstrain.files import PROJECT
@@ -35,11 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
 
     def work() -> None:
-        delivery = find_stack(options.delivery_stack)
-        region = delivery.session.region_name
+        tools = find_stack(options.tools_stack)
+        region = tools.session.region_name
         configuration = read_configuration(options.config)
         planned = plan(configuration, region, options.tests)
-        parameters = delivery_parameters(delivery.name, delivery.outputs)
+        parameters = tools_parameters(tools.name, tools.outputs)
         if any(each.template == TRAINING for each in planned):
             parameters |= release_parameters(options.parameters, region)
         stage_files(planned, options.package, parameters, options.out)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--tests", metavar="NAME,NAME", help="the tests of .taskcat.yml to run (default: all)")
-    parser.add_argument("--delivery-stack", default="crosstrain-pipeline", help="the stack of pipeline.yaml")
+    parser.add_argument("--tools-stack", default="crosstrain-tools", help="the stack of tools-account.yaml")
     parser.add_argument(
         "--package", type=Path, default=PROJECT / "build/packaged.yaml", help="what `make package` wrote"
     )

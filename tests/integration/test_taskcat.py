@@ -1,7 +1,7 @@
 """taskcat itself tests the packaged template and the roles, in two accounts of an embedded AWS.
 
 All of it is real but for what the embedded AWS cannot do: the packaged template is without its alarms on metric math
-and its denials of calls without TLS, the delivery stack without its pipeline, and a hook of taskcat's own kind has
+and its denials of calls without TLS, the tools account without its pipeline, and a hook of taskcat's own kind has
 templates named by path-style URL. Functions stay images, of which CloudFormation there does not ask whether they exist.
 """
 
@@ -27,7 +27,7 @@ from crosstrain.delivery import taskcat as run_taskcat
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import ACCOUNT, LocalAws
 from crosstrain.local.template import leave_out_unsupported
-from embedded_cloudformation import create_stack, known_part
+from embedded_cloudformation import deploy_tools_account
 
 # A leading zero, which whoever takes accounts for numbers loses.
 STAGES = {"test": "012345678901", "prod": "222222222222"}
@@ -37,7 +37,7 @@ HOOK = Path(__file__).parent / "taskcat_hook"
 
 @dataclass(frozen=True)
 class Accounts:
-    """The tools account, with a delivery stack and a release, and two target accounts, in one region."""
+    """The tools account, with its stack and a release, and two target accounts, in one region."""
 
     aws: LocalAws
     region: str
@@ -87,15 +87,6 @@ def command(project: Path, environment: dict[str, str], *words: str, text: str =
     )
 
 
-def deploy_delivery_stack(project: Path, client: Any) -> dict[str, str]:
-    """Deploy pipeline.yaml without the types that the embedded AWS does not know, and return its outputs."""
-    template = known_part(project / "pipeline.yaml")
-    # The pipeline itself is left out; this is its name.
-    template["Outputs"]["PipelineName"]["Value"] = {"Ref": "ProjectName"}
-    parameters = {"TestAccountId": STAGES["test"], "ProductionAccountId": STAGES["prod"], "RetentionPolicy": "Delete"}
-    return create_stack(client, json.dumps(template), "crosstrain-pipeline", parameters)
-
-
 def push_images(ecr: Any, outputs: dict[str, str]) -> dict[str, str]:
     """Put an image into each repository and return them by digest."""
     pushed = {}
@@ -137,7 +128,9 @@ def accounts(
     # Not the session's: roles have fixed names, and other tests count them.
     with LocalAws() as aws:
         bare = Accounts(aws, request.param, folder, {})
-        ready = Accounts(aws, request.param, folder, deploy_delivery_stack(project, bare.client("cloudformation")))
+        given = {"TestAccountId": STAGES["test"], "ProductionAccountId": STAGES["prod"]}
+        outputs = deploy_tools_account(bare.client("cloudformation"), project, "crosstrain-tools", given)
+        ready = Accounts(aws, request.param, folder, outputs)
         images = push_images(ready.client("ecr"), ready.outputs)
         environment = ready.environment(HOOK)
         python = [sys.executable]
@@ -180,7 +173,7 @@ def test_every_stack_is_created_and_deleted_in_its_account(accounts: Accounts, p
         assert accounts.client("lambda", account).list_functions()["Functions"] == []
         assert accounts.client("iam", account).list_roles()["Roles"] == []
         assert accounts.client("stepfunctions", account).list_state_machines()["stateMachines"] == []
-    assert accounts.stacks(ACCOUNT) == {"crosstrain-pipeline": "CREATE_COMPLETE"}
+    assert accounts.stacks(ACCOUNT) == {"crosstrain-tools": "CREATE_COMPLETE"}
     created = events_of(accounts, STAGES["prod"], stacks["prod"])
     assert {
         ("AWS::Lambda::Function", "ModelTrainingFunction", "CREATE_COMPLETE"),
@@ -238,7 +231,7 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
             {},
             "no test 'tset'; its tests are test, prod, test-roles, prod-roles",
         ),
-        (["--delivery-stack", "other"], {}, 'There is no stack "other"'),
+        (["--tools-stack", "other"], {}, 'There is no stack "other"'),
         ([], {"AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-west-2"}, "There is no stack"),
         (["--package", "none.yaml"], {}, "none.yaml: run `make package` first"),
         (["--parameters", "none.json"], {}, "none.json cannot be read"),
@@ -277,7 +270,7 @@ def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatc
         credentials.write(f"[tools]\naws_access_key_id = {ACCOUNT}\naws_secret_access_key = local\n")
     report = tmp_path / "index.html"
     rows = [
-        f"<tr><td><h3>{test}</h3></td><td>{accounts.region}</td><td>crosstrain-pipeline</td><td>{status}</td><td></td></tr>"
+        f"<tr><td><h3>{test}</h3></td><td>{accounts.region}</td><td>crosstrain-tools</td><td>{status}</td><td></td></tr>"
         for test, status in (("left", "CREATE_COMPLETE"), ("elsewhere", "CREATE_COMPLETE"), ("failed", "CREATE_FAILED"))
     ]
     report.write_text(f"<table>{''.join(rows)}</table>")
@@ -296,10 +289,10 @@ def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatc
 
     assert str(error.value) == (
         "The templates have not passed: "
-        "the stack crosstrain-pipeline is left with the profile tools: CREATE_COMPLETE; "
-        "the account of the profile crosstrain-test never had the stack crosstrain-pipeline; "
-        "the stack crosstrain-pipeline of failed ended as CREATE_FAILED; "
-        "the stack crosstrain-pipeline is left with the profile tools: CREATE_COMPLETE; "
+        "the stack crosstrain-tools is left with the profile tools: CREATE_COMPLETE; "
+        "the account of the profile crosstrain-test never had the stack crosstrain-tools; "
+        "the stack crosstrain-tools of failed ended as CREATE_FAILED; "
+        "the stack crosstrain-tools is left with the profile tools: CREATE_COMPLETE; "
         f"its report has no stack of missing in {accounts.region}. See {tmp_path}."
     )
 

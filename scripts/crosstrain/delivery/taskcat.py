@@ -261,27 +261,23 @@ def release_parameters(path: Path, region: str) -> dict[str, str]:
         if f".ecr.{region}." not in uri:
             raise BadInputError(
                 f"Lambda runs no image of another region, and this run is for {region}: {uri}. Set AWS_REGION to the "
-                "region of the delivery stack."
+                "region of the tools account's stacks."
             )
     return {name: str(found[name]) for name in _OF_THE_RELEASE}
 
 
-def delivery_parameters(stack: str, outputs: Mapping[str, str]) -> dict[str, str]:
-    """Return what target-account.yaml asks for, from the outputs of the delivery stack.
+def tools_parameters(stack: str, outputs: Mapping[str, str]) -> dict[str, str]:
+    """Return what target-account.yaml asks for, from the outputs of tools-account.yaml.
 
     Raises
     ------
     BadInputError
         If the stack has other outputs.
     """
-    wanted = {
-        "ProjectName": "PipelineName",
-        "ArtifactBucketName": "ArtifactBucketName",
-        "ArtifactKeyArn": "ArtifactKeyArn",
-    }
-    if missing := [output for output in wanted.values() if output not in outputs]:
-        raise BadInputError(f'The stack "{stack}" has no output {", ".join(missing)}: it is no delivery stack.')
-    found = {name: outputs[output] for name, output in wanted.items()}
+    wanted = ("ProjectName", "ArtifactBucketName", "ArtifactKeyArn")
+    if missing := [output for output in wanted if output not in outputs]:
+        raise BadInputError(f'The stack "{stack}" has no output {", ".join(missing)}: it is not of tools-account.yaml.')
+    found = {name: outputs[name] for name in wanted}
     return {**found, "ToolsAccountId": found["ArtifactKeyArn"].split(":")[4]}
 
 

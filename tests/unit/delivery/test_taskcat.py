@@ -118,13 +118,13 @@ def test_only_what_belongs_to_the_release_is_taken_from_the_stage(tmp_path: Path
 
 def test_the_tools_account_keeps_its_leading_zeros() -> None:
     key = "arn:aws:kms:us-east-1:012345678901:key/1"
-    outputs = {"PipelineName": "houses", "ArtifactBucketName": "bucket", "ArtifactKeyArn": key}
+    outputs = {"ProjectName": "houses", "ArtifactBucketName": "bucket", "ArtifactKeyArn": key}
 
-    assert taskcat.delivery_parameters("pipeline", outputs) == {
+    assert taskcat.tools_parameters("tools", outputs) == {
         "ProjectName": "houses",
         "ArtifactBucketName": "bucket",
         "ArtifactKeyArn": key,
         "ToolsAccountId": "012345678901",
     }
-    with pytest.raises(BadInputError, match="no output ArtifactKeyArn: it is no delivery stack"):
-        taskcat.delivery_parameters("pipeline", {"PipelineName": "a", "ArtifactBucketName": "b"})
+    with pytest.raises(BadInputError, match=r"no output ArtifactKeyArn: it is not of tools-account\.yaml"):
+        taskcat.tools_parameters("tools", {"ProjectName": "a", "ArtifactBucketName": "b"})
