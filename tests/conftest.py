@@ -1,5 +1,6 @@
 """What all tests share: where sockets may go, and the training stack on one embedded AWS for the whole session."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,11 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
+
+# Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
+# long as the fit takes, and there is a test process for each core already.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
 
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
