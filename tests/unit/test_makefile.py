@@ -15,8 +15,8 @@ from make_variables import problems
 def make(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Say what make would do; the settings of a make that runs the tests are not its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "--dry-run", "--directory", str(project), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    command = ["make", "--dry-run", *words]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize(
