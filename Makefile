@@ -71,8 +71,8 @@ local-aws: environment-train ## Keep an embedded AWS with the training stack run
 rehearse: environment-rehearse ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]
 	@$(BIN)/python scripts/rehearse.py $(ARGS)
 
-# One process for each core, a file's tests in one of them; threads are pinned in tests/conftest.py.
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadfile
+# One process for each core; tests/conftest.py says which tests have to share one, and pins the threads.
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup
 FAST := tests/unit tests/templates tests/statemachine tests/integration
 SLOW := tests/rehearsal tests/containers tests/browser tests/taskcat tests/regions
 
