@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.worker import Call, Worker
+from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import LocalAws
 
 BUCKET = "crosstrain-benchmarks"
-STEPS = ("data_preparation", "model_training", "model_evaluation")
 CSV_STEPS = ("prepare", "train", "evaluate")
 
 
@@ -69,7 +69,7 @@ class Project:
         self._resources = ExitStack()
         self._workers = {
             step: self._resources.enter_context(self._storage.worker(f"{step}.app:handler", **self._limits))
-            for step in STEPS
+            for step in FUNCTIONS
         }
         return self
 

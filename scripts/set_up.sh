@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Make the project's environment in .venv from uv.lock, with the dependency group that DEPENDENCIES names (dev if it is
-# not set, which is everything). Needs python3 (3.11 or later) and nothing else: uv is taken where there is one, else
-# installed into the environment.
+# Bring the dependency groups that are named into the environment in .venv, from uv.lock; what it holds already stays.
+# Needs python3 (3.11 or later) and nothing else: uv is taken where there is one, else installed into the environment.
+#   bash scripts/set_up.sh train
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,10 +10,29 @@ fail() {
     exit 1
 }
 
+[[ $# -gt 0 ]] || fail "name the dependency groups of pyproject.toml to install, train for example."
+
+# .venv/.ready has the groups that are there, and is newer than what decides which packages they have.
+READY=.venv/.ready
+here=$(cat "$READY" 2>/dev/null || true)
+is_ready() {
+    [[ -f $READY ]] || return 1
+    for file in pyproject.toml uv.lock scripts/set_up.sh; do
+        [[ ! $file -nt $READY ]] || return 1
+    done
+    for group in "$@"; do
+        [[ " $here " == *" $group "* ]] || return 1
+    done
+}
+if is_ready "$@"; then
+    exit
+fi
+
 command -v python3 >/dev/null || fail "python3 is not on the PATH: install Python 3.11 or later."
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$(python3 --version) is too old: put Python 3.11 or later first on the PATH."
 
+begin=$SECONDS
 if ! command -v uv >/dev/null; then
     if [[ ! -x .venv/bin/uv ]]; then
         echo "Making the environment in .venv …" >&2
@@ -24,9 +43,23 @@ if ! command -v uv >/dev/null; then
     fi
     PATH=$PWD/.venv/bin:$PATH
 fi
+
+groups=$(printf '%s\n' $here "$@" | sort -u)
+# The environment is for this machine's own Python: none is downloaded.
+options=(--frozen --no-python-downloads --python "$(command -v python3)" --no-default-groups)
+for group in $groups; do
+    options+=(--group "$group")
+done
+# The builds that hold rights must not find functions/ on Python's path: what is in it is the model team's.
+if ! grep -qvxE 'build|system-test' <<<"$groups"; then
+    options+=(--no-install-project)
+fi
+export UV_PROJECT_ENVIRONMENT=.venv
 # pip trusts the certificates that the system trusts; so shall uv.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
-# The environment is for this machine's own Python: none is downloaded.
-UV_PROJECT_ENVIRONMENT=.venv uv sync --frozen --compile-bytecode --quiet --no-python-downloads \
-    --python "$(command -v python3)" --no-default-groups --group "${DEPENDENCIES:=dev}"
-echo "$DEPENDENCIES" >.venv/.ready
+if ! uv sync --quiet --check "${options[@]}" 2>/dev/null; then
+    echo "Installing the packages of $(paste -sd+ <<<"$groups") into .venv, once; it takes a minute or so …" >&2
+    uv sync --quiet --compile-bytecode "${options[@]}"
+    echo "Installed: $(du -sm .venv | cut -f1) MB in $((SECONDS - begin)) s." >&2
+fi
+echo $groups >"$READY"

@@ -1,5 +1,6 @@
 """What all tests share: where sockets may go, and the training stack on one embedded AWS for the whole session."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,15 @@ from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
 
+# Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
+# long as the fit takes, and there is a test process for each core already.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
+# Tests outside of tests/containers that need a container engine.
+ENGINE_USERS = {"test_scenarios_with_images.py"}
 
 # The machine may be busy with anything: how long one example takes says nothing about the code.
 hypothesis.settings.register_profile("crosstrain", deadline=None)
@@ -24,12 +32,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let unit tests reach no network at all, and other tests this machine only."""
+    """Say where sockets may go, and which tests belong into one process of those that run side by side."""
     for item in items:
-        if TESTS / "unit" in item.path.parents:
-            item.add_marker(pytest.mark.disable_socket)
-        else:
-            item.add_marker(pytest.mark.allow_hosts(["127.0.0.1"]))
+        # Unit tests reach no network at all, and other tests this machine only.
+        is_unit = TESTS / "unit" in item.path.parents
+        item.add_marker(pytest.mark.disable_socket if is_unit else pytest.mark.allow_hosts(["127.0.0.1"]))
+        # A file shares what it sets up; and whatever builds or runs containers shares the machine's one engine.
+        uses_engine = TESTS / "containers" in item.path.parents or item.path.name in ENGINE_USERS
+        item.add_marker(pytest.mark.xdist_group("engine" if uses_engine else str(item.path.relative_to(TESTS))))
 
 
 @pytest.fixture(scope="session")

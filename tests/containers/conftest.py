@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from crosstrain.command import BadInputError
+from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.rehearsal.images.containers import Engine, find_base_image, open_engine
 
 if TYPE_CHECKING:
     import docker
 
 ROOT = Path(__file__).parents[2]
-FUNCTIONS = ("data_preparation", "model_training", "model_evaluation")
 TAG = "container-tests"
 
 

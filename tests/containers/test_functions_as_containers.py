@@ -24,6 +24,7 @@ import pytest
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash
+from crosstrain.files import SCRIPTS
 from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
 from crosstrain.local.template import write_container_template
 from crosstrain.rehearsal.images.cache import ImageCache
@@ -39,7 +40,6 @@ from crosstrain.rehearsal.images.containers import (
 if TYPE_CHECKING:
     import docker
 
-SCRIPTS = Path(__file__).parents[2] / "scripts"
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
 REPOSITORIES = {name: f"delivery/{name}" for name in FUNCTIONS}
 

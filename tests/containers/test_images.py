@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from crosstrain.delivery.functions import FUNCTIONS
+
 PROBE = Path(__file__).with_name("probe.py").read_text()
 STEP = Path(__file__).with_name("step.py").read_text()
 # Runs inside the container, so that no port is published: starts what the image starts, and invokes it once.
@@ -106,7 +108,7 @@ def test_modules_are_imported_from_bytecode_alone(found: dict[str, Any], functio
 
 
 def test_only_the_functions_own_package_is_there(found: dict[str, Any], function: str) -> None:
-    others = {"common", "data_preparation", "model_training", "model_evaluation"} & set(found["entries"])
+    others = {"common", *FUNCTIONS} & set(found["entries"])
 
     assert others == {"common", function}
 

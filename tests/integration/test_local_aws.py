@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 Serve = Callable[..., subprocess.Popen[str]]
 
 

@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 from sklearn.datasets import load_diabetes
 
+from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import LocalTrainingStack
 
 from .conftest import Finished, Train
@@ -95,7 +96,7 @@ def test_a_lineage_of_a_local_run_says_what_only_a_delivery_knows(models: Comman
     links = document["links"]
     assert {name for name, link in links.items() if link["missing"]} == {
         "release",
-        *(f"image_digest_of_{name}" for name in ("data_preparation", "model_training", "model_evaluation")),
+        *(f"image_digest_of_{name}" for name in FUNCTIONS),
     }
     assert [source["name"] for source in links["source_files"]["value"]] == ["diabetes.csv"]
     assert links["model_class"]["value"] == "sklearn.linear_model._ridge.Ridge"

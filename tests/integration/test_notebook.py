@@ -12,6 +12,8 @@ from nbformat.v4 import new_code_cell
 
 from .conftest import Train
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_notebooks_score_is_the_pipelines_on_the_same_split(train: Train, project: Path, tmp_path: Path) -> None:
     notebook = nbformat.read(project / "notebooks/exploration.ipynb", as_version=4)

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from crosstrain.local import server as local_aws
+from crosstrain.files import SCRIPTS
 from crosstrain.local.server import LocalAws, LocalAwsError, LocalTrainingStack
 from crosstrain.training import execution
 
-SCRIPTS = Path(local_aws.__file__).parent
 # Starts the embedded AWS with a function worker that is busy for an hour, says so, and waits.
 HOLDER = """
 import io, time, zipfile

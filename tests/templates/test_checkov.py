@@ -13,6 +13,8 @@ import pytest
 import yaml
 from samcli.yamlhelper import yaml_parse
 
+pytestmark = pytest.mark.slow
+
 TEMPLATES = ["template.yaml", "tools-account.yaml", "pipeline.yaml", "target-account.yaml"]
 SKIPS = re.compile(r"^skip-check:\n(?P<lines>(?:  .*\n)+)", re.MULTILINE)
 

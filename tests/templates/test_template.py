@@ -31,6 +31,7 @@ def test_cfn_lint_would_find_something(project: Path) -> None:
     assert cfnlint.api.lint(text, config=ManualArgs(regions=["eu-west-1"]))
 
 
+@pytest.mark.slow
 def test_sam_validates_it(project: Path) -> None:
     command = [str(Path(sys.executable).with_name("sam")), "validate", "--lint", "--region", "eu-west-1"]
     done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)

@@ -11,6 +11,7 @@ import pytest
 
 from crosstrain.command import BadInputError
 from crosstrain.delivery import taskcat
+from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.taskcat import Deployment
 
 CONFIGURATION: dict[str, Any] = {
@@ -28,7 +29,7 @@ DIGEST = "0" * 64
 RELEASE = {
     **{
         f"{name}ImageUri": f"012345678901.dkr.ecr.us-east-1.amazonaws.com/crosstrain/{name.lower()}@sha256:{DIGEST}"
-        for name in ("DataPreparation", "ModelTraining", "ModelEvaluation")
+        for name in FUNCTIONS.values()
     },
     "Release": "a-b",
     "Commit": "a",

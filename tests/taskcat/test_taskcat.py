@@ -23,7 +23,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.command import OperationFailedError
-from crosstrain.delivery import taskcat as run_taskcat
+from crosstrain.delivery import taskcat
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import ACCOUNT, LocalAws
 from crosstrain.local.template import leave_out_unsupported
@@ -32,7 +32,7 @@ from embedded_cloudformation import deploy_tools_account
 # A leading zero, which whoever takes accounts for numbers loses.
 STAGES = {"test": "012345678901", "prod": "222222222222"}
 # Where taskcat finds the hook.
-HOOK = Path(__file__).parent / "taskcat_hook"
+HOOK = Path(__file__).parent / "hook"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ def test_the_report_is_there_to_look_at(accounts: Accounts, project: Path) -> No
 
     assert done.returncode == 0, done.stderr
     report = accounts.folder / "taskcat/taskcat_outputs/index.html"
-    (row,) = run_taskcat.read_report(report.read_text())
+    (row,) = taskcat.read_report(report.read_text())
     assert (row.test, row.region, row.status) == ("prod-roles", accounts.region, "CREATE_COMPLETE")
     log = report.with_name(f"{row.stack}-{row.region}-cfnlogs.txt").read_text()
     assert "AWS::IAM::Role" in log
@@ -257,7 +257,7 @@ def test_taskcat_itself_passes_over_a_wrong_region_in_silence(accounts: Accounts
     done = command(project, accounts.environment(HOOK), str(project / "tools/taskcat/.venv/bin/taskcat"), *words)
 
     assert done.returncode == 0
-    assert run_taskcat.read_report((silent / "index.html").read_text()) == []
+    assert taskcat.read_report((silent / "index.html").read_text()) == []
 
 
 def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +275,7 @@ def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatc
     ]
     report.write_text(f"<table>{''.join(rows)}</table>")
     planned = [
-        run_taskcat.Deployment(test, "template.yaml", profile)
+        taskcat.Deployment(test, "template.yaml", profile)
         for test, profile in (
             ("left", "tools"),
             ("elsewhere", "crosstrain-test"),
@@ -285,7 +285,7 @@ def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatc
     ]
 
     with pytest.raises(OperationFailedError) as error:
-        run_taskcat.judge(planned, accounts.region, 0, report)
+        taskcat.judge(planned, accounts.region, 0, report)
 
     assert str(error.value) == (
         "The templates have not passed: "

@@ -1,0 +1,69 @@
+"""The Makefile takes no variable that it does not know, hands on those that it knows, and lists its targets."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from make_variables import problems
+
+
+def make(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Say what make would do; the settings of a make that runs the tests are not its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", *words]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "TARGT=price", "DATA=houses.csv"], "TARGT is no variable of this target (did you mean TARGET?)"),
+        (["train", "data=houses.csv", "TARGET=price"], "data is no variable of this target (did you mean DATA?)"),
+        (["train", "split-column=part"], "split-column is no variable of this target (did you mean SPLIT_COLUMN?)"),
+        (["train", "DATA=houses.csv", "TARGET="], "TARGET is empty: give it a value or leave it out"),
+        (["train", "DATA=houses.csv", "TARGET= "], "TARGET is empty"),
+        (["test", "ARG=-x"], "ARG is no variable of this target (did you mean ARGS?)"),
+        (["lint", "DATA=houses.csv"], "DATA is no variable of this target (it takes ARGS, BUILD)"),
+        (["X=1", "train", "TARGT=y"], "TARGT is no variable of this target (did you mean TARGET?); X is no variable"),
+    ],
+)
+def test_a_variable_that_no_target_takes_is_an_error(project: Path, words: list[str], message: str) -> None:
+    done = make(project, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    # Nothing is run, the sample data least of all.
+    assert done.stdout == ""
+
+
+def test_what_is_set_is_handed_on_and_nothing_else(project: Path) -> None:
+    done = make(project, "train", "DATA=two words.csv", "TARGET=price", 'HYPERPARAMETERS={"alpha": 0.5}', "ARGS=--json")
+    assert done.returncode == 0, done.stderr
+    assert re.findall(r'--([a-z-]+)="\$([A-Z_]+)"', done.stdout) == [
+        ("data", "DATA"),
+        ("target", "TARGET"),
+        ("hyperparameters", "HYPERPARAMETERS"),
+    ]
+    assert done.stdout.rstrip().endswith("--json")
+
+
+def test_variables_of_the_environment_do_not_count(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", "somebody-elses.csv")
+    assert "--data" not in make(project, "train").stdout
+
+
+def test_a_near_name_is_told_whatever_its_case() -> None:
+    assert problems(["metrik"], [], ["METRIC", "MODEL_NAME"]) == [
+        "metrik is no variable of this target (did you mean METRIC?)"
+    ]
+
+
+def test_targets_are_listed_without_colours_in_a_pipe(project: Path) -> None:
+    done = subprocess.run(["make"], cwd=project, capture_output=True, text=True, check=True)  # noqa: S607
+    assert "\033" not in done.stdout
+    targets = set(re.findall(r"^  ([a-z-]+) +\S", done.stdout, flags=re.MULTILINE))
+    assert {"train", "test", "test-all", "lint", "rehearse", "setup", "clean"} <= targets
