@@ -1,4 +1,4 @@
-"""What the delivery knows of a function: its name. docs/delivery.md has the contract that follows from it.
+"""What the delivery knows of a function: its name. docs/delivery-setup.md has the contract that follows.
 
 It needs nothing but Python, for `compose_sources.py` runs before the environment is made.
 """
