@@ -26,7 +26,6 @@ TOOLS = (
     ("crosstrain-pipeline", "kms:GenerateDataKey", "Source/Infrastructure"),
     ("crosstrain-pipeline-infrastructure-trigger", "codepipeline:StartPipelineExecution", "Source/Infrastructure"),
     ("crosstrain-pipeline-model-trigger", "codepipeline:StartPipelineExecution", "Source/Model"),
-    ("crosstrain-pipeline-update", "cloudformation:CreateChangeSet", "UpdatePipeline/CreateChangeSet"),
     ("crosstrain-pipeline-verify", "s3:GetObject", "Verify/Verify"),
     ("crosstrain-pipeline-verify", "codebuild:BatchPutTestCases", "Verify/Verify"),
     ("crosstrain-pipeline-build", "dynamodb:PutItem", "Build/Build"),
@@ -48,6 +47,8 @@ CASES = [
         for role, permission, action in STAGES
     ),
 ]
+# What CloudFormation's role needs to change the pipeline, which a test of its own changes.
+UPDATE_ROLE, TO_CHANGE_THE_PIPELINE = "crosstrain-pipeline-update", ("codepipeline:UpdatePipeline", "iam:PassRole")
 # What CloudFormation's role needs to make the training stack, and the emulator would make without it.
 TO_MAKE_A_STACK = (
     "dynamodb:CreateTable",
@@ -62,13 +63,17 @@ TO_MAKE_A_STACK = (
 
 def test_every_role_of_the_templates_has_a_case(project: Path) -> None:
     names = set()
-    for template, stages in (("pipeline.yaml", ("",)), ("target-account.yaml", ("test", "prod"))):
+    for template, stages in (
+        ("tools-account.yaml", ()),
+        ("pipeline.yaml", ("",)),
+        ("target-account.yaml", ("test", "prod")),
+    ):
         resources = yaml_parse((project / template).read_text())["Resources"].values()
         declared = [each["Properties"]["RoleName"]["Fn::Sub"] for each in resources if each["Type"] == "AWS::IAM::Role"]
         for stage in stages:
             names |= {each.replace("${ProjectName}", "crosstrain").replace("${Stage}", stage) for each in declared}
 
-    assert {role for _, role, _, _ in CASES} == names
+    assert {role for _, role, _, _ in CASES} | {UPDATE_ROLE} == names
 
 
 @pytest.mark.parametrize(("account", "role", "permission", "action"), CASES)
@@ -83,6 +88,32 @@ def test_a_role_without_a_permission_fails_where_it_needs_it_with_a_hint(
     assert f"{role} may not {permission}" in cause
     assert '"Effect": "Allow"' in cause
     assert f'"Action": "{permission}"' in cause
+
+
+@pytest.mark.parametrize("permission", TO_CHANGE_THE_PIPELINE)
+def test_a_pipeline_that_changes_needs_the_update_role(
+    delivery: Delivery, team: Team, tmp_path: Path, permission: str
+) -> None:
+    fork = team.fork(tmp_path)
+    fork.commit(fork.infrastructure, {"pipeline.yaml": lambda text: text.replace("have passed", "have both passed")})
+    with without(delivery, "tools", UPDATE_ROLE, permission):
+        record = delivery.release(fork)
+
+    assert failed(record) == "UpdatePipeline/ExecuteChangeSet"
+    assert f"{UPDATE_ROLE} may not {permission}" in str(record.failed and record.failed.cause)
+
+
+def test_an_import_that_nothing_exports_changes_nothing(delivery: Delivery, team: Team, tmp_path: Path) -> None:
+    fork = team.fork(tmp_path)
+    other = "${ProjectName}-LedgerTableName", "${ProjectName}-NewTableName"
+    fork.commit(fork.infrastructure, {"pipeline.yaml": lambda text: text.replace(*other)})
+
+    record = delivery.release(fork)
+
+    assert failed(record).startswith("UpdatePipeline/")
+    assert "crosstrain-NewTableName" in str(record.failed and record.failed.cause)
+    (stack,) = delivery.client("cloudformation", "tools").describe_stacks(StackName="crosstrain-pipeline")["Stacks"]
+    assert stack["StackStatus"] in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
 
 
 @pytest.mark.parametrize(
