@@ -14,10 +14,9 @@ from benchmarks.cpu_share import CpuShare, NoShareError
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.options import Options
 from benchmarks.stack import machine
-from benchmarks.storage import Storage
+from benchmarks.storage import STEPS, Storage
 from benchmarks.worker import Call, Worker
 from common import MB_PER_VCPU
-from crosstrain.delivery.functions import FUNCTIONS
 
 ROWS = (10_000, 100_000, 1_000_000)
 MEMORY_MB = (512, 1024, 1769, 2654, 3538)
@@ -52,7 +51,7 @@ def measure(options: Options) -> Section:
         chosen = {step: steps[step][memory] for step, memory in cheapest.items()}
         work = sum(lambda_cost(call, cheapest[step], price) for step, call in chosen.items())
         fixed = fixed_cost(chosen.values(), transitions, price)
-        words = ", ".join(f"{step} {cheapest[step]:,} MB" for step in FUNCTIONS)
+        words = ", ".join(f"{step} {cheapest[step]:,} MB" for step in STEPS)
         section.goals.append(Goal(f"one run of {rows:,} rows, cheapest memory", f"${rounded(work + fixed)} ({words})"))
     section.tables += [_sweep_table(sweep, price), _parts_table(sweep, transitions, price)]
     section.notes.append(
@@ -112,7 +111,7 @@ def _sweep(sizes: tuple[int, ...]) -> dict[int, dict[str, dict[int, Call]]]:
             request = {"dataset_uri": storage.put(data.mixed(rows)), "target": data.TARGET, "estimator": "ridge"}
             event: dict[str, Any] = {"run_id": f"cost-{rows}", "request": request, "champion": None, "contended": False}
             sweep[rows] = {}
-            for step, adopt in zip(FUNCTIONS, (dict, lambda result: {"model": result}, dict), strict=True):
+            for step, adopt in zip(STEPS, (dict, lambda result: {"model": result}, dict), strict=True):
                 calls = sweep[rows][step] = {}
                 for memory in MEMORY_MB:
                     with (

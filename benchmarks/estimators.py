@@ -8,9 +8,8 @@ from typing import Any
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread, interleaved, ratio
 from benchmarks.options import Options
-from benchmarks.storage import Storage
+from benchmarks.storage import STEPS, Storage
 from common import MB_PER_VCPU
-from crosstrain.delivery.functions import FUNCTIONS
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ridge", {}),
@@ -32,9 +31,9 @@ def measure(options: Options) -> Section:
         for estimator, hyperparameters in CASES:
             request = {"dataset_uri": uri, "target": data.TARGET, "estimator": estimator}
             event: dict[str, Any] = {"run_id": estimator, "request": {**request, "hyperparameters": hyperparameters}}
-            with storage.worker(f"{FUNCTIONS[0]}.app:handler") as prepare:
+            with storage.worker(f"{STEPS[0]}.app:handler") as prepare:
                 event |= prepare(event).result
-            handler = f"{FUNCTIONS[1]}.app:handler"
+            handler = f"{STEPS[1]}.app:handler"
             with (
                 storage.worker(handler, vcpus=1, memory_mb=MB_PER_VCPU) as one,
                 storage.worker(handler, vcpus=2, memory_mb=2 * MB_PER_VCPU) as two,

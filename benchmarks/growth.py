@@ -7,7 +7,7 @@ import numpy as np
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread, rounded
 from benchmarks.options import Options
-from benchmarks.storage import FUNCTIONS, Project, Storage
+from benchmarks.storage import STEPS, Project, Storage
 from benchmarks.whole_run import LIMIT
 from benchmarks.worker import Call
 
@@ -37,9 +37,7 @@ def measure(options: Options) -> Section:
                         limit.setdefault(rows, []).append(call.seconds)
             storage.forget("")
     seconds = {rows: [sum(call.seconds for call in run.values()) for run in runs] for rows, runs in calls.items()}
-    peaks = {
-        step: {rows: max(run[step].peak_bytes for run in runs) for rows, runs in calls.items()} for step in FUNCTIONS
-    }
+    peaks = {step: {rows: max(run[step].peak_bytes for run in runs) for rows, runs in calls.items()} for step in STEPS}
     slope = log_slope({rows: Spread.of(each).median for rows, each in seconds.items() if rows >= 10**5})
     preparation, (fewer, most) = peaks["data_preparation"], sorted(calls)[-2:]
     growth, largest = preparation[most] / preparation[fewer], max(preparation.values()) / 2**20
@@ -54,16 +52,16 @@ def measure(options: Options) -> Section:
                 "rows",
                 "seconds",
                 "the limit",
-                *(f"{step}: seconds" for step in FUNCTIONS),
-                *(f"{s}: peak MB" for s in FUNCTIONS),
+                *(f"{step}: seconds" for step in STEPS),
+                *(f"{s}: peak MB" for s in STEPS),
             ),
             [
                 (
                     f"{rows:,}",
                     Spread.of(seconds[rows]).text(),
                     Spread.of(limit[rows]).text() if rows in limit else "",
-                    *(Spread.of([run[step].seconds for run in runs]).text() for step in FUNCTIONS),
-                    *(f"{peaks[step][rows] / 2**20:.0f}" for step in FUNCTIONS),
+                    *(Spread.of([run[step].seconds for run in runs]).text() for step in STEPS),
+                    *(f"{peaks[step][rows] / 2**20:.0f}" for step in STEPS),
                 )
                 for rows, runs in calls.items()
             ],

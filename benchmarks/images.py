@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import ROOT, SCRATCH
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.options import Options
-from benchmarks.storage import FUNCTIONS
+from benchmarks.storage import STEPS
 
 FUNCTIONS = ROOT / "functions"
 
@@ -19,7 +19,7 @@ def measure(_options: Options) -> Section:
     """Return the bytes of each function's two layers, made by the steps of its Dockerfile in a folder."""
     section = Section("Sizes of the images over their base")
     rows = []
-    for step in FUNCTIONS:
+    for step in STEPS:
         plain = _installed(step, "plain", compiled=True)
         built = _installed(step, "built", compiled=False)
         _run("slim_packages.py", str(built), "--service", "s3")

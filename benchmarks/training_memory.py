@@ -7,8 +7,7 @@ from typing import Any
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread
 from benchmarks.options import Options
-from benchmarks.storage import Storage
-from crosstrain.delivery.functions import FUNCTIONS
+from benchmarks.storage import STEPS, Storage
 
 LARGEST_MB = 10_240
 """https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
@@ -82,10 +81,7 @@ def _bytes(
     uri = storage.put(getattr(data, kind)(size))
     request = {"dataset_uri": uri, "target": data.TARGET, "estimator": estimator, "hyperparameters": hyperparameters}
     event: dict[str, Any] = {"run_id": f"memory-{estimator}-{kind}", "request": request}
-    with (
-        storage.worker(f"{FUNCTIONS[0]}.app:handler") as prepare,
-        storage.worker(f"{FUNCTIONS[1]}.app:handler") as train,
-    ):
+    with storage.worker(f"{STEPS[0]}.app:handler") as prepare, storage.worker(f"{STEPS[1]}.app:handler") as train:
         tiny = {**event, "request": {**request, "dataset_uri": storage.put(getattr(data, kind)(TINY))}}
         train({**tiny, **prepare(tiny).result})
         event |= prepare(event).result
