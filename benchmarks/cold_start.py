@@ -5,7 +5,7 @@ from __future__ import annotations
 from benchmarks.figures import Section, Spread, at_most, interleaved, ratio
 from benchmarks.options import Options
 from benchmarks.processes import seconds_of
-from crosstrain.delivery.functions import FUNCTIONS
+from benchmarks.storage import STEPS
 
 _PREPARATION = (
     "boto3, botocore.exceptions, numpy, pydantic.main, pydantic.types, pyarrow, pyarrow.compute, pyarrow.csv, "
@@ -26,7 +26,7 @@ def measure(options: Options) -> Section:
     """Return how long fresh processes need to import each handler, and its libraries alone."""
     section = Section("Cold start: a fresh process imports the handler")
     rows = []
-    for step in FUNCTIONS:
+    for step in STEPS:
         handler = ["-c", f"import {step}.app"]
         libraries = ["-c", f"import {NEEDED[step]}"]
         seconds_of(handler), seconds_of(libraries)  # writes the bytecode

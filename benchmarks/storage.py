@@ -13,6 +13,7 @@ from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import LocalAws
 
 BUCKET = "crosstrain-benchmarks"
+STEPS = tuple(FUNCTIONS)
 CSV_STEPS = ("prepare", "train", "evaluate")
 
 
@@ -69,7 +70,7 @@ class Project:
         self._resources = ExitStack()
         self._workers = {
             step: self._resources.enter_context(self._storage.worker(f"{step}.app:handler", **self._limits))
-            for step in FUNCTIONS
+            for step in STEPS
         }
         return self
 

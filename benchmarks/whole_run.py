@@ -8,12 +8,11 @@ from typing import Any
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread, Table, at_most, check_same, interleaved, ratio, rounded
 from benchmarks.options import Options
-from benchmarks.storage import BUCKET, CsvDesign, Project, Storage
+from benchmarks.storage import BUCKET, STEPS, CsvDesign, Project, Storage
 from benchmarks.worker import Call
-from crosstrain.delivery.functions import FUNCTIONS
 
 LIMIT = "benchmarks.contestants.in_process:run"
-_PREPARE, _TRAIN, _EVALUATE = FUNCTIONS
+_PREPARE, _TRAIN, _EVALUATE = STEPS
 # What is done, and the functions that do it: of which process, and by which name.
 WORK: dict[str, list[tuple[str, str]]] = {
     "download the data set": [(_PREPARE, "storage.download"), ("the limit", "storage.download")],
@@ -66,8 +65,8 @@ def measure(options: Options) -> Section:
         ratio(seconds["project"], seconds["limit"]), ratio(seconds["csv"], seconds["project"]), options
     )
     steps = {
-        "this project": [(step, index, "project") for index, step in enumerate(FUNCTIONS)],
-        "CSV through S3, pandas": [(step, index, "csv") for index, step in enumerate(FUNCTIONS)],
+        "this project": [(step, index, "project") for index, step in enumerate(STEPS)],
+        "CSV through S3, pandas": [(step, index, "csv") for index, step in enumerate(STEPS)],
     }
     rows = [
         (f"{name}: {step}", *_columns([run[index] for run in measured[key]]))
@@ -108,8 +107,8 @@ def _shares(profiled: list[dict[str, dict[str, float]]]) -> Table:
     rows = [
         (
             what,
-            _share(profiled, [(step, name) for step, name in own if step in FUNCTIONS]),
-            _share(profiled, [(step, name) for step, name in own if step not in FUNCTIONS]),
+            _share(profiled, [(step, name) for step, name in own if step in STEPS]),
+            _share(profiled, [(step, name) for step, name in own if step not in STEPS]),
         )
         for what, own in WORK.items()
     ]
