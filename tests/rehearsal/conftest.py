@@ -24,7 +24,7 @@ from git_repositories import commit_all, git
 THREE = "000000000001,000000000002,000000000003"
 # What is left of the unit tests: verifying is the same work with five of them as with hundreds.
 KEPT_TESTS = ("conftest.py", "delivery/test_compose_sources.py")
-LINT = "lint: .venv/.ready\n\t@$(BIN)/ruff check functions scripts\n\n"
+LINT = "lint: environment-verify\n\t@$(BIN)/ruff check functions scripts\n\n"
 
 
 @dataclass(frozen=True)
