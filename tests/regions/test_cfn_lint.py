@@ -1,6 +1,6 @@
 """cfn-lint finds nothing in any template, in any region: services and resource types differ between them.
 
-It takes minutes. tests/templates looks at one region.
+tests/templates looks at one region.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cfnlint.helpers import REGIONS
 
 from delivery_templates import TEMPLATES
 
-# A few regions at once: cfn-lint tries all combinations of region, partition and suffix.
+# A few regions at once: cfn-lint tries all combinations of region, partition and suffix, which takes minutes for all.
 CHUNK = 6
 ALL = sorted(REGIONS)
 CHUNKS = [ALL[first : first + CHUNK] for first in range(0, len(ALL), CHUNK)]
