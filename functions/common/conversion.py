@@ -209,6 +209,8 @@ def features(rows: pa.RecordBatch, profile: Profile) -> pd.DataFrame:
 def _feature(column: pa.Array, described: Mapping[str, Any], *, large: bool) -> npt.NDArray[Any] | pd.Series:
     if described["role"] == "timestamp":
         column = pc.cast(column, pa.timestamp("us"))
+    if pa.types.is_floating(column.type):
+        column = pc.cast(column, pa.float64())
     finite, _ = without_infinities(column)
     try:
         stored = to_part(finite, part_type(described["dtype"]))

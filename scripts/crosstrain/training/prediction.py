@@ -25,7 +25,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
-from common.conversion import Profile, feature_columns, features
+from common import conversion
+from common.conversion import Profile, feature_columns
 from common.request import did_you_mean
 from common.storage import download
 from crosstrain.command import BadInputError, OperationFailedError
@@ -121,7 +122,7 @@ class Model:
         ValueError
             If scikit-learn refuses the rows.
         """
-        rows = features(batch, self.profile)
+        rows = conversion.features(batch, self.profile)
         if self.classes is None:
             columns = [np.asarray(self.pipeline.predict(rows), dtype=np.float64)]
         else:
