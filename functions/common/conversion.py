@@ -28,7 +28,7 @@ FLOAT32_NORMAL = float(np.finfo(np.float32).smallest_normal)
 """From here to `MAX_MAGNITUDE` float32 keeps 24 bits, more than the tolerance asks for."""
 EXACT_VALUES = 10_000_000
 """Up to this many feature values (80 MB) float32 is widened: linear models solved in it keep 6 digits at best."""
-FLOAT32INTEGERS = 2**24
+FLOAT32_INTEGERS = 2**24
 """Up to this magnitude float32 holds every whole number."""
 
 TEXTS = pa.dictionary(pa.int32(), pa.string())
@@ -151,7 +151,7 @@ def feature_dtype(column: Mapping[str, Any], *, large: bool) -> str:
         return floats
     if dtype == "float64" or (column["nulls"] == 0 and not large):
         return dtype
-    if max(abs(column["min"]), abs(column["max"])) > FLOAT32INTEGERS:
+    if max(abs(column["min"]), abs(column["max"])) > FLOAT32_INTEGERS:
         return "float64"
     return dtype if column["nulls"] == 0 and dtype.endswith(("8", "16")) else floats
 
