@@ -19,6 +19,7 @@ from crosstrain.command import result_console, run_command
 from crosstrain.local.server import open_training_stack
 from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.progress import Progress
+from crosstrain.training.request_flags import add_request_flags
 from crosstrain.training.runs import train
 from crosstrain.training.stack import STACK_VARIABLE
 
@@ -52,33 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", help="a CSV, .csv.gz or Parquet file, a folder of them, or an s3:// URI (with --stack)"
     )
-    parser.add_argument("--target", help="the column to predict")
-    parser.add_argument("--problem", help="auto (the default), regression or classification")
-    parser.add_argument("--estimator", help="ridge, linear_regression, logistic_regression, random_forest, …")
-    parser.add_argument("--hyperparameters", type=_json_object, metavar="JSON", help='such as {"alpha": 0.5}')
-    parser.add_argument("--split-column", help="a column that holds train and test")
-    parser.add_argument("--test-fraction", type=float, help="the share of test rows (0.2)")
-    parser.add_argument("--seed", type=int, help="the seed of the split and of the estimator (42)")
-    parser.add_argument("--metric", help="the metric that decides (rmse; accuracy for classification)")
-    parser.add_argument(
-        "--threshold", type=float, help="the value that the metric must reach; else the model is rejected"
-    )
-    parser.add_argument("--minimum-improvement", type=float, help="how much better than the champion it must be (0)")
-    parser.add_argument("--model-name", help="the name of the model (default)")
+    add_request_flags(parser)
     parser.add_argument("--out", default="out", help="the folder for the results (out)")
     parser.add_argument("--stack", help="a deployed stack (the one that CROSSTRAIN_STACK names, else none)")
     parser.add_argument("--json", action="store_true", help="print the result document instead of the table")
     return parser
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
-    return value
 
 
 def _table(result: dict[str, Any]) -> Table:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-# The state machine parses the error document of a function, which holds 32,768 characters at most:
+# The state machine tells the message of a function's error document, which is cut at 32,768 characters:
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_LambdaFunctionFailedEventDetails.html
 _MAX_CHARACTERS = 2000
 

@@ -12,20 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from common.conversion import Profile, categories, feature_columns, feature_dtype, is_large, make_frame, numbers
+
 if TYPE_CHECKING:
     import pandas as pd
-
-Profile = Mapping[str, Any]
-
-EXACT_VALUES = 10_000_000
-"""Up to this many feature values (80 MB) float32 is widened: linear models solved in it keep 6 digits at best."""
-FLOAT32_INTEGERS = 2**24
-"""Up to this magnitude float32 holds every whole number."""
-
-
-def feature_columns(profile: Profile) -> list[dict[str, Any]]:
-    """Return the profile's entries of the columns that are features, in the data set's order."""
-    return [column for column in profile["columns"] if column["use"] == "feature"]
 
 
 def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
@@ -41,7 +31,8 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
     Returns
     -------
     features : pandas.DataFrame of shape (rows, features)
-        Numbers, booleans and times as `feature_dtype` says; texts as categories.
+        Numbers, booleans and times as `common.conversion.feature_dtype` says, by the size of the training part
+        whichever part is read; texts as categories.
     target : numpy.ndarray of shape (rows,)
         float64 for regression; class labels as int64, float64, bool or str.
     """
@@ -51,7 +42,7 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
     # file's pages to the function's memory.
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
         rows = parquet.metadata.num_rows
-        fill = _Fill(rows, large=is_large(rows, len(columns)))
+        fill = _Fill(rows, large=is_large(profile))
         labels = list[pa.ChunkedArray]()
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, columns=[*(column["name"] for column in columns), target["name"]])
@@ -64,28 +55,6 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
     # What reading took goes back to the system, which the fit needs it from.
     pa.default_memory_pool().release_unused()
     return features, target_values
-
-
-def is_large(rows: int, features: int) -> bool:
-    """Return whether a part has so many values that it is computed in float32."""
-    return rows * features > EXACT_VALUES
-
-
-def feature_dtype(column: Mapping[str, Any], *, large: bool) -> str:
-    """Return the NumPy dtype of a number, boolean or time in a part, by the profile's entry of the column.
-
-    Whole numbers are as they are stored; with nulls among them, and booleans, they are floats. Times, and whole numbers
-    in which float32 has gaps, are float64 even in a large part.
-    """
-    dtype = str(column["dtype"])
-    floats = "float32" if large else "float64"
-    if dtype in ("float32", "bool"):
-        return floats
-    if dtype == "float64" or (column["nulls"] == 0 and not large):
-        return dtype
-    if max(abs(column["min"]), abs(column["max"])) > FLOAT32_INTEGERS:
-        return "float64"
-    return dtype if column["nulls"] == 0 and dtype.endswith(("8", "16")) else floats
 
 
 class _Fill:
@@ -105,22 +74,16 @@ class _Fill:
             return
         if name not in self._columns:
             self._columns[name] = np.empty(self._rows, feature_dtype(described, large=self._large))
-        numbers = pc.cast(column, pa.uint8()) if pa.types.is_boolean(column.type) else column
-        self._columns[name][self.rows_read : self.rows_read + len(column)] = numbers.to_numpy()
+        self._columns[name][self.rows_read : self.rows_read + len(column)] = numbers(column)
 
     def frame(self) -> pd.DataFrame:
         """Return the frame; it holds the arrays themselves."""
-        import pandas as pd  # noqa: PLC0415 (reading a profile does not need it)
-
-        return pd.DataFrame({name: _finished(column) for name, column in self._columns.items()}, copy=False)
-
-
-def _finished(column: npt.NDArray[Any] | list[pa.Array]) -> Any:
-    if isinstance(column, np.ndarray):
-        return column
-    texts = pa.chunked_array(column).unify_dictionaries().combine_chunks().to_pandas()
-    # Python's own strings: encoders ask for each row's text, and of pandas' they would get a copy each time.
-    return texts.cat.rename_categories(texts.cat.categories.astype(object))
+        return make_frame(
+            {
+                name: column if isinstance(column, np.ndarray) else categories(column)
+                for name, column in self._columns.items()
+            }
+        )
 
 
 def _target(column: pa.ChunkedArray, described: Mapping[str, Any], problem: str) -> npt.NDArray[Any]:

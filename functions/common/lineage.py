@@ -1,8 +1,9 @@
-"""Where the running code comes from, as the deployment says."""
+"""Where a result comes from: the running code, as the deployment says, and the time."""
 
 from __future__ import annotations
 
 import os
+from datetime import UTC, datetime
 
 
 def image_digest() -> str | None:
@@ -19,3 +20,8 @@ def release() -> str:
 def commit() -> str:
     """Return the commit of the code."""
     return os.environ.get("COMMIT", "unknown")
+
+
+def now() -> str:
+    """Return the time in UTC, to the millisecond, as ISO 8601 writes it; such texts sort by time."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

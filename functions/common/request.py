@@ -106,18 +106,35 @@ class TrainingRequest(_Strict):
     42
     """
 
-    dataset_uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$")]
-    target: Annotated[str, Field(min_length=1)]
-    problem: Problem = "auto"
-    estimator: Estimator | None = None
-    hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    test_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
-    split_column: Annotated[str, Field(min_length=1)] | None = None
-    metric: Metric | None = None
-    threshold: float | None = None
-    minimum_improvement: Annotated[float, Field(ge=0)] = 0.0
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = "default"
+    # What the flags of scripts/train.py say, and what the README is checked against.
+    dataset_uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$")] = Field(
+        description="a CSV, .csv.gz or Parquet object on S3, or a prefix of them that ends in a slash"
+    )
+    target: Annotated[str, Field(min_length=1)] = Field(description="the column to predict")
+    problem: Problem = Field(
+        default="auto", description="the kind of problem; auto tells it by the other choices and the target"
+    )
+    estimator: Estimator | None = Field(default=None, description="the estimator")
+    hyperparameters: dict[str, Any] = Field(
+        default_factory=dict, description='what scikit-learn is to take for the estimator, such as {"alpha": 0.5}'
+    )
+    test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.2, description="the share of test rows")
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
+        default=42, description="the seed of the split and of the estimator"
+    )
+    split_column: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="a column that holds train and test, to split by instead of a draw"
+    )
+    metric: Metric | None = Field(default=None, description="the metric that decides")
+    threshold: float | None = Field(
+        default=None, description="the value that the metric must reach; else the model is rejected"
+    )
+    minimum_improvement: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="how much better than the champion the model must be"
+    )
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
+        default="default", description="the name under which versions are compared"
+    )
 
     def fitting_problems(self) -> tuple[str, ...]:
         """Return the problems that the asked-for problem, estimator and metric leave open."""

@@ -50,7 +50,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/prepared"
     with tempfile.TemporaryDirectory() as folder:
         objects = _list_objects(s3, request.dataset_uri)
-        prepared = prepare(_downloaded(s3, objects, Path(folder)), request, Path(folder))
+        prepared = prepare(_Downloads(s3, objects, Path(folder)), request, Path(folder))
         profile = {**prepared.profile, "image_digest": image_digest()}
         rows = profile["rows"]
         result = {
@@ -102,22 +102,29 @@ def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
     ]
 
 
-def _downloaded(s3: S3Client, objects: list[_Object], folder: Path) -> Iterator[SourceFile]:
-    """Yield each object as a local file, which is there until the next one is asked for."""
-    for each in objects:
-        free = shutil.disk_usage(folder).free
-        if each.size > free:
-            raise InvalidDatasetError(
-                f'"{each.name}" has {each.size >> 20:,} MB and the function\'s temporary disk {free >> 20:,} MB free: '
-                "raise the parameter FunctionStorage or split the file."
-            )
-        path = folder / "source"
-        try:
-            download(s3, each.uri, path)
-        except ClientError as error:
-            raise _unreadable(each.uri, error) from error
-        yield SourceFile(each.name.rsplit("/", 1)[-1], path)
-        path.unlink()
+@dataclass(frozen=True)
+class _Downloads:
+    """Each object as a local file, which is there until the next one is asked for."""
+
+    s3: S3Client
+    objects: list[_Object]
+    folder: Path
+
+    def __iter__(self) -> Iterator[SourceFile]:
+        for each in self.objects:
+            free = shutil.disk_usage(self.folder).free
+            if each.size > free:
+                raise InvalidDatasetError(
+                    f'"{each.name}" has {each.size >> 20:,} MB and the function\'s temporary disk {free >> 20:,} MB '
+                    "free: raise the parameter FunctionStorage or split the file."
+                )
+            path = self.folder / "source"
+            try:
+                download(self.s3, each.uri, path)
+            except ClientError as error:
+                raise _unreadable(each.uri, error) from error
+            yield SourceFile(each.name.rsplit("/", 1)[-1], path)
+            path.unlink()
 
 
 def _unreadable(uri: str, error: ClientError) -> Exception:

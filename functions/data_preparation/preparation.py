@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
+from common.conversion import TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.errors import InvalidDatasetError, first_few
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
@@ -31,7 +32,6 @@ from data_preparation.profiling import (
     feature_type,
     infer_role,
     mixed_types,
-    narrow_integer,
     statistics,
 )
 from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches
@@ -42,7 +42,6 @@ MAX_CLASSES_OF_NUMBERS = 20
 """Where the problem is `auto`, whole numbers with at most this many different values are class labels."""
 ROW_GROUP_VALUES = 4_000_000
 """How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
-MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 PARTS = ("train", "test")
 
 _Fingerprint = dict[str, str | int]
@@ -69,6 +68,8 @@ class _Spool:
     infinities: Mapping[str, int]
     fingerprint: _Fingerprint
     summaries: dict[str, ColumnSummary]
+    exact: frozenset[str]
+    """The columns whose floats are not in float32."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,8 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     Parameters
     ----------
     files
-        The data set's files, each needed only until the next one is asked for.
+        The data set's files, each needed only until the next one is asked for; where a late file shows that float32
+        does not do for a column, they are asked for once more.
     request
         The validated request.
     workspace
@@ -108,11 +110,11 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
         If the estimator or the metric does not fit the problem that the target poses.
     """
     with disk_errors(), ThreadPoolExecutor(1) as thread:
-        spools: list[_Spool] = []
-        for index, file in enumerate(files):
-            fingerprint = thread.submit(file.fingerprint)  # while the file is read
-            path = workspace / f"spool-{index}.arrow"
-            spools.append(_spool(file, path, request, spools[0] if spools else None, fingerprint))
+        # The target is handed over in float64; a split column's numbers are told as they are.
+        exact = {name for name in (request.target, request.split_column) if name is not None}
+        spools = _spools(files, request, workspace, exact, thread)
+        while spools[0].exact != exact:
+            spools = _spools(files, request, workspace, exact, thread)
         kinds = _common_kinds(spools)
         summaries, rows_in = _merged_summaries(spools, kinds, request), sum(spool.rows for spool in spools)
         parts_seen = _parts_seen(summaries, request)
@@ -138,8 +140,25 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
 
+def _spools(
+    files: Iterable[SourceFile], request: TrainingRequest, workspace: Path, exact: set[str], thread: ThreadPoolExecutor
+) -> list[_Spool]:
+    """Read all files; `exact` gains each column for which a file shows that float32 does not do."""
+    spools: list[_Spool] = []
+    for index, file in enumerate(files):
+        fingerprint = thread.submit(file.fingerprint)  # while the file is read
+        path = workspace / f"spool-{index}.arrow"
+        spools.append(_spool(file, path, request, spools[0] if spools else None, exact, fingerprint))
+    return spools
+
+
 def _spool(
-    file: SourceFile, path: Path, request: TrainingRequest, first: _Spool | None, fingerprint: Future[_Fingerprint]
+    file: SourceFile,
+    path: Path,
+    request: TrainingRequest,
+    first: _Spool | None,
+    exact: set[str],
+    fingerprint: Future[_Fingerprint],
 ) -> _Spool:
     """Read a file into typed batches on disk, and summarise its columns.
 
@@ -147,8 +166,6 @@ def _spool(
     known.
     """
     kinds: dict[str, Kind] = {}
-    # The target is handed over in float64; a split column's numbers are told as they are.
-    exact = {name for name in (request.target, request.split_column) if name is not None}
     complete = False
     while not complete:
         complete, rows, infinities, summaries = True, 0, dict[str, int](), dict[str, ColumnSummary]()
@@ -170,7 +187,7 @@ def _spool(
                     _write_batch(sink, usable, summaries, exact)
         if not rows:
             raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
-    return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries)
+    return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries, frozenset(exact))
 
 
 def _summaries(kinds: Mapping[str, Kind], request: TrainingRequest) -> dict[str, ColumnSummary]:
@@ -179,26 +196,13 @@ def _summaries(kinds: Mapping[str, Kind], request: TrainingRequest) -> dict[str,
 
 
 def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa.RecordBatch:
-    """Turn NaN and infinities into nulls, and count the infinities: neither can be trained on.
-
-    What float32 cannot hold counts as infinite: trees are grown in it, and squares of such numbers overflow float64.
-    """
-    columns = list(batch.columns)
-    for index, (name, column) in enumerate(zip(batch.schema.names, columns, strict=True)):
-        if not pa.types.is_floating(column.type) or _is_usable(column):
-            continue
-        infinite = pc.greater(pc.abs(column), MAX_MAGNITUDE)
-        infinities[name] = infinities.get(name, 0) + (pc.sum(infinite).as_py() or 0)
-        # NaN is in no range, and no infinity either.
-        usable = pc.less_equal(pc.abs(column), MAX_MAGNITUDE)
-        columns[index] = pc.if_else(usable, column, pa.scalar(None, column.type))
+    """Turn NaN and infinities into nulls, and count the infinities of each column."""
+    columns = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        finite, found = without_infinities(column)
+        infinities[name] = infinities.get(name, 0) + found
+        columns.append(finite)
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
-
-
-def _is_usable(column: pa.Array) -> bool:
-    values = (column.drop_null() if column.null_count else column).to_numpy()
-    # With a NaN among them, least and greatest are NaN, and the comparison is false.
-    return not len(values) or bool(values.min() >= -MAX_MAGNITUDE and values.max() <= MAX_MAGNITUDE)
 
 
 def _with_target(batch: pa.RecordBatch, target: str) -> pa.RecordBatch:
@@ -383,7 +387,7 @@ def _assign_columns(
 def _target_type(target: ColumnSummary, request: TrainingRequest) -> pa.DataType:
     """Return float64 for numbers, but for class labels that no float holds; texts and booleans stay what they are."""
     if target.kind == "text":
-        return pa.dictionary(pa.int32(), pa.string())
+        return TEXTS
     if request.problem == "classification":
         if target.kind == "boolean":
             return pa.bool_()
@@ -442,7 +446,7 @@ def _write_parts(
         for batch in _batches(spools):
             test = splitter.test_mask(batch)
             converted = pa.RecordBatch.from_arrays(
-                [_convert(batch[field.name], field.type) for field in schema], schema=schema
+                [_convert(batch[column.summary.name], column) for column in kept], schema=schema
             )
             for part, mask in (("train", ~test), ("test", test)):
                 writers[part].write(converted.filter(pa.array(mask)))
@@ -481,13 +485,11 @@ class _Splitter:
         return self._draw.test_mask(groups.to_numpy(zero_copy_only=False))
 
 
-def _convert(column: pa.Array, type_: pa.DataType) -> pa.Array:
-    if pa.types.is_timestamp(column.type):
-        return pc.divide(pc.cast(pc.cast(column, pa.int64()), pa.float64(), safe=False), 1e6)
-    if pa.types.is_dictionary(type_):
-        return column.cast(type_)
-    # float64 to float32 loses digits within the tolerance that feature_type has checked.
-    return pc.cast(column, type_, safe=not pa.types.is_floating(type_))
+def _convert(column: pa.Array, kept: _Column) -> pa.Array:
+    if kept.use == "feature" or pa.types.is_dictionary(kept.type):
+        return to_part(column, kept.type)
+    # A target keeps its digits; the nearest float stands for a whole number that has more of them.
+    return pc.cast(column, kept.type, safe=not pa.types.is_floating(kept.type))
 
 
 def _check_parts(rows: Mapping[str, int], classes: Mapping[str, set[Any]], request: TrainingRequest) -> None:
@@ -522,16 +524,9 @@ def _describe(column: _Column, spools: list[_Spool]) -> dict[str, Any]:
         "role": column.role,
         "use": column.use,
         "kind": summary.kind,
-        "dtype": _dtype_name(column.type),
+        "dtype": None if column.type is None else dtype_name(column.type),
         "nulls": summary.nulls,
         "infinities": sum(spool.infinities.get(summary.name, 0) for spool in spools),
         **statistics(summary),
     }
     return described | ({"reason": column.reason} if column.reason else {})
-
-
-def _dtype_name(type_: pa.DataType | None) -> str | None:
-    if type_ is None:
-        return None
-    names = {pa.float32(): "float32", pa.float64(): "float64", pa.bool_(): "bool"}
-    return "category" if pa.types.is_dictionary(type_) else names.get(type_, str(type_))

@@ -13,17 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.conversion import TEXTS, narrow_integer, survives_float32
 from data_preparation.reading import Kind
 
 Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "identifier"]
 
 MAX_CATEGORIES = 1000
 """A text column with more different values than this is no category: each would have too few rows to learn from."""
-FLOAT32_TOLERANCE = 1e-6
-"""The largest relative change of a value for which a feature column may be handed over as float32."""
-FLOAT32_NORMAL = float(np.finfo(np.float32).smallest_normal)
-FLOAT32_MAX = float(np.finfo(np.float32).max)
-"""Between these two float32 keeps 24 bits, more than the tolerance asks for."""
 UNIQUENESS_SAMPLE = 1 << 16
 """How many values an integer column with an identifier's name is looked at for a repetition."""
 TOP_VALUES = 10
@@ -33,8 +29,6 @@ _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key|index|row|rownum|rowid)$)|[a-z](Id|ID)$|^Unnamed: \d+$|^__index_level_\d+__$"
 )
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
-# Signed before unsigned of the same width: what holds the values and needs no thought about overflow comes first.
-_INTEGERS = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64())
 
 
 @dataclass
@@ -133,7 +127,7 @@ class ColumnSummary:
             # Not a dot product, which BLAS would spread over threads that wait for each other.
             self._add_moments(mean, np.square(deviations, out=deviations).sum(), len(values))
         if self.kind == "float":
-            self.survives_float32 = self.survives_float32 and _survives_float32(values)
+            self.survives_float32 = self.survives_float32 and survives_float32(values)
             self.integral = self.integral and bool((values == np.floor(values)).all())
 
     def _add_moments(self, mean: np.float64, squares: np.float64, new: int) -> None:
@@ -168,16 +162,6 @@ class ColumnSummary:
             self.counts.update(counts)
         if counts is None or len(self.counts or ()) > MAX_CATEGORIES:
             self.counts = None
-
-
-def _survives_float32(values: npt.NDArray[np.float64]) -> bool:
-    magnitudes = np.abs(values)
-    small = magnitudes < FLOAT32_NORMAL
-    if magnitudes.max() <= FLOAT32_MAX and np.count_nonzero(small) == np.count_nonzero(values == 0):
-        return True
-    with np.errstate(over="ignore"):
-        change = np.abs(values.astype(np.float32) - values)
-    return bool((change <= FLOAT32_TOLERANCE * magnitudes).all())
 
 
 def _value_counts(present: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -249,17 +233,7 @@ def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
         case "boolean":
             return pa.bool_()
         case _:
-            return pa.dictionary(pa.int32(), pa.string())
-
-
-def narrow_integer(minimum: int, maximum: int) -> pa.DataType:
-    """Return the smallest integer type that holds a range of values."""
-    return next(each for each in _INTEGERS if _holds(each, minimum) and _holds(each, maximum))
-
-
-def _holds(type_: pa.DataType, value: int) -> bool:
-    limits = np.iinfo(type_.to_pandas_dtype())
-    return bool(limits.min <= value <= limits.max)
+            return TEXTS
 
 
 def statistics(summary: ColumnSummary) -> Mapping[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from common.errors import UntrustedModelError
 from common.frames import load_part
-from common.lineage import commit, image_digest, release
+from common.lineage import commit, image_digest, now, release
 from common.request import TrainingRequest, parse_request
 from common.storage import disk_errors, download, read_json, s3_client, write_json, write_text
 from model_evaluation.evaluation import (
@@ -91,7 +90,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "champion": comparison.document() if comparison else None,
         "model_uri": run.model["model_uri"],
         "data_fingerprint": profile["fingerprint"],
-        "evaluated_at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "evaluated_at": now(),
     }
     uris = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
     logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision})

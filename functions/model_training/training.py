@@ -19,8 +19,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
+from common.conversion import Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError
-from common.frames import Profile, feature_columns, feature_dtype, is_large
 from common.request import TrainingRequest
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _numeric(request: TrainingRequest, profile: Profile, names: list[str]) -> li
     And scaling takes four times what its group holds.
     """
     columns = feature_columns(profile)
-    if not is_large(profile["rows"]["train"], len(columns)):
+    if not is_large(profile):
         return [("numeric", _numeric_steps(request), names)]
     dtypes = {column["name"]: feature_dtype(column, large=True) for column in columns if column["name"] in names}
     wide = [name for name in names if dtypes[name] == "float64"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -53,6 +54,14 @@ def run_mocked(training_stack: LocalTrainingStack) -> Machine:
 def run_scripted(training_stack: LocalTrainingStack) -> Machine:
     """Run with functions that do what the input says (`scripted_function.py`); all else is as it is deployed."""
     return scripted_machine(training_stack)
+
+
+@pytest.fixture(scope="session")
+def run_explaining(training_stack: LocalTrainingStack) -> Machine:
+    """Run the failure path alone: the input is what a catcher hands on."""
+    deployed = deployed_machine(training_stack)
+    definition = json.dumps({**json.loads(deployed["definition"]), "StartAt": "ExplainFailure"})
+    return _machine(training_stack, "explaining", definition, deployed["roleArn"])
 
 
 def deployed_machine(training_stack: LocalTrainingStack) -> dict[str, Any]:

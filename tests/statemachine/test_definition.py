@@ -18,6 +18,12 @@ SERVICE_ERRORS = {
 DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelError"}
 STEPS = ("PrepareData", "TrainModel", "EvaluateModel")
 REGISTRY_CALLS = ("FindChampion", "Promote", "Reject")
+# What leads any error to the one place that makes it readable.
+EXPLAINED = {
+    "ErrorEquals": ["States.ALL"],
+    "Output": "{% $merge([$states.errorOutput, {'step': $states.context.State.Name}]) %}",
+    "Next": "ExplainFailure",
+}
 ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure")
 
 
@@ -55,9 +61,7 @@ def test_a_service_call_is_retried_with_jitter_and_a_cap(states: dict[str, Any],
 
 @pytest.mark.parametrize("name", REGISTRY_CALLS)
 def test_a_registry_that_does_not_answer_ends_the_run(states: dict[str, Any], name: str) -> None:
-    catcher = states[name]["Catch"][-1]
-    assert (catcher["ErrorEquals"], catcher["Next"]) == (["States.ALL"], "AnnounceFailure")
-    assert catcher["Output"]["step"] == name
+    assert states[name]["Catch"][-1] == EXPLAINED
 
 
 def test_an_announcement_that_fails_changes_nothing(states: dict[str, Any]) -> None:
@@ -87,22 +91,46 @@ def test_only_service_errors_are_retried(states: dict[str, Any], step: str) -> N
 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str, Any], step: str) -> None:
-    catchers = states[step]["Catch"]
-
-    assert {catcher["Next"] for catcher in catchers} == {"AnnounceFailure"}
-    assert {catcher["Output"]["step"] for catcher in catchers} == {step}
-    assert catchers[-1]["ErrorEquals"] == ["States.ALL"]
-    named = {name for catcher in catchers[:-1] for name in catcher["ErrorEquals"]}
-    assert named <= DOMAIN_ERRORS
+    assert states[step]["Catch"] == [EXPLAINED]
+    assert states["ExplainFailure"]["Next"] == "AnnounceFailure"
     assert states["RunFailed"]["Type"] == "Fail"
 
 
-def test_every_domain_error_is_a_class_of_the_functions(states: dict[str, Any]) -> None:
-    errors = pytest.importorskip("common.errors")
-    named = {name for step in STEPS for catcher in states[step]["Catch"][:-1] for name in catcher["ErrorEquals"]}
+@pytest.mark.parametrize(
+    ("name", "error", "target"),
+    [
+        ("Promote", "DynamoDb.TransactionCanceledException", "FindChampion"),
+        ("Reject", "DynamoDb.ConditionalCheckFailedException", "AnnounceDecision"),
+    ],
+)
+def test_what_a_condition_has_decided_goes_its_own_way(
+    states: dict[str, Any], name: str, error: str, target: str
+) -> None:
+    decided, _ = states[name]["Catch"]
 
-    assert named == DOMAIN_ERRORS
-    assert all(issubclass(getattr(errors, name), Exception) for name in named)
+    assert decided == {"ErrorEquals": [error], "Output": "{% $states.input %}", "Next": target}
+
+
+def test_no_error_of_the_functions_own_is_retried(states: dict[str, Any]) -> None:
+    errors = pytest.importorskip("common.errors")
+    classes = {name for name, each in vars(errors).items() if isinstance(each, type) and issubclass(each, Exception)}
+    retried = {
+        name for state in states.values() for retrier in state.get("Retry", ()) for name in retrier["ErrorEquals"]
+    }
+
+    assert classes >= DOMAIN_ERRORS
+    assert not retried & classes
+    # It would stand for any error of a function; the announcements call none.
+    assert not {
+        name for step in STEPS for name in states[step]["Retry"][0]["ErrorEquals"] if name.startswith("States.")
+    }
+
+
+def test_a_function_gets_what_it_reads_and_no_more(states: dict[str, Any]) -> None:
+    # An earlier evaluation's answer would come along each time that another run has promoted meanwhile.
+    keys = re.findall(r"'(\w+)': ", states["EvaluateModel"]["Arguments"])
+
+    assert keys == ["run_id", "request", "prepared", "model", "champion", "contended"]
 
 
 def test_every_state_is_reached(text: str, states: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,44 @@ FAILURES = [
 UNEXPECTED = [
     *((f"UnexpectedErrorIn{step}", step, "KeyError", "'price'") for step in STEPS),
     *((f"ThrottledForGoodIn{step}", step, "Lambda.TooManyRequestsException", "Rate Exceeded.") for step in STEPS),
-    *((f"TimedOutIn{step}", step, "States.Timeout", "") for step in STEPS),
+    *((f"TimedOutIn{step}", step, "States.Timeout", "no cause was given.") for step in STEPS),
+]
+# As above; the cause is a document of another form than a function's, or what has been left of one.
+ODD = [
+    ("EscapedMessageInPrepareData", "PrepareData", "InvalidDatasetError", 'The column "größe" \\ holds 😀\nand more.'),
+    ("NoMessageInTrainModel", "TrainModel", "Runtime.ExitError", '{"errorType": "Runtime.ExitError"}'),
+    ("CutMessageInTrainModel", "TrainModel", "OddError", 'The file "a\\b" is '),
+    ("CutTraceInEvaluateModel", "EvaluateModel", "KeyError", "'price'"),
+    ("NoJsonInPrepareData", "PrepareData", "OddError", "{no JSON at all"),
+    ("ListInTrainModel", "TrainModel", "OddError", "[1, 2]"),
+    ("NumberInEvaluateModel", "EvaluateModel", "OddError", "5"),
+]
+# Causes without a message: each is told as it is.
+UNCHANGED = [
+    '{"errorMess', '{"errorMessage', '{"errorMessage":', '{"errorMessage": "', '{"errorMessage": ""}',
+    '{"errorMessage": null}', '{"errorMessage": ["m"]}', '{"note": "\\"errorMessage\\": \\"m\\""}',
+    "{", "{}", "[", "null", "true", "-1.5e3", '"text"', '["errorMessage", "m"]', "\\", "{% 1 %}",
+]  # fmt: skip
+# What a catcher hands on, and the error and the cause that people are told.
+MESSAGE = {"Error": "E", "Cause": '{"errorMessage": "m", "errorType": "E"}'}
+EXPLAINED: list[tuple[dict[str, Any], str, str]] = [
+    (MESSAGE, "E", "m"),
+    ({"Cause": MESSAGE["Cause"]}, "UnknownError", "m"),
+    ({"Error": None, "Cause": None}, "UnknownError", "no cause was given."),
+    ({}, "UnknownError", "no cause was given."),
+    ({"Error": "E"}, "E", "no cause was given."),
+    *(({"Error": "E", "Cause": empty}, "E", "no cause was given.") for empty in ("", " \n")),
+    # Whatever character a document is cut at, no half of an escape is left of it.
+    *(
+        ({"Error": "E", "Cause": f'{{"errorMessage": "m{end}'}, "E", "m")
+        for end in ("", "\\", "\\u", "\\u00f", "\\ud83d")
+    ),
+    ({"Error": "E", "Cause": '{"errorMessage": "m\\ud83d\\ude0'}, "E", "m"),
+    ({"Error": "E", "Cause": '{"errorMessage": "m\\ud83d\\ude00'}, "E", "m😀"),
+    *(({"Error": "E", "Cause": cause}, "E", cause) for cause in UNCHANGED),
+    # Neither a long text nor a long message breaks the limit of an execution's cause.
+    ({"Error": "E", "Cause": "x" * 40_000}, "E", "x" * 32_000),
+    ({"Error": "E", "Cause": '{"errorMessage": "' + "\\u4e2d" * 5_000 + '"}'}, "E", "中" * 5_000),
 ]
 
 
@@ -78,6 +116,25 @@ def test_any_other_error_ends_the_run_under_its_name(
     assert len(retried) == (MAX_ATTEMPTS if error in SERVICE_ERRORS else 0)
 
 
+@pytest.mark.parametrize(("case", "step", "error", "cause"), ODD)
+def test_a_cause_of_any_form_is_told_in_words(
+    run_mocked: Machine, case: str, step: str, error: str, cause: str
+) -> None:
+    _, result = run_mocked(case=case)
+
+    assert (result.status, result.error, result.cause) == ("FAILED", error, f"{step}: {cause}")
+
+
+@pytest.mark.parametrize(("caught", "error", "cause"), EXPLAINED)
+def test_whatever_is_caught_can_be_explained(
+    run_explaining: Machine, caught: dict[str, Any], error: str, cause: str
+) -> None:
+    events, result = run_explaining({"step": "TrainModel", **caught})
+
+    assert (result.status, result.error, result.cause) == ("FAILED", error, f"TrainModel: {cause}")
+    assert not [event for event in events if event.kind == "failed"]
+
+
 @pytest.mark.parametrize("error", SERVICE_ERRORS)
 def test_a_service_error_is_retried_until_it_is_over(run_scripted: Machine, error: str) -> None:
     events, result = run_scripted(
@@ -105,6 +162,6 @@ def test_a_functions_own_error_is_never_retried(run_scripted: Machine, step: str
 
 def test_every_mocked_case_is_run() -> None:
     mocks = json.loads(Path(__file__).with_name("mock_config.json").read_text(encoding="utf-8"))
-    cases = {*(row[0] for row in FAILURES), *(row[0] for row in UNEXPECTED)}
+    cases = {*(row[0] for row in FAILURES), *(row[0] for row in UNEXPECTED), *(row[0] for row in ODD)}
 
     assert set(mocks["StateMachines"]["training"]["TestCases"]) == cases

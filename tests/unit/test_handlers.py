@@ -208,6 +208,15 @@ def test_a_place_without_data_is_named_and_nothing_is_written(s3: Any, key: str,
     assert keys(s3) == [key]
 
 
+def test_files_are_fetched_once_more_where_a_late_one_shows_that_float32_does_not_do(s3: Any) -> None:
+    put(s3, frame(50), "data/many/1.csv")
+    put(s3, frame(50).assign(a=1e-42), "data/many/2.csv")
+    prepared = prepare(f"s3://{BUCKET}/data/many/")
+    assert prepared["prepared"]["rows"]["used"] == 100
+    train = pq.read_table(io.BytesIO(get(s3, prepared["prepared"]["train_uri"]))).to_pandas()
+    assert set(train["a"]) <= {*frame(50)["a"], 1e-42}
+
+
 def test_a_file_that_is_named_may_have_a_markers_name(s3: Any) -> None:
     assert prepare(put(s3, frame(), "data/_x.csv"))["prepared"]["rows"]["in"] == 100
 

@@ -25,19 +25,18 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
-from common.frames import Profile, feature_columns
+from common import conversion
+from common.conversion import Profile, feature_columns
 from common.request import did_you_mean
 from common.storage import download
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.progress import Progress
 from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
-from data_preparation.preparation import MAX_MAGNITUDE
-from data_preparation.reading import ARROW_TYPES, SUFFIXES, Kind, SourceFile, read_batches, read_columns
+from data_preparation.reading import SUFFIXES, Kind, SourceFile, read_batches, read_columns
 from model_evaluation.evaluation import load_model
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
     from sklearn.pipeline import Pipeline
 
@@ -123,20 +122,15 @@ class Model:
         ValueError
             If scikit-learn refuses the rows.
         """
-        features = self._features(batch)
+        rows = conversion.features(batch, self.profile)
         if self.classes is None:
-            columns = [np.asarray(self.pipeline.predict(features), dtype=np.float64)]
+            columns = [np.asarray(self.pipeline.predict(rows), dtype=np.float64)]
         else:
-            probabilities = self.pipeline.predict_proba(features)
+            probabilities = self.pipeline.predict_proba(rows)
             # As in the evaluation: the class of the highest probability is what `predict` returns.
             columns = [self.classes[probabilities.argmax(axis=1)], *np.asarray(probabilities, dtype=np.float64).T]
         arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-    def _features(self, batch: pa.RecordBatch) -> pd.DataFrame:
-        columns = {column["name"]: _feature(batch[column["name"]], column) for column in feature_columns(self.profile)}
-        features: pd.DataFrame = pa.table(columns).to_pandas()
-        return features
 
 
 def predict(options: argparse.Namespace, errors: Console) -> None:
@@ -235,25 +229,6 @@ def score_file(model: Model, file: SourceFile, path: Path) -> int:
                     ) from error
                 rows += batch.num_rows
     return rows
-
-
-def _feature(column: pa.Array, described: Mapping[str, Any]) -> pa.Array:
-    """Return a column as the pipeline was trained on it, NaN, infinities and what counts as one as missing."""
-    match described["role"]:
-        case "categorical":
-            return pc.cast(column, pa.string()).dictionary_encode()
-        case "boolean":
-            return pc.cast(pc.cast(pc.cast(column, pa.bool_()), pa.uint8()), pa.float64())
-        case "timestamp":
-            microseconds = pc.cast(pc.cast(column, ARROW_TYPES["timestamp"]), pa.int64())
-            return pc.divide(pc.cast(microseconds, pa.float64(), safe=False), 1e6)
-        case _:
-            values = pc.cast(column, pa.float64(), safe=False)
-            values = pc.if_else(pc.less_equal(pc.abs(values), MAX_MAGNITUDE), values, pa.scalar(None, pa.float64()))
-            if described["dtype"] == "float32":
-                # The prepared parts hold it rounded, and a tree may split between a number and its rounded self.
-                values = pc.cast(pc.cast(values, pa.float32(), safe=False), pa.float64())
-            return values
 
 
 def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file: str) -> None:

@@ -16,6 +16,7 @@ from common.storage import split_uri
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.execution import ExecutionResult, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
+from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import find_stack
 from data_preparation.preparation import check_columns
 from data_preparation.reading import SUFFIXES, SourceFile, read_columns
@@ -95,8 +96,7 @@ def _document(options: argparse.Namespace, dataset_uri: str) -> dict[str, Any]:
     """Return the input document with what the user has set; the rest is left to the request's defaults."""
     if options.target is None:
         raise BadInputError("Say which column to predict: TARGET=column, or --target column.")
-    names = set(TrainingRequest.model_fields) - {"dataset_uri"}
-    chosen = {name: value for name, value in vars(options).items() if name in names and value is not None}
+    chosen = {name: value for name, value in vars(options).items() if name in NAMES and value is not None}
     return {"dataset_uri": dataset_uri, **chosen}
 
 

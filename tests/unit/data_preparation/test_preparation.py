@@ -357,6 +357,17 @@ def test_a_late_value_that_float32_does_not_hold_keeps_the_early_ones_exact(
     assert set(both["a"]) == set(data["a"])
 
 
+def test_a_late_file_that_float32_does_not_hold_keeps_the_early_ones_exact(prepared: Prepare) -> None:
+    early, late = frame(50), frame(50)
+    late.loc[49, "a"] = 1e-42
+    result = prepared(early, late)
+    both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)])
+    assert columns_of(result)["a"]["dtype"] == "float64"
+    assert set(both["a"]) == {*early["a"], *late["a"]}
+    assert result.profile["rows"]["in"] == 100
+    assert [source["name"] for source in result.profile["sources"]] == ["part-0.csv", "part-1.csv"]
+
+
 def test_the_spool_is_narrow(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: dict[str, int] = {}
     write = preparation._write_parts

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_preparation import profiling
+from common import conversion
 from data_preparation.profiling import ColumnSummary, feature_type, infer_role, mixed_types, statistics
 from data_preparation.reading import ARROW_TYPES, Kind
 
@@ -76,7 +76,7 @@ def test_statistics_do_not_depend_on_the_batch_size(values: list[float | None], 
 def test_integers_are_handed_over_in_the_smallest_type_that_holds_them(values: list[int]) -> None:
     type_ = feature_type(summarise(values, "integer"), "numeric")
     assert pc.cast(pa.array(values, pa.int64()), type_).to_pylist() == values
-    smaller = [each for each in profiling._INTEGERS if each.bit_width < type_.bit_width]
+    smaller = [each for each in conversion.INTEGERS if each.bit_width < type_.bit_width]
     for each in smaller:
         with pytest.raises(pa.ArrowInvalid):
             pc.cast(pa.array(values, pa.int64()), each)

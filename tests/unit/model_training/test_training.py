@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import skops.io
 
-from common import frames
+from common import conversion
 from common.errors import InvalidDatasetError
 from common.frames import load_part
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
@@ -28,7 +28,7 @@ CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for est
 def test_a_part_is_loaded_in_types_that_pandas_keeps(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch, most: int, floats: str
 ) -> None:
-    monkeypatch.setattr(frames, "EXACT_VALUES", most)
+    monkeypatch.setattr(conversion, "EXACT_VALUES", most)
     prepared = prepared_data("regression")
     features, target = load_part(prepared.train, prepared.profile)
     assert features.shape == (240, 5)
@@ -233,8 +233,8 @@ def test_a_large_part_gives_the_model_of_a_small_one(
 ) -> None:
     prepared = prepared_data("regression", estimator=estimator)
     predicted = []
-    for limit in (frames.EXACT_VALUES, 0):
-        monkeypatch.setattr(frames, "EXACT_VALUES", limit)
+    for limit in (conversion.EXACT_VALUES, 0):
+        monkeypatch.setattr(conversion, "EXACT_VALUES", limit)
         features, target = load_part(prepared.train, prepared.profile)
         kept = features.copy(deep=True)
         model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
@@ -247,11 +247,11 @@ def test_a_large_part_gives_the_model_of_a_small_one(
 
 def test_whole_numbers_in_which_float32_has_gaps_stay_exact() -> None:
     column = {"dtype": "int32", "nulls": 0, "min": 0, "max": 2**24}
-    assert frames.feature_dtype(column, large=True) == "float32"
-    assert frames.feature_dtype({**column, "max": 2**24 + 1}, large=True) == "float64"
-    assert frames.feature_dtype({**column, "dtype": "int16", "max": 300}, large=True) == "int16"
-    assert frames.feature_dtype({**column, "nulls": 1}, large=False) == "float64"
-    assert frames.feature_dtype(column, large=False) == "int32"
+    assert conversion.feature_dtype(column, large=True) == "float32"
+    assert conversion.feature_dtype({**column, "max": 2**24 + 1}, large=True) == "float64"
+    assert conversion.feature_dtype({**column, "dtype": "int16", "max": 300}, large=True) == "int16"
+    assert conversion.feature_dtype({**column, "nulls": 1}, large=False) == "float64"
+    assert conversion.feature_dtype(column, large=False) == "int32"
 
 
 def test_one_hot_columns_need_memory_as_long_as_they_are_dense() -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
+from common.conversion import features
 from common.frames import load_part
 from common.request import ESTIMATORS
 from crosstrain.training import prediction
@@ -176,8 +178,8 @@ def test_numbers_are_rounded_as_the_prepared_parts_are(results: Results) -> None
     prepared, folder = results(data, estimator="random_forest")
     assert prepared.profile["columns"][0]["dtype"] == "float32"
     model = prediction.Model.load(folder)
-    batch = prediction.pa.record_batch({"a": [0.1, 1e300, None, float("nan"), float("inf")]})
-    found = model._features(batch)["a"].to_numpy()
+    batch = pa.record_batch({"a": [0.1, 1e300, None, float("nan"), float("inf")]})
+    found = features(batch, model.profile)["a"].to_numpy()
     assert found[0] == np.float64(np.float32(0.1))
     assert np.isnan(found[1:]).all()
 

@@ -1,0 +1,67 @@
+"""The flags of a training command that are fields of the request: each is made of what the request says of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+from common.request import ESTIMATORS, METRICS, TrainingRequest
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+# A command finds the data set in ways of its own.
+NAMES = tuple(name for name in TrainingRequest.model_fields if name != "dataset_uri")
+# What the request's first choice is for each problem.
+_CHOICES = {"estimator": ESTIMATORS, "metric": METRICS}
+
+
+def add_request_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a parser a flag for each field, without a default: what is not given is left to the request.
+
+    A flag takes any value of its type; what is wrong with one the request says, with the way out.
+    """
+    for name in NAMES:
+        field = TrainingRequest.model_fields[name]
+        make = _type_of(field)
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=make,
+            metavar="JSON" if make is _json_object else None,
+            help=_help_of(name, field).replace("%", "%%"),
+        )
+
+
+def known_values(field: FieldInfo) -> tuple[str, ...]:
+    """Return the names that a field may hold; none, where it takes more than names."""
+    alternatives = (field.annotation, *get_args(field.annotation))
+    return next((get_args(each) for each in alternatives if get_origin(each) is Literal), ())
+
+
+def _type_of(field: FieldInfo) -> Callable[[str], Any]:
+    if get_origin(field.annotation) is dict:
+        return _json_object
+    alternatives = (field.annotation, *get_args(field.annotation))
+    return next((each for each in (int, float) if each in alternatives), str)
+
+
+def _help_of(name: str, field: FieldInfo) -> str:
+    """Return a field's description, the names that it knows, and in brackets what counts when it is not given."""
+    default = field.default
+    if name in _CHOICES:
+        default = " or ".join(fitting[0] for fitting in _CHOICES[name].values())
+    known = ", ".join(known_values(field))
+    given = f"{default:g}" if isinstance(default, int | float) else default
+    return f"{field.description}" + (f": {known}" if known else "") + (f" ({given})" if isinstance(given, str) else "")
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+    return value
