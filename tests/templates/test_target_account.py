@@ -14,7 +14,7 @@ from cfnlint.config import ManualArgs
 from cfnlint.helpers import REGIONS
 from samcli.yamlhelper import yaml_parse
 
-from crosstrain.rehearsal.cloudformation.resource_permissions import TRANSFORMED, actions_of
+from crosstrain.rehearsal.cloudformation.resource_types import TRANSFORMED, actions_of
 
 ROLES = ("ActionRole", "CloudFormationRole", "SystemTestRole")
 HANDLERS = {"create", "read", "update", "delete"}

@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.local.server import REGION
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Session
 from crosstrain.rehearsal.cloudformation.change_sets import Deployment
 from crosstrain.rehearsal.codebuild import buildspec
@@ -28,16 +29,6 @@ from crosstrain.rehearsal.environment import Environment, PastExecution
 from crosstrain.rehearsal.report.log import ActionLog
 from crosstrain.rehearsal.report.records import STOPPED, ActionRecord, RehearsalRecord, State
 
-_CODEPIPELINE = "codepipeline.amazonaws.com"
-# What CodePipeline calls to fetch a source.
-# https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html
-_FETCH = (
-    "codecommit:CancelUploadArchive",
-    "codecommit:GetBranch",
-    "codecommit:GetCommit",
-    "codecommit:GetUploadArchiveStatus",
-    "codecommit:UploadArchive",
-)
 # Whatever an action may end with; anything else is a mistake in this program.
 _FAILURES = (OperationFailedError, BadInputError, ClientError, BotoCoreError)
 # An update of the pipeline that changes it each time would go on for ever.
@@ -284,7 +275,7 @@ class Rehearsal:
             raise OperationFailedError(STOPPED)
         declaration = execution.declaration
         arn = f"arn:aws:codepipeline:{REGION}:{self._environment.accounts.tools}:{declaration.name}"
-        pipeline = self._environment.authorizer.service_session(_CODEPIPELINE, declaration.role_arn, arn)
+        pipeline = self._environment.authorizer.service_session(service_calls.CODEPIPELINE, declaration.role_arn, arn)
         configured = action.configured(execution.variables)
         perform = {
             "CodeCommit": self._fetch,
@@ -304,7 +295,7 @@ class Rehearsal:
                 environment.aws, environment.authorizer, pipeline.account, execution.declaration.name, source
             )
             log.write(f"A push starts the pipeline by the rule {rule}.")
-        self._environment.authorizer.check(pipeline.role_arn, _FETCH, arn)
+        self._environment.authorizer.check(pipeline.role_arn, service_calls.FETCH_SOURCE, arn)
         path = self._folder / f"{action.name}.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
         repository = self._repository(name)

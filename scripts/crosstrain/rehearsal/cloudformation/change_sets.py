@@ -18,6 +18,7 @@ from samcli.yamlhelper import yaml_parse
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.local.server import REGION, LocalAws, root_of
 from crosstrain.local.template import LocalTemplateError
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer, Session
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
 from crosstrain.rehearsal.cloudformation.training_stack import TrainingStack
@@ -28,8 +29,6 @@ from crosstrain.rehearsal.images.backends import Images
 from crosstrain.rehearsal.report.log import ActionLog
 from crosstrain.rehearsal.report.records import STOPPED
 
-_SERVICE = "cloudformation.amazonaws.com"
-_TRANSFORMS = {"AWS::LanguageExtensions": "LanguageExtensions", "AWS::Serverless-2016-10-31": "Serverless-2016-10-31"}
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/continuous-delivery-codepipeline-cfn-artifacts.html
 _SECTIONS = {"Parameters", "Tags"}
 # https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CloudFormation.html
@@ -123,9 +122,9 @@ class CloudFormation:
         existing = self._existing(session.account, stack) if current else {}
         resources = StackResources(template, values["Parameters"], stack, session.account, existing)
         for name in _declared(template):
-            arn = f"arn:aws:cloudformation:{REGION}:aws:transform/{_TRANSFORMS[name]}"
+            arn = f"arn:aws:cloudformation:{REGION}:aws:transform/{service_calls.TRANSFORMS[name]}"
             for role_arn in (session.role_arn, *([role] if role else [])):
-                self.authorizer.check(role_arn, "cloudformation:CreateChangeSet", arn)
+                self.authorizer.check(role_arn, service_calls.USE_TRANSFORM, arn)
         training = self._adapt(template, values["Parameters"], deployment, role)
         self._replace_change_set(deployment, template, values, is_new=current is None)
         found = self._await_change_set(deployment)
@@ -212,9 +211,9 @@ class CloudFormation:
 
     def _check_passing(self, session: Session, role: str) -> None:
         """Ask whether the action may pass CloudFormation's role, and whether that role trusts CloudFormation."""
-        context = {"iam:PassedToService": _SERVICE}
-        self.authorizer.check(session.role_arn, "iam:PassRole", role, context)
-        self.authorizer.check_trust(_SERVICE, role)
+        context = {service_calls.PASSED_TO: service_calls.CLOUDFORMATION}
+        self.authorizer.check(session.role_arn, service_calls.PASS_ROLE, role, context)
+        self.authorizer.check_trust(service_calls.CLOUDFORMATION, role)
 
     def _adapt(
         self, template: Any, parameters: Mapping[str, str], deployment: Deployment, role: str | None
@@ -383,7 +382,7 @@ def upload_template(aws: LocalAws, account: str, template: Any) -> str:
 def _declared(template: Any) -> list[str]:
     declared = template.get("Transform", [])
     names = declared if isinstance(declared, list) else [declared]
-    if unknown := [each for each in names if each not in _TRANSFORMS]:
+    if unknown := [each for each in names if each not in service_calls.TRANSFORMS]:
         raise BadInputError(f"A rehearsal does not support the transform {', '.join(unknown)}.")
     return names
 

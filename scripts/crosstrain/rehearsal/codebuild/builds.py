@@ -22,6 +22,7 @@ from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.repositories import ECR
 from crosstrain.local import guarded_process
 from crosstrain.local.server import REGION, LocalAws, root_of
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer, DeniedError, Session
 from crosstrain.rehearsal.codebuild import buildspec
 from crosstrain.rehearsal.codebuild.buildspec import Buildspec, Files
@@ -38,14 +39,6 @@ _KEPT = re.compile(
     r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TERM|XDG_CACHE_HOME|(UV|PIP)_\w+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
     r"|CURL_CA_BUNDLE|(?i:https?_proxy))"
 )
-_PUSH = (
-    "ecr:BatchCheckLayerAvailability",
-    "ecr:CompleteLayerUpload",
-    "ecr:InitiateLayerUpload",
-    "ecr:PutImage",
-    "ecr:UploadLayerPart",
-)
-_REPORTED = {"JUNITXML": "codebuild:BatchPutTestCases", "COBERTURAXML": "codebuild:BatchPutCodeCoverages"}
 _NOT_AUTHORIZED = re.compile(
     r"assumed-role/(?P<role>[\w+=,.@-]+)/\S+ is not authorized to perform: (?P<action>[\w-]+:\w+)"
     r"(?: on resource: (?P<resource>[^\s\"')]+))?"
@@ -133,7 +126,7 @@ class CodeBuild:
         account = inputs.pipeline.account
         arn = f"arn:aws:codebuild:{REGION}:{account}:project/{name}"
         started = self.authorizer.call(inputs.pipeline, "codebuild", "start_build", on=arn, projectName=name)
-        self.authorizer.check(inputs.pipeline.role_arn, "codebuild:BatchGetBuilds", arn)
+        self.authorizer.check(inputs.pipeline.role_arn, service_calls.WATCH_BUILD, arn)
         # A project has one folder: two of its builds would meet there.
         with self._locks.setdefault(name, threading.Lock()):
             return _Run(
@@ -183,7 +176,7 @@ class _Run:
     def carry_out(self) -> Build:
         """Do what CodeBuild does."""
         authorizer = self._codebuild.authorizer
-        self._role = authorizer.service_session("codebuild.amazonaws.com", self._project["ServiceRole"], self._arn)
+        self._role = authorizer.service_session(service_calls.CODEBUILD, self._project["ServiceRole"], self._arn)
         self._check_logging()
         sources = self._fetch()
         primary = self._inputs.configuration.get("PrimarySource", next(iter(sources)))
@@ -202,8 +195,7 @@ class _Run:
         group = self._project["LogsConfig"]["CloudWatchLogs"]["GroupName"]
         stream = self._id.partition(":")[2]
         arn = f"arn:aws:logs:{REGION}:{self._role.account}:log-group:{group}:log-stream:{stream}"
-        actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        self._codebuild.authorizer.check(self._role.role_arn, actions, arn)
+        self._codebuild.authorizer.check(self._role.role_arn, service_calls.WRITE_BUILD_LOG, arn)
 
     def _fetch(self) -> dict[str, Path]:
         """Fetch the input artifacts with the build's own role, each into its folder."""
@@ -232,7 +224,7 @@ class _Run:
         for value in self._variables().values():
             if match := ECR.fullmatch(value):
                 arn = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
-                self._codebuild.authorizer.check(self._role.role_arn, _PUSH, arn)
+                self._codebuild.authorizer.check(self._role.role_arn, service_calls.PUSH_IMAGE, arn)
 
     # Verdicts: a build that gets nothing but sources and hands on nothing finds the same of the same sources.
     def _key(self, specification: Buildspec) -> str | None:
@@ -350,8 +342,7 @@ class _Run:
 
     def _check_reporting(self, group: str, files: Files) -> None:
         arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._name}-{group}"
-        actions = ["codebuild:CreateReportGroup", "codebuild:CreateReport", "codebuild:UpdateReport"]
-        self._codebuild.authorizer.check(self._role.role_arn, [*actions, _REPORTED[files.file_format]], arn)
+        self._codebuild.authorizer.check(self._role.role_arn, service_calls.STORE_REPORT[files.file_format], arn)
 
     def _upload(self, specification: Buildspec, source: Path) -> dict[str, Artifact]:
         if not self._action.outputs:
