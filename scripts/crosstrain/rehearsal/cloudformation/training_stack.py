@@ -179,5 +179,5 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
             yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default"
         else:
             raise OperationFailedError(
-                f"What the task {name} calls ({resource}) is not known: add it to service_calls.py."
+                f"What the task {name} calls ({resource}) is not known: add it to training_stack.py."
             )
