@@ -301,11 +301,11 @@ def test_an_image_that_was_built_before_is_not_built_again(
     begin = time.monotonic()
     restored = cache.restore(registry, images)
     print(f"restored in {time.monotonic() - begin:.1f} s")
-    uris, told = workshop.build()
+    uris, message = workshop.build()
 
     assert restored == list(images)
     assert uris == deployed.uris
-    assert "built in" not in told
+    assert "built in" not in message
     pull_images(workshop.environment, list(uris.values()))
     # A damaged blob is no image.
     largest = max(blobs, key=lambda path: path.stat().st_size)

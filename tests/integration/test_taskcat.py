@@ -224,14 +224,14 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
     done = run_script(accounts, project, "--tests", "test", "--parameters", str(broken))
 
     assert done.returncode == 1
-    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "of test ended as CREATE_FAILED" in told
-    assert str(accounts.folder / "taskcat/taskcat_outputs") in told
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "of test ended as CREATE_FAILED" in message
+    assert str(accounts.folder / "taskcat/taskcat_outputs") in message
     assert accounts.buckets(STAGES["test"]) == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "told"),
+    ("arguments", "settings", "message"),
     [
         (
             ["--tests", "tset"],
@@ -246,14 +246,14 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
     ],
 )
 def test_what_taskcat_would_pass_over_is_refused(
-    accounts: Accounts, project: Path, arguments: list[str], settings: dict[str, str], told: str
+    accounts: Accounts, project: Path, arguments: list[str], settings: dict[str, str], message: str
 ) -> None:
     before = accounts.stacks(STAGES["test"])
 
     done = run_script(accounts, project, *arguments, **settings)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert accounts.stacks(STAGES["test"]) == before
 
 
@@ -324,14 +324,14 @@ def test_an_interrupt_leaves_nothing(accounts: Accounts, project: Path) -> None:
         # It has made its bucket by then, and is about to make the stacks.
         assert any("/template.yaml" in line and "s3://" in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=120)
+        message, _ = process.communicate(timeout=120)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    assert process.returncode == 1, told
-    assert "error: taskcat was interrupted" in told
+    assert process.returncode == 1, message
+    assert "error: taskcat was interrupted" in message
     for account, buckets in before.items():
         assert accounts.buckets(account) == buckets
         assert set(accounts.stacks(account).values()) <= {"DELETE_COMPLETE"}

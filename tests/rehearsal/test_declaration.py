@@ -58,7 +58,7 @@ def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda d: d.update(PipelineType="V1"), "type V1"),
         (lambda d: d.update(ExecutionMode="PARALLEL"), "run in parallel"),
@@ -74,15 +74,15 @@ def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows
     ],
 )  # fmt: skip
 def test_what_a_rehearsal_does_not_support_is_refused(
-    document: dict[str, Any], change: Callable[[dict[str, Any]], object], told: str
+    document: dict[str, Any], change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     change(document)
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=message):
         declaration.read(json.dumps(document))
 
 
 @pytest.mark.parametrize(
-    ("action", "change", "told"),
+    ("action", "change", "message"),
     [
         ("Build/Build", {"InputArtifacts": [{"Name": "Odd"}]}, "input artifact Odd, which no action before it makes"),
         ("Verify/Verify", {"InputArtifacts": []}, "Verify/Verify has 0 input artifacts, not 1 to 5"),
@@ -109,7 +109,7 @@ def test_what_a_rehearsal_does_not_support_is_refused(
     ],
 )  # fmt: skip
 def test_what_an_action_names_has_to_be_there_before_anything_starts(
-    document: dict[str, Any], action: str, change: dict[str, Any], told: str
+    document: dict[str, Any], action: str, change: dict[str, Any], message: str
 ) -> None:
     found = next(
         each for stage in document["Stages"] for each in stage["Actions"] if f"{stage['Name']}/{each['Name']}" == action
@@ -119,7 +119,7 @@ def test_what_an_action_names_has_to_be_there_before_anything_starts(
         (found[configuration] if configuration else found)[key] = value
         if value is None:
             del found[configuration][key]
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=message):
         declaration.read(json.dumps(document))
 
 
@@ -135,7 +135,7 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: E
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("VpcConfig", {}, "The build project crosstrain-build has VpcConfig"),
         ("Artifacts.Type", "NO_ARTIFACTS", "Artifacts.Type of crosstrain-build is NO_ARTIFACTS, not CODEPIPELINE"),
@@ -150,7 +150,7 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: E
     ],
 )
 def test_what_of_a_build_project_is_not_supported_is_refused(
-    environment: Environment, path: str, value: Any, told: str
+    environment: Environment, path: str, value: Any, message: str
 ) -> None:
     ssm = environment.aws.client("ssm", root_of(environment.accounts.tools))
     name = declaration.project_parameter("crosstrain-build")
@@ -162,7 +162,7 @@ def test_what_of_a_build_project_is_not_supported_is_refused(
     changed[last] = value
     ssm.put_parameter(Name=name, Value=json.dumps(project), Type="String", Overwrite=True)
     try:
-        with pytest.raises(BadInputError, match=told):
+        with pytest.raises(BadInputError, match=message):
             project_of(environment.aws, environment.accounts.tools, "crosstrain-build")
     finally:
         ssm.put_parameter(Name=name, Value=deployed, Type="String", Overwrite=True)
@@ -195,7 +195,7 @@ def test_every_buildspec_of_the_project_can_be_rehearsed(project: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("version: 0.1", "version is 0.1"),
         ("version: 0.2\nbatch: {}", "the buildspec has batch"),
@@ -222,8 +222,8 @@ def test_every_buildspec_of_the_project_can_be_rehearsed(project: Path) -> None:
         ("version: 0.2\nenv: {exported-variables: A}", "exported-variables of env has to be a list of texts"),
     ],
 )
-def test_what_of_a_buildspec_is_not_supported_is_refused(text: str, told: str) -> None:
-    with pytest.raises(BadInputError, match=told):
+def test_what_of_a_buildspec_is_not_supported_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
         buildspec.read(text, "buildspec.yml")
 
 

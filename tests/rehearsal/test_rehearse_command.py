@@ -68,23 +68,23 @@ def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: 
     with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.close(theirs)
         assert process.stderr is not None
-        told = ""
-        while "Approve? [y/N]" not in told:
+        message = ""
+        while "Approve? [y/N]" not in message:
             character = process.stderr.read(1)
-            assert character, told
-            told += character
+            assert character, message
+            message += character
         os.write(ours, b"y\n")
         output, _ = process.communicate(timeout=SECONDS)
     os.close(ours)
 
     assert process.returncode == 0, output
-    assert "The change set crosstrain-release of the stack crosstrain-prod waits" in told
+    assert "The change set crosstrain-release of the stack crosstrain-prod waits" in message
     assert "approved" in output
     assert json.loads((folders.work.parent / "rehearsal.json").read_text())["outcome"] == "succeeded"
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--no-images", "--approve", "ask"], "--approve yes or --approve no"),
         (["--no-images", "--accounts", "12"], "account ids of 12 digits"),
@@ -102,12 +102,12 @@ def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: 
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_starts(
-    team: Team, tmp_path: Path, options: list[str], told: str
+    team: Team, tmp_path: Path, options: list[str], message: str
 ) -> None:
     done = run(team, tmp_path / "out", *options)
 
     assert done.returncode == 2, done.stdout + done.stderr
-    assert told in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
 

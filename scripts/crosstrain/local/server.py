@@ -91,7 +91,7 @@ class ContainerNetwork:
     Attributes
     ----------
     docker_host : str
-        The socket of the container engine, as DOCKER_HOST tells it.
+        The socket of the container engine, as DOCKER_HOST has it.
     name : str
         The network's name there.
     gateway : str
@@ -254,7 +254,7 @@ class LocalAws:
             "s3-bucket": _ARTIFACTS,
             "s3-prefix": stack_name,
         }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        arguments = [each for name, value in options.items() for each in (f"--{name}", str(value))]
         arguments += ["--region", REGION, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
         arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
         if self._containers is not None:
@@ -354,7 +354,7 @@ class LocalAws:
                 listeners.append(opened.enter_context(_listen_on_gateway(self._containers.gateway, port)))
             log = opened.enter_context((self.directory / "server.log").open("wb"))
             # Hypercorn takes the bound sockets by number; ministack's own main() can only bind a port by itself.
-            bound = [word for listener in listeners for word in ("--bind", f"fd://{listener.fileno()}")]
+            bound = [each for listener in listeners for each in ("--bind", f"fd://{listener.fileno()}")]
             self._server = guarded_process.start(
                 self.directory,
                 "hypercorn",

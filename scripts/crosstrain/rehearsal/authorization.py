@@ -38,7 +38,7 @@ class DeniedError(OperationFailedError):
     Parameters
     ----------
     role, action, resource : str
-        Who, what and on what; `resource` is empty where AWS does not tell it.
+        Who, what and on what; `resource` is empty where AWS does not say it.
     statement : mapping
         The statement that is missing.
     where : str
@@ -116,7 +116,7 @@ class Authorizer:
 
     def assume(self, session: Session, role_arn: str) -> Session:
         """Let a session assume another role, as the role's trust and the session's own policies decide."""
-        # Asked first, for the error of STS does not tell which of the two policies denies.
+        # Asked first, for the error of STS does not say which of the two policies denies.
         self.check(session.role_arn, ASSUME_ROLE, role_arn)
         sts = self._aws.client("sts", session.credentials)
         self.calls += 1
@@ -291,7 +291,7 @@ def bucket_policy(aws: LocalAws, bucket: str, owner: str) -> Any:
 
 def _request(principal: str, action: str, resource: str, context: Context) -> EvalContext:
     return EvalContext(
-        # AWS tells a role's session by the role's own ARN in aws:PrincipalArn.
+        # In aws:PrincipalArn a role's session has the role's own ARN.
         principal_arn=principal,
         principal_type="AssumedRole",
         principal_account=_account(principal),

@@ -54,7 +54,7 @@ class Execution:
 
 
 class Rehearsal:
-    """Runs the pipeline of a environment.
+    """Runs the pipeline of an environment.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Rehearsal:
         self.record = RehearsalRecord(execution_id=str(uuid4()), started=time.time())
 
     def note(self, sentence: str) -> None:
-        """Tell in the record what is not rehearsed."""
+        """Note in the record what is not rehearsed."""
         self._notes[sentence] = None
 
     def prepare(self) -> RehearsalRecord:
@@ -157,7 +157,7 @@ class Rehearsal:
         execution = self._execution
         execution.variables["codepipeline.PipelineExecutionId"] = execution.id
         started = {"pipelineExecutionId": execution.id, "status": "InProgress", "startTime": time.time()}
-        # Newest first, as the service tells them.
+        # Newest first, as the service lists them.
         environment.executions.insert(0, started)
         self.record.execution_id = execution.id
         self.record.accounts = environment.accounts.by_stage()

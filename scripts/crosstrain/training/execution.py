@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SHORTEST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
 _PAGE = 100
-# A direct Lambda task is told as LambdaFunction… by AWS and as Task… by the embedded AWS.
+# A direct Lambda task is LambdaFunction… in AWS's history and Task… in the embedded AWS's.
 _SCHEDULED = frozenset({"TaskScheduled", "LambdaFunctionScheduled"})
 _ATTEMPT_FAILED = frozenset(
     {
@@ -191,7 +191,7 @@ class _Tracker:
         self._name, self._type = "", ""
         self._entered: datetime | None = None
         self._attempt = 0
-        # A failed attempt: only the next event tells whether it is retried.
+        # A failed attempt: only the next event says whether it is retried.
         self._failure: Mapping[str, Any] | None = None
 
     def observe(self, event: Mapping[str, Any]) -> Iterator[StateEvent]:

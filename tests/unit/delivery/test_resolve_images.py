@@ -80,7 +80,7 @@ def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, An
     with pytest.raises(BadInputError) as caught:
         configure(replace(RELEASE, images=images), template, stage="test", base=base, check_registry=False)
 
-    for told in (
+    for message in (
         "it has no image of ModelEvaluation",
         "the image of DataPreparation is not given by digest",
         "the template has no parameter NoSuch",
@@ -91,7 +91,7 @@ def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, An
         "Tags of the stage's file is no object",
         "has Policy, which is none of Parameters, Tags, StackPolicy",
     ):
-        assert told in str(caught.value), told
+        assert message in str(caught.value), message
     assert "\n" not in str(caught.value)
 
 
@@ -217,7 +217,7 @@ def test_a_file_for_sam(tmp_path: Path) -> None:
 
 def test_words_that_a_shell_would_take_apart_are_refused() -> None:
     assert sam_words({"A": "", "B": "1"}) == ['A=""', "B=1"]
-    with pytest.raises(BadInputError, match=r"A, B cannot be a word"):
+    with pytest.raises(BadInputError, match=r"A, B cannot be an argument"):
         sam_words({"A": "cron(0 3 * * ? *)", "B": 'say "x"', "C": "c"})
 
 

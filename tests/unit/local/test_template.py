@@ -121,7 +121,7 @@ def test_the_bootstrap_starts_the_handler_in_this_environment(local: dict[str, A
     )
     bootstrap = local["Resources"]["Trainer"]["Properties"]["CodeUri"] + "/bootstrap"
 
-    told = subprocess.run(
+    message = subprocess.run(
         [bootstrap],
         env={**os.environ, "_HANDLER": "training.app.handler", "PYTHONDONTWRITEBYTECODE": "1"},
         cwd=package,
@@ -129,7 +129,7 @@ def test_the_bootstrap_starts_the_handler_in_this_environment(local: dict[str, A
         check=True,
     )
 
-    assert json.loads(told.stdout) == ["training.app.handler", sys.executable, ENDPOINT, None]
+    assert json.loads(message.stdout) == ["training.app.handler", sys.executable, ENDPOINT, None]
 
 
 def test_a_dockerfile_without_one_handler_is_refused(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def shown(of: RehearsalRecord, width: int = 100) -> list[str]:
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def told(of: RehearsalRecord) -> list[str]:
+def message(of: RehearsalRecord) -> list[str]:
     """Return what the plain view tells at once."""
     console = Console(file=(written := io.StringIO()), width=60)
     PlainView(of, console).print_changes()
@@ -118,7 +118,7 @@ def test_elsewhere_there_is_a_line_at_each_start_and_one_at_each_end() -> None:
     end(source)
     begin(build, 2)
 
-    assert told(rehearsal) == [
+    assert message(rehearsal) == [
         "▸ Source / Model starts",
         "✓ Source / Model succeeded after 5.0 s",
         "▸ Build / Build starts",
@@ -131,7 +131,7 @@ def test_a_failure_is_told_with_its_whole_cause_and_nothing_of_it_is_obeyed() ->
     begin(build)
     end(build, State.FAILED, f"It is broken:\n  {HOSTILE}\n\nMend it.")
 
-    assert told(rehearsal)[1:] == [
+    assert message(rehearsal)[1:] == [
         "✗ Build / Build failed after 0.0 s",
         "  It is broken:",
         "    red [bold]tag[/bold] gnp.exe",

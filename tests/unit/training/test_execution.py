@@ -167,10 +167,10 @@ def test_the_outcome_of_a_success_is_its_output(sfn: Any, stub: Stubber, sleep: 
     events = history(STARTED, entered("TrainModel"), SCHEDULED, THROTTLED, SCHEDULED, exited("TrainModel"), SUCCEEDED)
     stub.add_response("get_execution_history", {"events": events}, FIRST_LOOK)
 
-    told: list[StateEvent] = []
-    result = execution.outcome(sfn, RUN, on_event=told.append, sleep=sleep)
+    message: list[StateEvent] = []
+    result = execution.outcome(sfn, RUN, on_event=message.append, sleep=sleep)
     assert result == ExecutionResult("SUCCEEDED", 6.0, {"run_id": "run-1"})
-    assert told[-1].kind == "succeeded"
+    assert message[-1].kind == "succeeded"
 
 
 def test_the_outcome_of_a_failure_names_the_step_at_fault(sfn: Any, stub: Stubber, sleep: Sleep) -> None:

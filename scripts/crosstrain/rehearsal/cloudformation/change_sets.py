@@ -1,10 +1,11 @@
-"""Change sets as CodePipeline makes and executes them, and as CloudFormation's role carries them out."""
+"""Change sets as CodePipeline makes and executes them, and the rights of CloudFormation's role to make the changes."""
 
 from __future__ import annotations
 
 import json
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,7 @@ _SECTIONS = {"Parameters", "Tags"}
 _OVERRIDES_BYTES = 1024
 _MISSING = "does not exist"
 _NO_CHANGES = "didn't contain changes"
-# Where templates lie for CloudFormation: CodePipeline's own affair, so the account's root user brings them.
+# Where templates lie for CloudFormation: CodePipeline's own affair, so the account's root user puts them there.
 _TEMPLATES = "rehearsal-templates-{account}"
 _POLL_SECONDS = 0.05
 
@@ -77,7 +78,7 @@ class Deployment:
 
 @dataclass
 class CloudFormation:
-    """Carries out CloudFormation actions.
+    """Performs CloudFormation actions.
 
     Attributes
     ----------
@@ -94,7 +95,7 @@ class CloudFormation:
     _prepared: dict[tuple[str, str, str], Prepared] = field(default_factory=dict)
 
     def run(self, action: Action, deployment: Deployment, log: ActionLog) -> list[str]:
-        """Carry out an action and return what is worth knowing of it.
+        """Perform an action, and return what is worth knowing of it.
 
         Raises
         ------
@@ -128,10 +129,10 @@ class CloudFormation:
         training = self._adapt(template, values["Parameters"], deployment, role)
         self._replace_change_set(deployment, template, values, is_new=current is None)
         found = self._await_change_set(deployment)
-        told = [each["ResourceChange"] for each in found.get("Changes", [])]
-        # The embedded AWS tells of resources whose condition is false as well.
+        listed = [each["ResourceChange"] for each in found.get("Changes", [])]
+        # The embedded AWS lists resources whose condition is false as well.
         changes = [
-            each for each in told if each["Action"] == "Remove" or resources.is_wanted(each["LogicalResourceId"])
+            each for each in listed if each["Action"] == "Remove" or resources.is_wanted(each["LogicalResourceId"])
         ]
         key = (session.account, stack, configuration["ChangeSetName"])
         self._prepared[key] = Prepared(resources, changes, role, training)
@@ -351,7 +352,7 @@ class CloudFormation:
         raise OperationFailedError(f"The stack {stack} is in {found['StackStatus']}: {reason}")
 
     def _validation_failures(self, account: str, stack: str, begin: float) -> list[str]:
-        """Return what CloudFormation found before it changed anything, which the stack's events do not tell."""
+        """Return what CloudFormation found before it changed anything, which is not in the stack's events."""
         events = self.aws.client("cloudformation", root_of(account)).describe_events(StackName=stack)
         return [
             f"{each['LogicalResourceId']}: {each['ValidationStatusReason']}"
@@ -372,7 +373,7 @@ class CloudFormation:
 
 
 def upload_template(aws: LocalAws, account: str, template: Any) -> str:
-    """Bring a template to where CloudFormation of an account reads it, for it may be too long to be sent."""
+    """Upload a template to where CloudFormation of an account reads it, for it may be too long to be sent."""
     s3, bucket, key = aws.client("s3", root_of(account)), _TEMPLATES.format(account=account), f"{uuid4().hex}.json"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(template, default=str))
@@ -388,6 +389,6 @@ def _declared(template: Any) -> list[str]:
 
 
 def _counted(changes: list[Mapping[str, Any]]) -> str:
-    words = {"Add": "added", "Modify": "changed", "Remove": "removed"}
-    counts = {word: sum(1 for each in changes if each["Action"] == action) for action, word in words.items()}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no change"
+    participles = {"Add": "added", "Modify": "changed", "Remove": "removed"}
+    counts = Counter(participles[each["Action"]] for each in changes)
+    return ", ".join(f"{counts[each]} {each}" for each in participles.values() if counts[each]) or "no change"

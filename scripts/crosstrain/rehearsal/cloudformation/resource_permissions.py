@@ -113,7 +113,7 @@ class StackResources:
         if kind in PARTS:
             of = self._resolver.resolve(self._property(logical_id, PARTS[kind]) or self._existing.get(logical_id, ""))
             whole = self._arn_of(of[0] if isinstance(of, list) else of)
-            # A bucket is told by its name, everything else by its ARN.
+            # `Bucket` is a name; what the others refer to is an ARN.
             return whole if whole.startswith("arn:") else KINDS["AWS::S3::Bucket"].arn.format(name=whole)
         if kind not in KINDS:
             raise OperationFailedError(
@@ -127,7 +127,7 @@ class StackResources:
 
     def is_wanted(self, logical_id: str) -> bool:
         """Return whether no condition keeps a resource out of the stack."""
-        # A carrier has the condition of what it carries.
+        # The parameter in which a resource is embedded has the condition of that resource.
         resource = self._resolver.resources.get(logical_id.removesuffix(EMBEDDED_SUFFIX), {})
         condition = self._resolver.resources.get(logical_id, resource).get("Condition")
         return condition is None or self._resolver.condition(condition)
