@@ -26,7 +26,9 @@ if ! command -v uv >/dev/null; then
 fi
 # pip trusts the certificates that the system trusts; so shall uv.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
+# What delivers imports nothing of functions/, which a model repository fills: there it is not on the import path.
+[[ ${DEPENDENCIES:=dev} =~ ^(build|system-test)$ ]] && project=--no-install-project || project=
 # The environment is for this machine's own Python: none is downloaded.
 UV_PROJECT_ENVIRONMENT=.venv uv sync --frozen --compile-bytecode --quiet --no-python-downloads \
-    --python "$(command -v python3)" --no-default-groups --group "${DEPENDENCIES:=dev}"
+    --python "$(command -v python3)" --no-default-groups --group "$DEPENDENCIES" ${project:+"$project"}
 echo "$DEPENDENCIES" >.venv/.ready

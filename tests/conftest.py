@@ -10,6 +10,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
+from training_stacks import MockedAws
 
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
@@ -56,7 +57,7 @@ def create_table() -> Callable[[Any, str, str], None]:
 @pytest.fixture(scope="session")
 def local_aws() -> Iterator[LocalAws]:
     """Start the embedded AWS for the first test that needs it; a unit test cannot, for it has no sockets."""
-    with LocalAws(mock_config=TESTS / "statemachine" / "mock_config.json") as aws:
+    with MockedAws(TESTS / "statemachine" / "mock_config.json") as aws:
         yield aws
 
 

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from container_template import write_container_template
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash
 from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
-from crosstrain.local.template import write_container_template
 from crosstrain.rehearsal.images.cache import ImageCache
 from crosstrain.rehearsal.images.containers import (
     Engine,

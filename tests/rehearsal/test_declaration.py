@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +12,15 @@ import yaml
 
 from crosstrain.command import BadInputError
 from crosstrain.local.server import root_of
-from crosstrain.rehearsal.accounts import Accounts
-from crosstrain.rehearsal.codebuild import buildspec
 from crosstrain.rehearsal.codebuild.builds import project_of
 from crosstrain.rehearsal.codepipeline import declaration
-from crosstrain.rehearsal.environment import Environment, Folders, open_environment
-from crosstrain.rehearsal.images.backends import LocalProcesses
-
-from .conftest import THREE
+from crosstrain.rehearsal.environment import Environment
+from deliveries import Delivery
 
 
-@pytest.fixture(scope="module")
-def environment(project: Path, folders: Folders) -> Iterator[Environment]:
-    with open_environment(Accounts.parse(THREE), LocalProcesses(folders.cache / "images"), folders) as opened:
-        opened.set_up(project, {})
-        yield opened
+@pytest.fixture
+def environment(set_up: Delivery) -> Environment:
+    return set_up.environment
 
 
 @pytest.fixture
@@ -187,49 +181,3 @@ def test_a_variable_that_no_action_has_set_is_refused(environment: Environment) 
     }
     given = json.loads(build.configured(variables)["EnvironmentVariables"])
     assert {each["name"]: each["value"] for each in given}["MODEL_COMMIT"] == "abc"
-
-
-def test_every_buildspec_of_the_project_can_be_rehearsed(project: Path) -> None:
-    for path in sorted((project / "buildspec").glob("*.yml")):
-        assert buildspec.read(path.read_text(), path.name).phases
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("version: 0.1", "version is 0.1"),
-        ("version: 0.2\nbatch: {}", "the buildspec has batch"),
-        ("version: 0.2\nenv: {secrets-manager: {A: b}}", "env has secrets-manager"),
-        ("version: 0.2\nphases: {build: {on-failure: CONTINUE}}", "the phase build has on-failure"),
-        ("version: 0.2\nphases: {deploy: {commands: [ls]}}", "phases has deploy"),
-        ("version: 0.2\nartifacts: {secondary-artifacts: {}}", "artifacts has secondary-artifacts"),
-        ("version: 0.2\nreports: {a: {files: [x], file-format: TESTNGXML}}", "the format TESTNGXML"),
-        ("version: 0.2\nenv: {shell: powershell.exe}", "the shell is powershell.exe"),
-        ("[", "is no YAML"),
-        ("hello", "is no buildspec"),
-        ("version: 0.2\nenv:", "env has to be a mapping"),
-        ("version: 0.2\nreports:", "reports has to be a mapping"),
-        ("version: 0.2\nartifacts:", "artifacts has to be a mapping"),
-        ("version: 0.2\nenv: {variables: [A]}", "variables has to be a mapping"),
-        ("version: 0.2\nphases: {build: }", "build has to be a mapping"),
-        ("version: 0.2\nreports: {a: }", "a has to be a mapping"),
-        ("version: 0.2\nphases: {build: {commands: }}", "commands of the phase build has to be a list of texts"),
-        ("version: 0.2\nphases: {build: {commands: make lint}}", "commands of the phase build has to be a list"),
-        ("version: 0.2\nphases: {build: {commands: [echo lint: now]}}", 'holds {"echo lint": "now"}, which has to be'),
-        ("version: 0.2\nphases: {build: {finally: [1]}}", "finally of the phase build holds 1"),
-        ("version: 0.2\nartifacts: {files: packaged.yaml}", "files of artifacts has to be a list of texts"),
-        ("version: 0.2\nreports: {a: {files: x}}", "files of the report group a has to be a list of texts"),
-        ("version: 0.2\nenv: {exported-variables: A}", "exported-variables of env has to be a list of texts"),
-    ],
-)
-def test_what_of_a_buildspec_is_not_supported_is_refused(text: str, message: str) -> None:
-    with pytest.raises(BadInputError, match=message):
-        buildspec.read(text, "buildspec.yml")
-
-
-def test_accounts_keep_their_zeros_and_the_last_one_stands_for_the_others() -> None:
-    assert Accounts.parse("000000000001").by_stage() == dict.fromkeys(("tools", "test", "prod"), "000000000001")
-    assert Accounts.parse("000000000001,000000000002").prod == "000000000002"
-    for wrong in ("1", "", "000000000001,", "000000000001,2", ",".join(["000000000001"] * 4)):
-        with pytest.raises(BadInputError, match="account ids of 12 digits"):
-            Accounts.parse(wrong)

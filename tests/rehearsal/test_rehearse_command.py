@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from crosstrain.rehearsal.environment import Folders
+from deliveries import Team
 from git_repositories import git
-
-from .conftest import Team
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "rehearse.py"
 SECONDS = 240

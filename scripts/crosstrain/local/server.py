@@ -45,6 +45,10 @@ _LOOPBACK = "127.0.0.1"
 # Linux lets a socket have an address that no interface has yet; Python 3.11's socket does not name the option.
 _IP_FREEBIND = 15
 _ARTIFACTS = "sam-artifacts"
+# A server that does not answer after so many seconds has failed.
+_START_SECONDS = 30.0
+# The factor for the waits of a state machine, those between retries included.
+_WAIT_SCALE = "0.001"
 # What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
 _FOREIGN_PREFIXES = ("AWS_", "BOTO_", "SAM_CLI_", "__SAM_CLI", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "SFN_", "S3_")
 _FOREIGN_NAMES = frozenset(
@@ -128,12 +132,6 @@ class LocalTrainingStack:
         """Return a boto3 client that has the data scientist's rights."""
         return self.aws.client(service, self.data_scientist)
 
-    def physical_id(self, logical_id: str) -> str:
-        """Return the name that a resource of the template has in this stack."""
-        cloudformation = self.aws.client("cloudformation")
-        detail = cloudformation.describe_stack_resource(StackName=self.name, LogicalResourceId=logical_id)
-        return str(detail["StackResourceDetail"]["PhysicalResourceId"])
-
 
 class LocalAws:
     """Context manager that starts the embedded AWS and stops everything that belongs to it.
@@ -144,13 +142,6 @@ class LocalAws:
 
     Parameters
     ----------
-    wait_scale : float
-        The factor for the waits of a state machine, those between retries included.
-    mock_config : Path, optional
-        A mock configuration file as Step Functions Local takes it: an execution of `<state machine ARN>#<case>` gets
-        the mocked results of that case.
-    start_seconds : float
-        The seconds after which a server that does not answer has failed.
     containers : ContainerNetwork, optional
         Where image functions run; without it the functions that `write_local_template` makes of them run as processes.
     registry_account : str
@@ -170,15 +161,9 @@ class LocalAws:
     def __init__(
         self,
         *,
-        wait_scale: float = 0.001,
-        mock_config: Path | None = None,
-        start_seconds: float = 30.0,
         containers: ContainerNetwork | None = None,
         registry_account: str = ACCOUNT,
     ) -> None:
-        self._wait_scale = wait_scale
-        self._mock_config = mock_config
-        self._start_seconds = start_seconds
         self._containers = containers
         self._registry_account = registry_account
         self._server: subprocess.Popen[bytes] | None = None
@@ -365,7 +350,7 @@ class LocalAws:
                 stderr=log,
                 pass_fds=[listener.fileno() for listener in listeners],
             )
-        deadline = time.monotonic() + self._start_seconds
+        deadline = time.monotonic() + _START_SECONDS
         while not _is_healthy(port, deadline):
             if self._server.poll() is not None or time.monotonic() >= deadline:
                 raise LocalAwsError(f"The embedded AWS did not start: {_last_lines(self.server_log())}")
@@ -373,7 +358,7 @@ class LocalAws:
 
     def _server_environment(self, port: int) -> dict[str, str]:
         """Return the server's settings; what is in here also reaches the functions, which are its children."""
-        settings = {
+        return _without_foreign(os.environ) | {
             "AUTH": "true",
             "GATEWAY_PORT": str(port),
             "BIND_HOST": _LOOPBACK,
@@ -386,13 +371,10 @@ class LocalAws:
             "S3_DATA_DIR": str(self.directory / "state"),
             "TMPDIR": str(self.directory / "server"),
             "MINISTACK_ACCOUNT_ID": self._registry_account,
-            "SFN_WAIT_SCALE": str(self._wait_scale),
+            "SFN_WAIT_SCALE": _WAIT_SCALE,
             **self._isolation(),
             **self._executor(port),
         }
-        if self._mock_config is not None:
-            settings["SFN_MOCK_CONFIG"] = str(self._mock_config.resolve())
-        return _without_foreign(os.environ) | settings
 
     def _executor(self, port: int) -> dict[str, str]:
         """Return the settings that decide where functions run."""

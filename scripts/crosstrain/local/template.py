@@ -74,37 +74,9 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
         elif resource["Type"] == "AWS::Serverless::StateMachine":
             _use_absolute_definition(logical_id, resource, source.parent)
     _write_bootstrap(code, sorted(contexts), endpoint_url)
-    return _write(template, directory)
-
-
-def write_container_template(source: Path, directory: Path, registry: str) -> Path:
-    """Write the variant of a template whose functions stay what they are: images, by digest, run as containers.
-
-    Parameters
-    ----------
-    source : Path
-        The template, beside which `DefinitionUri` is looked up.
-    directory : Path
-        An existing folder that receives the template.
-    registry : str
-        The host and port of the registry that the images are pulled from in place of ECR.
-
-    Returns
-    -------
-    Path
-        The written template (JSON).
-
-    Raises
-    ------
-    LocalTemplateError
-        If a resource has a shape that is not understood; nothing is left out in silence.
-    """
-    template = yaml_parse(source.read_text(encoding="utf-8"))
-    use_registry(template, registry)
-    for logical_id, resource in template["Resources"].items():
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            _use_absolute_definition(logical_id, resource, source.parent)
-    return _write(template, directory)
+    path = directory / "template.json"
+    path.write_text(json.dumps(template, indent=2), encoding="utf-8")
+    return path
 
 
 def use_registry(template: dict[str, Any], registry: str) -> None:
@@ -152,12 +124,6 @@ def leave_out_unsupported(template: dict[str, Any]) -> None:
         # The embedded AWS refuses alarms on metric math, and has no metrics that they would watch.
         if is_empty or (kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]):
             del resources[logical_id]
-
-
-def _write(template: dict[str, Any], directory: Path) -> Path:
-    path = directory / "template.json"
-    path.write_text(json.dumps(template, indent=2), encoding="utf-8")
-    return path
 
 
 def handler_of(dockerfile: Path) -> str:

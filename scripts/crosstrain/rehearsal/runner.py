@@ -117,29 +117,6 @@ class Rehearsal:
             self._close()
         return self.record
 
-    def repeat(self, stage: str) -> RehearsalRecord:
-        """Run one stage again with what its last execution that succeeded went by, and return what became of it.
-
-        Raises
-        ------
-        BadInputError
-            If there is no such stage, or it has not succeeded yet.
-        """
-        self._begin(self._environment.declaration())
-        past = self._environment.succeeded.get(stage)
-        if past is None:
-            raise BadInputError(f"The stage {stage} has not succeeded yet.")
-        self.record.actions = [each for each in self.record.actions if each.stage == stage]
-        (found,) = (each for each in self._execution.declaration.stages if each.name == stage)
-        self._execution.artifacts.update(past.artifacts)
-        self._execution.variables.update(past.variables)
-        try:
-            self._run_stage(found, self._execution)
-        finally:
-            self.record.ended = time.time()
-            self._close()
-        return self.record
-
     def _begin(self, declaration: Declaration) -> None:
         environment = self._environment
         self._execution = Execution(
