@@ -145,7 +145,7 @@ def test_a_state_machine_without_a_right_fails_when_it_is_deployed(
         (holder,) = (each for each in holders if granted in each)
         holder.remove(granted)
 
-    artifacts = delivery.changed_output("Test", {"packaged.yaml": take_away})
+    artifacts = delivery.changed_artifact("Test", "Build", {"packaged.yaml": take_away})
     record = delivery.repeat(team, "Test", artifacts=artifacts)
     delivery.redeploy(team, "Test")
 

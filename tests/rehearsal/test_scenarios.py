@@ -69,30 +69,6 @@ def test_a_failing_unit_test_stops_at_verify_and_nothing_is_deployed(delivery: D
     assert not delivery.item(f"RELEASE#{record.model_commit[:12]}-{commit[:12]}")
 
 
-def test_a_system_test_below_its_threshold_leaves_production_untouched(delivery: Delivery, fork: Team) -> None:
-    before, release = delivery.stack("prod"), delivery.item("STAGE#prod")["release"]
-    stage_before = delivery.item("STAGE#test")["release"]
-
-    def unreachable(text: str) -> str:
-        document = json.loads(text)
-        document["request"]["threshold"] = 1
-        return json.dumps(document)
-
-    fork.commit(fork.infrastructure, {"data/system-test.json": unreachable})
-    record = delivery.release(fork)
-
-    assert failed(record) == "Test/SystemTest"
-    assert "rmse is 59.1" in cause(record)
-    assert set(states(record, "Production")) == {"not run"}
-    assert delivery.stack("prod") == before
-    assert delivery.item("STAGE#prod")["release"] == release
-    # The stage is rolled back to the execution that succeeded before, images, template and ledger alike.
-    rollback = next(action for action in record.actions if action.name == "Rollback")
-    assert rollback.state is State.SUCCEEDED, rollback.cause
-    assert delivery.stack("test")["Release"] == stage_before
-    assert delivery.item("STAGE#test")["release"] == stage_before
-
-
 def new_description(template: Any) -> None:
     template["Description"] = "Something new."
 
@@ -101,10 +77,33 @@ def other_release(configuration: Any) -> None:
     configuration["Parameters"]["Release"] = "other"
 
 
+def test_a_system_test_below_its_threshold_fails_and_its_stage_is_rolled_back(delivery: Delivery, team: Team) -> None:
+    before, release = delivery.stack("test"), delivery.item("STAGE#test")["release"]
+
+    def unreachable(document: Any) -> None:
+        document["request"]["threshold"] = 1
+
+    changes = {"packaged.yaml": new_description, "parameters-test.json": other_release}
+    artifacts = {
+        **delivery.changed_artifact("Test", "Build", changes),
+        **delivery.changed_artifact("Test", "Infrastructure", {"data/system-test.json": unreachable}),
+    }
+    record = delivery.repeat(team, "Test", artifacts=artifacts, rolls_back=True)
+
+    assert failed(record) == "Test/SystemTest"
+    assert "rmse is 59.1" in cause(record)
+    # The stage is rolled back to the execution that succeeded before, images, template and ledger alike.
+    assert record.actions[0].details != ["no change"]
+    rollback = next(action for action in record.actions if action.name == "Rollback")
+    assert rollback.state is State.SUCCEEDED, rollback.cause
+    assert {**delivery.stack("test"), "status": before["status"]} == before
+    assert delivery.item("STAGE#test")["release"] == release
+
+
 def test_a_rejected_approval_leaves_production_untouched(delivery: Delivery, team: Team) -> None:
     before, release = delivery.stack("prod"), delivery.item("STAGE#prod")["release"]
     changes = {"packaged.yaml": new_description, "parameters-prod.json": other_release}
-    artifacts = delivery.changed_output("Production", changes)
+    artifacts = delivery.changed_artifact("Production", "Build", changes)
 
     record = delivery.repeat(team, "Production", approve=False, artifacts=artifacts)
 
@@ -127,7 +126,7 @@ def test_a_change_set_that_fails_in_production_is_rolled_back_and_the_ledger_kee
         template["Resources"]["TakenBucket"] = bucket
 
     changes = {"packaged.yaml": take_the_name, "parameters-prod.json": other_release}
-    artifacts = delivery.changed_output("Production", changes)
+    artifacts = delivery.changed_artifact("Production", "Build", changes)
     record = delivery.repeat(team, "Production", artifacts=artifacts, rolls_back=True)
 
     assert failed(record) == "Production/ExecuteChangeSet"
@@ -142,7 +141,7 @@ def test_a_change_set_that_fails_in_production_is_rolled_back_and_the_ledger_kee
 def test_a_model_whose_code_cannot_be_imported_fails_in_verify_with_its_exception(
     delivery: Delivery, fork: Team
 ) -> None:
-    raises = "raise RuntimeError('this model is broken')\n"
+    raises = '# ruff: noqa\nraise RuntimeError("this model is broken")\n'
     fork.commit(fork.model, {"functions/common/__init__.py": lambda _: raises})
 
     with delivery.ends_after("Verify"):

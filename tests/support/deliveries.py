@@ -138,30 +138,36 @@ class Delivery:
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack["Parameters"]}
         return {"status": stack["StackStatus"], **parameters}
 
-    def changed_output(self, stage: str, changes: Mapping[str, Change]) -> dict[str, Artifact]:
-        """Return the output of the build that a stage went by, with some of its documents changed, as a new artifact.
+    def changed_artifact(self, stage: str, action: str, changes: Mapping[str, Change]) -> dict[str, Artifact]:
+        """Return an artifact that a stage went by with some of its documents changed, as a new one, by its name.
 
         Parameters
         ----------
         stage : str
-            The stage.
+            The stage that went by it.
+        action : str
+            The name of the action that made it.
         changes : mapping
             For each file of the artifact, what changes its document, in place.
         """
         declared = self.environment.declaration()
-        name = next(action.outputs[0] for action in declared.actions() if action.name == "Build")
+        name = next(each.outputs[0] for each in declared.actions() if each.name == action)
         artifact: Artifact = self.environment.succeeded[stage].artifacts[name]
         s3, content = self.client("s3", "tools"), io.BytesIO()
         body = s3.get_object(Bucket=declared.bucket, Key=artifact.key)["Body"].read()
         with zipfile.ZipFile(io.BytesIO(body)) as before, zipfile.ZipFile(content, "w") as after:
             assert set(changes) <= set(before.namelist())
-            for member in before.namelist():
-                document = yaml_parse(before.read(member).decode())
-                changes.get(member, lambda _: None)(document)
-                after.writestr(member, json.dumps(document))
-        changed = replace(artifact, key=f"{artifact.key.removesuffix('.zip')}-{time.monotonic_ns()}.zip")
-        s3.put_object(Bucket=declared.bucket, Key=changed.key, Body=content.getvalue())
-        return {name: changed}
+            for member in before.infolist():
+                text = before.read(member)
+                if member.filename in changes:
+                    document = yaml_parse(text.decode())
+                    changes[member.filename](document)
+                    text = json.dumps(document).encode()
+                after.writestr(member, text)
+        number = time.monotonic_ns()
+        key = f"{artifact.key.removesuffix('.zip')}-{number}.zip"
+        s3.put_object(Bucket=declared.bucket, Key=key, Body=content.getvalue())
+        return {name: Artifact(name, key, f"{artifact.digest}-{number}")}
 
     @contextmanager
     def declared(self, change: Change) -> Iterator[None]:
