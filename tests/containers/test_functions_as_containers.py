@@ -55,11 +55,11 @@ class Workshop:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def build(self) -> tuple[dict[str, str], str]:
-        """Run the pipeline's script, and return the images' URIs and what the script told."""
-        words = ["--ledger", "ledger", "--commit", "c" * 40]
-        words += [word for name in FUNCTIONS for word in ("--repository", f"{name}={REGISTRY}/{REPOSITORIES[name]}")]
+        """Run the pipeline's script, and return the images' URIs and the script's messages."""
+        options = ["--ledger", "ledger", "--commit", "c" * 40]
+        options += [word for name in FUNCTIONS for word in ("--repository", f"{name}={REGISTRY}/{REPOSITORIES[name]}")]
         done = subprocess.run(
-            [sys.executable, str(SCRIPTS / "build_images.py"), *words],
+            [sys.executable, str(SCRIPTS / "build_images.py"), *options],
             check=False,
             env=self.aws.environment() | self.environment,
             capture_output=True,

@@ -60,7 +60,7 @@ def test_a_better_model_takes_the_champions_place_and_the_report_shows_both(
     second = evaluated(training_stack, start(training_stack, dataset, name, 1))
     assert second["decision"] == "promote"
     assert second["champion"]["version"] == first["run_id"]
-    # The same rows, so the champion's score is what its own run told.
+    # The same rows, so the champion's score is that of its own run.
     assert second["champion"]["metrics"] == pytest.approx(first["metrics"])
     assert second["champion"]["improvement"]["value"] == pytest.approx(first["value"] - second["value"])
     assert champion(training_stack, name, tmp_path) == second["run_id"]

@@ -27,7 +27,7 @@ from crosstrain.delivery.repositories import find_images, find_repositories
 HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 REPOSITORIES = {name: f"{HOST}/{name}" for name in FUNCTIONS}
 TABLE = "image-ledger"
-# The last line of a failed build, and what else is then told.
+# The last line of a failed build, and what else is then said.
 FAILURES = {"syntax error": "line 30", "no space left on device": "disk is full"}
 # Stands for the engine's command line. It notes its arguments; FAIL, FULL, ABSENT and SLOW name what goes wrong.
 ENGINE = """#!/bin/sh

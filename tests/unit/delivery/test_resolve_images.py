@@ -171,8 +171,8 @@ def test_bad_input_leaves_the_file_as_it_was(tmp_path: Path, base: str | None) -
     out.write_text("before")
     if base is not None:
         given.write_text(base)
-    words = ["--ledger", "t", "--stage", "test", "--base", str(given), "--skip-registry", "--out", str(out)]
-    assert resolve_images.main(["latest", *words]) == 2
+    options = ["--ledger", "t", "--stage", "test", "--base", str(given), "--skip-registry", "--out", str(out)]
+    assert resolve_images.main(["latest", *options]) == 2
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["before"]
 
 
@@ -195,8 +195,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_words_for_sam(capsys: pytest.CaptureFixture[str]) -> None:
     from samcli.cli.types import CfnParameterOverridesType  # noqa: PLC0415
 
-    words = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam"]
-    assert resolve_images.main(words) == 0
+    options = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam"]
+    assert resolve_images.main(options) == 0
     read = CfnParameterOverridesType().convert(tuple(capsys.readouterr().out.split()), None, None)
     assert read["ModelTrainingImageUri"] == RELEASE.images["ModelTraining"]
     assert (read["Stage"], read["Release"]) == ("prod", RELEASE.id)
@@ -209,8 +209,8 @@ def test_a_file_for_sam(tmp_path: Path) -> None:
     out = tmp_path / "parameters.yaml"
     base = tmp_path / "base.json"
     base.write_text('{"Parameters": {"NotificationEmail": "", "DatasetPrefix": "a b"}}')
-    words = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam", "--base", str(base)]
-    assert resolve_images.main([*words, "--out", str(out)]) == 0
+    options = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam", "--base", str(base)]
+    assert resolve_images.main([*options, "--out", str(out)]) == 0
     read = CfnParameterOverridesType().convert((out.as_uri(),), None, None)
     assert (read["Stage"], read["DatasetPrefix"]) == ("prod", "a b")
 

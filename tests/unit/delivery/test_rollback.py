@@ -123,7 +123,7 @@ def test_a_deployment_is_marked(ledger: Ledger, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("arguments", "message"),
     [
         (["test"], "deployed in stage test"),
         (["prod", "--to", "stage:prod"], "already"),
@@ -131,10 +131,10 @@ def test_a_deployment_is_marked(ledger: Ledger, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_there_is_nothing_to_go_back_to(
-    ledger: Ledger, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+    ledger: Ledger, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert ledger is not None
-    assert rollback.main(words) == 2
+    assert rollback.main(arguments) == 2
     assert message in capsys.readouterr().err
 
 

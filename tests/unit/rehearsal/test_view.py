@@ -1,4 +1,4 @@
-"""What a rehearsal shows as it goes on, and how things are put into words."""
+"""What a rehearsal shows as it goes on, and how things are formatted."""
 
 from __future__ import annotations
 
@@ -184,11 +184,11 @@ def test_the_view_of_a_terminal_is_gone_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(None, ""), (0, "0.0 s"), (4.26, "4.3 s"), (59.96, "1 min 0 s"), (72.4, "1 min 12 s"), (3599.7, "1 h 0 min")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
+def test_durations_are_said_as_people_say_them(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(
