@@ -47,6 +47,8 @@ _IP_FREEBIND = 15
 _ARTIFACTS = "sam-artifacts"
 # A server that does not answer after so many seconds has failed.
 _START_SECONDS = 30.0
+# A deployment that has not ended after so many seconds is stopped.
+_SAM_SECONDS = 300.0
 # The factor for the waits of a state machine, those between retries included.
 _WAIT_SCALE = "0.001"
 # What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
@@ -219,9 +221,7 @@ class LocalAws:
             self._clients[service, credentials] = self._new_client(service, credentials)
         return self._clients[service, credentials]
 
-    def deploy(
-        self, template: Path, stack_name: str, parameters: Mapping[str, str] | None = None, *, seconds: float = 300.0
-    ) -> dict[str, str]:
+    def deploy(self, template: Path, stack_name: str, parameters: Mapping[str, str] | None = None) -> dict[str, str]:
         """Deploy a local template with `sam deploy` and return the outputs of the stack.
 
         Raises
@@ -247,7 +247,7 @@ class LocalAws:
             arguments += ["--image-repository", f"{self._registry_account}.dkr.ecr.{REGION}.amazonaws.com/unused"]
         if parameters:
             arguments += ["--parameter-overrides", values.as_uri()]
-        status, written = self._run_sam(["deploy", *arguments], seconds)
+        status, written = self._run_sam(["deploy", *arguments])
         if status != 0:
             # `sam` writes its errors last, each begun with this word.
             reason = self._first_failure(stack_name) or _last_lines(written.rpartition("\nError: ")[2])
@@ -397,7 +397,7 @@ class LocalAws:
             "DOCKER_HOST": self._containers.docker_host,
         }
 
-    def _run_sam(self, arguments: Sequence[str], seconds: float) -> tuple[int, str]:
+    def _run_sam(self, arguments: Sequence[str]) -> tuple[int, str]:
         """Run `sam` in its own folder, where it finds no configuration file, and return its status and output."""
         home = self.directory / "sam"
         # Without a date, `sam` asks the package registry for a newer version after each first command.
@@ -417,9 +417,9 @@ class LocalAws:
                 home, "samcli", arguments, env=self.environment() | settings, stdout=output, stderr=output
             )
         try:
-            process.wait(seconds)
+            process.wait(_SAM_SECONDS)
         except subprocess.TimeoutExpired:
-            return 1, f"it was stopped after {seconds:g} seconds."
+            return 1, f"it was stopped after {_SAM_SECONDS:g} seconds."
         finally:
             guarded_process.kill(process)
         return process.returncode, log.read_text(encoding="utf-8", errors="replace")
