@@ -24,19 +24,19 @@ def environment(set_up: Delivery) -> Environment:
 
 
 @pytest.fixture
-def document(environment: Environment) -> dict[str, Any]:
+def document(set_up: Delivery) -> dict[str, Any]:
     """Return a copy of the resolved declaration, to change."""
-    copied: dict[str, Any] = json.loads(json.dumps(environment.declaration().document))
+    copied: dict[str, Any] = json.loads(json.dumps(set_up.declaration.document))
     return copied
 
 
 def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows(
-    environment: Environment, project: Path
+    document: dict[str, Any], project: Path
 ) -> None:
     golden = yaml.safe_load(
         (project / "tests/templates/golden/three-accounts-codecommit-two-repositories.yaml").read_text()
     )
-    stages = environment.declaration().document["Stages"]
+    stages = document["Stages"]
     assert [each["Name"] for each in stages] == [each["Name"] for each in golden]
     for mine, theirs in zip(stages, golden, strict=True):
         assert [each["Name"] for each in mine["Actions"]] == [each["Name"] for each in theirs["Actions"]]
@@ -117,8 +117,8 @@ def test_what_an_action_names_has_to_be_there_before_anything_starts(
         declaration.read(json.dumps(document))
 
 
-def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: Environment) -> None:
-    build = next(action for action in environment.declaration().actions() if action.name == "Build")
+def test_a_variable_whose_value_spoils_the_json_around_it_is_told(set_up: Delivery) -> None:
+    build = next(action for action in set_up.declaration.actions() if action.name == "Build")
     variables = {
         "codepipeline.PipelineExecutionId": 'e-"1"',
         "ModelSource.CommitId": "abc",
@@ -170,8 +170,8 @@ def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> N
         declaration.read(json.dumps(document))
 
 
-def test_a_variable_that_no_action_has_set_is_refused(environment: Environment) -> None:
-    build = next(action for action in environment.declaration().actions() if action.name == "Build")
+def test_a_variable_that_no_action_has_set_is_refused(set_up: Delivery) -> None:
+    build = next(action for action in set_up.declaration.actions() if action.name == "Build")
     with pytest.raises(BadInputError, match=r"#\{codepipeline\.PipelineExecutionId\}"):
         build.configured({})
     variables = {

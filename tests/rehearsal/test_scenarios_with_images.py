@@ -80,7 +80,7 @@ def test_the_next_rehearsal_builds_no_image_when_nothing_has_changed(
     with open_environment(Accounts.parse(THREE), images, folders) as environment:
         environment.set_up(team.infrastructure, {})
         environment.restore_images(known)
-        record = Delivery(environment, tmp_path).release(team)
+        record = Delivery(environment, tmp_path, environment.declaration()).release(team)
 
     assert record.failed is None, record.failed
     (build,) = [action for action in record.actions if action.stage == "Build"]

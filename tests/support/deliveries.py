@@ -17,6 +17,7 @@ from samcli.yamlhelper import yaml_parse
 from crosstrain.local.server import root_of
 from crosstrain.rehearsal.accounts import Accounts
 from crosstrain.rehearsal.codepipeline.artifacts import Artifact
+from crosstrain.rehearsal.codepipeline.declaration import Declaration
 from crosstrain.rehearsal.codepipeline.sources import Repository
 from crosstrain.rehearsal.environment import Environment, Folders, open_environment
 from crosstrain.rehearsal.images.backends import Images, LocalProcesses
@@ -98,10 +99,21 @@ class StageRehearsal(Rehearsal):
 
 @dataclass
 class Delivery:
-    """Accounts in which releases of the team's repositories are rehearsed one after another."""
+    """Accounts in which releases of the team's repositories are rehearsed one after another.
+
+    Attributes
+    ----------
+    environment : Environment
+        The accounts.
+    out : Path
+        The folder for logs.
+    declaration : Declaration
+        The pipeline as it was deployed at first; a release may change it.
+    """
 
     environment: Environment
     out: Path
+    declaration: Declaration
 
     def release(self, team: Team, *, approve: bool = True) -> RehearsalRecord:
         """Rehearse what the team has committed."""
@@ -202,7 +214,7 @@ def open_delivery(
     chosen = images or LocalProcesses(folders.cache / "images")
     with open_environment(Accounts.parse(accounts), chosen, folders) as environment:
         environment.set_up(team.infrastructure, {})
-        yield Delivery(environment, out)
+        yield Delivery(environment, out, environment.declaration())
 
 
 @dataclass(frozen=True)
