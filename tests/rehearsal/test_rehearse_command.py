@@ -62,9 +62,10 @@ def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders
     assert "imported but unused" in (out / "logs" / "Verify-Verify.log").read_text()
 
 
-def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: Folders) -> None:
+def test_it_asks_on_a_terminal_and_delivers_where_all_three_accounts_are_one(team: Team, folders: Folders) -> None:
+    account, out = "000000000007", folders.work.parent
     ours, theirs = pty.openpty()
-    asking = command(team, folders.work.parent, "--no-images")
+    asking = command(team, out, "--no-images", "--accounts", account)
     with subprocess.Popen(asking, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.close(theirs)
         assert process.stderr is not None
@@ -80,7 +81,19 @@ def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: 
     assert process.returncode == 0, output
     assert "The change set crosstrain-release of the stack crosstrain-prod waits" in message
     assert "approved" in output
-    assert json.loads((folders.work.parent / "rehearsal.json").read_text())["outcome"] == "succeeded"
+    document = json.loads((out / "rehearsal.json").read_text())
+    assert document["outcome"] == "succeeded"
+    assert document["accounts"] == {"tools": account, "test": account, "prod": account}
+    # Each stage has its own stack, from the images of this one account, and its own place in the ledger.
+    release = "-".join(document["commits"][name][:12] for name in ("model", "infrastructure"))
+    for stage, name, test in (("test", "Test", "SystemTest"), ("prod", "Production", "SmokeRun")):
+        deployed = (out / "logs" / f"{name}-ExecuteChangeSet.log").read_text()
+        assert f"The stack crosstrain-{stage} is in CREATE_COMPLETE." in deployed
+        assert f'"release": "{release}"' in (out / "logs" / f"{name}-{test}.log").read_text()
+        (path,) = folders.work.glob(f"crosstrain-build/input/*/build/parameters-{stage}.json")
+        parameters = json.loads(path.read_text())["Parameters"]
+        assert parameters["Release"] == release
+        assert parameters["ModelTrainingImageUri"].startswith(f"{account}.dkr.ecr.")
 
 
 @pytest.mark.parametrize(

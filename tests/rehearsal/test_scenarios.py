@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from crosstrain.local.server import root_of
-from crosstrain.rehearsal.environment import Folders
 from crosstrain.rehearsal.report.records import State
-from deliveries import Delivery, FirstRelease, Team, cause, failed, open_delivery, states
+from deliveries import Delivery, FirstRelease, Team, cause, failed, states
 
 STAGES = ("test", "prod")
 # What Python imports by itself, wherever it finds them on its path.
@@ -266,15 +265,3 @@ def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_
         assert uris == {name: before[name] for name in uris}
         descriptions = [rule.get("Description", "") for rule in delivery.client("events", stage).list_rules()["Rules"]]
         assert any(each.startswith("Says that a model") for each in descriptions)
-
-
-def test_all_three_accounts_may_be_one(team: Team, folders: Folders, tmp_path: Path) -> None:
-    account = "000000000007"
-    with open_delivery(team, folders, tmp_path, account) as delivery:
-        first = FirstRelease.of(delivery, team)
-
-    assert first.record.accounts == {"tools": account, "test": account, "prod": account}
-    for stage in STAGES:
-        assert first.stacks[stage]["status"] == "CREATE_COMPLETE"
-        assert first.items[stage]["release"] == first.stacks[stage]["Release"]
-    assert account in first.stacks["test"]["ModelTrainingImageUri"]
