@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import parse_pairs, run_command
 from crosstrain.delivery.engine import Log
-from crosstrain.delivery.images import PLATFORMS, Plan, Settings, carry_out, make_plans
+from crosstrain.delivery.images import PLATFORMS, Plan, Settings, execute_plans, make_plans
 from crosstrain.delivery.ledger import open_ledger
 from crosstrain.delivery.repositories import find_repositories
 from crosstrain.files import PROJECT, write_whole
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             print(_report(plans))
             return
-        uris = carry_out(plans, ledger, settings, commit=options.commit, engine_name=options.engine, log=log)
+        uris = execute_plans(plans, ledger, settings, commit=options.commit, engine_name=options.engine, log=log)
         if options.report is not None:
             write_whole(options.report, _report(plans) + "\n")
         print(json.dumps(uris, indent=2))

@@ -57,13 +57,13 @@ def compose(model: Path, infrastructure: Path) -> list[str]:
     if missing:
         paths = ", ".join(f"{REQUIRED_FOLDER}/{name}/Dockerfile" for name in missing)
         raise IncompleteModelError(f"The model repository lacks {paths}: add each function that the pipeline builds.")
-    told = [_replace(model, infrastructure, REQUIRED_FOLDER)]
+    done = [_replace(model, infrastructure, REQUIRED_FOLDER)]
     for name in OPTIONAL_FOLDERS:
         if (model / name).is_dir():
-            told.append(_replace(model, infrastructure, name))
+            done.append(_replace(model, infrastructure, name))
         else:
-            told.append(f"The model repository has no {name}/: the sample stays.")
-    return told
+            done.append(f"The model repository has no {name}/: the sample stays.")
+    return done
 
 
 def _replace(model: Path, infrastructure: Path, name: str) -> str:

@@ -1,8 +1,8 @@
 """Turn a release of the image ledger into the parameters of a deployment.
 
 RELEASE is `latest`, the id of a release, `stage:<stage>` or `previous:<stage>`. `--out` writes the
-template-configuration file of a stage, `--format sam` prints words for `sam deploy --parameter-overrides`, `--format
-json` the release itself.
+template-configuration file of a stage, `--format sam` prints arguments of `sam deploy --parameter-overrides`,
+`--format json` the release itself.
 It exits with 0 for success, 1 for a failed operation, 2 for anything that cannot be deployed, all of it in one error;
 then no file is touched. It reads the ledger once: one strongly consistent read of one item.
 """

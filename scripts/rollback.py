@@ -1,4 +1,4 @@
-"""Say the commands that bring a stage back to its previous release, or carry them out.
+"""Print the commands that take a stage back to its previous release, or execute them.
 
 The template goes back with the images: it is that of the release's infrastructure commit, packaged as the pipeline does
 it, into the bucket of the tools account, which the stage's roles can read. The ledger and the bucket are in the tools
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--template", type=Path, help="a template that is packaged already; made if left out")
     parser.add_argument("--sam-config", type=Path, default=PROJECT / "samconfig.toml", help="what `sam deploy` reads")
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--execute", action="store_true", help="carry the commands out")
+    mode.add_argument("--execute", action="store_true", help="execute the commands")
     mode.add_argument("--mark-deployed", metavar="RELEASE", help="only record that the stage runs this release")
     return parser
 

@@ -11,6 +11,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
+from training_stacks import MockedAws
 
 # Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
 # long as the fit takes, and there is a test process for each core already.
@@ -37,9 +38,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         # Unit tests reach no network at all, and other tests this machine only.
         is_unit = TESTS / "unit" in item.path.parents
         item.add_marker(pytest.mark.disable_socket if is_unit else pytest.mark.allow_hosts(["127.0.0.1"]))
-        # A file shares what it sets up; and whatever builds or runs containers shares the machine's one engine.
-        uses_engine = TESTS / "containers" in item.path.parents or item.path.name in ENGINE_USERS
-        item.add_marker(pytest.mark.xdist_group("engine" if uses_engine else str(item.path.relative_to(TESTS))))
+        item.add_marker(pytest.mark.xdist_group(_group(item.path.relative_to(TESTS))))
+
+
+def _group(path: Path) -> str:
+    """Return what a file's tests share: the machine's one engine, the first release of a rehearsal, or the file."""
+    if path.parts[0] == "containers" or path.name in ENGINE_USERS:
+        return "engine"
+    return "rehearsal" if path.parts[0] == "rehearsal" else str(path)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +72,7 @@ def create_table() -> Callable[[Any, str, str], None]:
 @pytest.fixture(scope="session")
 def local_aws() -> Iterator[LocalAws]:
     """Start the embedded AWS for the first test that needs it; a unit test cannot, for it has no sockets."""
-    with LocalAws(mock_config=TESTS / "statemachine" / "mock_config.json") as aws:
+    with MockedAws(TESTS / "statemachine" / "mock_config.json") as aws:
         yield aws
 
 

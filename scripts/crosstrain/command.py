@@ -28,7 +28,7 @@ class OperationFailedError(Exception):
 
 
 def run_command(work: Callable[[Console], None]) -> int:
-    """Do a command's work as `run_silent_command` does, with a console for what is worth telling besides the result.
+    """Do a command's work as `run_silent_command` does, with a console for messages besides the result.
 
     Parameters
     ----------
@@ -80,16 +80,16 @@ def terminate(_signal: int, _frame: object) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)
 
 
-def parse_pairs(words: Sequence[str], option: str) -> dict[str, str]:
+def parse_pairs(values: Sequence[str], option: str) -> dict[str, str]:
     """Return the values of an option that is given as NAME=VALUE, any number of times.
 
     Raises
     ------
     BadInputError
-        With every word that is none.
+        With every value that is none.
     """
-    pairs = [word.partition("=") for word in words]
-    if wrong := [word for word, (name, separator, _) in zip(words, pairs, strict=True) if not (name and separator)]:
+    pairs = [each.partition("=") for each in values]
+    if wrong := [each for each, (name, separator, _) in zip(values, pairs, strict=True) if not (name and separator)]:
         raise BadInputError(f"{option} takes NAME=VALUE, not {', '.join(wrong)}.")
     return {name: value for name, _, value in pairs}
 
@@ -107,7 +107,7 @@ def _quoted(name: str) -> str:
 
 
 def _error_console() -> Console:
-    # The import is a tenth of the time of a command that has nothing to tell.
+    # The import is a tenth of the time of a command that has no message.
     from rich.console import Console  # noqa: PLC0415
 
     return Console(stderr=True, soft_wrap=True, highlight=False)

@@ -71,11 +71,11 @@ def build(
     environment = local_aws.environment()
 
     def run(*arguments: str) -> Any:
-        words = ["--ledger", TABLE, "--context", str(context), "--base-image", base_image, "--commit", "c" * 40]
-        words += [word for name in FUNCTIONS for word in ("--repository", f"{name}={registry}/delivery/{name}")]
-        words += ["--engine", opened_engine.kind, *arguments]
+        options = ["--ledger", TABLE, "--context", str(context), "--base-image", base_image, "--commit", "c" * 40]
+        options += [word for name in FUNCTIONS for word in ("--repository", f"{name}={registry}/delivery/{name}")]
+        options += ["--engine", opened_engine.kind, *arguments]
         return subprocess.run(
-            [sys.executable, str(SCRIPT), *words],
+            [sys.executable, str(SCRIPT), *options],
             env=environment,
             cwd=tmp_path,
             capture_output=True,

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from container_template import write_container_template
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash
 from crosstrain.files import SCRIPTS
 from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
-from crosstrain.local.template import write_container_template
 from crosstrain.rehearsal.images.cache import ImageCache
 from crosstrain.rehearsal.images.containers import (
     Engine,
@@ -55,11 +55,11 @@ class Workshop:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def build(self) -> tuple[dict[str, str], str]:
-        """Run the pipeline's script, and return the images' URIs and what the script told."""
-        words = ["--ledger", "ledger", "--commit", "c" * 40]
-        words += [word for name in FUNCTIONS for word in ("--repository", f"{name}={REGISTRY}/{REPOSITORIES[name]}")]
+        """Run the pipeline's script, and return the images' URIs and the script's messages."""
+        options = ["--ledger", "ledger", "--commit", "c" * 40]
+        options += [word for name in FUNCTIONS for word in ("--repository", f"{name}={REGISTRY}/{REPOSITORIES[name]}")]
         done = subprocess.run(
-            [sys.executable, str(SCRIPTS / "build_images.py"), *words],
+            [sys.executable, str(SCRIPTS / "build_images.py"), *options],
             check=False,
             env=self.aws.environment() | self.environment,
             capture_output=True,
@@ -301,11 +301,11 @@ def test_an_image_that_was_built_before_is_not_built_again(
     begin = time.monotonic()
     restored = cache.restore(registry, images)
     print(f"restored in {time.monotonic() - begin:.1f} s")
-    uris, told = workshop.build()
+    uris, message = workshop.build()
 
     assert restored == list(images)
     assert uris == deployed.uris
-    assert "built in" not in told
+    assert "built in" not in message
     pull_images(workshop.environment, list(uris.values()))
     # A damaged blob is no image.
     largest = max(blobs, key=lambda path: path.stat().st_size)

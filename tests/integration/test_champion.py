@@ -60,7 +60,7 @@ def test_a_better_model_takes_the_champions_place_and_the_report_shows_both(
     second = evaluated(training_stack, start(training_stack, dataset, name, 1))
     assert second["decision"] == "promote"
     assert second["champion"]["version"] == first["run_id"]
-    # The same rows, so the champion's score is what its own run told.
+    # The same rows, so the champion's score is that of its own run.
     assert second["champion"]["metrics"] == pytest.approx(first["metrics"])
     assert second["champion"]["improvement"]["value"] == pytest.approx(first["value"] - second["value"])
     assert champion(training_stack, name, tmp_path) == second["run_id"]
@@ -75,6 +75,19 @@ def test_a_better_model_takes_the_champions_place_and_the_report_shows_both(
     assert champion(training_stack, name, tmp_path) == second["run_id"]
 
 
+class ReachedError(Exception):
+    """A run has come to the state that is waited for."""
+
+
+def wait_for_state(sfn: Any, run: str, state: str) -> None:
+    def look(event: execution.StateEvent) -> None:
+        if (event.state, event.kind) == (state, "entered"):
+            raise ReachedError
+
+    with pytest.raises(ReachedError):
+        execution.outcome(sfn, run, on_event=look)
+
+
 def test_a_run_stopped_in_any_state_leaves_a_champion_that_loads(
     training_stack: LocalTrainingStack, dataset: str, tmp_path: Path
 ) -> None:
@@ -82,7 +95,7 @@ def test_a_run_stopped_in_any_state_leaves_a_champion_that_loads(
     first = evaluated(training_stack, start(training_stack, dataset, name, 1000))["run_id"]
     for state in ("PrepareData", "TrainModel", "EvaluateModel"):
         started = start(training_stack, dataset, name, 1)
-        next(each for each in execution.follow(sfn, started) if (each.state, each.kind) == (state, "entered"))
+        wait_for_state(sfn, started, state)
         sfn.stop_execution(executionArn=started)
         assert execution.outcome(sfn, started).status == "ABORTED"
         assert champion(training_stack, name, tmp_path) == first

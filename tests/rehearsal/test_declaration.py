@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +12,31 @@ import yaml
 
 from crosstrain.command import BadInputError
 from crosstrain.local.server import root_of
-from crosstrain.rehearsal.accounts import Accounts
-from crosstrain.rehearsal.codebuild import buildspec
 from crosstrain.rehearsal.codebuild.builds import project_of
 from crosstrain.rehearsal.codepipeline import declaration
-from crosstrain.rehearsal.environment import Environment, Folders, open_environment
-from crosstrain.rehearsal.images.backends import LocalProcesses
-
-from .conftest import THREE
-
-
-@pytest.fixture(scope="module")
-def environment(project: Path, folders: Folders) -> Iterator[Environment]:
-    with open_environment(Accounts.parse(THREE), LocalProcesses(folders.cache / "images"), folders) as opened:
-        opened.set_up(project, {})
-        yield opened
+from crosstrain.rehearsal.environment import Environment
+from deliveries import Delivery
 
 
 @pytest.fixture
-def document(environment: Environment) -> dict[str, Any]:
+def environment(set_up: Delivery) -> Environment:
+    return set_up.environment
+
+
+@pytest.fixture
+def document(set_up: Delivery) -> dict[str, Any]:
     """Return a copy of the resolved declaration, to change."""
-    copied: dict[str, Any] = json.loads(json.dumps(environment.declaration().document))
+    copied: dict[str, Any] = json.loads(json.dumps(set_up.declaration.document))
     return copied
 
 
 def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows(
-    environment: Environment, project: Path
+    document: dict[str, Any], project: Path
 ) -> None:
     golden = yaml.safe_load(
         (project / "tests/templates/golden/three-accounts-codecommit-two-repositories.yaml").read_text()
     )
-    stages = environment.declaration().document["Stages"]
+    stages = document["Stages"]
     assert [each["Name"] for each in stages] == [each["Name"] for each in golden]
     for mine, theirs in zip(stages, golden, strict=True):
         assert [each["Name"] for each in mine["Actions"]] == [each["Name"] for each in theirs["Actions"]]
@@ -58,7 +52,7 @@ def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda d: d.update(PipelineType="V1"), "type V1"),
         (lambda d: d.update(ExecutionMode="PARALLEL"), "run in parallel"),
@@ -74,15 +68,15 @@ def test_the_stages_are_those_of_the_golden_file_but_for_what_only_a_stack_knows
     ],
 )  # fmt: skip
 def test_what_a_rehearsal_does_not_support_is_refused(
-    document: dict[str, Any], change: Callable[[dict[str, Any]], object], told: str
+    document: dict[str, Any], change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     change(document)
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=message):
         declaration.read(json.dumps(document))
 
 
 @pytest.mark.parametrize(
-    ("action", "change", "told"),
+    ("action", "change", "message"),
     [
         ("Build/Build", {"InputArtifacts": [{"Name": "Odd"}]}, "input artifact Odd, which no action before it makes"),
         ("Verify/Verify", {"InputArtifacts": []}, "Verify/Verify has 0 input artifacts, not 1 to 5"),
@@ -109,7 +103,7 @@ def test_what_a_rehearsal_does_not_support_is_refused(
     ],
 )  # fmt: skip
 def test_what_an_action_names_has_to_be_there_before_anything_starts(
-    document: dict[str, Any], action: str, change: dict[str, Any], told: str
+    document: dict[str, Any], action: str, change: dict[str, Any], message: str
 ) -> None:
     found = next(
         each for stage in document["Stages"] for each in stage["Actions"] if f"{stage['Name']}/{each['Name']}" == action
@@ -119,12 +113,12 @@ def test_what_an_action_names_has_to_be_there_before_anything_starts(
         (found[configuration] if configuration else found)[key] = value
         if value is None:
             del found[configuration][key]
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=message):
         declaration.read(json.dumps(document))
 
 
-def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: Environment) -> None:
-    build = next(action for action in environment.declaration().actions() if action.name == "Build")
+def test_a_variable_whose_value_spoils_the_json_around_it_is_told(set_up: Delivery) -> None:
+    build = next(action for action in set_up.declaration.actions() if action.name == "Build")
     variables = {
         "codepipeline.PipelineExecutionId": 'e-"1"',
         "ModelSource.CommitId": "abc",
@@ -135,7 +129,7 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: E
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("VpcConfig", {}, "The build project crosstrain-build has VpcConfig"),
         ("Artifacts.Type", "NO_ARTIFACTS", "Artifacts.Type of crosstrain-build is NO_ARTIFACTS, not CODEPIPELINE"),
@@ -150,7 +144,7 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(environment: E
     ],
 )
 def test_what_of_a_build_project_is_not_supported_is_refused(
-    environment: Environment, path: str, value: Any, told: str
+    environment: Environment, path: str, value: Any, message: str
 ) -> None:
     ssm = environment.aws.client("ssm", root_of(environment.accounts.tools))
     name = declaration.project_parameter("crosstrain-build")
@@ -162,7 +156,7 @@ def test_what_of_a_build_project_is_not_supported_is_refused(
     changed[last] = value
     ssm.put_parameter(Name=name, Value=json.dumps(project), Type="String", Overwrite=True)
     try:
-        with pytest.raises(BadInputError, match=told):
+        with pytest.raises(BadInputError, match=message):
             project_of(environment.aws, environment.accounts.tools, "crosstrain-build")
     finally:
         ssm.put_parameter(Name=name, Value=deployed, Type="String", Overwrite=True)
@@ -176,8 +170,8 @@ def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> N
         declaration.read(json.dumps(document))
 
 
-def test_a_variable_that_no_action_has_set_is_refused(environment: Environment) -> None:
-    build = next(action for action in environment.declaration().actions() if action.name == "Build")
+def test_a_variable_that_no_action_has_set_is_refused(set_up: Delivery) -> None:
+    build = next(action for action in set_up.declaration.actions() if action.name == "Build")
     with pytest.raises(BadInputError, match=r"#\{codepipeline\.PipelineExecutionId\}"):
         build.configured({})
     variables = {
@@ -187,49 +181,3 @@ def test_a_variable_that_no_action_has_set_is_refused(environment: Environment) 
     }
     given = json.loads(build.configured(variables)["EnvironmentVariables"])
     assert {each["name"]: each["value"] for each in given}["MODEL_COMMIT"] == "abc"
-
-
-def test_every_buildspec_of_the_project_can_be_rehearsed(project: Path) -> None:
-    for path in sorted((project / "buildspec").glob("*.yml")):
-        assert buildspec.read(path.read_text(), path.name).phases
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("version: 0.1", "version is 0.1"),
-        ("version: 0.2\nbatch: {}", "the buildspec has batch"),
-        ("version: 0.2\nenv: {secrets-manager: {A: b}}", "env has secrets-manager"),
-        ("version: 0.2\nphases: {build: {on-failure: CONTINUE}}", "the phase build has on-failure"),
-        ("version: 0.2\nphases: {deploy: {commands: [ls]}}", "phases has deploy"),
-        ("version: 0.2\nartifacts: {secondary-artifacts: {}}", "artifacts has secondary-artifacts"),
-        ("version: 0.2\nreports: {a: {files: [x], file-format: TESTNGXML}}", "the format TESTNGXML"),
-        ("version: 0.2\nenv: {shell: powershell.exe}", "the shell is powershell.exe"),
-        ("[", "is no YAML"),
-        ("hello", "is no buildspec"),
-        ("version: 0.2\nenv:", "env has to be a mapping"),
-        ("version: 0.2\nreports:", "reports has to be a mapping"),
-        ("version: 0.2\nartifacts:", "artifacts has to be a mapping"),
-        ("version: 0.2\nenv: {variables: [A]}", "variables has to be a mapping"),
-        ("version: 0.2\nphases: {build: }", "build has to be a mapping"),
-        ("version: 0.2\nreports: {a: }", "a has to be a mapping"),
-        ("version: 0.2\nphases: {build: {commands: }}", "commands of the phase build has to be a list of texts"),
-        ("version: 0.2\nphases: {build: {commands: make lint}}", "commands of the phase build has to be a list"),
-        ("version: 0.2\nphases: {build: {commands: [echo lint: now]}}", 'holds {"echo lint": "now"}, which has to be'),
-        ("version: 0.2\nphases: {build: {finally: [1]}}", "finally of the phase build holds 1"),
-        ("version: 0.2\nartifacts: {files: packaged.yaml}", "files of artifacts has to be a list of texts"),
-        ("version: 0.2\nreports: {a: {files: x}}", "files of the report group a has to be a list of texts"),
-        ("version: 0.2\nenv: {exported-variables: A}", "exported-variables of env has to be a list of texts"),
-    ],
-)
-def test_what_of_a_buildspec_is_not_supported_is_refused(text: str, told: str) -> None:
-    with pytest.raises(BadInputError, match=told):
-        buildspec.read(text, "buildspec.yml")
-
-
-def test_accounts_keep_their_zeros_and_the_last_one_stands_for_the_others() -> None:
-    assert Accounts.parse("000000000001").by_stage() == dict.fromkeys(("tools", "test", "prod"), "000000000001")
-    assert Accounts.parse("000000000001,000000000002").prod == "000000000002"
-    for wrong in ("1", "", "000000000001,", "000000000001,2", ",".join(["000000000001"] * 4)):
-        with pytest.raises(BadInputError, match="account ids of 12 digits"):
-            Accounts.parse(wrong)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import pty
@@ -14,23 +13,20 @@ from pathlib import Path
 
 import pytest
 
+import rehearse
 from crosstrain.rehearsal.environment import Folders
-from git_repositories import git
-
-from .conftest import Team
+from deliveries import Team
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "rehearse.py"
 SECONDS = 240
 
 
+def arguments(team: Team, out: Path, *options: str) -> list[str]:
+    return ["--project", str(team.infrastructure), "--model", str(team.model), "--out", str(out), *options]
+
+
 def command(team: Team, out: Path, *options: str) -> list[str]:
-    repositories = ["--project", str(team.infrastructure), "--model", str(team.model)]
-    return [sys.executable, str(SCRIPT), *repositories, "--out", str(out), *options]
-
-
-def run(team: Team, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    words = command(team, out, "--approve", "yes", *options)
-    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL)
+    return [sys.executable, str(SCRIPT), *arguments(team, out, *options)]
 
 
 def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders, tmp_path: Path) -> None:
@@ -44,7 +40,11 @@ def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders
     )
     # With the other scenarios' folder nothing is set up twice.
     out = folders.work.parent
-    done = run(fork, out, "--no-images", "--accounts", "000000000001,000000000002", "--since", "HEAD~1")
+    options = ["--no-images", "--approve", "yes", "--accounts", "000000000001,000000000002", "--since", "HEAD~1"]
+    done = subprocess.run(
+        command(fork, out, *options),
+        check=False, capture_output=True, text=True, timeout=SECONDS, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
 
     assert done.returncode == 1, done.stdout + done.stderr
     first = " ".join(done.stdout.splitlines()[:2])
@@ -62,87 +62,67 @@ def test_what_failed_is_told_first_and_written_down(team: Team, folders: Folders
     assert "imported but unused" in (out / "logs" / "Verify-Verify.log").read_text()
 
 
-def test_it_asks_on_a_terminal_and_takes_yes_for_an_answer(team: Team, folders: Folders) -> None:
+def test_it_asks_on_a_terminal_and_delivers_where_all_three_accounts_are_one(team: Team, folders: Folders) -> None:
+    account, out = "000000000007", folders.work.parent
     ours, theirs = pty.openpty()
-    words = command(team, folders.work.parent, "--no-images")
-    with subprocess.Popen(words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    asking = command(team, out, "--no-images", "--accounts", account)
+    with subprocess.Popen(asking, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         os.close(theirs)
         assert process.stderr is not None
-        told = ""
-        while "Approve? [y/N]" not in told:
+        message = ""
+        while "Approve? [y/N]" not in message:
             character = process.stderr.read(1)
-            assert character, told
-            told += character
+            assert character, message
+            message += character
         os.write(ours, b"y\n")
         output, _ = process.communicate(timeout=SECONDS)
     os.close(ours)
 
     assert process.returncode == 0, output
-    assert "The change set crosstrain-release of the stack crosstrain-prod waits" in told
+    assert "The change set crosstrain-release of the stack crosstrain-prod waits" in message
     assert "approved" in output
-    assert json.loads((folders.work.parent / "rehearsal.json").read_text())["outcome"] == "succeeded"
+    document = json.loads((out / "rehearsal.json").read_text())
+    assert document["outcome"] == "succeeded"
+    assert document["accounts"] == {"tools": account, "test": account, "prod": account}
+    # Each stage has its own stack, from the images of this one account, and its own place in the ledger.
+    release = "-".join(document["commits"][name][:12] for name in ("model", "infrastructure"))
+    for stage, name, test in (("test", "Test", "SystemTest"), ("prod", "Production", "SmokeRun")):
+        deployed = (out / "logs" / f"{name}-ExecuteChangeSet.log").read_text()
+        assert f"The stack crosstrain-{stage} is in CREATE_COMPLETE." in deployed
+        assert f'"release": "{release}"' in (out / "logs" / f"{name}-{test}.log").read_text()
+        (path,) = folders.work.glob(f"crosstrain-build/input/*/build/parameters-{stage}.json")
+        parameters = json.loads(path.read_text())["Parameters"]
+        assert parameters["Release"] == release
+        assert parameters["ModelTrainingImageUri"].startswith(f"{account}.dkr.ecr.")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("parameter", "message"),
     [
-        (["--no-images", "--approve", "ask"], "--approve yes or --approve no"),
-        (["--no-images", "--accounts", "12"], "account ids of 12 digits"),
-        (["--no-images", "--parameter", "Colour=blue"], "no parameter Colour"),
-        (["--no-images", "--parameter", "Colour"], "NAME=VALUE"),
-        (["--no-images", "--model", "/nonexistent"], "/nonexistent"),
+        ("Colour=blue", "no parameter Colour"),
         (
-            [
-                "--no-images",
-                "--parameter",
-                "ConnectionArn=arn:aws:codeconnections:us-east-1:000000000001:connection/0-0",
-            ],
+            "ConnectionArn=arn:aws:codeconnections:us-east-1:000000000001:connection/0-0",
             "CodeStarSourceConnection",
         ),
     ],
 )
-def test_bad_input_is_one_sentence_before_anything_starts(
-    team: Team, tmp_path: Path, options: list[str], told: str
+def test_a_parameter_that_cannot_be_rehearsed_is_one_sentence_before_anything_runs(
+    team: Team, tmp_path: Path, capsys: pytest.CaptureFixture[str], parameter: str, message: str
 ) -> None:
-    done = run(team, tmp_path / "out", *options)
+    options = arguments(team, tmp_path, "--no-images", "--approve", "yes", "--parameter", parameter)
 
-    assert done.returncode == 2, done.stdout + done.stderr
-    assert told in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stdout == ""
-
-
-def test_a_folder_without_commits_is_bad_input(team: Team, tmp_path: Path) -> None:
-    git(tmp_path, "init", "--quiet", "empty")
-    done = run(Team(tmp_path / "empty", team.model), tmp_path / "out", "--no-images")
-
-    assert done.returncode == 2
-    assert f"The repository {tmp_path / 'empty'} has no commit HEAD" in done.stderr
-
-
-def test_two_rehearsals_do_not_share_a_folder(team: Team, tmp_path: Path) -> None:
-    with (tmp_path / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = run(team, tmp_path, "--no-images")
-
-    assert done.returncode == 2
-    assert f"Another rehearsal works in {tmp_path}" in done.stderr
-
-
-def test_without_an_engine_it_offers_to_go_on_without_images(team: Team, tmp_path: Path) -> None:
-    environment = {**os.environ, "DOCKER_HOST": f"unix://{tmp_path}/no-engine"}
-    words = command(team, tmp_path / "out", "--approve", "yes")
-    done = subprocess.run(words, check=False, capture_output=True, text=True, env=environment, timeout=SECONDS)
-
-    assert done.returncode == 2
-    assert "--no-images" in done.stderr
+    assert rehearse.main(options) == 2
+    written = capsys.readouterr()
+    assert message in written.err
+    assert len(written.err.strip().splitlines()) == 1
+    assert written.out == ""
 
 
 @pytest.mark.parametrize(("sent", "status"), [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGINT, 130)])
 def test_nothing_is_left_running_when_it_is_stopped(team: Team, tmp_path: Path, sent: int, status: int) -> None:
     out = tmp_path / "out"
-    words = command(team, out, "--no-images", "--approve", "yes", "--fresh")
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    rehearsing = command(team, out, "--no-images", "--approve", "yes", "--fresh")
+    process = subprocess.Popen(rehearsing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:
         if "Verify / Verify starts" in line:
@@ -164,12 +144,12 @@ def running_below(folder: Path) -> list[str]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            words = (process / "cmdline").read_text().replace("\0", " ")
+            line = (process / "cmdline").read_text().replace("\0", " ")
             where = os.readlink(process / "cwd")  # noqa: PTH115 - it may be gone
         except OSError:
             continue
-        if (str(folder) in words or where.startswith(str(folder))) and int(process.name) != os.getpid():
-            found.append(words)
+        if (str(folder) in line or where.startswith(str(folder))) and int(process.name) != os.getpid():
+            found.append(line)
     return found
 
 

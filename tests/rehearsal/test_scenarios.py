@@ -4,49 +4,52 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from crosstrain.local.server import root_of
-from crosstrain.rehearsal.report.records import RehearsalRecord, State
-
-from .conftest import Delivery, OpenDelivery, Team, failed, states
+from crosstrain.rehearsal.report.records import State
+from deliveries import Delivery, FirstRelease, Team, cause, failed, states
 
 STAGES = ("test", "prod")
-TAKEN = """
-  TakenBucket:
-    Type: AWS::S3::Bucket
-    Condition: IsProduction
-    Properties: { BucketName: !Sub "crosstrain-${Stage}-taken" }
+# What Python imports by itself, wherever it finds them on its path.
+SITE_MODULES = ("sitecustomize", "usercustomize")
+# What a model repository adds to modules that must not run where a release is made; the linter has nothing against it.
+MARK = """
+if ":build/crosstrain-build:" in __import__("os").environ.get("CODEBUILD_BUILD_ARN", ""):
+    __import__("pathlib").Path("/").joinpath("{path}").touch()
 """
 
 
-@pytest.fixture
-def fork(team: Team, tmp_path: Path) -> Team:
-    return team.fork(tmp_path)
-
-
-def test_all_green(first: tuple[Delivery, RehearsalRecord]) -> None:
-    delivery, record = first
-    assert record.failed is None, record.failed
+def test_all_green(first: FirstRelease, project: Path) -> None:
+    record = first.record
     assert {action.state for action in record.actions} == {State.SUCCEEDED}
     assert list(dict.fromkeys(action.stage for action in record.actions)) == [
         "Source", "UpdatePipeline", "Verify", "Build", "Test", "Production",
     ]  # fmt: skip
     release = f"{record.model_commit[:12]}-{record.infrastructure_commit[:12]}"
     for stage in STAGES:
-        assert delivery.item(f"STAGE#{stage}")["release"] == release
-        assert delivery.stack(stage)["Release"] == release
-        assert delivery.stack(stage)["status"] == "CREATE_COMPLETE"
+        assert first.items[stage]["release"] == release
+        assert first.stacks[stage]["Release"] == release
+        assert first.stacks[stage]["status"] == "CREATE_COMPLETE"
     # Both stages run the same digests.
-    uris = [name for name in delivery.stack("test") if name.endswith("ImageUri")]
-    assert len(uris) == 3
-    assert all("@sha256:" in delivery.stack("test")[name] for name in uris)
-    assert [delivery.stack("test")[name] for name in uris] == [delivery.stack("prod")[name] for name in uris]
+    test, prod = ({name: uri for name, uri in first.stacks[stage].items() if "ImageUri" in name} for stage in STAGES)
+    assert len(test) == 3
+    assert all("@sha256:" in uri for uri in test.values())
+    assert test == prod
+    # What the builds' own commands say of themselves.
+    details = {f"{action.stage}/{action.name}": action.details for action in record.actions}
+    assert details["Build/Build"] == [
+        "images built: data_preparation, model_training, model_evaluation; used again: 0", f"release {release}",
+    ]  # fmt: skip
+    threshold = json.loads((project / "data" / "system-test.json").read_text())["request"]["threshold"]
+    (result,) = details["Test/SystemTest"]
+    assert re.fullmatch(rf"rmse 59\.1\d* \(threshold {threshold:g}\)", result)
+    assert details["Production/SmokeRun"] == [result]
     assert record.calls > 20
     assert record.simulations > 200
     assert record.not_rehearsed
@@ -62,11 +65,19 @@ def test_a_failing_unit_test_stops_at_verify_and_nothing_is_deployed(delivery: D
     record = delivery.release(fork)
 
     assert failed(record) == "Verify/Verify"
-    assert "test_that_fails" in str(record.failed and record.failed.cause)
+    assert "test_that_fails" in cause(record)
     for stage in ("Build", "Test", "Production"):
         assert set(states(record, stage)) == {"not run"}
     assert [delivery.stack(stage) for stage in STAGES] == before
     assert not delivery.item(f"RELEASE#{record.model_commit[:12]}-{commit[:12]}")
+
+
+def new_description(template: Any) -> None:
+    template["Description"] = "Something new."
+
+
+def other_release(configuration: Any) -> None:
+    configuration["Parameters"]["Release"] = "other"
 
 
 def test_a_system_test_below_its_threshold_leaves_production_untouched(delivery: Delivery, fork: Team) -> None:
@@ -82,7 +93,7 @@ def test_a_system_test_below_its_threshold_leaves_production_untouched(delivery:
     record = delivery.release(fork)
 
     assert failed(record) == "Test/SystemTest"
-    assert "rmse is 59.1" in str(record.failed and record.failed.cause)
+    assert "rmse is 59.1" in cause(record)
     assert set(states(record, "Production")) == {"not run"}
     assert delivery.stack("prod") == before
     assert delivery.item("STAGE#prod")["release"] == release
@@ -93,40 +104,81 @@ def test_a_system_test_below_its_threshold_leaves_production_untouched(delivery:
     assert delivery.item("STAGE#test")["release"] == stage_before
 
 
-def test_a_rejected_approval_leaves_production_untouched(delivery: Delivery, fork: Team) -> None:
+def test_a_rejected_approval_leaves_production_untouched(delivery: Delivery, team: Team) -> None:
     before, release = delivery.stack("prod"), delivery.item("STAGE#prod")["release"]
-    fork.commit(fork.model, {"functions/model_training/training.py": lambda text: text + "\n# Rejected.\n"})
+    changes = {"packaged.yaml": new_description, "parameters-prod.json": other_release}
+    artifacts = delivery.changed_artifact("Production", "Build", changes)
 
-    record = delivery.release(fork, approve=False)
+    record = delivery.repeat(team, "Production", approve=False, artifacts=artifacts)
 
     assert failed(record) == "Production/Approve"
-    assert states(record, "Production")[:4] == ["succeeded", "failed", "not run", "not run"]
+    assert states(record, "Production") == ["succeeded", "failed", "not run", "not run"]
+    assert record.actions[0].details != ["no change"]
     assert delivery.stack("prod") == before
     assert delivery.item("STAGE#prod")["release"] == release
 
 
 def test_a_change_set_that_fails_in_production_is_rolled_back_and_the_ledger_keeps_the_old_release(
-    delivery: Delivery, fork: Team
+    delivery: Delivery, team: Team
 ) -> None:
-    release = delivery.item("STAGE#prod")["release"]
+    before, release = delivery.stack("prod"), delivery.item("STAGE#prod")["release"]
     # Somebody has a bucket of this name already.
     delivery.environment.aws.client("s3", root_of("000000000099")).create_bucket(Bucket="crosstrain-prod-taken")
 
-    def break_production(text: str) -> str:
-        text = text.replace("\nConditions:\n", '\nConditions:\n  IsProduction: !Equals [!Ref Stage, "prod"]\n', 1)
-        return text.replace("\nResources:\n", f"\nResources:{TAKEN}", 1)
+    def take_the_name(template: Any) -> None:
+        bucket = {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": {"Fn::Sub": "crosstrain-${Stage}-taken"}}}
+        template["Resources"]["TakenBucket"] = bucket
 
-    fork.commit(fork.infrastructure, {"template.yaml": break_production})
-    record = delivery.release(fork)
+    changes = {"packaged.yaml": take_the_name, "parameters-prod.json": other_release}
+    artifacts = delivery.changed_artifact("Production", "Build", changes)
+    record = delivery.repeat(team, "Production", artifacts=artifacts, rolls_back=True)
 
-    assert set(states(record, "Test")) == {"succeeded"}
     assert failed(record) == "Production/ExecuteChangeSet"
-    assert "UPDATE_ROLLBACK_COMPLETE" in str(record.failed and record.failed.cause)
-    assert "TakenBucket" in str(record.failed and record.failed.cause)
-    assert delivery.stack("prod")["Release"] == release
+    assert "UPDATE_ROLLBACK_COMPLETE" in cause(record)
+    assert "TakenBucket" in cause(record)
+    assert {**delivery.stack("prod"), "status": before["status"]} == before
     assert delivery.item("STAGE#prod")["release"] == release
     rollback = next(action for action in record.actions if action.name == "Rollback")
     assert rollback.state is State.SUCCEEDED, rollback.cause
+
+
+def test_a_model_whose_code_cannot_be_imported_fails_in_verify_with_its_exception(
+    delivery: Delivery, fork: Team
+) -> None:
+    raises = '"""Is broken."""\n\nraise RuntimeError("this model is broken")\n'
+    fork.commit(fork.model, {"functions/common/__init__.py": lambda _: raises})
+
+    with delivery.ends_after("Verify"):
+        record = delivery.release(fork)
+
+    assert failed(record) == "Verify/Verify"
+    assert "make test-unit" in cause(record)
+    assert "RuntimeError: this model is broken" in cause(record)
+
+
+def test_nothing_of_the_model_repository_runs_where_the_release_is_made(
+    delivery: Delivery, fork: Team, tmp_path: Path
+) -> None:
+    marks = {name: tmp_path / f"{name.replace('/', '-')}.ran" for name in ("common/__init__", *SITE_MODULES)}
+    code = {name: MARK.format(path=path.relative_to("/")) for name, path in marks.items()}
+    # The marks are made, if the code runs.
+    arn = "arn:aws:codebuild:us-east-1:000000000001:build/crosstrain-build:1"
+    for name, path in marks.items():
+        subprocess.run([sys.executable, "-c", code[name]], check=True, env={**os.environ, "CODEBUILD_BUILD_ARN": arn})
+        path.unlink()
+
+    def add(name: str) -> Callable[[str], str]:
+        return lambda text: (text or '"""Runs by itself."""\n') + code[name]
+
+    fork.commit(fork.model, {f"functions/{name}.py": add(name) for name in marks})
+
+    with delivery.ends_after("Build"):
+        record = delivery.release(fork)
+
+    assert record.failed is None, record.failed
+    (build,) = [action for action in record.actions if action.stage == "Build"]
+    assert build.details[-1].startswith("release ")
+    assert [name for name, path in marks.items() if path.exists()] == []
 
 
 def test_a_commit_to_the_model_alone_rebuilds_one_image_and_a_rollback_by_digest_brings_the_first_release_back(
@@ -179,10 +231,10 @@ def roll_back(delivery: Delivery, team: Team, folder: Path) -> None:
         "stack": "crosstrain-prod",
         "profile": "production",
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    arguments = [each for name, value in options.items() for each in (f"--{name}", str(value))]
     script = team.infrastructure / "scripts" / "rollback.py"
     done = subprocess.run(
-        [sys.executable, str(script), "prod", "--execute", *words],
+        [sys.executable, str(script), "prod", "--execute", *arguments],
         check=False, capture_output=True, text=True, env=environment, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -217,16 +269,3 @@ def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_
         assert uris == {name: before[name] for name in uris}
         descriptions = [rule.get("Description", "") for rule in delivery.client("events", stage).list_rules()["Rules"]]
         assert any(each.startswith("Says that a model") for each in descriptions)
-
-
-def test_all_three_accounts_may_be_one(open_delivery: OpenDelivery, team: Team) -> None:
-    delivery = open_delivery("000000000007")
-
-    record = delivery.release(team)
-
-    assert record.failed is None, record.failed
-    assert record.accounts == {"tools": "000000000007", "test": "000000000007", "prod": "000000000007"}
-    for stage in STAGES:
-        assert delivery.stack(stage)["status"] == "CREATE_COMPLETE"
-        assert delivery.item(f"STAGE#{stage}")["release"] == delivery.stack(stage)["Release"]
-    assert "000000000007" in os.fspath(delivery.stack("test")["ModelTrainingImageUri"])

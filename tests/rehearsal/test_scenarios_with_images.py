@@ -12,9 +12,8 @@ from crosstrain.command import BadInputError
 from crosstrain.rehearsal.accounts import Accounts
 from crosstrain.rehearsal.environment import Folders, open_environment
 from crosstrain.rehearsal.images.backends import ContainerImages, open_containers
-from crosstrain.rehearsal.report.records import RehearsalRecord, State
-
-from .conftest import THREE, Delivery, OpenDelivery, Team, failed, states
+from crosstrain.rehearsal.report.records import State
+from deliveries import THREE, Delivery, FirstRelease, Team, cause, failed, open_delivery, states
 
 pytestmark = pytest.mark.enable_socket
 
@@ -30,15 +29,16 @@ def images(folders: Folders) -> Iterator[ContainerImages]:
 
 
 @pytest.fixture(scope="module")
-def first(images: ContainerImages, open_delivery: OpenDelivery, team: Team) -> tuple[Delivery, RehearsalRecord]:
+def first(
+    images: ContainerImages, team: Team, folders: Folders, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FirstRelease]:
     """Return a delivery with real images, and its first release."""
-    delivery = open_delivery(THREE, images)
-    return delivery, delivery.release(team)
+    with open_delivery(team, folders, tmp_path_factory.mktemp("out"), THREE, images) as delivery:
+        yield FirstRelease.of(delivery, team)
 
 
-def test_all_green_with_the_same_digests_in_both_stages(first: tuple[Delivery, RehearsalRecord]) -> None:
-    delivery, record = first
-    assert record.failed is None, record.failed
+def test_all_green_with_the_same_digests_in_both_stages(first: FirstRelease) -> None:
+    delivery, record = first.delivery, first.record
     assert {action.state for action in record.actions} == {State.SUCCEEDED}
     for stage in ("test", "prod"):
         functions = delivery.client("lambda", stage).list_functions()["Functions"]
@@ -47,7 +47,7 @@ def test_all_green_with_the_same_digests_in_both_stages(first: tuple[Delivery, R
         digests = {uri.rpartition("@")[2] for name, uri in deployed.items() if name.endswith("ImageUri")}
         for function in functions:
             assert function["PackageType"] == "Image"
-            # What the function is told is the digest in ECR that the ledger resolved.
+            # The function's variable has the digest in ECR that the ledger resolved.
             assert function["Environment"]["Variables"]["IMAGE_URI"].rpartition("@")[2] in digests
     assert not [each for each in record.not_rehearsed if "processes of this machine" in each]
 
@@ -64,7 +64,7 @@ def test_a_broken_dockerfile_stops_at_build_and_the_ledger_has_no_such_release(
     record = delivery.release(fork)
 
     assert failed(record) == "Build/Build"
-    assert "model_evaluation could not be built" in str(record.failed and record.failed.cause)
+    assert "model_evaluation could not be built" in cause(record)
     assert set(states(record, "Test") + states(record, "Production")) == {"not run"}
     assert not delivery.item(f"RELEASE#{record.model_commit[:12]}-{record.infrastructure_commit[:12]}")
     assert delivery.item("LATEST")["release"] == latest
@@ -80,7 +80,7 @@ def test_the_next_rehearsal_builds_no_image_when_nothing_has_changed(
     with open_environment(Accounts.parse(THREE), images, folders) as environment:
         environment.set_up(team.infrastructure, {})
         environment.restore_images(known)
-        record = Delivery(environment, tmp_path).release(team)
+        record = Delivery(environment, tmp_path, environment.declaration()).release(team)
 
     assert record.failed is None, record.failed
     (build,) = [action for action in record.actions if action.stage == "Build"]

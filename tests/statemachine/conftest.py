@@ -16,6 +16,7 @@ import pytest
 
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
+from training_stacks import physical_id
 
 STEPS = {
     "PrepareData": "DataPreparationFunction",
@@ -83,7 +84,7 @@ def scripted_machine(training_stack: LocalTrainingStack) -> Machine:
     definition = deployed["definition"]
     functions = training_stack.aws.client("lambda")
     for step, logical_id in STEPS.items():
-        real = functions.get_function(FunctionName=training_stack.physical_id(logical_id))["Configuration"]
+        real = functions.get_function(FunctionName=physical_id(training_stack, logical_id))["Configuration"]
         scripted = functions.create_function(
             FunctionName=f"scripted-{step}",
             Runtime="provided.al2023",

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from crosstrain.local.server import LocalAws, LocalTrainingStack
+from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
+from training_stacks import MockedAws
 
 from .conftest import Machine, mocked_machine, scripted_machine
 
@@ -168,7 +169,7 @@ def _promoted(run_scripted: Machine, name: str) -> str:
 @pytest.fixture
 def quiet_stack(project: Path) -> Iterator[LocalTrainingStack]:
     """Deploy the stack to an embedded AWS of its own, where no other test's runs announce anything."""
-    with LocalAws(mock_config=Path(__file__).with_name("mock_config.json")) as aws:
+    with MockedAws(Path(__file__).with_name("mock_config.json")) as aws:
         yield aws.deploy_training_stack(project / "template.yaml")
 
 

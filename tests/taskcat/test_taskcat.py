@@ -81,9 +81,9 @@ class Accounts:
         return [each["Name"] for each in self.client("s3", account).list_buckets()["Buckets"]]
 
 
-def command(project: Path, environment: dict[str, str], *words: str, text: str = "") -> Any:
+def command(project: Path, environment: dict[str, str], *arguments: str, text: str = "") -> Any:
     return subprocess.run(
-        words, env=environment, cwd=project, input=text, capture_output=True, text=True, timeout=240, check=False
+        arguments, env=environment, cwd=project, input=text, capture_output=True, text=True, timeout=240, check=False
     )
 
 
@@ -136,13 +136,13 @@ def accounts(
         python = [sys.executable]
         commits = ["--order", "1", "--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40]
         parameters = ["--stage", "test", "--base", "config/test.json", "--out", str(folder / "parameters-test.json")]
-        for words, text in (
+        for arguments, text in (
             (["make", "package", f"BUILD={folder}"], ""),
             ([*python, "scripts/record_release.py", *commits], json.dumps(images)),
             ([*python, "scripts/resolve_images.py", "latest", *parameters], ""),
             (["make", "tools/taskcat/.venv/.ready"], ""),
         ):
-            done = command(project, environment, *words, text=text)
+            done = command(project, environment, *arguments, text=text)
             assert done.returncode == 0, done.stderr
         adapt_package(ready, folder / "packaged.yaml")
         yield ready
@@ -150,9 +150,9 @@ def accounts(
 
 def run_script(accounts: Accounts, project: Path, *arguments: str, **settings: str) -> Any:
     files = {"package": "packaged.yaml", "parameters": "parameters-test.json", "out": "taskcat"}
-    words = [word for name, file in files.items() for word in (f"--{name}", str(accounts.folder / file))]
+    options = [word for name, file in files.items() for word in (f"--{name}", str(accounts.folder / file))]
     environment = accounts.environment(HOOK) | settings
-    return command(project, environment, sys.executable, "scripts/taskcat.py", *words, *arguments)
+    return command(project, environment, sys.executable, "scripts/taskcat.py", *options, *arguments)
 
 
 def test_every_stack_is_created_and_deleted_in_its_account(accounts: Accounts, project: Path) -> None:
@@ -217,14 +217,14 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
     done = run_script(accounts, project, "--tests", "test", "--parameters", str(broken))
 
     assert done.returncode == 1
-    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert "of test ended as CREATE_FAILED" in told
-    assert str(accounts.folder / "taskcat/taskcat_outputs") in told
+    (message,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "of test ended as CREATE_FAILED" in message
+    assert str(accounts.folder / "taskcat/taskcat_outputs") in message
     assert accounts.buckets(STAGES["test"]) == before
 
 
 @pytest.mark.parametrize(
-    ("arguments", "settings", "told"),
+    ("arguments", "settings", "message"),
     [
         (
             ["--tests", "tset"],
@@ -239,29 +239,29 @@ def test_a_stack_that_cannot_be_created_is_told_and_leaves_nothing(accounts: Acc
     ],
 )
 def test_what_taskcat_would_pass_over_is_refused(
-    accounts: Accounts, project: Path, arguments: list[str], settings: dict[str, str], told: str
+    accounts: Accounts, project: Path, arguments: list[str], settings: dict[str, str], message: str
 ) -> None:
     before = accounts.stacks(STAGES["test"])
 
     done = run_script(accounts, project, *arguments, **settings)
 
     assert (done.returncode, done.stdout) == (2, "")
-    assert told in done.stderr
+    assert message in done.stderr
     assert accounts.stacks(STAGES["test"]) == before
 
 
 def test_taskcat_itself_passes_over_a_wrong_region_in_silence(accounts: Accounts, project: Path) -> None:
     """Should taskcat mend that one day, the script has less to do."""
     silent = accounts.folder / "silent"
-    words = ["test", "run", "--lint-disable", "--regions", "us-west-9", "--output-directory", str(silent)]
-    done = command(project, accounts.environment(HOOK), str(project / "tools/taskcat/.venv/bin/taskcat"), *words)
+    arguments = ["test", "run", "--lint-disable", "--regions", "us-west-9", "--output-directory", str(silent)]
+    done = command(project, accounts.environment(HOOK), str(project / "tools/taskcat/.venv/bin/taskcat"), *arguments)
 
     assert done.returncode == 0
     assert taskcat.read_report((silent / "index.html").read_text()) == []
 
 
 def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stack that taskcat did not delete, created in another account or does not report is told."""
+    """A stack that taskcat did not delete, created in another account or does not report is named."""
     for name, value in accounts.environment(HOOK).items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
@@ -317,14 +317,14 @@ def test_an_interrupt_leaves_nothing(accounts: Accounts, project: Path) -> None:
         # It has made its bucket by then, and is about to make the stacks.
         assert any("/template.yaml" in line and "s3://" in line for line in process.stdout)
         os.killpg(process.pid, signal.SIGINT)
-        told, _ = process.communicate(timeout=120)
+        message, _ = process.communicate(timeout=120)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
-    assert process.returncode == 1, told
-    assert "error: taskcat was interrupted" in told
+    assert process.returncode == 1, message
+    assert "error: taskcat was interrupted" in message
     for account, buckets in before.items():
         assert accounts.buckets(account) == buckets
         assert set(accounts.stacks(account).values()) <= {"DELETE_COMPLETE"}

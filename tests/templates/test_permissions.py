@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from crosstrain.local.server import Credentials, LocalAws, LocalTrainingStack
+from training_stacks import physical_id
 
 ROLES = {
     "preparation": "DataPreparationRole",
@@ -104,7 +105,7 @@ def borrow(aws: LocalAws, role_arn: str) -> Credentials:
 
 def role_arn(stack: LocalTrainingStack, logical_id: str) -> str:
     """Return the ARN of a role of the stack."""
-    role = stack.aws.client("iam").get_role(RoleName=stack.physical_id(logical_id))["Role"]
+    role = stack.aws.client("iam").get_role(RoleName=physical_id(stack, logical_id))["Role"]
     return str(role["Arn"])
 
 
@@ -196,7 +197,7 @@ def test_nobody_changes_the_bucket_or_calls_what_is_not_theirs(
         return training_stack.aws.client(service, sessions[who])
 
     function = training_stack.outputs["ModelTrainingFunctionName"]
-    role = training_stack.physical_id("ModelTrainingRole")
+    role = physical_id(training_stack, "ModelTrainingRole")
     assert not is_allowed(client("s3").delete_bucket_policy, Bucket=bucket)
     assert not is_allowed(client("lambda").invoke, FunctionName=function, Payload=b"{}")
     assert not is_allowed(client("iam").list_role_policies, RoleName=role)
@@ -267,10 +268,10 @@ def test_the_state_machine_reaches_its_functions_and_its_registry_only(
 ) -> None:
     arn = resource
     if action.startswith("lambda:"):
-        name = training_stack.physical_id(resource) if resource.endswith("Function") else resource
+        name = physical_id(training_stack, resource) if resource.endswith("Function") else resource
         arn = f"arn:aws:lambda:us-east-1:123456789012:function:{name}"
     if resource == "ModelRegistry":
-        arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{training_stack.physical_id(resource)}"
+        arn = f"arn:aws:dynamodb:us-east-1:123456789012:table/{physical_id(training_stack, resource)}"
     simulated = training_stack.aws.client("iam").simulate_principal_policy(
         PolicySourceArn=role_arn(training_stack, "TrainingStateMachineRole"), ActionNames=[action], ResourceArns=[arn]
     )

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from crosstrain.rehearsal.cloudformation.resource_permissions import TRANSFORMED, actions_of
+from crosstrain.rehearsal.cloudformation.resource_types import TRANSFORMED, actions_of
 
 ROLES = ("ActionRole", "CloudFormationRole", "SystemTestRole")
 HANDLERS = {"create", "read", "update", "delete"}

@@ -45,10 +45,10 @@ class Engine:
             "docker": ["build"],
             "podman": ["build", "--format", "docker"],
         }[self.kind]
-        words = [self.program, *own, "--platform", platform, "--tag", tag, "--file", str(dockerfile)]
+        command = [self.program, *own, "--platform", platform, "--tag", tag, "--file", str(dockerfile)]
         for name, value in arguments.items():
-            words += ["--build-arg", f"{name}={value}"]
-        return [*words, str(dockerfile.parents[1])]
+            command += ["--build-arg", f"{name}={value}"]
+        return [*command, str(dockerfile.parents[1])]
 
     def push(self, tag: str) -> list[str]:
         """Return the command that pushes an image."""
@@ -76,8 +76,8 @@ def find_engine(name: str | None, log: Log) -> Engine:
         )
     asked = _run([program, "version"])
     if asked.returncode:
-        told = asked.stdout.strip().splitlines()[-1:] or ["it says nothing"]
-        raise OperationFailedError(f"{program} does not reach its container engine, start it: {told[0]}")
+        message = asked.stdout.strip().splitlines()[-1:] or ["it says nothing"]
+        raise OperationFailedError(f"{program} does not reach its container engine, start it: {message[0]}")
     if Path(program).name == "podman":
         log("engine", "podman")
         return Engine(program, "podman")

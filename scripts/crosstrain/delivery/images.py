@@ -24,7 +24,7 @@ from crosstrain.delivery.repositories import digests_of, find_images
 
 PLATFORMS = ("linux/amd64", "linux/arm64")
 _SHARED = ("common", "slim_packages.py", ".dockerignore")
-# None of these reaches an image, or tells one from another.
+# None of these reaches an image, or distinguishes one from another.
 _CACHES = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 _SHOWN_LINES = 20
@@ -118,7 +118,7 @@ def make_plans(ledger: Ledger, settings: Settings, repositories: Mapping[str, st
     """
     hashes = {name: content_hash(name, settings) for name in FUNCTIONS}
     recorded = ledger.images(hashes)
-    # A ledger of other repositories, of an older pipeline say, tells nothing about these.
+    # A ledger of other repositories, of an older pipeline say, says nothing about these.
     recorded = {name: uri for name, uri in recorded.items() if uri.startswith(f"{repositories[name]}@")}
     wanted = {name: recorded.get(name, f"{repositories[name]}:{each}") for name, each in hashes.items()}
     found = digests_of(find_images(wanted))
@@ -139,7 +139,7 @@ def make_plans(ledger: Ledger, settings: Settings, repositories: Mapping[str, st
     return plans
 
 
-def carry_out(
+def execute_plans(
     plans: Sequence[Plan],
     ledger: Ledger,
     settings: Settings,
@@ -171,7 +171,7 @@ def carry_out(
 
 
 def push(plan: Plan, engine: Engine, jobs: Jobs, output: IO[bytes]) -> str:
-    """Push a built image and return its URI by digest, as the registry tells it.
+    """Push a built image and return its URI by digest, as the registry has it.
 
     A push that fails although the registry has the tag is none: somebody else has pushed an image of the same contents
     first, and tags never change. That image is taken.
@@ -188,8 +188,8 @@ def push(plan: Plan, engine: Engine, jobs: Jobs, output: IO[bytes]) -> str:
             return f"{plan.repository}@{digest}"
         if status == 0 or attempt + 1 == _PUSHES:
             break
-    told = "its tag is not in the registry afterwards" if status == 0 else "the push failed"
-    raise OperationFailedError(f"The image of {plan.function} was not pushed: {told}.{_reason(output)}")
+    reason = "its tag is not in the registry afterwards" if status == 0 else "the push failed"
+    raise OperationFailedError(f"The image of {plan.function} was not pushed: {reason}.{_reason(output)}")
 
 
 def _inputs(function: str, context: Path) -> Iterator[Path]:

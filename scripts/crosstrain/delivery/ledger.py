@@ -1,6 +1,6 @@
 """The image ledger: a DynamoDB table of images, of releases, of the latest one, and of what is deployed in each stage.
 
-It has one key, `id`. Nothing in it is half-written: a release is one item, and whatever points to a release carries a
+It has one key, `id`. Nothing in it is half-written: a release is one item, and whatever points to a release has a
 copy of it (a release never changes), so every question is one strongly consistent read of one item.
 
 - `IMAGE#<function>#<content hash>`: uri (by digest), built_at, commit
@@ -350,8 +350,8 @@ class Ledger:
             refused = ["" if code == "None" else code for code in codes]
             unknown = set(refused) - {"", "ConditionalCheckFailed"} - _AGAIN
             if unknown or not any(refused):
-                told = ", ".join(sorted(unknown)) or error.response["Error"]["Code"]
-                raise _explanation(told, str(error), "TransactWriteItems", self.table) from error
+                code = ", ".join(sorted(unknown)) or error.response["Error"]["Code"]
+                raise _explanation(code, str(error), "TransactWriteItems", self.table) from error
             return refused
         return [""] * len(puts)
 

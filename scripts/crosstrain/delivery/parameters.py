@@ -37,8 +37,8 @@ class Problems:
             If it could not be seen whether something is wrong.
         """
         if found := self.wrong + self.unknown:
-            told = f"{subject} cannot be deployed: {'; '.join(found)}."
-            raise BadInputError(told) if self.wrong else OperationFailedError(told)
+            message = f"{subject} cannot be deployed: {'; '.join(found)}."
+            raise BadInputError(message) if self.wrong else OperationFailedError(message)
 
 
 def configure(
@@ -128,7 +128,7 @@ def parameter_problems(parameters: Mapping[str, Any], template: Mapping[str, Any
     problems += [
         f"the template needs the parameter {name}"
         for name, description in template.items()
-        # An image that is missing is told as one.
+        # An image that is missing is reported as one.
         if name not in parameters and "Default" not in description and not name.endswith("ImageUri")
     ]
     for name, value in parameters.items():
@@ -170,7 +170,7 @@ def read_parameters(template: Path) -> dict[str, Any]:
 
 
 def sam_words(parameters: Mapping[str, str]) -> list[str]:
-    """Return the words for `sam deploy --parameter-overrides`.
+    """Return the arguments for `sam deploy --parameter-overrides`.
 
     Raises
     ------
@@ -180,7 +180,7 @@ def sam_words(parameters: Mapping[str, str]) -> list[str]:
     unfit = [name for name, value in parameters.items() if re.search(r"[\s\"'\\$`*?]", value)]
     if unfit:
         raise BadInputError(
-            f"{', '.join(unfit)} cannot be a word for `sam deploy`: say --out FILE.yaml, and there file://."
+            f"{', '.join(unfit)} cannot be an argument of `sam deploy`: say --out FILE.yaml, and there file://."
         )
     return [f"{name}={value or chr(34) * 2}" for name, value in parameters.items()]
 

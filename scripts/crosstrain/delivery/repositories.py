@@ -18,7 +18,7 @@ from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 
 Found = str | OperationFailedError | BadInputError | None
-"""The digest of an image, None if the registry does not have it, or why the registry does not tell."""
+"""The digest of an image, None if the registry does not have it, or why the registry does not say it."""
 
 ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.(?P<suffix>amazonaws\.com(\.cn)?)/(?P<name>[^@:]+)"
@@ -47,7 +47,7 @@ def find_images(images: Mapping[str, str]) -> dict[str, Found]:
     Returns
     -------
     dict
-        For an image that the registry tells nothing about, the error.
+        For an image that the registry says nothing about, the error.
     """
     # Making a client is not safe in threads, using one is.
     for region in {match["region"] for uri in images.values() if (match := ECR.fullmatch(split_image(uri)[0]))}:
@@ -123,7 +123,7 @@ def _find_in_registry(repository: str, reference: str) -> str | None:
         return None
     digest = answer.headers.get("Docker-Content-Digest")
     if answer.status != http.client.OK or digest is None:
-        raise OperationFailedError(f"The registry {host} does not tell about {name}: {answer.status} {answer.reason}.")
+        raise OperationFailedError(f"The registry {host} says nothing about {name}: {answer.status} {answer.reason}.")
     _refuse_index(repository, answer.headers.get("Content-Type", ""))
     return digest
 

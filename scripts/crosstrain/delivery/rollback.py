@@ -1,4 +1,4 @@
-"""The commands that bring a stage back to an earlier release, template and images together."""
+"""The commands that take a stage back to an earlier release, template and images together."""
 
 from __future__ import annotations
 

@@ -141,11 +141,13 @@ def run(planned: Sequence[Deployment], region: str, configuration: Path, folder:
         "regions": region,
         "test-names": ",".join(each.test for each in planned),
     }
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    # It is told of its own dependency's deprecation at each start.
+    arguments = [each for name, value in options.items() for each in (f"--{name}", str(value))]
+    # Its own dependency warns of a deprecation at each start.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore::UserWarning"}
     try:
-        process = subprocess.Popen([_TASKCAT, "test", "run", *words, "--minimal-output"], cwd=folder, env=environment)
+        process = subprocess.Popen(
+            [_TASKCAT, "test", "run", *arguments, "--minimal-output"], cwd=folder, env=environment
+        )
     except OSError as error:
         raise OperationFailedError(f"{_TASKCAT} cannot be run: {error}. `make taskcat` installs it.") from error
     with process:

@@ -45,6 +45,12 @@ _LOOPBACK = "127.0.0.1"
 # Linux lets a socket have an address that no interface has yet; Python 3.11's socket does not name the option.
 _IP_FREEBIND = 15
 _ARTIFACTS = "sam-artifacts"
+# A server that does not answer after so many seconds has failed.
+_START_SECONDS = 30.0
+# A deployment that has not ended after so many seconds is stopped.
+_SAM_SECONDS = 300.0
+# The factor for the waits of a state machine, those between retries included.
+_WAIT_SCALE = "0.001"
 # What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
 _FOREIGN_PREFIXES = ("AWS_", "BOTO_", "SAM_CLI_", "__SAM_CLI", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "SFN_", "S3_")
 _FOREIGN_NAMES = frozenset(
@@ -91,7 +97,7 @@ class ContainerNetwork:
     Attributes
     ----------
     docker_host : str
-        The socket of the container engine, as DOCKER_HOST tells it.
+        The socket of the container engine, as DOCKER_HOST has it.
     name : str
         The network's name there.
     gateway : str
@@ -128,12 +134,6 @@ class LocalTrainingStack:
         """Return a boto3 client that has the data scientist's rights."""
         return self.aws.client(service, self.data_scientist)
 
-    def physical_id(self, logical_id: str) -> str:
-        """Return the name that a resource of the template has in this stack."""
-        cloudformation = self.aws.client("cloudformation")
-        detail = cloudformation.describe_stack_resource(StackName=self.name, LogicalResourceId=logical_id)
-        return str(detail["StackResourceDetail"]["PhysicalResourceId"])
-
 
 class LocalAws:
     """Context manager that starts the embedded AWS and stops everything that belongs to it.
@@ -144,13 +144,6 @@ class LocalAws:
 
     Parameters
     ----------
-    wait_scale : float
-        The factor for the waits of a state machine, those between retries included.
-    mock_config : Path, optional
-        A mock configuration file as Step Functions Local takes it: an execution of `<state machine ARN>#<case>` gets
-        the mocked results of that case.
-    start_seconds : float
-        The seconds after which a server that does not answer has failed.
     containers : ContainerNetwork, optional
         Where image functions run; without it the functions that `write_local_template` makes of them run as processes.
     registry_account : str
@@ -170,15 +163,9 @@ class LocalAws:
     def __init__(
         self,
         *,
-        wait_scale: float = 0.001,
-        mock_config: Path | None = None,
-        start_seconds: float = 30.0,
         containers: ContainerNetwork | None = None,
         registry_account: str = ACCOUNT,
     ) -> None:
-        self._wait_scale = wait_scale
-        self._mock_config = mock_config
-        self._start_seconds = start_seconds
         self._containers = containers
         self._registry_account = registry_account
         self._server: subprocess.Popen[bytes] | None = None
@@ -234,9 +221,7 @@ class LocalAws:
             self._clients[service, credentials] = self._new_client(service, credentials)
         return self._clients[service, credentials]
 
-    def deploy(
-        self, template: Path, stack_name: str, parameters: Mapping[str, str] | None = None, *, seconds: float = 300.0
-    ) -> dict[str, str]:
+    def deploy(self, template: Path, stack_name: str, parameters: Mapping[str, str] | None = None) -> dict[str, str]:
         """Deploy a local template with `sam deploy` and return the outputs of the stack.
 
         Raises
@@ -254,7 +239,7 @@ class LocalAws:
             "s3-bucket": _ARTIFACTS,
             "s3-prefix": stack_name,
         }
-        arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+        arguments = [each for name, value in options.items() for each in (f"--{name}", str(value))]
         arguments += ["--region", REGION, "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
         arguments += ["--no-confirm-changeset", "--no-fail-on-empty-changeset", "--no-progressbar"]
         if self._containers is not None:
@@ -262,7 +247,7 @@ class LocalAws:
             arguments += ["--image-repository", f"{self._registry_account}.dkr.ecr.{REGION}.amazonaws.com/unused"]
         if parameters:
             arguments += ["--parameter-overrides", values.as_uri()]
-        status, written = self._run_sam(["deploy", *arguments], seconds)
+        status, written = self._run_sam(["deploy", *arguments])
         if status != 0:
             # `sam` writes its errors last, each begun with this word.
             reason = self._first_failure(stack_name) or _last_lines(written.rpartition("\nError: ")[2])
@@ -354,7 +339,7 @@ class LocalAws:
                 listeners.append(opened.enter_context(_listen_on_gateway(self._containers.gateway, port)))
             log = opened.enter_context((self.directory / "server.log").open("wb"))
             # Hypercorn takes the bound sockets by number; ministack's own main() can only bind a port by itself.
-            bound = [word for listener in listeners for word in ("--bind", f"fd://{listener.fileno()}")]
+            bound = [each for listener in listeners for each in ("--bind", f"fd://{listener.fileno()}")]
             self._server = guarded_process.start(
                 self.directory,
                 "hypercorn",
@@ -365,7 +350,7 @@ class LocalAws:
                 stderr=log,
                 pass_fds=[listener.fileno() for listener in listeners],
             )
-        deadline = time.monotonic() + self._start_seconds
+        deadline = time.monotonic() + _START_SECONDS
         while not _is_healthy(port, deadline):
             if self._server.poll() is not None or time.monotonic() >= deadline:
                 raise LocalAwsError(f"The embedded AWS did not start: {_last_lines(self.server_log())}")
@@ -373,7 +358,7 @@ class LocalAws:
 
     def _server_environment(self, port: int) -> dict[str, str]:
         """Return the server's settings; what is in here also reaches the functions, which are its children."""
-        settings = {
+        return _without_foreign(os.environ) | {
             "AUTH": "true",
             "GATEWAY_PORT": str(port),
             "BIND_HOST": _LOOPBACK,
@@ -386,13 +371,10 @@ class LocalAws:
             "S3_DATA_DIR": str(self.directory / "state"),
             "TMPDIR": str(self.directory / "server"),
             "MINISTACK_ACCOUNT_ID": self._registry_account,
-            "SFN_WAIT_SCALE": str(self._wait_scale),
+            "SFN_WAIT_SCALE": _WAIT_SCALE,
             **self._isolation(),
             **self._executor(port),
         }
-        if self._mock_config is not None:
-            settings["SFN_MOCK_CONFIG"] = str(self._mock_config.resolve())
-        return _without_foreign(os.environ) | settings
 
     def _executor(self, port: int) -> dict[str, str]:
         """Return the settings that decide where functions run."""
@@ -415,7 +397,7 @@ class LocalAws:
             "DOCKER_HOST": self._containers.docker_host,
         }
 
-    def _run_sam(self, arguments: Sequence[str], seconds: float) -> tuple[int, str]:
+    def _run_sam(self, arguments: Sequence[str]) -> tuple[int, str]:
         """Run `sam` in its own folder, where it finds no configuration file, and return its status and output."""
         home = self.directory / "sam"
         # Without a date, `sam` asks the package registry for a newer version after each first command.
@@ -435,9 +417,9 @@ class LocalAws:
                 home, "samcli", arguments, env=self.environment() | settings, stdout=output, stderr=output
             )
         try:
-            process.wait(seconds)
+            process.wait(_SAM_SECONDS)
         except subprocess.TimeoutExpired:
-            return 1, f"it was stopped after {seconds:g} seconds."
+            return 1, f"it was stopped after {_SAM_SECONDS:g} seconds."
         finally:
             guarded_process.kill(process)
         return process.returncode, log.read_text(encoding="utf-8", errors="replace")

@@ -14,7 +14,7 @@ from samcli.yamlhelper import yaml_parse
 # Build metadata of an image function; a custom runtime has no use for it, and `sam` would try to build it.
 _IMAGE_METADATA = frozenset({"DockerContext", "Dockerfile", "DockerTag"})
 _IMAGE_PROPERTIES = frozenset({"PackageType", "ImageUri"})
-# Each of these names local files that this module does not know how to carry along.
+# Each of these names local files that this module does not know how to adapt.
 _REFUSED_TYPES = frozenset(
     {
         "AWS::CloudFormation::Stack",
@@ -31,7 +31,7 @@ _WITHOUT_TLS = {"Bool": {"aws:SecureTransport": "false"}}
 _POLICIES = frozenset({"AWS::S3::BucketPolicy", "AWS::SNS::TopicPolicy"})
 # An image's URI in ECR ends like this before the name of its repository.
 _REGISTRY_SUFFIX = ".amazonaws.com/"
-_COMMAND = re.compile(r"^CMD\s+(?P<words>\[.*\])\s*$", re.MULTILINE)
+_COMMAND = re.compile(r"^CMD\s+(?P<arguments>\[.*\])\s*$", re.MULTILINE)
 
 
 class LocalTemplateError(Exception):
@@ -74,43 +74,15 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
         elif resource["Type"] == "AWS::Serverless::StateMachine":
             _use_absolute_definition(logical_id, resource, source.parent)
     _write_bootstrap(code, sorted(contexts), endpoint_url)
-    return _write(template, directory)
-
-
-def write_container_template(source: Path, directory: Path, registry: str) -> Path:
-    """Write the variant of a template whose functions stay what they are: images, by digest, run as containers.
-
-    Parameters
-    ----------
-    source : Path
-        The template, beside which `DefinitionUri` is looked up.
-    directory : Path
-        An existing folder that receives the template.
-    registry : str
-        The host and port of the registry that the images are pulled from in place of ECR.
-
-    Returns
-    -------
-    Path
-        The written template (JSON).
-
-    Raises
-    ------
-    LocalTemplateError
-        If a resource has a shape that is not understood; nothing is left out in silence.
-    """
-    template = yaml_parse(source.read_text(encoding="utf-8"))
-    use_registry(template, registry)
-    for logical_id, resource in template["Resources"].items():
-        if resource["Type"] == "AWS::Serverless::StateMachine":
-            _use_absolute_definition(logical_id, resource, source.parent)
-    return _write(template, directory)
+    path = directory / "template.json"
+    path.write_text(json.dumps(template, indent=2), encoding="utf-8")
+    return path
 
 
 def use_registry(template: dict[str, Any], registry: str) -> None:
     """Let a template's image functions be pulled from another registry than ECR, by the same name and digest.
 
-    Only `ImageUri` changes, by intrinsic functions: the parameters and what functions are told stay as they are.
+    Only `ImageUri` changes, by intrinsic functions: the parameters and the functions' variables stay as they are.
     What the embedded AWS does not support goes, as `leave_out_unsupported` says.
 
     Raises
@@ -138,7 +110,7 @@ def leave_out_unsupported(template: dict[str, Any]) -> None:
     Raises
     ------
     LocalTemplateError
-        If a resource is of a type that these variants do not know how to carry along.
+        If a resource is of a type that these variants do not know how to adapt.
     """
     resources = template["Resources"]
     for logical_id, resource in list(resources.items()):
@@ -154,30 +126,24 @@ def leave_out_unsupported(template: dict[str, Any]) -> None:
             del resources[logical_id]
 
 
-def _write(template: dict[str, Any], directory: Path) -> Path:
-    path = directory / "template.json"
-    path.write_text(json.dumps(template, indent=2), encoding="utf-8")
-    return path
-
-
 def handler_of(dockerfile: Path) -> str:
     """Return the handler that a Dockerfile's last CMD names, as Lambda's base images read it.
 
     Raises
     ------
     LocalTemplateError
-        If there is no Dockerfile, or no CMD that is a JSON list of one word.
+        If there is no Dockerfile, or no CMD that is a JSON list of one text.
     """
     if not dockerfile.is_file():
         raise LocalTemplateError(f"There is no Dockerfile at {dockerfile}; correct DockerContext or Dockerfile.")
     commands = _COMMAND.findall(dockerfile.read_text(encoding="utf-8"))
     try:
-        words = json.loads(commands[-1]) if commands else []
+        arguments = json.loads(commands[-1]) if commands else []
     except json.JSONDecodeError:
-        words = []
-    if len(words) != 1:
+        arguments = []
+    if len(arguments) != 1:
         raise LocalTemplateError(f'{dockerfile} names no handler; end it with CMD ["package.module.handler"].')
-    return str(words[0])
+    return str(arguments[0])
 
 
 def _use_custom_runtime(logical_id: str, function: dict[str, Any], base: Path, code: Path) -> Path:
@@ -227,7 +193,7 @@ def _write_bootstrap(code: Path, contexts: list[Path], endpoint_url: str) -> Non
         f"export PYTHONPATH={shlex.quote(import_path)}",
         # Without bytecode files each cold start compiles its imports again.
         "unset PYTHONDONTWRITEBYTECODE",
-        # Not resolved: the link in the environment is what tells Python which environment it runs in.
+        # Not resolved: the link in the environment is what says to Python which environment it runs in.
         f'exec {shlex.quote(sys.executable)} -m awslambdaric "$_HANDLER"',
     ]
     code.mkdir(parents=True, exist_ok=True)

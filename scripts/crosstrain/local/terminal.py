@@ -33,7 +33,7 @@ FOREIGN = (
 
 
 def serve(env_file: Path | None, errors: Console) -> None:
-    """Start the embedded AWS, deploy the training stack, tell how to reach it, and keep it until it is stopped.
+    """Start the embedded AWS, deploy the training stack, say how to reach it, and keep it until it is stopped.
 
     Parameters
     ----------

@@ -25,6 +25,7 @@ from ministack.core.iam_evaluator import (
 
 from crosstrain.command import OperationFailedError
 from crosstrain.local.server import REGION, Credentials, LocalAws, root_of
+from crosstrain.rehearsal.service_calls import ASSUME_ROLE
 
 Context = Mapping[str, str | list[str]]
 """The condition keys of a call, with their values."""
@@ -37,7 +38,7 @@ class DeniedError(OperationFailedError):
     Parameters
     ----------
     role, action, resource : str
-        Who, what and on what; `resource` is empty where AWS does not tell it.
+        Who, what and on what; `resource` is empty where AWS does not say it.
     statement : mapping
         The statement that is missing.
     where : str
@@ -104,7 +105,7 @@ class Authorizer:
         iam, sts = self._root("iam", account), self._root("sts", account)
         with self._lock:
             trust = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]
-            root = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole"}
+            root = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": ASSUME_ROLE}
             opened = {**trust, "Statement": [*trust["Statement"], root]}
             iam.update_assume_role_policy(RoleName=name, PolicyDocument=json.dumps(opened))
             try:
@@ -115,8 +116,8 @@ class Authorizer:
 
     def assume(self, session: Session, role_arn: str) -> Session:
         """Let a session assume another role, as the role's trust and the session's own policies decide."""
-        # Asked first, for the error of STS does not tell which of the two policies denies.
-        self.check(session.role_arn, "sts:AssumeRole", role_arn)
+        # Asked first, for the error of STS does not say which of the two policies denies.
+        self.check(session.role_arn, ASSUME_ROLE, role_arn)
         sts = self._aws.client("sts", session.credentials)
         self.calls += 1
         try:
@@ -124,9 +125,9 @@ class Authorizer:
         except ClientError as error:
             if error.response["Error"]["Code"] not in _DENIED:
                 raise
-            statement = {"Effect": "Allow", "Principal": {"AWS": session.role_arn}, "Action": "sts:AssumeRole"}
+            statement = {"Effect": "Allow", "Principal": {"AWS": session.role_arn}, "Action": ASSUME_ROLE}
             where = f"the trust policy of {_name(role_arn)}"
-            raise DeniedError(session.role_arn, "sts:AssumeRole", role_arn, statement=statement, where=where) from error
+            raise DeniedError(session.role_arn, ASSUME_ROLE, role_arn, statement=statement, where=where) from error
         return self._session(role_arn, answer)
 
     def call(self, session: Session, service: str, method: str, *, on: str, **arguments: Any) -> Any:
@@ -241,11 +242,11 @@ class Authorizer:
         # The evaluator lets a root user pass for any service: what names another service does not count.
         of_service = [each for each in trust["Statement"] if service in _listed(each["Principal"].get("Service", []))]
         context = {"aws:sourceaccount": account, **({"aws:sourcearn": source_arn} if source_arn else {})}
-        request = _request(f"arn:aws:iam::{account}:root", "sts:AssumeRole", role_arn, context)
+        request = _request(f"arn:aws:iam::{account}:root", ASSUME_ROLE, role_arn, context)
         if not evaluate_trust_policy({**trust, "Statement": of_service}, request.principal_arn, request):
-            statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+            statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": ASSUME_ROLE}
             where = f"the trust policy of {name}"
-            raise DeniedError(service, "sts:AssumeRole", role_arn, statement=statement, where=where)
+            raise DeniedError(service, ASSUME_ROLE, role_arn, statement=statement, where=where)
 
     def _with_context(self, role_arn: str, actions: list[str], resource: str, context: Context) -> dict[str, bool]:
         # The simulator of the embedded AWS does not look at ContextEntries; its evaluator, which it is made of, does.
@@ -290,7 +291,7 @@ def bucket_policy(aws: LocalAws, bucket: str, owner: str) -> Any:
 
 def _request(principal: str, action: str, resource: str, context: Context) -> EvalContext:
     return EvalContext(
-        # AWS tells a role's session by the role's own ARN in aws:PrincipalArn.
+        # In aws:PrincipalArn a role's session has the role's own ARN.
         principal_arn=principal,
         principal_type="AssumedRole",
         principal_account=_account(principal),

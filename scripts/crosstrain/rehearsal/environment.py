@@ -64,7 +64,7 @@ class Environment:
     accounts : Accounts
         Its accounts.
     authorizer, codebuild, cloudformation
-        What carries out actions.
+        What performs actions.
     outputs : mapping
         Those of both stacks of the tools account.
     parameters : mapping
@@ -72,7 +72,7 @@ class Environment:
     succeeded : dict
         For each stage, the last execution of it that succeeded.
     executions : list
-        All executions so far, as ListPipelineExecutions tells them.
+        All executions so far, as ListPipelineExecutions lists them.
     stopped : bool
         Whether the rehearsal ends early.
     """
@@ -134,7 +134,7 @@ class Environment:
     def restore_images(self, path: Path) -> None:
         """Put back the images of an earlier rehearsal, and the ledger's items of them, as if the accounts were old.
 
-        What the file tells and is not there any more is left out: it will be built.
+        What the file lists and is not there any more is left out: it will be built.
         """
         items = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
         own = {value for key, value in self.outputs.items() if key.endswith("RepositoryUri")}

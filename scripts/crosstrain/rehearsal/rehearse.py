@@ -43,38 +43,45 @@ def rehearse(options: argparse.Namespace, console: Console) -> RehearsalRecord:
     """
     if options.approve == "ask" and not sys.stdin.isatty():
         raise BadInputError("There is no terminal to ask for the approval: say --approve yes or --approve no.")
-    ids = Accounts.parse(options.accounts)
+    ids, parameters = Accounts.parse(options.accounts), parse_pairs(options.parameter, "--parameter")
     infrastructure = Repository(options.project.resolve(), options.worktree)
     model = Repository(options.model.resolve(), options.worktree) if options.model else _model(infrastructure)
     deployed = Repository(infrastructure.folder, revision=options.since) if options.since else infrastructure
     out = options.out.resolve()
     if options.worktree and any(each.contains(out) for each in (infrastructure, model)):
         raise BadInputError(f"{out} would be part of the files that are rehearsed: say another folder with --out.")
+    left_out = list(_left_out(options, infrastructure, model))
     folders = Folders(out / "work", out / "cache")
-    with (
-        alone_in(out),
-        open_images(options, folders, ids, console) as images,
-        open_environment(ids, images, folders, fresh=options.fresh) as environment,
-    ):
-        known = folders.cache / f"{images.kind}.json"
-        with tempfile.TemporaryDirectory(prefix="crosstrain-templates-") as folder:
-            fetch_templates(deployed, Path(folder))
-            environment.set_up(Path(folder), parse_pairs(options.parameter, "--parameter"))
-        environment.restore_images(known)
-        asking: list[view.View] = []
-        approve = _approver(options.approve, console, asking, environment)
-        rehearsal = Rehearsal(environment, infrastructure, model, approve=approve, out=out)
-        for sentence in _left_out(options, infrastructure, model):
-            rehearsal.note(sentence)
-        record = rehearsal.prepare()
-        try:
-            with view.live(record, console) as shown:
-                asking.append(shown)
-                rehearsal.run()
-        finally:
-            summary.write_json(record, out / "rehearsal.json")
-            timeline.write_timeline(record, out / "timeline.html")
-        environment.save_images(known)
+    with alone_in(out), tempfile.TemporaryDirectory(prefix="crosstrain-templates-") as templates:
+        # What is wrong with the sources shows before anything starts.
+        fetch_templates(deployed, Path(templates))
+        with (
+            open_images(options, folders, ids, console) as images,
+            open_environment(ids, images, folders, fresh=options.fresh) as environment,
+        ):
+            known = folders.cache / f"{images.kind}.json"
+            environment.set_up(Path(templates), parameters)
+            environment.restore_images(known)
+            shown: list[view.View] = []
+            approve = _approver(options.approve, console, shown, environment)
+            rehearsal = Rehearsal(environment, infrastructure, model, approve=approve, out=out)
+            for sentence in left_out:
+                rehearsal.note(sentence)
+            record = _run(rehearsal, console, shown, out)
+            environment.save_images(known)
+    return record
+
+
+def _run(rehearsal: Rehearsal, console: Console, shown: list[view.View], out: Path) -> RehearsalRecord:
+    """Run a rehearsal with a view of it, and write down what became of it, however it ends."""
+    record = rehearsal.prepare()
+    try:
+        with view.live(record, console) as opened:
+            shown.append(opened)
+            rehearsal.run()
+    finally:
+        summary.write_json(record, out / "rehearsal.json")
+        timeline.write_timeline(record, out / "timeline.html")
     return record
 
 

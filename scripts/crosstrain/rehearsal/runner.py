@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.local.server import REGION
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Session
 from crosstrain.rehearsal.cloudformation.change_sets import Deployment
 from crosstrain.rehearsal.codebuild import buildspec
@@ -28,16 +29,6 @@ from crosstrain.rehearsal.environment import Environment, PastExecution
 from crosstrain.rehearsal.report.log import ActionLog
 from crosstrain.rehearsal.report.records import STOPPED, ActionRecord, RehearsalRecord, State
 
-_CODEPIPELINE = "codepipeline.amazonaws.com"
-# What CodePipeline calls to fetch a source.
-# https://docs.aws.amazon.com/codepipeline/latest/userguide/how-to-custom-role.html
-_FETCH = (
-    "codecommit:CancelUploadArchive",
-    "codecommit:GetBranch",
-    "codecommit:GetCommit",
-    "codecommit:GetUploadArchiveStatus",
-    "codecommit:UploadArchive",
-)
 # Whatever an action may end with; anything else is a mistake in this program.
 _FAILURES = (OperationFailedError, BadInputError, ClientError, BotoCoreError)
 # An update of the pipeline that changes it each time would go on for ever.
@@ -63,7 +54,7 @@ class Execution:
 
 
 class Rehearsal:
-    """Runs the pipeline of a environment.
+    """Runs the pipeline of an environment.
 
     Parameters
     ----------
@@ -88,7 +79,7 @@ class Rehearsal:
         self.record = RehearsalRecord(execution_id=str(uuid4()), started=time.time())
 
     def note(self, sentence: str) -> None:
-        """Tell in the record what is not rehearsed."""
+        """Note in the record what is not rehearsed."""
         self._notes[sentence] = None
 
     def prepare(self) -> RehearsalRecord:
@@ -126,29 +117,6 @@ class Rehearsal:
             self._close()
         return self.record
 
-    def repeat(self, stage: str) -> RehearsalRecord:
-        """Run one stage again with what its last execution that succeeded went by, and return what became of it.
-
-        Raises
-        ------
-        BadInputError
-            If there is no such stage, or it has not succeeded yet.
-        """
-        self._begin(self._environment.declaration())
-        past = self._environment.succeeded.get(stage)
-        if past is None:
-            raise BadInputError(f"The stage {stage} has not succeeded yet.")
-        self.record.actions = [each for each in self.record.actions if each.stage == stage]
-        (found,) = (each for each in self._execution.declaration.stages if each.name == stage)
-        self._execution.artifacts.update(past.artifacts)
-        self._execution.variables.update(past.variables)
-        try:
-            self._run_stage(found, self._execution)
-        finally:
-            self.record.ended = time.time()
-            self._close()
-        return self.record
-
     def _begin(self, declaration: Declaration) -> None:
         environment = self._environment
         self._execution = Execution(
@@ -166,7 +134,7 @@ class Rehearsal:
         execution = self._execution
         execution.variables["codepipeline.PipelineExecutionId"] = execution.id
         started = {"pipelineExecutionId": execution.id, "status": "InProgress", "startTime": time.time()}
-        # Newest first, as the service tells them.
+        # Newest first, as the service lists them.
         environment.executions.insert(0, started)
         self.record.execution_id = execution.id
         self.record.accounts = environment.accounts.by_stage()
@@ -284,7 +252,7 @@ class Rehearsal:
             raise OperationFailedError(STOPPED)
         declaration = execution.declaration
         arn = f"arn:aws:codepipeline:{REGION}:{self._environment.accounts.tools}:{declaration.name}"
-        pipeline = self._environment.authorizer.service_session(_CODEPIPELINE, declaration.role_arn, arn)
+        pipeline = self._environment.authorizer.service_session(service_calls.CODEPIPELINE, declaration.role_arn, arn)
         configured = action.configured(execution.variables)
         perform = {
             "CodeCommit": self._fetch,
@@ -304,7 +272,7 @@ class Rehearsal:
                 environment.aws, environment.authorizer, pipeline.account, execution.declaration.name, source
             )
             log.write(f"A push starts the pipeline by the rule {rule}.")
-        self._environment.authorizer.check(pipeline.role_arn, _FETCH, arn)
+        self._environment.authorizer.check(pipeline.role_arn, service_calls.FETCH_SOURCE, arn)
         path = self._folder / f"{action.name}.zip"
         path.parent.mkdir(parents=True, exist_ok=True)
         repository = self._repository(name)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _SHORTEST_WAIT = 0.05
 _LONGEST_WAIT = 2.0
 _PAGE = 100
-# A direct Lambda task is told as LambdaFunction… by AWS and as Task… by the embedded AWS.
+# A direct Lambda task is LambdaFunction… in AWS's history and Task… in the embedded AWS's.
 _SCHEDULED = frozenset({"TaskScheduled", "LambdaFunctionScheduled"})
 _ATTEMPT_FAILED = frozenset(
     {
@@ -142,16 +142,6 @@ def start(sfn: SFNClient, state_machine_arn: str, request: Mapping[str, Any], ru
         raise
 
 
-def follow(sfn: SFNClient, execution_arn: str, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[StateEvent]:
-    """Yield what happens to each state of a run, as it happens, until the run has ended.
-
-    The states are expected to run one after another, without `Parallel` and `Map`.
-    """
-    tracker = _Tracker()
-    for event in _history(sfn, execution_arn, sleep):
-        yield from tracker.observe(event)
-
-
 def outcome(
     sfn: SFNClient,
     execution_arn: str,
@@ -159,8 +149,9 @@ def outcome(
     on_event: Callable[[StateEvent], None] = lambda _: None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ExecutionResult:
-    """Wait for the end of a run and return what became of it; `on_event` gets what happens to each state.
+    """Wait for the end of a run and return what became of it; `on_event` gets what happens to each state meanwhile.
 
+    The states are expected to run one after another, without `Parallel` and `Map`.
     It is read from the history, not from DescribeExecution: both are eventually consistent, each for itself.
     """
     tracker = _Tracker()
@@ -191,7 +182,7 @@ class _Tracker:
         self._name, self._type = "", ""
         self._entered: datetime | None = None
         self._attempt = 0
-        # A failed attempt: only the next event tells whether it is retried.
+        # A failed attempt: only the next event says whether it is retried.
         self._failure: Mapping[str, Any] | None = None
 
     def observe(self, event: Mapping[str, Any]) -> Iterator[StateEvent]:

@@ -62,7 +62,7 @@ class Models:
     def has_file(self, uri: str) -> bool:
         """Return whether there is an object at a URI."""
         bucket, key = split_uri(uri)
-        # Unlike HeadObject, it tells "not there" from "not allowed" under a right that is limited to a prefix.
+        # Unlike HeadObject, it distinguishes "not there" from "not allowed" under a right that is limited to a prefix.
         return any(
             entry["Key"] == key
             for entry in self.s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", ())
@@ -110,7 +110,7 @@ def champion(models: Models, model_name: str) -> Document:
 def compare(models: Models, first: str, second: str, model_name: str | None = None) -> Document:
     """Return two versions' metrics side by side, which is better, and in what else the versions differ.
 
-    Metrics are only told as comparable if both were computed on the same rows of the same data.
+    Metrics are only shown as comparable if both were computed on the same rows of the same data.
     """
     items = [models.registry.find_version(version, model_name) for version in (first, second)]
     infos = [models.read(item.get("info_uri"))[0] for item in items]
@@ -220,9 +220,9 @@ def _link(value: Any, why_missing: str) -> Document:
 
 
 def _contradictions(item: Item, profile: Document, info: Document) -> list[str]:
-    """Say where the run's files tell another story than the registry: then one of them was changed afterwards."""
+    """Say where the run's files differ from the registry: then one of them was changed afterwards."""
     digest = (item.get("image_digests") or {}).get("model_training")
-    told = [
+    compared = [
         ("data fingerprint", item.get("data_fingerprint"), "profile.json", profile.get("fingerprint")),
         ("data fingerprint", item.get("data_fingerprint"), "model.json", info.get("data_fingerprint")),
         ("image digest of model_training", digest, "model.json", info.get("image_digest")),
@@ -230,7 +230,7 @@ def _contradictions(item: Item, profile: Document, info: Document) -> list[str]:
     ]
     return [
         f"{what}: the registry says {recorded}, {file} says {found}"
-        for what, recorded, file, found in told
+        for what, recorded, file, found in compared
         if recorded is not None and found is not None and recorded != found
     ]
 

@@ -110,8 +110,10 @@ class Model:
         others = [name for name in names if name not in features]
         missing = [name for name in features if name not in names]
         if missing:
-            told = " ".join(f'"{name}" is missing.{did_you_mean(name, others) if others else ""}' for name in missing)
-            raise BadInputError(f'"{file}" does not have the columns that the model was trained on: {told}')
+            missing_columns = " ".join(
+                f'"{name}" is missing.{did_you_mean(name, others) if others else ""}' for name in missing
+            )
+            raise BadInputError(f'"{file}" does not have the columns that the model was trained on: {missing_columns}')
         return others
 
     def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:

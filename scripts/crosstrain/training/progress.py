@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """Tells each step and each state of a run with the seconds that it took.
+    """Shows each step and each state of a run with the seconds that it took.
 
     Parameters
     ----------

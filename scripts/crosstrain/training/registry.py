@@ -278,7 +278,7 @@ def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequenc
 
     Each change says which version it replaced: a promotion goes through only while the champion is the one that it was
     compared with, a rollback only while it is the one that was read. So the changes form a chain, and it is followed
-    back from the champion. Times, which are those of several clocks, only tell apart changes to the same version.
+    back from the champion. Times, which are those of several clocks, only distinguish changes to the same version.
 
     Parameters
     ----------
@@ -340,5 +340,5 @@ def _cancelled(response: Any, pointer: Item, target: Item) -> OperationFailedErr
         return OperationFailedError(
             f'{target["version"]} is no longer a promoted version of "{name}", and nothing was changed.'
         )
-    told = ", ".join(code for code in codes if code != "None") or response["Error"]["Message"]
-    return OperationFailedError(f'The champion of "{name}" could not be moved, and nothing was changed: {told}.')
+    reason = ", ".join(code for code in codes if code != "None") or response["Error"]["Message"]
+    return OperationFailedError(f'The champion of "{name}" could not be moved, and nothing was changed: {reason}.')

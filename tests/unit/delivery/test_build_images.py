@@ -27,7 +27,7 @@ from crosstrain.delivery.repositories import find_images, find_repositories
 HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 REPOSITORIES = {name: f"{HOST}/{name}" for name in FUNCTIONS}
 TABLE = "image-ledger"
-# The last line of a failed build, and what else is then told.
+# The last line of a failed build, and what else is then said.
 FAILURES = {"syntax error": "line 30", "no space left on device": "disk is full"}
 # Stands for the engine's command line. It notes its arguments; FAIL, FULL, ABSENT and SLOW name what goes wrong.
 ENGINE = """#!/bin/sh
@@ -306,9 +306,9 @@ def test_an_engine_that_does_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("engine")
 def test_docker_without_buildx_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_BUILDX", "yes")
-    told: list[str] = []
-    assert find_engine(None, lambda *each: told.extend(each)).kind == "docker"
-    assert told == ["engine", "docker has no buildx here: building with `docker build`"]
+    message: list[str] = []
+    assert find_engine(None, lambda *each: message.extend(each)).kind == "docker"
+    assert message == ["engine", "docker has no buildx here: building with `docker build`"]
 
 
 def test_trap_5_an_image_index_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,10 +335,10 @@ def test_repositories_that_are_not_named(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.delenv(f"REPOSITORY_{name.upper()}", raising=False)
     with pytest.raises(BadInputError) as caught:
         find_repositories({"other": "x/y", "model_training": f"{HOST}/a:tag"})
-    for told in (
+    for message in (
         "other is no function",
         "REPOSITORY_DATA_PREPARATION",
         "REPOSITORY_MODEL_EVALUATION",
         f"{HOST}/a:tag of model_training is no repository's URI",
     ):
-        assert told in str(caught.value)
+        assert message in str(caught.value)

@@ -32,9 +32,9 @@ def infrastructure(tmp_path: Path) -> Path:
 def test_functions_and_notebooks_are_replaced_as_a_whole(model: Path, infrastructure: Path) -> None:
     write(model, "notebooks/mine.ipynb", "template.yaml")
 
-    told = compose(model, infrastructure)
+    message = compose(model, infrastructure)
 
-    assert told[0] == "functions/ is the model repository's (3 files), in place of the sample."
+    assert message[0] == "functions/ is the model repository's (3 files), in place of the sample."
     assert not (infrastructure / "functions/model_training/sample.py").exists()
     assert [path.name for path in (infrastructure / "notebooks").iterdir()] == ["mine.ipynb"]
     assert (infrastructure / "template.yaml").read_text() == "infrastructure: template.yaml"
@@ -51,9 +51,9 @@ def test_the_tests_of_a_function_are_replaced_where_the_model_has_its_own(model:
     write(infrastructure, *samples, "tests/unit/delivery/test_ledger.py")
     write(model, "tests/unit/model_training/test_mine.py", "tests/unit/delivery/test_ledger.py")
 
-    told = compose(model, infrastructure)
+    message = compose(model, infrastructure)
 
-    assert "tests/unit/model_training/ is the model repository's (1 files), in place of the sample." in told
+    assert "tests/unit/model_training/ is the model repository's (1 files), in place of the sample." in message
     assert [path.name for path in (infrastructure / "tests/unit/model_training").iterdir()] == ["test_mine.py"]
     assert (infrastructure / samples[1]).is_file()
     assert (infrastructure / "tests/unit/delivery/test_ledger.py").read_text().startswith("infrastructure")

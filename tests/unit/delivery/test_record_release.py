@@ -47,13 +47,13 @@ def test_everything_that_is_wrong_is_in_one_error() -> None:
     with pytest.raises(BadInputError) as caught:
         parse_images(json.dumps(images))
 
-    for told in (
+    for message in (
         "model_evaluation has no image",
         "other is no function",
         "data_preparation is not given by digest",
         "model_training is not given by digest",
     ):
-        assert told in str(caught.value)
+        assert message in str(caught.value)
 
 
 def test_the_order_is_the_start_of_the_execution_on_whichever_page(codepipeline: Any) -> None:
@@ -73,16 +73,16 @@ def test_an_execution_that_is_not_there(codepipeline: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "error", "told"),
+    ("code", "error", "message"),
     [
         ("PipelineNotFoundException", BadInputError, 'There is no pipeline "delivery"'),
         ("AccessDeniedException", OperationFailedError, "needs codepipeline:ListPipelineExecutions"),
     ],
 )
-def test_a_pipeline_that_cannot_be_read(codepipeline: Any, code: str, error: type[Exception], told: str) -> None:
+def test_a_pipeline_that_cannot_be_read(codepipeline: Any, code: str, error: type[Exception], message: str) -> None:
     with Stubber(codepipeline) as stub:
         stub.add_client_error("list_pipeline_executions", code)
-        with pytest.raises(error, match=told):
+        with pytest.raises(error, match=message):
             execution_start(codepipeline, "delivery", "wanted")
 
 

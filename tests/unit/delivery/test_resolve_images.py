@@ -80,7 +80,7 @@ def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, An
     with pytest.raises(BadInputError) as caught:
         configure(replace(RELEASE, images=images), template, stage="test", base=base, check_registry=False)
 
-    for told in (
+    for message in (
         "it has no image of ModelEvaluation",
         "the image of DataPreparation is not given by digest",
         "the template has no parameter NoSuch",
@@ -91,7 +91,7 @@ def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, An
         "Tags of the stage's file is no object",
         "has Policy, which is none of Parameters, Tags, StackPolicy",
     ):
-        assert told in str(caught.value), told
+        assert message in str(caught.value), message
     assert "\n" not in str(caught.value)
 
 
@@ -171,8 +171,8 @@ def test_bad_input_leaves_the_file_as_it_was(tmp_path: Path, base: str | None) -
     out.write_text("before")
     if base is not None:
         given.write_text(base)
-    words = ["--ledger", "t", "--stage", "test", "--base", str(given), "--skip-registry", "--out", str(out)]
-    assert resolve_images.main(["latest", *words]) == 2
+    options = ["--ledger", "t", "--stage", "test", "--base", str(given), "--skip-registry", "--out", str(out)]
+    assert resolve_images.main(["latest", *options]) == 2
     assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["before"]
 
 
@@ -195,8 +195,8 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pyte
 def test_words_for_sam(capsys: pytest.CaptureFixture[str]) -> None:
     from samcli.cli.types import CfnParameterOverridesType  # noqa: PLC0415
 
-    words = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam"]
-    assert resolve_images.main(words) == 0
+    options = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam"]
+    assert resolve_images.main(options) == 0
     read = CfnParameterOverridesType().convert(tuple(capsys.readouterr().out.split()), None, None)
     assert read["ModelTrainingImageUri"] == RELEASE.images["ModelTraining"]
     assert (read["Stage"], read["Release"]) == ("prod", RELEASE.id)
@@ -209,15 +209,15 @@ def test_a_file_for_sam(tmp_path: Path) -> None:
     out = tmp_path / "parameters.yaml"
     base = tmp_path / "base.json"
     base.write_text('{"Parameters": {"NotificationEmail": "", "DatasetPrefix": "a b"}}')
-    words = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam", "--base", str(base)]
-    assert resolve_images.main([*words, "--out", str(out)]) == 0
+    options = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam", "--base", str(base)]
+    assert resolve_images.main([*options, "--out", str(out)]) == 0
     read = CfnParameterOverridesType().convert((out.as_uri(),), None, None)
     assert (read["Stage"], read["DatasetPrefix"]) == ("prod", "a b")
 
 
 def test_words_that_a_shell_would_take_apart_are_refused() -> None:
     assert sam_words({"A": "", "B": "1"}) == ['A=""', "B=1"]
-    with pytest.raises(BadInputError, match=r"A, B cannot be a word"):
+    with pytest.raises(BadInputError, match=r"A, B cannot be an argument"):
         sam_words({"A": "cron(0 3 * * ? *)", "B": 'say "x"', "C": "c"})
 
 

@@ -123,7 +123,7 @@ def test_a_deployment_is_marked(ledger: Ledger, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("arguments", "message"),
     [
         (["test"], "deployed in stage test"),
         (["prod", "--to", "stage:prod"], "already"),
@@ -131,15 +131,15 @@ def test_a_deployment_is_marked(ledger: Ledger, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_there_is_nothing_to_go_back_to(
-    ledger: Ledger, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+    ledger: Ledger, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert ledger is not None
-    assert rollback.main(words) == 2
-    assert told in capsys.readouterr().err
+    assert rollback.main(arguments) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("program", "told"), [("false", "stopped with status 1 at: false"), ("no-such", "cannot be run")]
+    ("program", "message"), [("false", "stopped with status 1 at: false"), ("no-such", "cannot be run")]
 )
 def test_a_step_that_fails_ends_the_rollback(
     ledger: Ledger,
@@ -147,13 +147,13 @@ def test_a_step_that_fails_ends_the_rollback(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     program: str,
-    told: str,
+    message: str,
 ) -> None:
     steps: list[Any] = [[program], ["touch", str(tmp_path / "after")]]
     monkeypatch.setattr(rollback, "commands", lambda *_arguments: steps)
     assert rollback.main(["prod", "--template", str(tmp_path / "template.yaml"), "--execute"]) == 1
     captured = capfd.readouterr()
     assert captured.out == ""
-    assert told in captured.err
+    assert message in captured.err
     assert not (tmp_path / "after").exists()
     assert ledger.resolve("stage:prod").id == release(2).id

@@ -59,7 +59,7 @@ def test_a_test_takes_the_regions_of_the_project_unless_it_has_its_own() -> None
 
 
 @pytest.mark.parametrize(
-    ("configuration", "region", "names", "told"),
+    ("configuration", "region", "names", "message"),
     [
         (CONFIGURATION, "us-east-1", "training,rols", "no test 'rols'; its tests are training, roles"),
         (CONFIGURATION, "us-east-1", "", "no test ''"),
@@ -78,12 +78,12 @@ def test_a_test_takes_the_regions_of_the_project_unless_it_has_its_own() -> None
     ],
 )
 def test_what_taskcat_would_pass_over_is_refused(
-    configuration: dict[str, Any], region: str, names: str | None, told: str
+    configuration: dict[str, Any], region: str, names: str | None, message: str
 ) -> None:
     with pytest.raises(BadInputError) as error:
         taskcat.plan(configuration, region, names)
 
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize("content", ["tests: [", "project: {name: a}", "- 1", "tests: 1", "tests: {a: {}}"])
@@ -94,7 +94,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str
 
 
 @pytest.mark.parametrize(
-    ("changes", "region", "told"),
+    ("changes", "region", "message"),
     [
         ({"ModelTrainingImageUri": None, "Commit": ""}, "us-east-1", "does not say ModelTrainingImageUri, Commit"),
         ({"ModelTrainingImageUri": "host/name:tag"}, "us-east-1", "ModelTrainingImageUri in .* is no image by digest"),
@@ -102,11 +102,11 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path: Path, content: str
     ],
 )
 def test_a_release_that_cannot_run_there_is_refused(
-    tmp_path: Path, changes: dict[str, Any], region: str, told: str
+    tmp_path: Path, changes: dict[str, Any], region: str, message: str
 ) -> None:
     path = tmp_path / "parameters.json"
     path.write_text(json.dumps({"Parameters": RELEASE | changes}))
-    with pytest.raises(BadInputError, match=told):
+    with pytest.raises(BadInputError, match=message):
         taskcat.release_parameters(path, region)
 
 

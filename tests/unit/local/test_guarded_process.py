@@ -22,9 +22,11 @@ def test_it_ends_with_its_parent_and_takes_its_folder_along(tmp_path: Path) -> N
     environment = {**os.environ, "PYTHONPATH": str(Path(guarded_process.__file__).parent)}
 
     # The child holds the parent's standard output open: this returns when both are gone.
-    told = subprocess.run([sys.executable, "-c", parent], env=environment, capture_output=True, timeout=30, check=True)
+    message = subprocess.run(
+        [sys.executable, "-c", parent], env=environment, capture_output=True, timeout=30, check=True
+    )
 
-    assert told.stderr == b""
+    assert message.stderr == b""
     assert not folder.exists()
 
 
@@ -35,8 +37,8 @@ def test_its_descendants_are_killed_with_it(tmp_path: Path) -> None:
 
     # The grandchild would hold the pipe open for an hour.
     assert process.stdout is not None
-    with process.stdout as told:
-        assert told.read() == b""
+    with process.stdout as message:
+        assert message.read() == b""
     assert process.returncode < 0
 
 

@@ -1,4 +1,4 @@
-"""A buildspec's script does what CodeBuild does: one shell, phases in order, post_build after a build that failed."""
+"""A buildspec does what it does in CodeBuild: one shell, its phases in order; what is not supported is refused."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from crosstrain.command import BadInputError
 from crosstrain.rehearsal.codebuild import buildspec
 
 
@@ -60,3 +61,41 @@ def test_what_is_said_last_runs_whatever_became_of_the_phase(tmp_path: Path) -> 
 
     assert done.returncode == 1
     assert "\nswept\n" in done.stdout
+
+
+def test_every_buildspec_of_the_project_can_be_rehearsed(project: Path) -> None:
+    for path in sorted((project / "buildspec").glob("*.yml")):
+        assert buildspec.read(path.read_text(), path.name).phases
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("version: 0.1", "version is 0.1"),
+        ("version: 0.2\nbatch: {}", "the buildspec has batch"),
+        ("version: 0.2\nenv: {secrets-manager: {A: b}}", "env has secrets-manager"),
+        ("version: 0.2\nphases: {build: {on-failure: CONTINUE}}", "the phase build has on-failure"),
+        ("version: 0.2\nphases: {deploy: {commands: [ls]}}", "phases has deploy"),
+        ("version: 0.2\nartifacts: {secondary-artifacts: {}}", "artifacts has secondary-artifacts"),
+        ("version: 0.2\nreports: {a: {files: [x], file-format: TESTNGXML}}", "the format TESTNGXML"),
+        ("version: 0.2\nenv: {shell: powershell.exe}", "the shell is powershell.exe"),
+        ("[", "is no YAML"),
+        ("hello", "is no buildspec"),
+        ("version: 0.2\nenv:", "env has to be a mapping"),
+        ("version: 0.2\nreports:", "reports has to be a mapping"),
+        ("version: 0.2\nartifacts:", "artifacts has to be a mapping"),
+        ("version: 0.2\nenv: {variables: [A]}", "variables has to be a mapping"),
+        ("version: 0.2\nphases: {build: }", "build has to be a mapping"),
+        ("version: 0.2\nreports: {a: }", "a has to be a mapping"),
+        ("version: 0.2\nphases: {build: {commands: }}", "commands of the phase build has to be a list of texts"),
+        ("version: 0.2\nphases: {build: {commands: make lint}}", "commands of the phase build has to be a list"),
+        ("version: 0.2\nphases: {build: {commands: [echo lint: now]}}", 'holds {"echo lint": "now"}, which has to be'),
+        ("version: 0.2\nphases: {build: {finally: [1]}}", "finally of the phase build holds 1"),
+        ("version: 0.2\nartifacts: {files: packaged.yaml}", "files of artifacts has to be a list of texts"),
+        ("version: 0.2\nreports: {a: {files: x}}", "files of the report group a has to be a list of texts"),
+        ("version: 0.2\nenv: {exported-variables: A}", "exported-variables of env has to be a list of texts"),
+    ],
+)
+def test_what_of_a_buildspec_is_not_supported_is_refused(text: str, message: str) -> None:
+    with pytest.raises(BadInputError, match=message):
+        buildspec.read(text, "buildspec.yml")

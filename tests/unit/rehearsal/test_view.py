@@ -1,4 +1,4 @@
-"""What a rehearsal shows as it goes on, and how things are put into words."""
+"""What a rehearsal shows as it goes on, and how things are formatted."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def shown(of: RehearsalRecord, width: int = 100) -> list[str]:
     return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def told(of: RehearsalRecord) -> list[str]:
+def message(of: RehearsalRecord) -> list[str]:
     """Return what the plain view tells at once."""
     console = Console(file=(written := io.StringIO()), width=60)
     PlainView(of, console).print_changes()
@@ -118,7 +118,7 @@ def test_elsewhere_there_is_a_line_at_each_start_and_one_at_each_end() -> None:
     end(source)
     begin(build, 2)
 
-    assert told(rehearsal) == [
+    assert message(rehearsal) == [
         "▸ Source / Model starts",
         "✓ Source / Model succeeded after 5.0 s",
         "▸ Build / Build starts",
@@ -131,7 +131,7 @@ def test_a_failure_is_told_with_its_whole_cause_and_nothing_of_it_is_obeyed() ->
     begin(build)
     end(build, State.FAILED, f"It is broken:\n  {HOSTILE}\n\nMend it.")
 
-    assert told(rehearsal)[1:] == [
+    assert message(rehearsal)[1:] == [
         "✗ Build / Build failed after 0.0 s",
         "  It is broken:",
         "    red [bold]tag[/bold] gnp.exe",
@@ -184,11 +184,11 @@ def test_the_view_of_a_terminal_is_gone_at_the_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"),
+    ("seconds", "text"),
     [(None, ""), (0, "0.0 s"), (4.26, "4.3 s"), (59.96, "1 min 0 s"), (72.4, "1 min 12 s"), (3599.7, "1 h 0 min")],
 )
-def test_durations_are_said_as_people_say_them(seconds: float | None, words: str) -> None:
-    assert duration(seconds) == words
+def test_durations_are_said_as_people_say_them(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

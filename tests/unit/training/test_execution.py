@@ -96,7 +96,14 @@ def test_start_says_what_is_wrong_with_a_run_id(sfn: Any, stub: Stubber, code: s
         execution.start(sfn, MACHINE, {}, "run-1")
 
 
-def test_follow_reads_on_over_pages_and_polls(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
+def follow(sfn: Any, sleep: Sleep) -> list[StateEvent]:
+    """Return what happens to each state of a run, in its order."""
+    events: list[StateEvent] = []
+    execution.outcome(sfn, RUN, on_event=events.append, sleep=sleep)
+    return events
+
+
+def test_the_history_is_read_on_over_pages_and_polled(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
     events = history(STARTED, entered("PrepareData"), SCHEDULED, exited("PrepareData"), SUCCEEDED)
     # The first look finds one event, the second nothing new, the third the rest, spread over two pages.
     stub.add_response("get_execution_history", {"events": events[-2:]}, FIRST_LOOK)
@@ -104,30 +111,30 @@ def test_follow_reads_on_over_pages_and_polls(sfn: Any, stub: Stubber, sleep: Sl
     stub.add_response("get_execution_history", {"events": events[:2], "nextToken": "older"}, FIRST_LOOK)
     stub.add_response("get_execution_history", {"events": events[2:]}, {**FIRST_LOOK, "nextToken": "older"})
 
-    assert list(execution.follow(sfn, RUN, sleep=sleep)) == [
+    assert follow(sfn, sleep) == [
         StateEvent("PrepareData", "Task", "entered", 0.0, 1),
         StateEvent("PrepareData", "Task", "succeeded", 2.0, 1),
     ]
     assert sleep.waits == [0.05, 0.1]
 
 
-def test_follow_does_not_read_pages_that_it_has_seen(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
+def test_pages_that_were_seen_are_not_read_again(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
     events = history(STARTED, entered("PrepareData"), exited("PrepareData"), SUCCEEDED)
     stub.add_response("get_execution_history", {"events": events[2:]}, FIRST_LOOK)
     # There is an older page, but this one reaches back to what is known.
     stub.add_response("get_execution_history", {"events": events[:3], "nextToken": "older"}, FIRST_LOOK)
 
-    assert [event.kind for event in execution.follow(sfn, RUN, sleep=sleep)] == ["entered", "succeeded"]
+    assert [event.kind for event in follow(sfn, sleep)] == ["entered", "succeeded"]
 
 
-def test_follow_tells_a_retry_from_a_failure(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
+def test_a_retry_is_no_failure(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
     events = history(
         STARTED, entered("TrainModel"), SCHEDULED, THROTTLED, SCHEDULED, THROTTLED, exited("TrainModel"),
         entered("RunFailed", "Fail"), ("ExecutionFailed", {"error": "X", "cause": "TrainModel: Rate Exceeded."}),
     )  # fmt: skip
     stub.add_response("get_execution_history", {"events": events}, FIRST_LOOK)
 
-    assert list(execution.follow(sfn, RUN, sleep=sleep)) == [
+    assert follow(sfn, sleep) == [
         StateEvent("TrainModel", "Task", "entered", 0.0, 1),
         StateEvent("TrainModel", "Task", "retried", 3.0, 1, "Lambda.TooManyRequestsException", "Rate Exceeded."),
         StateEvent("TrainModel", "Task", "failed", 5.0, 2, "Lambda.TooManyRequestsException", "Rate Exceeded."),
@@ -136,19 +143,19 @@ def test_follow_tells_a_retry_from_a_failure(sfn: Any, stub: Stubber, sleep: Sle
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "TooManyRequestsException"])
-def test_follow_gives_way_when_it_is_throttled(sfn: Any, stub: Stubber, sleep: Sleep, code: str) -> None:
+def test_it_gives_way_when_it_is_throttled(sfn: Any, stub: Stubber, sleep: Sleep, code: str) -> None:
     stub.add_client_error("get_execution_history", code)
     stub.add_response("get_execution_history", {"events": history(STARTED, SUCCEEDED)}, FIRST_LOOK)
 
-    assert list(execution.follow(sfn, RUN, sleep=sleep)) == []
+    assert follow(sfn, sleep) == []
     assert sleep.waits == [2.0]
 
 
-def test_follow_does_not_swallow_other_errors(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
+def test_other_errors_are_not_swallowed(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
     stub.add_client_error("get_execution_history", "ExecutionDoesNotExist")
 
     with pytest.raises(sfn.exceptions.ExecutionDoesNotExist):
-        list(execution.follow(sfn, RUN, sleep=sleep))
+        follow(sfn, sleep)
 
 
 def test_waits_grow_to_a_limit_and_are_short_again_after_news(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
@@ -158,7 +165,7 @@ def test_waits_grow_to_a_limit_and_are_short_again_after_news(sfn: Any, stub: St
     stub.add_response("get_execution_history", {"events": events[1:]}, FIRST_LOOK)
     stub.add_response("get_execution_history", {"events": events}, FIRST_LOOK)
 
-    list(execution.follow(sfn, RUN, sleep=sleep))
+    follow(sfn, sleep)
 
     assert sleep.waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 0.05]
 
@@ -167,10 +174,10 @@ def test_the_outcome_of_a_success_is_its_output(sfn: Any, stub: Stubber, sleep: 
     events = history(STARTED, entered("TrainModel"), SCHEDULED, THROTTLED, SCHEDULED, exited("TrainModel"), SUCCEEDED)
     stub.add_response("get_execution_history", {"events": events}, FIRST_LOOK)
 
-    told: list[StateEvent] = []
-    result = execution.outcome(sfn, RUN, on_event=told.append, sleep=sleep)
+    message: list[StateEvent] = []
+    result = execution.outcome(sfn, RUN, on_event=message.append, sleep=sleep)
     assert result == ExecutionResult("SUCCEEDED", 6.0, {"run_id": "run-1"})
-    assert told[-1].kind == "succeeded"
+    assert message[-1].kind == "succeeded"
 
 
 def test_the_outcome_of_a_failure_names_the_step_at_fault(sfn: Any, stub: Stubber, sleep: Sleep) -> None:

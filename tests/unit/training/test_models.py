@@ -149,7 +149,7 @@ def test_versions_that_were_scored_on_the_same_rows_are_compared(registered: Mod
 
 
 @pytest.mark.parametrize(
-    ("info", "fields", "same", "told"),
+    ("info", "fields", "same", "message"),
     [
         ({"request": {**REQUEST, "seed": 7}}, {}, False, "different rows (seed)"),
         ({}, {"data_fingerprint": "f2"}, False, "different data"),
@@ -157,13 +157,13 @@ def test_versions_that_were_scored_on_the_same_rows_are_compared(registered: Mod
     ],
 )
 def test_versions_that_were_scored_on_other_rows_are_not(
-    registered: Models, record: Record, info: dict[str, Any], fields: dict[str, Any], same: bool | None, told: str
+    registered: Models, record: Record, info: dict[str, Any], fields: dict[str, Any], same: bool | None, message: str
 ) -> None:
     record("run-e", 0.5, info=info, **fields)
     document = compare(registered, "run-a", "run-e")
     assert document["same_test_rows"] is same
     assert document["metrics"]["rmse"]["better"] is None
-    assert told in document["test_rows"]
+    assert message in document["test_rows"]
 
 
 def test_a_metric_that_one_version_does_not_have_is_undefined(

@@ -191,9 +191,9 @@ def test_other_columns_are_ignored_and_told(
     _, folder = results(data, split_column="split")
     data.assign(note="[x]").to_csv(tmp_path / "rows.csv", index=False)
     scored(folder, tmp_path / "rows.csv")
-    told = capsys.readouterr().err
-    assert 'ignored, for the model does not use it: "row_id", "y", "split", "note"' in told
-    assert f"{ROWS} rows scored with" in told
+    message = capsys.readouterr().err
+    assert 'ignored, for the model does not use it: "row_id", "y", "split", "note"' in message
+    assert f"{ROWS} rows scored with" in message
 
 
 def test_no_rows_give_no_predictions(results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

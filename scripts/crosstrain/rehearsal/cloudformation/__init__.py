@@ -1,1 +1,1 @@
-"""What CloudFormation does: change sets, and the rights that it takes to carry them out."""
+"""What CloudFormation does: change sets, and the rights that it takes to execute them."""

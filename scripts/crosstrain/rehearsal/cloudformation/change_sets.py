@@ -1,10 +1,11 @@
-"""Change sets as CodePipeline makes and executes them, and as CloudFormation's role carries them out."""
+"""Change sets as CodePipeline makes and executes them, and the rights of CloudFormation's role to make the changes."""
 
 from __future__ import annotations
 
 import json
 import time
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from samcli.yamlhelper import yaml_parse
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.local.server import REGION, LocalAws, root_of
 from crosstrain.local.template import LocalTemplateError
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer, Session
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
 from crosstrain.rehearsal.cloudformation.training_stack import TrainingStack
@@ -28,15 +30,13 @@ from crosstrain.rehearsal.images.backends import Images
 from crosstrain.rehearsal.report.log import ActionLog
 from crosstrain.rehearsal.report.records import STOPPED
 
-_SERVICE = "cloudformation.amazonaws.com"
-_TRANSFORMS = {"AWS::LanguageExtensions": "LanguageExtensions", "AWS::Serverless-2016-10-31": "Serverless-2016-10-31"}
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/continuous-delivery-codepipeline-cfn-artifacts.html
 _SECTIONS = {"Parameters", "Tags"}
 # https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CloudFormation.html
 _OVERRIDES_BYTES = 1024
 _MISSING = "does not exist"
 _NO_CHANGES = "didn't contain changes"
-# Where templates lie for CloudFormation: CodePipeline's own affair, so the account's root user brings them.
+# Where templates lie for CloudFormation: CodePipeline's own affair, so the account's root user puts them there.
 _TEMPLATES = "rehearsal-templates-{account}"
 _POLL_SECONDS = 0.05
 
@@ -78,7 +78,7 @@ class Deployment:
 
 @dataclass
 class CloudFormation:
-    """Carries out CloudFormation actions.
+    """Performs CloudFormation actions.
 
     Attributes
     ----------
@@ -95,7 +95,7 @@ class CloudFormation:
     _prepared: dict[tuple[str, str, str], Prepared] = field(default_factory=dict)
 
     def run(self, action: Action, deployment: Deployment, log: ActionLog) -> list[str]:
-        """Carry out an action and return what is worth knowing of it.
+        """Perform an action, and return what is worth knowing of it.
 
         Raises
         ------
@@ -123,16 +123,16 @@ class CloudFormation:
         existing = self._existing(session.account, stack) if current else {}
         resources = StackResources(template, values["Parameters"], stack, session.account, existing)
         for name in _declared(template):
-            arn = f"arn:aws:cloudformation:{REGION}:aws:transform/{_TRANSFORMS[name]}"
+            arn = f"arn:aws:cloudformation:{REGION}:aws:transform/{service_calls.TRANSFORMS[name]}"
             for role_arn in (session.role_arn, *([role] if role else [])):
-                self.authorizer.check(role_arn, "cloudformation:CreateChangeSet", arn)
+                self.authorizer.check(role_arn, service_calls.USE_TRANSFORM, arn)
         training = self._adapt(template, values["Parameters"], deployment, role)
         self._replace_change_set(deployment, template, values, is_new=current is None)
         found = self._await_change_set(deployment)
-        told = [each["ResourceChange"] for each in found.get("Changes", [])]
-        # The embedded AWS tells of resources whose condition is false as well.
+        listed = [each["ResourceChange"] for each in found.get("Changes", [])]
+        # The embedded AWS lists resources whose condition is false as well.
         changes = [
-            each for each in told if each["Action"] == "Remove" or resources.is_wanted(each["LogicalResourceId"])
+            each for each in listed if each["Action"] == "Remove" or resources.is_wanted(each["LogicalResourceId"])
         ]
         key = (session.account, stack, configuration["ChangeSetName"])
         self._prepared[key] = Prepared(resources, changes, role, training)
@@ -212,9 +212,9 @@ class CloudFormation:
 
     def _check_passing(self, session: Session, role: str) -> None:
         """Ask whether the action may pass CloudFormation's role, and whether that role trusts CloudFormation."""
-        context = {"iam:PassedToService": _SERVICE}
-        self.authorizer.check(session.role_arn, "iam:PassRole", role, context)
-        self.authorizer.check_trust(_SERVICE, role)
+        context = {service_calls.PASSED_TO: service_calls.CLOUDFORMATION}
+        self.authorizer.check(session.role_arn, service_calls.PASS_ROLE, role, context)
+        self.authorizer.check_trust(service_calls.CLOUDFORMATION, role)
 
     def _adapt(
         self, template: Any, parameters: Mapping[str, str], deployment: Deployment, role: str | None
@@ -352,7 +352,7 @@ class CloudFormation:
         raise OperationFailedError(f"The stack {stack} is in {found['StackStatus']}: {reason}")
 
     def _validation_failures(self, account: str, stack: str, begin: float) -> list[str]:
-        """Return what CloudFormation found before it changed anything, which the stack's events do not tell."""
+        """Return what CloudFormation found before it changed anything, which is not in the stack's events."""
         events = self.aws.client("cloudformation", root_of(account)).describe_events(StackName=stack)
         return [
             f"{each['LogicalResourceId']}: {each['ValidationStatusReason']}"
@@ -373,7 +373,7 @@ class CloudFormation:
 
 
 def upload_template(aws: LocalAws, account: str, template: Any) -> str:
-    """Bring a template to where CloudFormation of an account reads it, for it may be too long to be sent."""
+    """Upload a template to where CloudFormation of an account reads it, for it may be too long to be sent."""
     s3, bucket, key = aws.client("s3", root_of(account)), _TEMPLATES.format(account=account), f"{uuid4().hex}.json"
     s3.create_bucket(Bucket=bucket)
     s3.put_object(Bucket=bucket, Key=key, Body=json.dumps(template, default=str))
@@ -383,12 +383,12 @@ def upload_template(aws: LocalAws, account: str, template: Any) -> str:
 def _declared(template: Any) -> list[str]:
     declared = template.get("Transform", [])
     names = declared if isinstance(declared, list) else [declared]
-    if unknown := [each for each in names if each not in _TRANSFORMS]:
+    if unknown := [each for each in names if each not in service_calls.TRANSFORMS]:
         raise BadInputError(f"A rehearsal does not support the transform {', '.join(unknown)}.")
     return names
 
 
 def _counted(changes: list[Mapping[str, Any]]) -> str:
-    words = {"Add": "added", "Modify": "changed", "Remove": "removed"}
-    counts = {word: sum(1 for each in changes if each["Action"] == action) for action, word in words.items()}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "no change"
+    participles = {"Add": "added", "Modify": "changed", "Remove": "removed"}
+    counts = Counter(participles[each["Action"]] for each in changes)
+    return ", ".join(f"{counts[each]} {each}" for each in participles.values() if counts[each]) or "no change"

@@ -55,7 +55,7 @@ class Resolver:
                 method = getattr(self, f"_on_{function.removeprefix('Fn::').lower()}", None)
                 if method is None:
                     raise OperationFailedError(
-                        f"A rehearsal does not know the function {function}: teach {__name__} it."
+                        f"A rehearsal does not know the function {function}: add it to intrinsics.py."
                     )
                 return method(argument)
         resolved = {key: self.resolve(value) for key, value in node.items()}

@@ -14,32 +14,13 @@ from typing import Any
 from crosstrain.command import OperationFailedError
 from crosstrain.delivery.repositories import BY_DIGEST, ECR
 from crosstrain.local.server import REGION, LocalAws, root_of
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
 from crosstrain.rehearsal.codepipeline.artifacts import ArtifactStore
 
-_PULL = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
 _SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)")
 _TABLE = re.compile(r"['\"]TableName['\"]: *['\"](?P<name>[\w.-]+)['\"]")
-# What Step Functions makes sure of before it takes a state machine that logs.
-# https://docs.aws.amazon.com/step-functions/latest/dg/cw-logs.html
-_DELIVER_LOGS = (
-    "logs:CreateLogDelivery",
-    "logs:DeleteLogDelivery",
-    "logs:DescribeLogGroups",
-    "logs:DescribeResourcePolicies",
-    "logs:GetLogDelivery",
-    "logs:ListLogDeliveries",
-    "logs:PutResourcePolicy",
-    "logs:UpdateLogDelivery",
-)
-# A transaction is authorised by the actions that it is made of.
-_PARTS_OF_TRANSACTION = {
-    "Put": "PutItem",
-    "Update": "UpdateItem",
-    "Delete": "DeleteItem",
-    "ConditionCheck": "ConditionCheckItem",
-}
 
 
 class TrainingStack:
@@ -111,10 +92,10 @@ class TrainingStack:
             policy = json.loads(ecr.get_repository_policy(repositoryName=match["name"])["policyText"])
             repository = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
             where = f"the policy of the repository {match['name']} in tools-account.yaml"
-            for action in _PULL:
+            for action in service_calls.PULL_IMAGE:
                 authorizer.check_across(role, action, repository, policy, match["account"], where=where)
                 source = resources.arn(name)
-                authorizer.check_service("lambda.amazonaws.com", action, repository, policy, source, where=where)
+                authorizer.check_service(service_calls.LAMBDA, action, repository, policy, source, where=where)
 
     def check_state_machine(self, aws: LocalAws, authorizer: Authorizer, stack: str) -> None:
         """Ask whether the deployed state machine's role may deliver its logs and make the calls of its tasks.
@@ -130,11 +111,11 @@ class TrainingStack:
             if resource["ResourceType"] != "AWS::StepFunctions::StateMachine":
                 continue
             machine = sfn.describe_state_machine(stateMachineArn=resource["PhysicalResourceId"])
-            authorizer.check_trust("states.amazonaws.com", machine["roleArn"], resource["PhysicalResourceId"])
-            # By the template, for the embedded AWS does not tell it. Log delivery has no resource level.
+            authorizer.check_trust(service_calls.STEP_FUNCTIONS, machine["roleArn"], resource["PhysicalResourceId"])
+            # By the template, for the embedded AWS does not return it.
             declared = self._template["Resources"][resource["LogicalResourceId"]]["Properties"]
             if declared.get("Logging", {}).get("Level", "OFF") != "OFF":
-                authorizer.check(machine["roleArn"], _DELIVER_LOGS, "*")
+                authorizer.check(machine["roleArn"], service_calls.DELIVER_LOGS, "*")
             for action, arn in calls_of(json.loads(machine["definition"]), self._account):
                 authorizer.check(machine["roleArn"], action, arn)
 
@@ -182,19 +163,21 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
             continue
         resource, arguments = state["Resource"], json.dumps(state.get("Arguments", {}))
         if resource.startswith("arn:aws:lambda:"):
-            yield "lambda:InvokeFunction", resource
+            yield service_calls.INVOKE_FUNCTION, resource
             continue
         match = _SDK.fullmatch(resource)
         service = match["service"] if match else None
         table = _TABLE.search(arguments)
         if match and service == "dynamodb" and table:
-            operations = [match["operation"][0].upper() + match["operation"][1:]]
-            if operations == ["TransactWriteItems"]:
+            actions = [f"dynamodb:{match['operation'][0].upper()}{match['operation'][1:]}"]
+            if actions == ["dynamodb:TransactWriteItems"]:
                 parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
-                operations = sorted(_PARTS_OF_TRANSACTION[part] for part in parts)
-            for operation in operations:
-                yield f"dynamodb:{operation}", f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
+                actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
+            for action in actions:
+                yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
         elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
-            yield "events:PutEvents", f"arn:aws:events:{REGION}:{account}:event-bus/default"
+            yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default"
         else:
-            raise OperationFailedError(f"What the task {name} calls ({resource}) is not known: teach {__name__} it.")
+            raise OperationFailedError(
+                f"What the task {name} calls ({resource}) is not known: add it to training_stack.py."
+            )

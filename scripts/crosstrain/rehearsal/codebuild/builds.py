@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -22,11 +20,14 @@ from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.repositories import ECR
 from crosstrain.local import guarded_process
 from crosstrain.local.server import REGION, LocalAws, root_of
-from crosstrain.rehearsal.authorization import Authorizer, DeniedError, Session
+from crosstrain.rehearsal import service_calls
+from crosstrain.rehearsal.authorization import Authorizer, Session
 from crosstrain.rehearsal.codebuild import buildspec
-from crosstrain.rehearsal.codebuild.buildspec import Buildspec, Files
+from crosstrain.rehearsal.codebuild.buildspec import Buildspec
 from crosstrain.rehearsal.codebuild.environments import kept_environments, search_path
-from crosstrain.rehearsal.codebuild.reports import find_files, read_report
+from crosstrain.rehearsal.codebuild.failures import explain_failure
+from crosstrain.rehearsal.codebuild.reports import find_files, read_report, read_results
+from crosstrain.rehearsal.codebuild.verdicts import Verdicts, verdict_key
 from crosstrain.rehearsal.codepipeline.artifacts import Artifact, ArtifactStore, pack, unpack
 from crosstrain.rehearsal.codepipeline.declaration import Action, project_parameter, read_project
 from crosstrain.rehearsal.images.backends import Images
@@ -38,19 +39,6 @@ _KEPT = re.compile(
     r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TERM|XDG_CACHE_HOME|(UV|PIP)_\w+|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE"
     r"|CURL_CA_BUNDLE|(?i:https?_proxy))"
 )
-_PUSH = (
-    "ecr:BatchCheckLayerAvailability",
-    "ecr:CompleteLayerUpload",
-    "ecr:InitiateLayerUpload",
-    "ecr:PutImage",
-    "ecr:UploadLayerPart",
-)
-_REPORTED = {"JUNITXML": "codebuild:BatchPutTestCases", "COBERTURAXML": "codebuild:BatchPutCodeCoverages"}
-_NOT_AUTHORIZED = re.compile(
-    r"assumed-role/(?P<role>[\w+=,.@-]+)/\S+ is not authorized to perform: (?P<action>[\w-]+:\w+)"
-    r"(?: on resource: (?P<resource>[^\s\"')]+))?"
-)
-_TOLD = re.compile(r"^(FAILED|ERROR|E   |error:|Error:|\S+:\d+: error|[A-Z]{1,4}\d{2,4} |\s+--> \S+:\d+)")
 _POLL_SECONDS = 0.05
 
 
@@ -94,13 +82,13 @@ class CodeBuild:
     Parameters
     ----------
     aws, authorizer, images
-        Where, with whose rights, and what builds get to build images with.
+        Where, with whose rights, and what builds build images with.
     work : Path
         Holds a folder for each project: its sources, which have the same path each time, and its environments.
     cache : Path
-        Holds what has been found of sources by builds that depend on nothing else.
+        Holds the verdicts of builds that depend on nothing but their sources.
     fresh : bool
-        Whether what has been found before does not count.
+        Whether earlier verdicts do not count.
 
     Attributes
     ----------
@@ -114,7 +102,7 @@ class CodeBuild:
         self, aws: LocalAws, authorizer: Authorizer, images: Images, *, work: Path, cache: Path, fresh: bool
     ) -> None:
         self.aws, self.authorizer, self.images = aws, authorizer, images
-        self.work, self.cache, self.fresh = work.resolve(), cache, fresh
+        self.work, self.verdicts, self.fresh = work.resolve(), Verdicts(cache), fresh
         self._running: set[subprocess.Popen[bytes]] = set()
         self._locks: dict[str, threading.Lock] = {}
         self._starting = threading.Lock()
@@ -133,12 +121,10 @@ class CodeBuild:
         account = inputs.pipeline.account
         arn = f"arn:aws:codebuild:{REGION}:{account}:project/{name}"
         started = self.authorizer.call(inputs.pipeline, "codebuild", "start_build", on=arn, projectName=name)
-        self.authorizer.check(inputs.pipeline.role_arn, "codebuild:BatchGetBuilds", arn)
+        self.authorizer.check(inputs.pipeline.role_arn, service_calls.WATCH_BUILD, arn)
         # A project has one folder: two of its builds would meet there.
         with self._locks.setdefault(name, threading.Lock()):
-            return _Run(
-                self, action, inputs, log, project_of(self.aws, account, name), started["build"]["id"]
-            ).carry_out()
+            return _Run(self, action, inputs, log, project_of(self.aws, account, name), started["build"]["id"]).run()
 
     def stop(self) -> None:
         """End all builds, and let none begin."""
@@ -148,7 +134,8 @@ class CodeBuild:
             guarded_process.kill(process)
 
     @contextmanager
-    def _process(self, command: list[str], directory: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    def start(self, command: list[str], directory: Path, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """Yield a process that ends with the `with` block, or when all builds are ended."""
         with self._starting:
             if self.stopped:
                 raise OperationFailedError(STOPPED)
@@ -180,21 +167,27 @@ class _Run:
         self._arn = f"arn:aws:codebuild:{REGION}:{inputs.pipeline.account}:project/{self._name}"
         self._role: Session
 
-    def carry_out(self) -> Build:
-        """Do what CodeBuild does."""
+    def run(self) -> Build:
+        """Do what CodeBuild does: fetch the sources, run the phases, keep reports and artifacts."""
         authorizer = self._codebuild.authorizer
-        self._role = authorizer.service_session("codebuild.amazonaws.com", self._project["ServiceRole"], self._arn)
+        self._role = authorizer.service_session(service_calls.CODEBUILD, self._project["ServiceRole"], self._arn)
         self._check_logging()
         sources = self._fetch()
         primary = self._inputs.configuration.get("PrimarySource", next(iter(sources)))
         specification = self._specification(sources[primary])
         self._check_pushes()
-        if earlier := self._found_before(specification):
-            self._log.write(f"Verified before, unchanged: {earlier}")
-            return Build({}, {}, (f"verified before, unchanged ({earlier})",))
-        details, variables = self._run(specification, sources, primary)
+        key = self._verdict_key(specification)
+        if key is not None and (found := self._codebuild.verdicts.find(key)) is not None:
+            self._check_reporting(specification)
+            self._log.write(f"Verified before, unchanged: {', '.join(found)}")
+            return Build({}, {}, (f"verified before, unchanged ({', '.join(found)})",))
+        variables = self._run_commands(specification, sources, primary)
+        self._check_reporting(specification)
+        details = [read_report(sources[primary], *report) for report in specification.reports.items()]
+        details += read_results(sources[primary])
         artifacts = self._upload(specification, sources[primary])
-        self._remember(details)
+        if key is not None:
+            self._codebuild.verdicts.save(key, details)
         return Build(artifacts, variables, tuple(details))
 
     def _check_logging(self) -> None:
@@ -202,8 +195,7 @@ class _Run:
         group = self._project["LogsConfig"]["CloudWatchLogs"]["GroupName"]
         stream = self._id.partition(":")[2]
         arn = f"arn:aws:logs:{REGION}:{self._role.account}:log-group:{group}:log-stream:{stream}"
-        actions = ["logs:CreateLogStream", "logs:PutLogEvents"]
-        self._codebuild.authorizer.check(self._role.role_arn, actions, arn)
+        self._codebuild.authorizer.check(self._role.role_arn, service_calls.WRITE_BUILD_LOG, arn)
 
     def _fetch(self) -> dict[str, Path]:
         """Fetch the input artifacts with the build's own role, each into its folder."""
@@ -232,33 +224,15 @@ class _Run:
         for value in self._variables().values():
             if match := ECR.fullmatch(value):
                 arn = f"arn:aws:ecr:{match['region']}:{match['account']}:repository/{match['name']}"
-                self._codebuild.authorizer.check(self._role.role_arn, _PUSH, arn)
+                self._codebuild.authorizer.check(self._role.role_arn, service_calls.PUSH_IMAGE, arn)
 
-    # Verdicts: a build that gets nothing but sources and hands on nothing finds the same of the same sources.
-    def _key(self, specification: Buildspec) -> str | None:
+    def _verdict_key(self, specification: Buildspec) -> str | None:
+        """Return by what the build's verdict is known, or None if it depends on more than its sources."""
         depends_on_more = self._variables() or self._action.outputs or specification.artifacts
         if depends_on_more or self._codebuild.fresh:
             return None
-        parts = [artifact.digest for artifact in self._inputs.artifacts.values()]
-        parts += [self._project["Source"]["BuildSpec"], platform.python_version(), platform.platform()]
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
-
-    def _found_before(self, specification: Buildspec) -> str | None:
-        self._verdict = self._key(specification)
-        path = self._codebuild.cache / f"{self._verdict}.json"
-        if self._verdict is None or not path.is_file():
-            return None
-        for group, files in specification.reports.items():
-            self._check_reporting(group, files)
-        return ", ".join(json.loads(path.read_text(encoding="utf-8")))
-
-    def _remember(self, details: list[str]) -> None:
-        if self._verdict is not None:
-            self._codebuild.cache.mkdir(parents=True, exist_ok=True)
-            path = self._codebuild.cache / f"{self._verdict}.json"
-            draft = path.with_suffix(".new")
-            draft.write_text(json.dumps(details), encoding="utf-8")
-            draft.replace(path)
+        digests = [artifact.digest for artifact in self._inputs.artifacts.values()]
+        return verdict_key(digests, self._project["Source"]["BuildSpec"])
 
     def _variables(self) -> dict[str, str]:
         """Return the variables of the project and, over them, those of the action."""
@@ -288,30 +262,24 @@ class _Run:
             environment |= self._codebuild.images.build_environment(environment)
         return environment
 
-    def _run(
-        self, specification: Buildspec, sources: Mapping[str, Path], primary: str
-    ) -> tuple[list[str], dict[str, str]]:
-        source = sources[primary]
-        report, exports = self._folder / "progress", self._folder / "exports"
-        for path in (report, exports):
+    def _run_commands(self, specification: Buildspec, sources: Mapping[str, Path], primary: str) -> dict[str, str]:
+        """Run the phases, and return the exported variables."""
+        progress, exports = self._folder / "progress", self._folder / "exports"
+        for path in (progress, exports):
             path.write_bytes(b"")
-        command = [specification.shell, "-c", specification.script(report, exports)]
-        with kept_environments(source, self._folder / "environments"):
-            status = self._execute(command, source, self._environment(specification, sources, primary))
+        command = [specification.shell, "-c", specification.script(progress, exports)]
+        with kept_environments(sources[primary], self._folder / "environments"):
+            status = self._execute(command, sources[primary], self._environment(specification, sources, primary))
         if status != 0:
-            raise self._failure(status, report.read_text(encoding="utf-8").splitlines())
-        details = []
-        for group, files in specification.reports.items():
-            self._check_reporting(group, files)
-            details.append(read_report(source, group, files))
+            raise explain_failure(status, progress.read_text(encoding="utf-8").splitlines(), self._log.text())
         pairs = [each.partition("=") for each in exports.read_text(encoding="utf-8").split("\0") if each]
-        return [*details, *_told(self._log.text())], {name: value for name, _, value in pairs}
+        return {name: value for name, _, value in pairs}
 
     def _execute(self, command: list[str], directory: Path, environment: Mapping[str, str]) -> int:
         """Run the build's shell, and pass on what it writes as it writes it."""
         limit = time.monotonic() + 60 * float(self._project.get("TimeoutInMinutes", 60))
         options = {"env": environment, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        with self._codebuild._process(command, directory, **options) as process:
+        with self._codebuild.start(command, directory, **options) as process:
             reader = threading.Thread(target=self._follow, args=[process], daemon=True)
             reader.start()
             while process.poll() is None and time.monotonic() < limit:
@@ -333,25 +301,12 @@ class _Run:
             for line in process.stdout:
                 self._log.write(line.decode("utf-8", "replace"))
 
-    def _failure(self, status: int, progress: list[str]) -> OperationFailedError:
-        """Say which command failed, why, and what right was missing if it was one."""
-        text = self._log.text()
-        failed = next((line for line in progress if line.startswith("failed ")), None)
-        phase, command = "", "the shell"
-        if failed is not None:
-            _, phase, _, command = failed.split(" ", 3)
-        told = [line.strip() for line in text.splitlines() if _TOLD.match(line)][-6:]
-        told = told or [line.strip() for line in text.splitlines() if line.strip()][-4:]
-        where = f" in phase {phase}" if phase else ""
-        sentence = f"`{command}` ended with status {status}{where}: {' | '.join(told)}"
-        if denied := _NOT_AUTHORIZED.search(text):
-            sentence += f" — {DeniedError(denied['role'], denied['action'], denied['resource'] or '')}"
-        return OperationFailedError(sentence)
-
-    def _check_reporting(self, group: str, files: Files) -> None:
-        arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._name}-{group}"
-        actions = ["codebuild:CreateReportGroup", "codebuild:CreateReport", "codebuild:UpdateReport"]
-        self._codebuild.authorizer.check(self._role.role_arn, [*actions, _REPORTED[files.file_format]], arn)
+    def _check_reporting(self, specification: Buildspec) -> None:
+        """Ask whether the build may store its reports."""
+        for group, files in specification.reports.items():
+            arn = f"arn:aws:codebuild:{REGION}:{self._role.account}:report-group/{self._name}-{group}"
+            actions = service_calls.STORE_REPORT[files.file_format]
+            self._codebuild.authorizer.check(self._role.role_arn, actions, arn)
 
     def _upload(self, specification: Buildspec, source: Path) -> dict[str, Artifact]:
         if not self._action.outputs:
@@ -391,15 +346,3 @@ def project_of(aws: LocalAws, account: str, name: str) -> Mapping[str, Any]:
 
 def _is_privileged(project: Mapping[str, Any]) -> bool:
     return str(project["Environment"].get("PrivilegedMode", "false")).lower() == "true"
-
-
-def _told(text: str) -> list[str]:
-    """Return what the project's own scripts tell in a log that is worth knowing in a summary."""
-    details = []
-    if plans := re.findall(r"^(\w+): (build|record|reuse): ", text, re.MULTILINE):
-        built = [function for function, action in plans if action == "build"]
-        details.append(f"images built: {', '.join(built) or 'none'}; used again: {len(plans) - len(built)}")
-    details += re.findall(r"^Release \S+ is recorded", text, re.MULTILINE)
-    if metric := re.search(r'"metric": "(\w+)",\s+"value": ([\d.eE+-]+),\s+"threshold": ([\d.eE+-]+)', text):
-        details.append(f"{metric[1]} {float(metric[2]):g} (threshold {metric[3]})")
-    return details

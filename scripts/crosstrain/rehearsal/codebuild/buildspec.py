@@ -62,7 +62,7 @@ class Buildspec:
     def script(self, progress: Path, exports: Path) -> str:
         """Return the script that runs the phases, in the shell that the buildspec names.
 
-        Beside what the commands write, it tells in the file `progress` which phase begins (`phase NAME`) and which
+        Beside what the commands write, it records in the file `progress` which phase begins (`phase NAME`) and which
         command fails (`failed NAME STATUS COMMAND`), and writes the exported variables to `exports`, each ended by NUL.
         """
         files = f"exec 3>>{shlex.quote(str(progress))} 4>>{shlex.quote(str(exports))}"
@@ -119,10 +119,10 @@ def read(text: str, name: str) -> Buildspec:
 
 
 def _step(phase: str, command: str) -> str:
-    """Return the lines that tell a command, run it, and end the phase if it fails."""
+    """Return the lines that log a command, run it, and end the phase if it fails."""
     quoted = shlex.quote(command)
-    tell = f'printf "failed {phase} %s %s\\n" $__s {quoted} >&3'
-    return f"printf '+ %s\\n' {quoted}\n{command}\n__s=$?; if [ $__s != 0 ]; then {tell}; return $__s; fi\n"
+    record = f'printf "failed {phase} %s %s\\n" $__s {quoted} >&3'
+    return f"printf '+ %s\\n' {quoted}\n{command}\n__s=$?; if [ $__s != 0 ]; then {record}; return $__s; fi\n"
 
 
 def _files(content: Mapping[str, Any]) -> Files:

@@ -56,7 +56,7 @@ def _places(source: Path) -> list[Path]:
 
 
 def _locked(place: Path) -> str:
-    """Return a name for the environment of a folder, which tells the packages that are locked for it."""
+    """Return a name for the environment of a folder: one for the same locked packages."""
     files = [place / name for name in _LOCKS]
     digest = hashlib.sha256(b"\0".join(each.read_bytes() for each in files if each.is_file()))
     return f"{place.name}-{digest.hexdigest()[:16]}"

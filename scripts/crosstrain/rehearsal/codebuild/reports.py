@@ -1,8 +1,10 @@
-"""What a build leaves behind: files by the patterns of its buildspec, and the reports among them."""
+"""What a build leaves behind: artifacts and reports by its buildspec, and the results of the project's own commands."""
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from crosstrain.command import OperationFailedError
@@ -37,3 +39,44 @@ def read_report(source: Path, group: str, files: Files) -> str:
     count = sum(int(suite.get("tests", 0)) for suite in suites)
     seconds = sum(float(suite.get("time", 0)) for suite in suites)
     return f"{group}: {count} tests in {seconds:.0f} s"
+
+
+def read_results(source: Path) -> list[str]:
+    """Return what the project's own commands have left in files that is worth knowing in a summary.
+
+    A team may change what its builds do, so a file that is missing is none of a rehearsal's concern; one that is there
+    and has become something else is named.
+    """
+    details = []
+    for name, describe in RESULTS.items():
+        path = source / name
+        if path.is_file():
+            try:
+                details.append(describe(path.read_text(encoding="utf-8")))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                details.append(f"{name} is not what was expected: {type(error).__name__}: {error}")
+    return details
+
+
+def _describe_images(text: str) -> str:
+    actions = {function: each["action"] for function, each in json.loads(text).items()}
+    built = [function for function, action in actions.items() if action == "build"]
+    return f"images built: {', '.join(built) or 'none'}; used again: {len(actions) - len(built)}"
+
+
+def _describe_release(text: str) -> str:
+    return f"release {text.strip()}"
+
+
+def _describe_system_test(text: str) -> str:
+    result = json.loads(text)
+    return f"{result['metric']} {result['value']:g} (threshold {result['threshold']:g})"
+
+
+# Where buildspec/build.yml and buildspec/system-test.yml put the results of scripts/build_images.py (--report),
+# scripts/record_release.py and scripts/system_test.py.
+RESULTS: Mapping[str, Callable[[str], str]] = {
+    "build/images-report.json": _describe_images,
+    "build/release": _describe_release,
+    "build/system-test.json": _describe_system_test,
+}

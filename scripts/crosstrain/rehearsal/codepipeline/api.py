@@ -11,10 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from crosstrain.local.server import REGION
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer, DeniedError
 
 _TARGET = "CodePipeline_20150709.ListPipelineExecutions"
-_ACTION = "codepipeline:ListPipelineExecutions"
 _KEY = re.compile(r"Credential=(?P<key>[^/]+)/")
 
 Executions = Callable[[str], list[Mapping[str, Any]]]
@@ -62,9 +62,9 @@ def _answer(
     account, name = role.split(":")[4], role.rpartition("/")[2]
     arn = f"arn:aws:codepipeline:{REGION}:{account}:{body['pipelineName']}"
     try:
-        authorizer.check(role, _ACTION, arn)
+        authorizer.check(role, service_calls.LIST_EXECUTIONS, arn)
     except DeniedError:
         who = f"arn:aws:sts::{account}:assumed-role/{name}/codebuild"
-        message = f"User: {who} is not authorized to perform: {_ACTION} on resource: {arn}"
+        message = f"User: {who} is not authorized to perform: {service_calls.LIST_EXECUTIONS} on resource: {arn}"
         return 400, {"__type": "AccessDeniedException", "message": message}
     return 200, {"pipelineExecutionSummaries": executions(body["pipelineName"])}

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from crosstrain.command import OperationFailedError
 from crosstrain.local.server import LocalAws, root_of
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer, Session, bucket_policy, key_policy
 
 
@@ -58,7 +59,7 @@ class ArtifactStore:
         body = path.read_bytes()
         arguments = {"Bucket": self.bucket, "Key": artifact.key, "Body": body}
         self._authorizer.call(session, "s3", "put_object", on=self._arn(artifact.key), **arguments)
-        self._check_key(session.role_arn, "kms:GenerateDataKey")
+        self._check_key(session.role_arn, service_calls.ENCRYPT_OBJECT)
         return artifact
 
     def get(self, session: Session, artifact: Artifact, path: Path) -> None:
@@ -77,7 +78,7 @@ class ArtifactStore:
             self._authorizer.call(session, "s3", "get_object", on=self._arn(artifact.key), **arguments)
         else:
             self.check_reading(session.role_arn, artifact.key)
-        self._check_key(session.role_arn, "kms:Decrypt")
+        self._check_key(session.role_arn, service_calls.DECRYPT_OBJECT)
         path.write_bytes(self.read(artifact.key))
 
     def read(self, key: str) -> bytes:
@@ -97,8 +98,10 @@ class ArtifactStore:
         """
         policy = bucket_policy(self._aws, self.bucket, self._owner)
         where = "the policy of the artifact bucket in tools-account.yaml"
-        self._authorizer.check_across(role_arn, "s3:GetObject", self._arn(key), policy, self._owner, where=where)
-        self._check_key(role_arn, "kms:Decrypt")
+        self._authorizer.check_across(
+            role_arn, service_calls.READ_OBJECT, self._arn(key), policy, self._owner, where=where
+        )
+        self._check_key(role_arn, service_calls.DECRYPT_OBJECT)
 
     def _check_key(self, role_arn: str, action: str) -> None:
         # S3 calls the key for whoever calls S3; the embedded AWS does not.

@@ -1,6 +1,6 @@
 """The pipeline as pipeline.yaml declares it, with its functions resolved by CloudFormation's engine.
 
-The embedded AWS has no CodePipeline. Its CloudFormation engine resolves the declaration all the same, carried as the
+The embedded AWS has no CodePipeline. Its CloudFormation engine resolves the declaration all the same, embedded as the
 value of a parameter of the Systems Manager that takes the pipeline's place in the stack. What this module does not
 understand, it refuses before anything starts: nothing that is declared is left out in silence.
 """
@@ -18,7 +18,7 @@ from crosstrain.command import BadInputError
 from crosstrain.local.template import leave_out_unsupported
 
 PIPELINE_TYPE = "AWS::CodePipeline::Pipeline"
-# What is added to the logical id of a build project by the parameter that carries its properties.
+# What is added to the logical id of a build project by the parameter in which its properties are embedded.
 EMBEDDED_SUFFIX = "Declaration"
 _PROJECTS = "/rehearsal/projects/"
 _CODEPIPELINE = {
@@ -172,7 +172,7 @@ def embed(template: dict[str, Any]) -> None:
 
 
 def project_parameter(name: str) -> str:
-    """Return the name of the parameter that carries the properties of a build project."""
+    """Return the name of the parameter in which the properties of a build project are embedded."""
     return _PROJECTS + name
 
 

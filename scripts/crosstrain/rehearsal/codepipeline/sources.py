@@ -21,7 +21,7 @@ class Revision:
     commit : str
         Its id.
     variables : mapping
-        What the source action tells of it.
+        The output variables of its source action.
     """
 
     commit: str
@@ -116,8 +116,8 @@ class Repository:
         except subprocess.CalledProcessError as error:
             if failing and error.returncode == 1:
                 return str(error.stdout.strip())
-            told = error.stderr.strip().splitlines()[-1:] or [f"git {arguments[0]} failed"]
-            raise BadInputError(f"The repository {self.folder} cannot be read: {told[0]}.") from error
+            message = error.stderr.strip().splitlines()[-1:] or [f"git {arguments[0]} failed"]
+            raise BadInputError(f"The repository {self.folder} cannot be read: {message[0]}.") from error
         except OSError as error:
             raise BadInputError(f"git cannot be run: {error}.") from error
         return done.stdout.strip()

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from crosstrain.command import OperationFailedError
 from crosstrain.local.server import REGION, LocalAws, root_of
+from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Authorizer
 
 
@@ -47,8 +48,8 @@ def check_trigger(aws: LocalAws, authorizer: Authorizer, account: str, pipeline:
             if target["Arn"] == arn and "RoleArn" not in target:
                 raise OperationFailedError(f"The rule {rule['Name']} has no role (RoleArn) to start {pipeline} with.")
             if target["Arn"] == arn:
-                authorizer.check_trust("events.amazonaws.com", target["RoleArn"], rule["Arn"])
-                authorizer.check(target["RoleArn"], "codepipeline:StartPipelineExecution", arn)
+                authorizer.check_trust(service_calls.EVENTBRIDGE, target["RoleArn"], rule["Arn"])
+                authorizer.check(target["RoleArn"], service_calls.START_PIPELINE, arn)
                 return str(rule["Name"])
     raise OperationFailedError(
         f"No event rule starts the pipeline {pipeline} on a push to {branch} of {repository}, and it does not poll."

@@ -57,7 +57,7 @@ class Images(Protocol):
         """Fetch images by digest to where functions of an account run."""
 
     def save(self, uris: Sequence[str]) -> None:
-        """Keep images, told by digest, for the next rehearsal."""
+        """Keep images, given by digest, for the next rehearsal."""
 
     def restore(self, images: Mapping[str, str]) -> Sequence[str]:
         """Put the images of an earlier rehearsal into the repositories, and return the tags that are there now.
@@ -188,9 +188,9 @@ class LocalProcesses:
         """Return a PATH on which `docker` is the stand-in for an engine."""
         commands = self._store / "bin"
         commands.mkdir(parents=True, exist_ok=True)
-        words = [sys.executable, "-P", standin_engine.__file__, str(self._store)]
+        program = [sys.executable, "-P", standin_engine.__file__, str(self._store)]
         command = commands / "docker"
-        command.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+        command.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n', encoding="utf-8")
         command.chmod(0o755)
         return {"PATH": os.pathsep.join([str(commands), environment["PATH"]])}
 

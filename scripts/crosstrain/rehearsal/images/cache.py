@@ -145,6 +145,6 @@ def _send(
         except (OSError, http.client.HTTPException) as error:
             raise OperationFailedError(f"The registry {registry} cannot be reached: {error}.") from error
     if answer.status >= http.client.BAD_REQUEST:
-        told = content.decode("utf-8", "replace")[:300]
-        raise OperationFailedError(f"The registry {registry} refuses {method} {path}: {answer.status} {told}")
+        message = content.decode("utf-8", "replace")[:300]
+        raise OperationFailedError(f"The registry {registry} refuses {method} {path}: {answer.status} {message}")
     return content, answer.headers.get("Content-Type", "")

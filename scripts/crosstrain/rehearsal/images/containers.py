@@ -86,7 +86,7 @@ class Engine:
     Attributes
     ----------
     host : str
-        Its socket, as DOCKER_HOST tells it.
+        Its socket, as DOCKER_HOST has it.
     kind : str
         `docker` or `podman`; what is compatible with Docker counts as it.
     client : docker.DockerClient
@@ -190,8 +190,8 @@ def registry_of(aws: LocalAws) -> str:
 def build_environment(engine: Engine, directory: Path, registry: str, base_image: str) -> dict[str, str]:
     """Return the variables with which `scripts/build_images.py` builds for the embedded registry.
 
-    It is told the repositories by their names in ECR, asks ECR for them, and finds a `docker` that takes those names
-    to the embedded registry: what it prints, and what the ledger holds, are ECR's URIs.
+    It gets the repositories by their names in ECR, asks ECR for them, and finds a `docker` that replaces those names
+    by the embedded registry's: what it prints, and what the ledger holds, are ECR's URIs.
 
     Parameters
     ----------
@@ -214,7 +214,9 @@ def build_environment(engine: Engine, directory: Path, registry: str, base_image
         raise BadInputError(
             f"The engine at {engine.host} is {engine.kind}, and `{engine.kind}` is not here: install it."
         )
-    words = [program, "--remote", "--url", engine.host] if engine.kind == "podman" else [program, "--host", engine.host]
+    command_line = (
+        [program, "--remote", "--url", engine.host] if engine.kind == "podman" else [program, "--host", engine.host]
+    )
     folder = directory / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     command = folder / "docker"
@@ -222,7 +224,7 @@ def build_environment(engine: Engine, directory: Path, registry: str, base_image
         _COMMAND.format(
             dialect=_PODMAN_DIALECT if engine.kind == "podman" else "",
             registry=shlex.quote(registry),
-            program=shlex.join(words),
+            program=shlex.join(command_line),
         ),
         encoding="utf-8",
     )
@@ -321,8 +323,8 @@ def _podman_service() -> Iterator[Engine]:
             deadline = time.monotonic() + _START_SECONDS
             while not (client := _connect(host)):
                 if service.poll() is not None or time.monotonic() > deadline:
-                    told = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
-                    raise OperationFailedError(f"Podman's service did not start: {told or 'it wrote nothing.'}")
+                    written = log.read_text(encoding="utf-8", errors="replace").strip()[-500:]
+                    raise OperationFailedError(f"Podman's service did not start: {written or 'it wrote nothing.'}")
                 time.sleep(0.05)
             with closing(client):
                 yield Engine(host, "podman", client)

@@ -1,4 +1,4 @@
-"""How the view, the summary and the timeline put a rehearsal into words."""
+"""How the view, the summary and the timeline format a rehearsal."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def total_seconds(record: RehearsalRecord) -> float:
 
 
 def _indented(line: str) -> str:
-    # The indentation of an error message tells what belongs together.
+    # The indentation of an error message shows what belongs together.
     text = plain(line)
     depth = len(line) - len(line.lstrip(" "))
     return " " * min(depth, 8) + text if text else ""

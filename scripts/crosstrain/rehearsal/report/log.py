@@ -1,4 +1,4 @@
-"""The log of an action: a file, whose last line the action's record tells."""
+"""The log of an action: a file, whose last line is in the action's record."""
 
 from __future__ import annotations
 

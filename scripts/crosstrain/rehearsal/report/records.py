@@ -1,4 +1,4 @@
-"""What a rehearsal tells of itself: one record for each action of the pipeline.
+"""The records of a rehearsal: one for each action of the pipeline.
 
 The pipeline's runner writes the records; the live view, the summary, rehearsal.json and the timeline read them.
 """

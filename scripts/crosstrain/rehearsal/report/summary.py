@@ -182,11 +182,11 @@ def _table(record: RehearsalRecord) -> Table:
 
 
 def _details(action: ActionRecord) -> Text:
-    told = Text("\n".join(plain(each) for each in action.details))
+    details = Text("\n".join(plain(each) for each in action.details))
     if action.state is State.FAILED:
         # The cause stands above the table, whole.
-        told = Text("failed", "red") if not told.plain else Text.assemble(("failed", "red"), "\n", told)
-    return told
+        details = Text("failed", "red") if not details.plain else Text.assemble(("failed", "red"), "\n", details)
+    return details
 
 
 def _short(commit: str) -> str:

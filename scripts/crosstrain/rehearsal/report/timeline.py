@@ -39,11 +39,11 @@ class Row:
     Attributes
     ----------
     label, provider, state, mark, css : str
-        What it is, and what has become of it in words, as a sign and as a class.
+        What it is, and what has become of it as text, as a sign and as a class.
     took : str
-        How long it took, in words.
+        How long it took, as text.
     begins : str
-        When it began, counted from the start of the rehearsal, in words.
+        When it began, counted from the start of the rehearsal, as text.
     left, width : float, optional
         Where its bar is, in percent of the axis; None for one that did not begin.
     details : list of str

@@ -107,8 +107,8 @@ class LiveView:
         table = Table.grid(padding=(0, 1), expand=True)
         table.add_column(width=1)
         # As wide as all stages and actions need, so that nothing moves when a stage opens.
-        names = [len(word) for each in self._record.actions for word in (each.stage, f"  . {each.name}")]
-        table.add_column(no_wrap=True, overflow="ellipsis", min_width=min(max(names, default=0), 40))
+        widths = [len(name) for each in self._record.actions for name in (each.stage, f"  . {each.name}")]
+        table.add_column(no_wrap=True, overflow="ellipsis", min_width=min(max(widths, default=0), 40))
         table.add_column(no_wrap=True, justify="right", min_width=11)
         # What is left of the line.
         table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
@@ -160,18 +160,18 @@ class PlainView:
         self._thread = threading.Thread(target=self._poll, daemon=True, name="rehearsal-view")
 
     def start(self) -> None:
-        """Begin to tell what happens."""
+        """Begin to write what happens."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Tell what is still untold, and end."""
+        """Write what is not written yet, and end."""
         self._is_over.set()
         self._thread.join()
         self.print_changes()
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Tell nothing during a `with` block, so that a question stands by itself."""
+        """Write nothing during a `with` block, so that a question stands by itself."""
         self.print_changes()
         with self._lock:
             yield
@@ -184,11 +184,11 @@ class PlainView:
                 self._print_changes_of(action)
 
     def _print_changes_of(self, action: ActionRecord) -> None:
-        told, state = self._shown.get(id(action)), action.state
-        if told is None:
+        shown, state = self._shown.get(id(action)), action.state
+        if shown is None:
             self._shown[id(action)] = State.RUNNING
             self._line(f"{MARKS[State.RUNNING]} {action.stage} / {action.name} starts")
-        if state in (State.SUCCEEDED, State.FAILED) and told not in (State.SUCCEEDED, State.FAILED):
+        if state in (State.SUCCEEDED, State.FAILED) and shown not in (State.SUCCEEDED, State.FAILED):
             self._shown[id(action)] = state
             self._line(f"{MARKS[state]} {action.stage} / {action.name} {state.value} after {duration(action.seconds)}")
             for line in plain_lines(action.cause or "") if state is State.FAILED else ():

@@ -14,7 +14,7 @@ from crosstrain.command import BadInputError
 from crosstrain.rehearsal.images import containers
 from crosstrain.rehearsal.images.containers import Engine, build_environment, open_engine, open_network
 
-# Prints what it is told, a word a line.
+# Prints its arguments, one a line.
 PRINTER = """#!/bin/sh
 printf '%s\\n' "$@"
 """
@@ -29,7 +29,7 @@ class Answering:
         self._answer = {"KernelVersion": platform.release(), "SecurityOptions": [], **answer}
 
     def info(self) -> dict[str, Any]:
-        """Return what the engine tells of itself."""
+        """Return what the engine says of itself."""
         return self._answer
 
 
@@ -47,7 +47,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, base: st
     return build_environment(engine(kind), tmp_path, REGISTRY, base)
 
 
-def words(environment: dict[str, str], *arguments: str, text: str = "") -> list[str]:
+def printed_by(environment: dict[str, str], *arguments: str, text: str = "") -> list[str]:
     done = subprocess.run(
         ["/bin/sh", "-c", 'exec docker "$@"', "sh", *arguments],
         env={**os.environ, **environment},
@@ -93,8 +93,8 @@ def test_a_build_for_ecr_goes_to_the_embedded_registry(
 ) -> None:
     environment = command(tmp_path, monkeypatch, kind)
 
-    built = words(environment, "build", "--tag", f"{URI}:a b", "--build-arg", f"BASE_IMAGE={URI}:1", "/a context")
-    pushed = words(environment, "push", f"{URI}:1")
+    built = printed_by(environment, "build", "--tag", f"{URI}:a b", "--build-arg", f"BASE_IMAGE={URI}:1", "/a context")
+    pushed = printed_by(environment, "push", f"{URI}:1")
 
     assert built[-5:] == [
         "--tag",
@@ -112,13 +112,13 @@ def test_a_build_for_ecr_goes_to_the_embedded_registry(
 
 def test_nothing_is_logged_in_to_and_no_password_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = command(tmp_path, monkeypatch, "docker")
-    assert words(environment, "login", "--username", "AWS", "--password-stdin", "host", text="secret") == []
+    assert printed_by(environment, "login", "--username", "AWS", "--password-stdin", "host", text="secret") == []
 
 
 def test_podman_does_not_pass_for_buildx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environment = command(tmp_path, monkeypatch, "podman")
     with pytest.raises(subprocess.CalledProcessError):
-        words(environment, "buildx", "version")
+        printed_by(environment, "buildx", "version")
 
 
 def test_awss_own_base_image_is_left_to_the_dockerfiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
