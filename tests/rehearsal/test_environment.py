@@ -1,4 +1,4 @@
-"""What people deploy by hand at first: what CloudFormation does not take is bad input, the rest goes to its templates."""
+"""What people deploy by hand at first: a parameter goes to its templates, and what CloudFormation refuses is bad input."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_it_asks_on_a_terminal_and_delivers_where_all_three_accounts_are_one(tea
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [
-        ("Colour=blue", "no parameter Colour"),
+        ("Colour=blue", "No template has the parameter Colour"),
         (
             "ConnectionArn=arn:aws:codeconnections:us-east-1:000000000001:connection/0-0",
             "CodeStarSourceConnection",
