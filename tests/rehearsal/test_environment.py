@@ -1,4 +1,4 @@
-"""What people deploy by hand at first: what CloudFormation does not take is bad input, the rest goes to its templates."""
+"""What people deploy by hand at first: what CloudFormation refuses is bad input, the rest goes to its templates."""
 
 from __future__ import annotations
 
