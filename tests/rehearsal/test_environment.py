@@ -1,4 +1,4 @@
-"""What people deploy by hand at first: a parameter goes to its templates, and what CloudFormation refuses is bad input."""
+"""What people deploy by hand at first: what CloudFormation refuses is bad input, the rest goes to its templates."""
 
 from __future__ import annotations
 
