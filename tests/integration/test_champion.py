@@ -13,6 +13,7 @@ from common.storage import split_uri
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
 from model_evaluation.evaluation import load_model
+from state_events import follow
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +76,6 @@ def test_a_better_model_takes_the_champions_place_and_the_report_shows_both(
     assert champion(training_stack, name, tmp_path) == second["run_id"]
 
 
-class ReachedError(Exception):
-    """A run has come to the state that is waited for."""
-
-
-def wait_for_state(sfn: Any, run: str, state: str) -> None:
-    def look(event: execution.StateEvent) -> None:
-        if (event.state, event.kind) == (state, "entered"):
-            raise ReachedError
-
-    with pytest.raises(ReachedError):
-        execution.outcome(sfn, run, on_event=look)
-
-
 def test_a_run_stopped_in_any_state_leaves_a_champion_that_loads(
     training_stack: LocalTrainingStack, dataset: str, tmp_path: Path
 ) -> None:
@@ -95,7 +83,7 @@ def test_a_run_stopped_in_any_state_leaves_a_champion_that_loads(
     first = evaluated(training_stack, start(training_stack, dataset, name, 1000))["run_id"]
     for state in ("PrepareData", "TrainModel", "EvaluateModel"):
         started = start(training_stack, dataset, name, 1)
-        wait_for_state(sfn, started, state)
+        next(each for each in follow(sfn, started) if (each.state, each.kind) == (state, "entered"))
         sfn.stop_execution(executionArn=started)
         assert execution.outcome(sfn, started).status == "ABORTED"
         assert champion(training_stack, name, tmp_path) == first

@@ -16,6 +16,7 @@ import pytest
 
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
+from state_events import follow
 from training_stacks import physical_id
 
 STEPS = {
@@ -42,7 +43,7 @@ class Machine:
     ) -> tuple[list[execution.StateEvent], execution.ExecutionResult]:
         """Run to the end, and return the events and the result."""
         started = self.start(request or {}, f"{case or self.arn.split(':')[-1]}-{next(self.numbers)}", case=case)
-        return list(execution.follow(self.sfn, started)), execution.outcome(self.sfn, started)
+        return list(follow(self.sfn, started)), execution.outcome(self.sfn, started)
 
 
 @pytest.fixture(scope="session")

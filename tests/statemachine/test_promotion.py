@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
+from state_events import follow
 from training_stacks import MockedAws
 
 from .conftest import Machine, mocked_machine, scripted_machine
@@ -86,7 +87,7 @@ def test_a_promotion_that_came_too_late_is_compared_with_the_new_champion(
 ) -> None:
     request = {"model_name": "late", "score": 5, "seconds": {"EvaluateModel": 1}}
     started = run_scripted.start(request, "late-1")
-    events = execution.follow(run_scripted.sfn, started)
+    events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
     registry.put(model_name="late", entry="champion", champion_version="other", model_uri="s3://scripted/3/other")
     entered = ["EvaluateModel", *(event.state for event in events if event.kind == "entered")]
@@ -104,7 +105,7 @@ def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
     # A version item that is there already makes every transaction fail.
     registry.put(model_name="never", entry="version#never-1", version="never-1", decision="reject")
     started = run_scripted.start({"model_name": "never", "score": 5}, "never-1")
-    events = [event.state for event in execution.follow(run_scripted.sfn, started) if event.kind == "entered"]
+    events = [event.state for event in follow(run_scripted.sfn, started) if event.kind == "entered"]
     assert events.count("EvaluateModel") == 7  # the first, five more, and one that records that it gave up
     assert events[-3:] == ["Reject", "AnnounceDecision", "Decided"]
     result = execution.outcome(run_scripted.sfn, started)
@@ -116,7 +117,7 @@ def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
 def test_a_promotion_whose_answer_was_lost_is_not_made_again(run_scripted: Machine, registry: Registry) -> None:
     request = {"model_name": "lost", "score": 5, "seconds": {"EvaluateModel": 1}}
     started = run_scripted.start(request, "lost-1")
-    events = execution.follow(run_scripted.sfn, started)
+    events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
     # What the transaction of an attempt leaves whose answer never came.
     registry.put(model_name="lost", entry="version#lost-1", version="lost-1", decision="promote")
@@ -131,7 +132,7 @@ def test_a_run_that_is_stopped_in_a_step_changes_nothing(run_scripted: Machine, 
     name = f"stopped-in-{state}"
     first = _promoted(run_scripted, name)
     started = run_scripted.start({"model_name": name, "score": 2, "seconds": {state: 1}}, f"{name}-2")
-    next(each for each in execution.follow(run_scripted.sfn, started) if (each.state, each.kind) == (state, "entered"))
+    next(each for each in follow(run_scripted.sfn, started) if (each.state, each.kind) == (state, "entered"))
     run_scripted.sfn.stop_execution(executionArn=started)
     time.sleep(1.5)  # longer than the function that was at work
     assert registry.champion(name) == first
@@ -145,7 +146,7 @@ def test_a_run_that_is_stopped_around_its_promotion_leaves_the_champion_sound(
     name = f"stopped-after-{delay:.3f}"
     first = _promoted(run_scripted, name)
     started = run_scripted.start({"model_name": name, "score": 2, "seconds": {"EvaluateModel": 0.2}}, f"{name}-2")
-    events = execution.follow(run_scripted.sfn, started, sleep=lambda _: time.sleep(0.002))
+    events = follow(run_scripted.sfn, started, sleep=lambda _: time.sleep(0.002))
     next(each for each in events if (each.state, each.kind) == ("EvaluateModel", "entered"))
     time.sleep(delay)
     with contextlib.suppress(ClientError):  # it may have ended already
