@@ -6,9 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nbformat
 import pytest
-from nbformat.v4 import new_code_cell
 
 from .conftest import Train
 
@@ -16,8 +14,13 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_notebooks_score_is_the_pipelines_on_the_same_split(train: Train, project: Path, tmp_path: Path) -> None:
+    # The packages of `make test` do not hold it.
+    import nbformat  # noqa: PLC0415
+
     notebook = nbformat.read(project / "notebooks/exploration.ipynb", as_version=4)
-    notebook.cells.append(new_code_cell("data.to_csv('diabetes.csv', index=False); print(repr(float(rmse)))"))
+    notebook.cells.append(
+        nbformat.v4.new_code_cell("data.to_csv('diabetes.csv', index=False); print(repr(float(rmse)))")
+    )
     nbformat.write(notebook, tmp_path / "exploration.ipynb")
     # The command runs the kernel in the notebook's folder.
     command = [str(Path(sys.executable).with_name("jupyter-execute")), "--inplace", "exploration.ipynb"]
