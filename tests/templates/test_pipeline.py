@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ministack.core.iam_evaluator import EvalContext, evaluate_trust_policy
 from samcli.yamlhelper import yaml_parse
 
 from delivery_templates import (
@@ -166,9 +167,32 @@ def test_trap_17_trust_in_a_service_is_bound_to_this_account(template: Any) -> N
     assert len(roles) == 7
     for name in roles:
         (statement,) = properties(template, name)["AssumeRolePolicyDocument"]["Statement"]
-        operators = statement["Condition"]
-        bound = operators.get("StringEquals") or operators["StringEqualsIfExists"]
-        assert bound == {"aws:SourceAccount": TOOLS}, name
+        # Services that are not documented to send the key; the others are known to.
+        may_lack = statement["Principal"]["Service"] in ("cloudformation.amazonaws.com", "codepipeline.amazonaws.com")
+        operator = "StringEqualsIfExists" if may_lack else "StringEquals"
+        assert statement["Condition"][operator] == {"aws:SourceAccount": TOOLS}, name
+
+
+@pytest.mark.parametrize(
+    ("context", "trusted"), [({}, True), ({"aws:sourceaccount": TOOLS}, True), ({"aws:sourceaccount": TEST}, False)]
+)
+def test_codepipeline_is_trusted_whether_it_says_its_account_or_not(
+    template: Any, context: dict[str, str], *, trusted: bool
+) -> None:
+    role = f"arn:aws:iam::{TOOLS}:role/crosstrain-pipeline"
+    request = EvalContext(
+        principal_arn=f"arn:aws:iam::{TOOLS}:root",
+        principal_type="AssumedRole",
+        principal_account=TOOLS,
+        action="sts:AssumeRole",
+        resource_arn=role,
+        region="eu-west-1",
+        source_ip="127.0.0.1",
+        secure_transport=True,
+        service_context=context,
+    )
+    trust = properties(template, "PipelineRole")["AssumeRolePolicyDocument"]
+    assert evaluate_trust_policy(trust, request.principal_arn, request) == trusted
 
 
 def test_trap_19_a_rule_for_each_codecommit_repository_and_no_polling(template: Any) -> None:
