@@ -19,7 +19,14 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import BadInputError, run_command
 from crosstrain.delivery.ledger import open_ledger
-from crosstrain.delivery.rollback import BUCKET_VARIABLE, commands, execute, find_target
+from crosstrain.delivery.rollback import (
+    BUCKET_VARIABLE,
+    commands,
+    execute,
+    find_target,
+    require_stack,
+    stack_name,
+)
 from crosstrain.delivery.stages import STAGES
 from crosstrain.files import PROJECT
 
@@ -39,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({name: marked.get(name) for name in ("release", "previous", "deployed_at")}, indent=2))
             return
         target = find_target(ledger, options.stage, options.to)
+        options.stack = options.stack or stack_name(target, options.stage)
         steps = commands(ledger.table, target, options)
         if not options.execute:
             print("\n".join(map(shlex.join, steps)))
@@ -48,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"Release {target.id} was built with another template than the one that is checked out: "
                 f"git switch --detach {target.infrastructure_commit}"
             )
+        require_stack(options.stack, options.profile)
         for step in steps:
             errors.print(f"$ {shlex.join(step)}", markup=False)
             execute(step)
@@ -61,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--ledger", help="the ledger's table; LEDGER_TABLE if left out")
     parser.add_argument("--to", metavar="RELEASE", help="the release to go to; the stage's previous one if left out")
-    parser.add_argument("--stack", help="the stage's stack (default: crosstrain-<stage>)")
+    parser.add_argument("--stack", help="the stage's stack (default: <project>-<stage>)")
     parser.add_argument("--profile", help="the AWS profile of the stage's account, for `sam deploy`")
     parser.add_argument("--base", type=Path, help="the stage's own Parameters and Tags (default: config/<stage>.json)")
     parser.add_argument("--artifact-bucket", help=f"the bucket of the tools account; {BUCKET_VARIABLE} if left out")

@@ -11,8 +11,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.ledger import Ledger, Release
+from crosstrain.delivery.repositories import ECR
 from crosstrain.delivery.stages import read_base
 from crosstrain.files import PROJECT, SCRIPTS
 
@@ -32,6 +36,50 @@ def find_target(ledger: Ledger, stage: str, release: str | None) -> Release:
     if target.id == current:
         raise BadInputError(f"Stage {stage} runs {current} already.")
     return target
+
+
+def stack_name(release: Release, stage: str) -> str:
+    """Return the name of a stage's stack, `<project>-<stage>`; the images' repositories begin with the project.
+
+    Raises
+    ------
+    BadInputError
+        If they do not.
+    """
+    repository = _repository(release)
+    match = ECR.fullmatch(repository)
+    project, separator, _ = match["name"].partition("/") if match else ("", "", "")
+    if not separator:
+        raise BadInputError(
+            f"The repository {repository} names no project: say which stack is the stage's with --stack."
+        )
+    return f"{project}-{stage}"
+
+
+def require_stack(name: str, profile: str | None) -> None:
+    """See that there is a stack to go back with, for `sam deploy` would make one, with the rights of whoever runs it.
+
+    Raises
+    ------
+    BadInputError
+        If there is no such profile, or no such stack in its account, or none that was ever deployed.
+    """
+    try:
+        stacks = boto3.Session(profile_name=profile).client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        is_there = stacks[0]["StackStatus"] != "REVIEW_IN_PROGRESS"
+    except BotoCoreError as error:
+        raise BadInputError(
+            f"The stage's account cannot be called: {str(error).rstrip('.')}: see --profile."
+        ) from error
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        is_there = False
+    if not is_there:
+        account = f"the account of the profile {profile}" if profile else "this account"
+        raise BadInputError(
+            f'There is no stack "{name}" in {account}, and a rollback makes none: see --profile and --stack.'
+        )
 
 
 def commands(table: str, release: Release, options: argparse.Namespace) -> list[list[str]]:
@@ -81,7 +129,7 @@ def _deploy(release: Release, options: argparse.Namespace, tags: Mapping[str, st
     template = options.template.resolve() if options.template else PROJECT / "build" / "packaged.yaml"
     return [
         *(_sam(), "deploy", "--config-file", str(options.sam_config.resolve()), "--config-env", "packaged"),
-        *("--template-file", str(template), "--stack-name", options.stack or f"crosstrain-{options.stage}"),
+        *("--template-file", str(template), "--stack-name", options.stack),
         *("--image-repository", _repository(release), "--parameter-overrides", parameters.as_uri()),
         *("--tags", *(f"{name}={value}" for name, value in tags.items())),
         *(("--profile", options.profile) if options.profile else ()),

@@ -7,14 +7,18 @@ import shlex
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 import rollback
+from crosstrain.command import BadInputError
 from crosstrain.delivery import rollback as logic
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Ledger, Release, release_id
@@ -23,10 +27,10 @@ from crosstrain.files import PROJECT
 TABLE = "image-ledger"
 
 
-def release(number: int) -> Release:
+def release(number: int, project: str = "crosstrain") -> Release:
     commits = (f"{number:012x}" * 3, "f" * 40)
     host = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
-    images = {name: f"{host}/{name.lower()}@sha256:{number:064x}" for name in FUNCTIONS.values()}
+    images = {name: f"{host}/{project}/{name.lower()}@sha256:{number:064x}" for name in FUNCTIONS.values()}
     return Release(release_id(*commits), images, number, *commits)
 
 
@@ -51,8 +55,25 @@ def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, create_table: Callab
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+def stacks(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the stacks of the stage's account, with the status of each."""
+    there = {"crosstrain-prod": "UPDATE_COMPLETE"}
+
+    def describe(**names: str) -> dict[str, Any]:
+        if names["StackName"] not in there:
+            raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
+        return {"Stacks": [{"StackStatus": there[names["StackName"]]}]}
+
+    client = SimpleNamespace(describe_stacks=describe)
+    session = SimpleNamespace(client=lambda _service: client)
+    monkeypatch.setattr(logic, "boto3", SimpleNamespace(Session=lambda **_profile: session))
+    return there
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, stacks: dict[str, str]) -> list[list[str]]:
     """Return what is executed, in place of executing it."""
+    assert stacks
     executed: list[list[str]] = []
     monkeypatch.setattr(rollback, "execute", executed.append)
     return executed
@@ -67,7 +88,7 @@ def test_the_commands_are_said(ledger: Ledger, run: list[list[str]], capsys: pyt
     assert resolve[1].endswith("scripts/resolve_images.py")
     assert resolve[2:7] == [release(1).id, "--ledger", TABLE, "--stage", "prod"]
     assert resolve[resolve.index("--base") + 1] == str(PROJECT / "config/prod.json")
-    repository = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/datapreparation"
+    repository = "123456789012.dkr.ecr.eu-central-1.amazonaws.com/crosstrain/datapreparation"
     assert package[:4] == ["make", "-C", str(PROJECT), "package"]
     assert package[4:] == ["ARTIFACT_BUCKET=artifacts", f"REPOSITORY_DATA_PREPARATION={repository}"]
     assert deploy[0].endswith("sam")
@@ -107,6 +128,51 @@ def test_a_rollback_is_carried_out(ledger: Ledger, tmp_path: Path, run: list[lis
     ]
 
 
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--stack", "crosstrain-prdo"], None, 'There is no stack "crosstrain-prdo" in this account'),
+        (
+            ["--profile", "stage"],
+            None,
+            'no stack "crosstrain-prod" in the account of the profile stage, and a rollback',
+        ),
+        ([], "REVIEW_IN_PROGRESS", 'There is no stack "crosstrain-prod" in this account'),
+    ],
+)
+def test_a_stack_that_is_not_there_is_not_made(
+    ledger: Ledger,
+    tmp_path: Path,
+    run: list[list[str]],
+    stacks: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    *,
+    options: list[str],
+    status: str | None,
+    message: str,
+) -> None:
+    assert ledger is not None
+    stacks.clear()
+    stacks |= {"crosstrain-prod": status} if status else {}
+    assert rollback.main(["prod", "--template", str(tmp_path / "packaged.yaml"), "--execute", *options]) == 2
+    assert run == []
+    assert message in capsys.readouterr().err
+
+
+def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    with pytest.raises(BadInputError, match=r"The config profile \(nobody\) could not be found: see --profile"):
+        logic.require_stack("crosstrain-prod", "nobody")
+
+
+def test_a_stack_is_named_after_the_project_of_its_images() -> None:
+    assert logic.stack_name(release(1), "test") == "crosstrain-test"
+    assert logic.stack_name(release(1, "forecasts"), "prod") == "forecasts-prod"
+    images = {name: uri.replace("crosstrain/", "") for name, uri in release(1).images.items()}
+    with pytest.raises(BadInputError, match="--stack"):
+        logic.stack_name(replace(release(1), images=images), "prod")
+
+
 def test_a_checkout_of_another_commit_is_not_deployed(
     ledger: Ledger, run: list[list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +207,7 @@ def test_there_is_nothing_to_go_back_to(
 @pytest.mark.parametrize(
     ("program", "message"), [("false", "stopped with status 1 at: false"), ("no-such", "cannot be run")]
 )
+@pytest.mark.usefixtures("stacks")
 def test_a_step_that_fails_ends_the_rollback(
     ledger: Ledger,
     tmp_path: Path,
