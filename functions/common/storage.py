@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import functools
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +19,8 @@ from common.errors import InvalidDatasetError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+_WORKSPACE = "crosstrain-function-"
 
 
 @functools.cache
@@ -42,6 +47,38 @@ def disk_errors() -> Iterator[None]:
             "The data or the model does not fit the function's temporary disk: raise the parameter FunctionStorage "
             "(10,240 MB at most), bring fewer rows or choose a smaller model."
         ) from error
+
+
+@contextmanager
+def workspace() -> Iterator[Path]:
+    """Yield an empty folder on the temporary disk, which goes with the `with` block; they do not nest.
+
+    The disk outlives an invocation: what one has left that was killed, at its timeout say, goes first, or the next ones
+    would find less and less space. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the work of the `with` block finds no space left.
+    """
+    for left in Path(tempfile.gettempdir()).glob(f"{_WORKSPACE}*-*"):
+        # Elsewhere than on Lambda other functions work beside this one.
+        owner = left.name.removeprefix(_WORKSPACE).partition("-")[0]
+        if owner == str(os.getpid()) or not _is_running(owner):
+            shutil.rmtree(left, ignore_errors=True)
+    with disk_errors(), tempfile.TemporaryDirectory(prefix=f"{_WORKSPACE}{os.getpid()}-") as folder:
+        yield Path(folder)
+
+
+def _is_running(process: str) -> bool:
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError, OverflowError):
+        # Somebody else's, or no folder of ours.
+        return True
+    return True
 
 
 def split_uri(uri: str) -> tuple[str, str]:

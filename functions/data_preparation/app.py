@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from botocore.exceptions import ClientError
 from common.errors import InvalidDatasetError
 from common.lineage import image_digest
 from common.request import parse_request
-from common.storage import download, s3_client, split_uri, upload, write_json
+from common.storage import download, s3_client, split_uri, upload, workspace, write_json
 from data_preparation.preparation import prepare
 from data_preparation.reading import SUFFIXES, SourceFile
 
@@ -48,9 +47,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     s3 = s3_client()
     request = parse_request(event["request"])
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/prepared"
-    with tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         objects = _list_objects(s3, request.dataset_uri)
-        prepared = prepare(_Downloads(s3, objects, Path(folder)), request, Path(folder))
+        prepared = prepare(_Downloads(s3, objects, folder), request, folder)
         profile = {**prepared.profile, "image_digest": image_digest()}
         rows = profile["rows"]
         result = {

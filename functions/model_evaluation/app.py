@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
@@ -14,7 +12,7 @@ from common.errors import UntrustedModelError
 from common.frames import load_part
 from common.lineage import commit, image_digest, now, release
 from common.request import TrainingRequest, parse_request
-from common.storage import disk_errors, download, read_json, s3_client, write_json, write_text
+from common.storage import download, read_json, s3_client, workspace, write_json, write_text
 from model_evaluation.evaluation import (
     Comparison,
     HeldOut,
@@ -65,9 +63,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     request = parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     profile, info = read_json(s3, run.prepared["profile_uri"]), read_json(s3, run.model["info_uri"])
-    with disk_errors(), tempfile.TemporaryDirectory() as folder:
-        pipeline = load_model(download(s3, run.model["model_uri"], Path(folder) / "model.skops"))
-        part = HeldOut(*load_part(download(s3, run.prepared["test_uri"], Path(folder) / "test.parquet"), profile))
+    with workspace() as folder:
+        pipeline = load_model(download(s3, run.model["model_uri"], folder / "model.skops"))
+        part = HeldOut(*load_part(download(s3, run.prepared["test_uri"], folder / "test.parquet"), profile))
     scores = score(pipeline, part, str(request.problem))
     value = defined_value(scores, str(request.metric))
     champion = event.get("champion")
@@ -129,9 +127,9 @@ def _compare(
 ) -> Comparison:
     """Compare with the champion; one that cannot be loaded or applied is reported, and no reason to fail."""
     version = champion["version"]
-    with disk_errors(), tempfile.TemporaryDirectory() as folder:
+    with workspace() as folder:
         try:
-            loaded = load_model(download(s3, champion["model_uri"], Path(folder) / "model.skops"))
+            loaded = load_model(download(s3, champion["model_uri"], folder / "model.skops"))
             return compare(version, loaded, scores, part, request)
         except UnusableChampionError as error:
             return Comparison(version, "unusable", str(error))

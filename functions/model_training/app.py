@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from common.frames import load_part
 from common.lineage import commit, image_digest, release
 from common.request import parse_request
-from common.storage import disk_errors, download, read_json, s3_client, upload, write_json
+from common.storage import download, read_json, s3_client, upload, workspace, write_json
 from model_training.training import build_pipeline, check_memory, describe, fit, save
 
 logger = logging.getLogger(__name__)
@@ -41,12 +39,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
     profile = read_json(s3, event["prepared"]["profile_uri"])
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
-    with disk_errors(), tempfile.TemporaryDirectory() as folder:
-        features, target = load_part(
-            download(s3, event["prepared"]["train_uri"], Path(folder) / "train.parquet"), profile
-        )
+    with workspace() as folder:
+        features, target = load_part(download(s3, event["prepared"]["train_uri"], folder / "train.parquet"), profile)
         model = fit(build_pipeline(request, profile), features, target, consume=True)
-        model_uri = upload(s3, save(model.pipeline, Path(folder) / "model.skops"), f"{prefix}/model.skops")
+        model_uri = upload(s3, save(model.pipeline, folder / "model.skops"), f"{prefix}/model.skops")
     description = {"run_id": event["run_id"], **describe(model, request, profile), **_lineage()}
     # The description is written last: where it is, the model is whole.
     info_uri = write_json(s3, description, f"{prefix}/model.json")

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -240,6 +245,40 @@ def test_a_denied_place_is_named_with_where_data_may_be() -> None:
     error = preparation._unreadable("s3://elsewhere/x.csv", preparation.ClientError(denied, "ListObjectsV2"))
     assert isinstance(error, InvalidDatasetError)
     assert f"put data sets under data/ in the bucket {BUCKET}" in str(error)
+
+
+def test_what_a_killed_invocation_has_left_is_gone_before_free_space_is_measured(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    # A process that has ended, and one that lives: that is another function's, on a machine that is not Lambda's.
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    own, others, living = (
+        tmp_path / f"crosstrain-function-{process}-left" for process in (os.getpid(), ended.pid, os.getppid())
+    )
+    foreign = tmp_path / "crosstrain-function-no_number-left"
+    for folder in (own, others, living, foreign):
+        folder.mkdir()
+        (folder / "spool-0.arrow").write_bytes(b"left")
+    seen: list[set[str]] = []
+
+    def free(_: object) -> Any:
+        seen.append({path.name for path in tmp_path.iterdir()})
+        return SimpleNamespace(free=1 << 30)
+
+    monkeypatch.setattr(preparation.shutil, "disk_usage", free)
+    event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"))}
+    assert seen
+    assert not seen[0] & {own.name, others.name}
+    assert {living.name, foreign.name} < seen[0]
+
+    own.mkdir()
+    event |= {"model": training.handler(event, None), "champion": None}
+    assert not own.exists()
+    own.mkdir()
+    assert evaluation.handler(event, None)["decision"] == "promote"
+    assert {path.name for path in tmp_path.iterdir()} == {living.name, foreign.name}
 
 
 def test_a_file_larger_than_the_disk_is_refused_before_it_is_read(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
