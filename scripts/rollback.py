@@ -45,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             marked = ledger.mark_deployed(options.stage, release)
             print(json.dumps({name: marked.get(name) for name in ("release", "previous", "deployed_at")}, indent=2))
             return
-        target = find_target(ledger, options.stage, options.to)
+        target, runs_already = find_target(ledger, options.stage, options.to)
+        if runs_already:
+            errors.print(f"Stage {options.stage} runs {target.id} already: there is nothing to do.", markup=False)
+            return
         options.stack = options.stack or stack_name(target, options.stage)
         steps = commands(ledger.table, target, options)
         if not options.execute:

@@ -23,19 +23,17 @@ from crosstrain.files import PROJECT, SCRIPTS
 BUCKET_VARIABLE = "ARTIFACT_BUCKET"
 
 
-def find_target(ledger: Ledger, stage: str, release: str | None) -> Release:
-    """Return the release to go back to.
+def find_target(ledger: Ledger, stage: str, release: str | None) -> tuple[Release, bool]:
+    """Return the release to go back to, and whether the stage runs it already.
 
     Raises
     ------
     BadInputError
-        If there is none, or the stage runs it already.
+        If there is none.
     """
     current = ledger.stage(stage)["release"]
     target = ledger.resolve(release or f"previous:{stage}")
-    if target.id == current:
-        raise BadInputError(f"Stage {stage} runs {current} already.")
-    return target
+    return target, target.id == current
 
 
 def stack_name(release: Release, stage: str) -> str:

@@ -188,11 +188,21 @@ def test_a_deployment_is_marked(ledger: Ledger, capsys: pytest.CaptureFixture[st
     assert ledger.resolve("stage:prod").id == release(1).id
 
 
+@pytest.mark.parametrize("mode", [[], ["--execute"]])
+def test_the_running_release_needs_no_rollback(
+    ledger: Ledger, run: list[list[str]], capsys: pytest.CaptureFixture[str], mode: list[str]
+) -> None:
+    assert rollback.main(["prod", "--to", "stage:prod", *mode]) == 0
+    written = capsys.readouterr()
+    assert (written.out, written.err) == ("", f"Stage prod runs {release(2).id} already: there is nothing to do.\n")
+    assert run == []
+    assert ledger.resolve("stage:prod").id == release(2).id
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["test"], "deployed in stage test"),
-        (["prod", "--to", "stage:prod"], "already"),
         (["prod", "--to", "0-0"], "holds no release 0-0"),
     ],
 )
