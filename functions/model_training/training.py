@@ -258,7 +258,8 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         raise InvalidDatasetError(
             f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
             f"the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 "
-            "in a new account until AWS's support raises that), bring fewer rows, limit the trees or choose another estimator."
+            "in a new account until AWS's support raises that), bring fewer rows, limit the trees or choose another "
+            "estimator."
         )
 
 
