@@ -65,9 +65,10 @@ def images(engine: docker.DockerClient, base_image: str, tmp_path_factory: pytes
     """Return each function's image, made by `sam build` from the project's template with `base_image` as its base."""
     directory = tmp_path_factory.mktemp("sam")
     text = (ROOT / "template.yaml").read_text()
-    metadata = f"      DockerTag: {TAG}\n      DockerBuildArgs: {{ BASE_IMAGE: {base_image} }}\n"
+    metadata = f"DockerTag: {TAG}, DockerBuildArgs: {{ BASE_IMAGE: '{base_image}' }} }}"
+    assert text.count("DockerTag: latest }") == len(FUNCTIONS)
     template = directory / "template.yaml"
-    template.write_text(text.replace("      DockerTag: latest\n", metadata))
+    template.write_text(text.replace("DockerTag: latest }", metadata))
     command = [sys.executable, "-m", "samcli", "build", "--template", str(template), "--base-dir", str(ROOT)]
     built = subprocess.run(
         [*command, "--build-dir", str(directory / "build")],
