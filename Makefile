@@ -1,7 +1,6 @@
 # Every command that people and CI run. `make` alone lists them.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
-.SHELLFLAGS := -eu -o pipefail -c
 BIN := .venv/bin
 
 # Without bytecode files everything starts three times slower; some CI machines switch them off.
@@ -26,8 +25,10 @@ given := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(o
 known := $(strip $(VARIABLES) $(foreach goal,$(MAKECMDGOALS),$(VARIABLES_$(goal))))
 empty := $(strip $(foreach name,$(filter-out ARGS,$(given)),$(if $(strip $($(name))),,$(name))))
 ifneq ($(filter-out $(known),$(given))$(empty),)
-$(error $(shell python3 scripts/make_variables.py --given "$(given)" --empty "$(empty)" --known "$(known)"))
+$(error $(shell python3 $(dir $(firstword $(MAKEFILE_LIST)))scripts/make_variables.py --given "$(given)" --empty "$(empty)" --known "$(known)"))
 endif
+
+.SHELLFLAGS := -eu -o pipefail -c
 
 .PHONY: help
 help: ## List the targets
@@ -74,7 +75,6 @@ rehearse: environment-rehearse ## Rehearse the delivery in three emulated accoun
 # One process for each core; tests/conftest.py says which tests have to share one, and pins the threads.
 PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup
 FAST := tests/unit tests/templates tests/statemachine tests/integration
-SLOW := tests/rehearsal tests/containers tests/browser tests/taskcat tests/regions
 
 .PHONY: test
 test: environment-verify ## Run the tests that answer in minutes [ARGS="-k name"]
@@ -82,7 +82,7 @@ test: environment-verify ## Run the tests that answer in minutes [ARGS="-k name"
 
 .PHONY: test-all
 test-all: environment-dev ## Run all tests; those that need a container engine or a browser are skipped without one, and say so
-	@$(PYTEST) $(FAST) $(SLOW) $(ARGS)
+	@$(PYTEST) tests $(ARGS)
 
 .PHONY: test-unit
 test-unit: environment-verify ## Run the unit tests alone

@@ -22,9 +22,8 @@ from crosstrain.delivery.ledger import open_ledger
 from crosstrain.delivery.rollback import (
     BUCKET_VARIABLE,
     commands,
+    deployed_release,
     execute,
-    find_target,
-    require_stack,
     stack_name,
 )
 from crosstrain.delivery.stages import STAGES
@@ -45,10 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             marked = ledger.mark_deployed(options.stage, release)
             print(json.dumps({name: marked.get(name) for name in ("release", "previous", "deployed_at")}, indent=2))
             return
-        target, runs_already = find_target(ledger, options.stage, options.to)
-        if runs_already:
-            errors.print(f"Stage {options.stage} runs {target.id} already: there is nothing to do.", markup=False)
-            return
+        passed = ledger.stage(options.stage)["release"]
+        target = ledger.resolve(options.to or f"previous:{options.stage}")
+        errors.print(f"The last release that passed in {options.stage} is {passed}; to {target.id}:", markup=False)
         options.stack = options.stack or stack_name(target, options.stage)
         steps = commands(ledger.table, target, options)
         if not options.execute:
@@ -59,7 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"Release {target.id} was built with another template than the one that is checked out: "
                 f"git switch --detach {target.infrastructure_commit}"
             )
-        require_stack(options.stack, options.profile)
+        # A release that failed its system test is deployed all the same, and not in the ledger: the stack is asked.
+        if target.id == deployed_release(options.stack, options.profile) == passed:
+            errors.print(f"{options.stack} runs it already: there is nothing to do.", markup=False)
+            return
         for step in steps:
             errors.print(f"$ {shlex.join(step)}", markup=False)
             execute(step)
@@ -72,7 +73,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("stage", choices=STAGES)
     parser.add_argument("--ledger", help="the ledger's table; LEDGER_TABLE if left out")
-    parser.add_argument("--to", metavar="RELEASE", help="the release to go to; the stage's previous one if left out")
+    parser.add_argument(
+        "--to",
+        metavar="RELEASE",
+        help="the release to go to, stage:STAGE for the last that passed there; the one before that if left out",
+    )
     parser.add_argument("--stack", help="the stage's stack (default: <project>-<stage>)")
     parser.add_argument("--profile", help="the AWS profile of the stage's account, for `sam deploy`")
     parser.add_argument("--base", type=Path, help="the stage's own Parameters and Tags (default: config/<stage>.json)")

@@ -14,9 +14,9 @@ fail() {
 
 # .venv/.ready has the groups that are there, and is newer than what decides which packages they have.
 READY=.venv/.ready
-here=$(cat "$READY" 2>/dev/null || true)
 is_ready() {
-    [[ -f $READY ]] || return 1
+    [[ -f $READY && -x .venv/bin/python ]] || return 1
+    here=$(<"$READY")
     for file in pyproject.toml uv.lock scripts/set_up.sh; do
         [[ ! $file -nt $READY ]] || return 1
     done
@@ -32,6 +32,14 @@ command -v python3 >/dev/null || fail "python3 is not on the PATH: install Pytho
 python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     fail "$(python3 --version) is too old: put Python 3.11 or later first on the PATH."
 
+# Each of two at once would take away what the other installs. The lock is this shell's, through what it has open as 9, and
+# goes with it.
+exec 9<scripts/set_up.sh
+python3 -c 'import fcntl; fcntl.flock(9, fcntl.LOCK_EX)'
+if is_ready "$@"; then
+    exit
+fi
+
 begin=$SECONDS
 if ! command -v uv >/dev/null; then
     if [[ ! -x .venv/bin/uv ]]; then
@@ -44,6 +52,8 @@ if ! command -v uv >/dev/null; then
     PATH=$PWD/.venv/bin:$PATH
 fi
 
+# A group that pyproject.toml no longer has is forgotten; uv refuses one that is asked for.
+here=$(for group in $(cat "$READY" 2>/dev/null); do if grep -q "^$group = \[" pyproject.toml; then echo "$group"; fi; done)
 groups=$(printf '%s\n' $here "$@" | sort -u)
 # The environment is for this machine's own Python: none is downloaded.
 options=(--frozen --no-python-downloads --python "$(command -v python3)" --no-default-groups)
@@ -58,7 +68,7 @@ export UV_PROJECT_ENVIRONMENT=.venv
 # pip trusts the certificates that the system trusts; so shall uv.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
 if ! uv sync --quiet --check "${options[@]}" 2>/dev/null; then
-    echo "Installing the packages of $(paste -sd+ <<<"$groups") into .venv, once; it takes a minute or so …" >&2
+    echo "Installing the packages of ${groups//$'\n'/+} into .venv, once; it takes a minute or so …" >&2
     uv sync --quiet --compile-bytecode "${options[@]}"
     echo "Installed: $(du -sm .venv | cut -f1) MB in $((SECONDS - begin)) s." >&2
 fi

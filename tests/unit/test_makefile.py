@@ -13,9 +13,9 @@ from make_variables import problems
 
 
 def make(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Say what make would do; the settings of a make that runs the tests are not its own."""
+    """Run make; the settings of a make that runs the tests are not its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
-    command = ["make", "--dry-run", *words]
+    command = ["make", *words]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -29,11 +29,12 @@ def make(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
         (["train", "DATA=houses.csv", "TARGET= "], "TARGET is empty"),
         (["test", "ARG=-x"], "ARG is no variable of this target (did you mean ARGS?)"),
         (["lint", "DATA=houses.csv"], "DATA is no variable of this target (it takes ARGS, BUILD)"),
+        (["SHELL=/bin/sh", "lint"], "SHELL is no variable of this target (it takes ARGS, BUILD)"),
         (["X=1", "train", "TARGT=y"], "TARGT is no variable of this target (did you mean TARGET?); X is no variable"),
     ],
 )
 def test_a_variable_that_no_target_takes_is_an_error(project: Path, words: list[str], message: str) -> None:
-    done = make(project, *words)
+    done = make(project, "--dry-run", *words)
     assert done.returncode == 2
     assert message in done.stderr
     # Nothing is run, the sample data least of all.
@@ -41,7 +42,15 @@ def test_a_variable_that_no_target_takes_is_an_error(project: Path, words: list[
 
 
 def test_what_is_set_is_handed_on_and_nothing_else(project: Path) -> None:
-    done = make(project, "train", "DATA=two words.csv", "TARGET=price", 'HYPERPARAMETERS={"alpha": 0.5}', "ARGS=--json")
+    done = make(
+        project,
+        "--dry-run",
+        "train",
+        "DATA=two words.csv",
+        "TARGET=price",
+        'HYPERPARAMETERS={"alpha": 0.5}',
+        "ARGS=--json",
+    )
     assert done.returncode == 0, done.stderr
     assert re.findall(r'--([a-z-]+)="\$([A-Z_]+)"', done.stdout) == [
         ("data", "DATA"),
@@ -53,7 +62,7 @@ def test_what_is_set_is_handed_on_and_nothing_else(project: Path) -> None:
 
 def test_variables_of_the_environment_do_not_count(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATA", "somebody-elses.csv")
-    assert "--data" not in make(project, "train").stdout
+    assert "--data" not in make(project, "--dry-run", "train").stdout
 
 
 def test_a_near_name_is_told_whatever_its_case() -> None:
@@ -63,7 +72,7 @@ def test_a_near_name_is_told_whatever_its_case() -> None:
 
 
 def test_targets_are_listed_without_colours_in_a_pipe(project: Path) -> None:
-    done = subprocess.run(["make"], cwd=project, capture_output=True, text=True, check=True)  # noqa: S607
+    done = make(project, "help")
     assert "\033" not in done.stdout
     targets = set(re.findall(r"^  ([a-z-]+) +\S", done.stdout, flags=re.MULTILINE))
     assert {"train", "test", "test-all", "lint", "rehearse", "setup", "clean"} <= targets

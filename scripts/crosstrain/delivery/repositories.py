@@ -85,12 +85,12 @@ def _find_image(uri: str) -> Found:
     repository, reference = split_image(uri)
     match = ECR.fullmatch(repository)
     try:
-        return _find_in_registry(repository, reference) if match is None else _find_inecr_client(match, reference)
+        return _find_in_registry(repository, reference) if match is None else _find_in_ecr(match, reference)
     except (OperationFailedError, BadInputError) as error:
         return error
 
 
-def _find_inecr_client(match: re.Match[str], reference: str) -> str | None:
+def _find_in_ecr(match: re.Match[str], reference: str) -> str | None:
     """Return an image's digest; the one right that it takes, every role that fetches images has."""
     key = "imageDigest" if ":" in reference else "imageTag"
     with explained(match[0]):

@@ -15,25 +15,12 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.delivery.ledger import Ledger, Release
+from crosstrain.delivery.ledger import Release
 from crosstrain.delivery.repositories import ECR
 from crosstrain.delivery.stages import read_base
 from crosstrain.files import PROJECT, SCRIPTS
 
 BUCKET_VARIABLE = "ARTIFACT_BUCKET"
-
-
-def find_target(ledger: Ledger, stage: str, release: str | None) -> tuple[Release, bool]:
-    """Return the release to go back to, and whether the stage runs it already.
-
-    Raises
-    ------
-    BadInputError
-        If there is none.
-    """
-    current = ledger.stage(stage)["release"]
-    target = ledger.resolve(release or f"previous:{stage}")
-    return target, target.id == current
 
 
 def stack_name(release: Release, stage: str) -> str:
@@ -54,17 +41,19 @@ def stack_name(release: Release, stage: str) -> str:
     return f"{project}-{stage}"
 
 
-def require_stack(name: str, profile: str | None) -> None:
-    """See that there is a stack to go back with, for `sam deploy` would make one, with the rights of whoever runs it.
+def deployed_release(name: str, profile: str | None) -> str:
+    """Return the release that a stage's stack was last deployed with, whether or not it passed its system test.
+
+    A stack has to be there: `sam deploy` would make one, with the rights of whoever runs it.
 
     Raises
     ------
     BadInputError
         If there is no such profile, or no such stack in its account, or none that was ever deployed.
     """
+    stack = None
     try:
-        stacks = boto3.Session(profile_name=profile).client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        is_there = stacks[0]["StackStatus"] != "REVIEW_IN_PROGRESS"
+        [stack] = boto3.Session(profile_name=profile).client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     except BotoCoreError as error:
         raise BadInputError(
             f"The stage's account cannot be called: {str(error).rstrip('.')}: see --profile."
@@ -72,12 +61,13 @@ def require_stack(name: str, profile: str | None) -> None:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
-        is_there = False
-    if not is_there:
+    if stack is None or stack["StackStatus"] == "REVIEW_IN_PROGRESS":
         account = f"the account of the profile {profile}" if profile else "this account"
         raise BadInputError(
             f'There is no stack "{name}" in {account}, and a rollback makes none: see --profile and --stack.'
         )
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
+    return parameters.get("Release", "")
 
 
 def commands(table: str, release: Release, options: argparse.Namespace) -> list[list[str]]:

@@ -68,7 +68,7 @@ class Environment:
     outputs : mapping
         Those of both stacks of the tools account.
     parameters : mapping
-        Those of the delivery stack.
+        Those of the pipeline's stack.
     succeeded : dict
         For each stage, the last execution of it that succeeded.
     executions : list

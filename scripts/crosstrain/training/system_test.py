@@ -97,7 +97,7 @@ def judge(run_id: str, result: ExecutionResult, threshold: float) -> dict[str, A
         )
     evaluation = result.output["evaluation"]
     metric, value = evaluation["metric"], evaluation["value"]
-    if "threshold_met" not in evaluation:
+    if not isinstance(evaluation.get("threshold_met"), bool):
         raise OperationFailedError(
             f"The run {run_id} succeeded, but its evaluation does not say whether the threshold is met: let model "
             'evaluation return "threshold_met", true or false.'

@@ -56,13 +56,15 @@ def ledger(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, create_table: Callab
 
 @pytest.fixture
 def stacks(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Return the stacks of the stage's account, with the status of each."""
-    there = {"crosstrain-prod": "UPDATE_COMPLETE"}
+    """Return the stacks of the stage's account, with the status of each and the release that it was deployed with."""
+    there = {"crosstrain-prod": f"UPDATE_COMPLETE {release(2).id}"}
 
     def describe(**names: str) -> dict[str, Any]:
         if names["StackName"] not in there:
             raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
-        return {"Stacks": [{"StackStatus": there[names["StackName"]]}]}
+        status, _, deployed = there[names["StackName"]].partition(" ")
+        parameters = [{"ParameterKey": "Release", "ParameterValue": deployed}]
+        return {"Stacks": [{"StackStatus": status, "Parameters": parameters}]}
 
     client = SimpleNamespace(describe_stacks=describe)
     session = SimpleNamespace(client=lambda _service: client)
@@ -162,7 +164,7 @@ def test_a_stack_that_is_not_there_is_not_made(
 def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     with pytest.raises(BadInputError, match=r"The config profile \(nobody\) could not be found: see --profile"):
-        logic.require_stack("crosstrain-prod", "nobody")
+        logic.deployed_release("crosstrain-prod", "nobody")
 
 
 def test_a_stack_is_named_after_the_project_of_its_images() -> None:
@@ -188,15 +190,40 @@ def test_a_deployment_is_marked(ledger: Ledger, capsys: pytest.CaptureFixture[st
     assert ledger.resolve("stage:prod").id == release(1).id
 
 
-@pytest.mark.parametrize("mode", [[], ["--execute"]])
+@pytest.fixture
+def back(tmp_path: Path) -> list[str]:
+    """Return the arguments that take prod back to the last release that passed there."""
+    return ["prod", "--to", "stage:prod", "--template", str(tmp_path / "packaged.yaml"), "--execute"]
+
+
 def test_the_running_release_needs_no_rollback(
-    ledger: Ledger, run: list[list[str]], capsys: pytest.CaptureFixture[str], mode: list[str]
+    ledger: Ledger, run: list[list[str]], capsys: pytest.CaptureFixture[str], back: list[str]
 ) -> None:
-    assert rollback.main(["prod", "--to", "stage:prod", *mode]) == 0
+    assert rollback.main(back) == 0
     written = capsys.readouterr()
-    assert (written.out, written.err) == ("", f"Stage prod runs {release(2).id} already: there is nothing to do.\n")
+    assert written.out == ""
+    assert written.err.splitlines()[1:] == ["crosstrain-prod runs it already: there is nothing to do."]
     assert run == []
     assert ledger.resolve("stage:prod").id == release(2).id
+
+
+def test_a_release_that_failed_its_system_test_is_taken_back(
+    ledger: Ledger, run: list[list[str]], stacks: dict[str, str], back: list[str]
+) -> None:
+    ledger.record_release(release(3))
+    stacks["crosstrain-prod"] = f"UPDATE_COMPLETE {release(3).id}"
+    assert rollback.main(back) == 0
+    assert len(run) == 3
+    assert release(2).id in run[0]
+
+
+def test_a_deployment_that_was_not_recorded_is_recorded(
+    ledger: Ledger, run: list[list[str]], stacks: dict[str, str], back: list[str]
+) -> None:
+    assert ledger is not None
+    stacks["crosstrain-prod"] = f"UPDATE_COMPLETE {release(1).id}"
+    assert rollback.main([*back, "--to", release(1).id]) == 0
+    assert run[-1][-2:] == ["--mark-deployed", release(1).id]
 
 
 @pytest.mark.parametrize(

@@ -29,9 +29,10 @@ def test_a_threshold_that_is_not_met_fails() -> None:
         judge("run", succeeded(61.0, threshold_met=False), 60)
 
 
-def test_functions_that_do_not_say_whether_it_is_met_fail() -> None:
+@pytest.mark.parametrize("said", [{}, {"threshold_met": "false"}, {"threshold_met": None}])
+def test_functions_that_do_not_say_whether_it_is_met_fail(said: dict[str, Any]) -> None:
     with pytest.raises(OperationFailedError, match='let model evaluation return "threshold_met"'):
-        judge("run", succeeded(61.0), 60)
+        judge("run", succeeded(61.0, **said), 60)
 
 
 def test_a_failed_run_fails_and_says_where(monkeypatch: pytest.MonkeyPatch) -> None:

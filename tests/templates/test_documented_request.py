@@ -1,0 +1,82 @@
+"""What people read and type about the request is what the functions take: the README, `make train`, the help texts.
+
+No unit test: those the pipeline runs on a model team's functions, which may take what this README does not know.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from common.request import ESTIMATORS, METRICS, TrainingRequest, parse_request
+from crosstrain.training.request_flags import NAMES, known_values
+
+FIELDS = TrainingRequest.model_fields
+# What `make train` hands on besides the fields.
+OWN = {"DATA", "OUT", "STACK"}
+
+
+@pytest.fixture(scope="module")
+def readme(project: Path) -> str:
+    return (project / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def rows(readme: str) -> dict[str, list[str]]:
+    """Return the README's table of variables: the names, their values, and what counts when they are not given."""
+    table = readme[readme.index("| variable | values |") :].partition("\n\n")[0].splitlines()[2:]
+    found: dict[str, list[str]] = {}
+    for line in table:
+        names, values, default = (cell.strip() for cell in line.strip("|").split("|"))
+        found |= {name: [names, values, default] for name in quoted(names)}
+    return found
+
+
+def quoted(text: str) -> list[str]:
+    return re.findall(r"`(\w+)`", text)
+
+
+def test_make_hands_on_every_flag(project: Path) -> None:
+    makefile = (project / "Makefile").read_text(encoding="utf-8")
+    options = re.search(r"^TRAIN_OPTIONS := ((?:.*\\\n)*.*)$", makefile, re.MULTILINE)
+    assert options is not None
+    assert set(options[1].replace("\\", " ").split()) == OWN | {name.upper() for name in NAMES}
+
+
+def test_the_readme_lists_every_variable(rows: dict[str, list[str]]) -> None:
+    # DATA and TARGET are told in the sentences before it, STACK where AWS is.
+    assert set(rows) == {"OUT"} | {name.upper() for name in NAMES if name != "target"}
+
+
+@pytest.mark.parametrize("name", ["problem", "estimator", "metric"])
+def test_the_readme_knows_every_name(rows: dict[str, list[str]], name: str) -> None:
+    _, values, default = rows[name.upper()]
+    assert set(quoted(values)) == set(known_values(FIELDS[name])) - {"auto"}
+    choices = {"estimator": ESTIMATORS, "metric": METRICS}.get(name, {})
+    assert quoted(default) == [fitting[0] for fitting in choices.values()]
+
+
+def test_the_readme_tells_the_defaults(rows: dict[str, list[str]]) -> None:
+    names, _, default = rows["TEST_FRACTION"]
+    told = dict(zip(quoted(names), default.split(", "), strict=True))
+    told["MINIMUM_IMPROVEMENT"], (told["MODEL_NAME"],) = rows["MINIMUM_IMPROVEMENT"][2], quoted(rows["MODEL_NAME"][2])
+    assert told == {
+        name: f"{FIELDS[name.lower()].default:g}" if name != "MODEL_NAME" else FIELDS["model_name"].default
+        for name in ("TEST_FRACTION", "SEED", "MINIMUM_IMPROVEMENT", "MODEL_NAME")
+    }
+    # No other field has one that is not a choice left open.
+    others = {"problem": "auto"} | dict.fromkeys(["estimator", "split_column", "metric", "threshold"])
+    assert {name: FIELDS[name].default for name in others} == others
+
+
+def test_the_readmes_input_is_a_request_with_every_field_at_its_default(readme: str) -> None:
+    text = next(block for block in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "dataset_uri" in block)
+    document = json.loads(text.replace("<artifact bucket>", "bucket"))
+    assert set(document) == set(FIELDS)
+    request = parse_request(document).model_dump()
+    smallest = parse_request({name: document[name] for name in ("dataset_uri", "target")}).model_dump()
+    # What is left open there is shown with its first choice.
+    assert request == {**smallest, "estimator": ESTIMATORS["regression"][0], "metric": METRICS["regression"][0]}
