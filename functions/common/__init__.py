@@ -23,9 +23,10 @@ def configure_libraries(environment: MutableMapping[str, str]) -> None:
         return
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     vcpus = min(math.ceil(int(memory) / MB_PER_VCPU), processors)
-    # OpenMP, OpenBLAS and pyarrow obey the first, joblib the second.
-    for name in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
-        environment.setdefault(name, str(vcpus))
+    # OpenMP, OpenBLAS, pyarrow and a forest's threads obey it.
+    environment.setdefault("OMP_NUM_THREADS", str(vcpus))
+    # There are no semaphores without /dev/shm: joblib need not try, and does the same wherever a function runs.
+    environment.setdefault("JOBLIB_MULTIPROCESSING", "0")
     environment.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     library = ctypes.CDLL(None)
     if hasattr(library, "mallopt"):

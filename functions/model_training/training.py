@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import joblib
 import numpy as np
 import numpy.typing as npt
 import skops.io
@@ -22,6 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 from common.conversion import Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError
 from common.request import TrainingRequest
+from model_training.threads import ThreadBackend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,7 +165,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
             transformed = pipeline["features"].fit_transform(_without_empty_columns(features), target)
             if consume:
                 features.drop(columns=list(features.columns), inplace=True)  # noqa: PD002 (it is what frees memory)
-            pipeline["model"].fit(transformed, target)
+            with joblib.parallel_config(backend=ThreadBackend()):
+                pipeline["model"].fit(transformed, target)
         except ValueError as error:
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {error}") from error
     if "n_jobs" in pipeline["model"].get_params():

@@ -32,6 +32,15 @@ while emulator.poll() is None:
     sys.exit(print(reply.read().decode()))
 sys.exit("the emulator ended")
 """
+# Each of two tasks waits for the other.
+MEETING = """
+import common, joblib, json, os, threading
+from model_training.threads import ThreadBackend
+barrier = threading.Barrier(2, timeout=20)
+with joblib.parallel_config(backend=ThreadBackend()):
+    joblib.Parallel(n_jobs=2)(joblib.delayed(barrier.wait)() for _ in range(2))
+print(json.dumps(os.path.exists("/dev/shm")))
+"""
 # What Lambda gives an image: a user that owns nothing, a read-only disk but for /tmp. No network, which it does give,
 # shows that none is needed here.
 LAMBDA = {
@@ -39,6 +48,7 @@ LAMBDA = {
     "read_only": True,
     "tmpfs": {"/tmp": ""},  # noqa: S108, it is the container's
     "network_mode": "none",
+    "ipc_mode": "none",  # without /dev/shm
     "environment": {
         "ARTIFACT_BUCKET": "crosstrain-artifacts",
         "AWS_DEFAULT_REGION": "eu-west-1",
@@ -98,6 +108,10 @@ def test_what_was_removed_is_missed_by_no_step(
 
     assert evaluated["metrics"]["rmse"] >= 0
     assert "runs/r1/evaluation/evaluation.json" in objects
+
+
+def test_trees_are_fitted_in_threads_without_shared_memory(run: Callable[..., Any]) -> None:
+    assert run("model_training", MEETING) is False
 
 
 def test_modules_are_imported_from_bytecode_alone(found: dict[str, Any], function: str) -> None:

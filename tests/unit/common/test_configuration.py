@@ -12,9 +12,9 @@ import pytest
 from common import configure_libraries
 
 THREADS = """
-import common, json, joblib, pyarrow, sklearn.ensemble, threadpoolctl
+import common, json, pyarrow, sklearn.ensemble, threadpoolctl
 pools = {pool["internal_api"]: pool["num_threads"] for pool in threadpoolctl.threadpool_info()}
-print(json.dumps([pools["openblas"], pools["openmp"], pyarrow.cpu_count(), joblib.cpu_count()]))
+print(json.dumps([pools["openblas"], pools["openmp"], pyarrow.cpu_count()]))
 """
 
 
@@ -23,14 +23,17 @@ def test_there_are_as_many_threads_as_vcpus(monkeypatch: pytest.MonkeyPatch, mem
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8), raising=False)
     environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": memory}
     configure_libraries(environment)
-    assert (environment["OMP_NUM_THREADS"], environment["LOKY_MAX_CPU_COUNT"]) == (str(vcpus), str(vcpus))
+    assert environment["OMP_NUM_THREADS"] == str(vcpus)
 
 
 def test_no_more_than_there_are_processors_and_as_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(2), raising=False)
-    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240", "LOKY_MAX_CPU_COUNT": "1"}
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240"}
     configure_libraries(environment)
-    assert (environment["OMP_NUM_THREADS"], environment["LOKY_MAX_CPU_COUNT"]) == ("2", "1")
+    assert environment["OMP_NUM_THREADS"] == "2"
+    environment = {"AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "10240", "OMP_NUM_THREADS": "1"}
+    configure_libraries(environment)
+    assert environment["OMP_NUM_THREADS"] == "1"
 
 
 def test_outside_of_lambda_nothing_is_changed() -> None:
@@ -40,8 +43,7 @@ def test_outside_of_lambda_nothing_is_changed() -> None:
 
 
 def test_the_libraries_obey() -> None:
-
-    kept = {name: value for name, value in os.environ.items() if name not in ("OMP_NUM_THREADS", "LOKY_MAX_CPU_COUNT")}
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(
         [sys.executable, "-c", THREADS],
         env={**kept, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024"},
@@ -49,4 +51,4 @@ def test_the_libraries_obey() -> None:
         capture_output=True,
         text=True,
     )
-    assert json.loads(done.stdout) == [1, 1, 1, 1]
+    assert json.loads(done.stdout) == [1, 1, 1]

@@ -1,0 +1,63 @@
+"""Trees are fitted in as many threads as there are vCPUs, also where there are no semaphores, and are the same."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestRegressor
+
+from model_training.threads import ThreadBackend
+
+# Each of two tasks waits for the other: one after the other they would wait for ever.
+MEETING = """
+import common, joblib, threading
+from model_training.threads import ThreadBackend
+barrier = threading.Barrier(2, timeout=20)
+with joblib.parallel_config(backend=ThreadBackend()):
+    met = joblib.Parallel(n_jobs=-1)(joblib.delayed(barrier.wait)() for _ in range(2))
+print(joblib.parallel.mp, sorted(met))
+"""
+
+
+def test_two_tasks_run_at_once_where_there_are_no_semaphores() -> None:
+    # As in Lambda, which has no /dev/shm.
+    environment = {**os.environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538", "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-W", "error", "-c", MEETING]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "None [0, 1]\n"
+
+
+@pytest.mark.parametrize(("n_jobs", "threads"), [(None, 1), (1, 1), (3, 3), (-1, 4), (-2, 3), (-9, 1)])
+def test_the_number_of_threads(monkeypatch: pytest.MonkeyPatch, n_jobs: int | None, threads: int) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert ThreadBackend().effective_n_jobs(n_jobs) == threads
+
+
+def test_the_trees_are_the_same_whatever_the_number_of_threads() -> None:
+    generator = np.random.default_rng(0)
+    features, target = generator.normal(size=(500, 4)), generator.normal(size=500)
+
+    def fitted(n_jobs: int | None) -> list[bytes]:
+        model = RandomForestRegressor(20, random_state=3, n_jobs=n_jobs).fit(features, target)
+        return [tree.tree_.value.tobytes() + tree.tree_.threshold.tobytes() for tree in model.estimators_]
+
+    expected = fitted(None)
+    with joblib.parallel_config(backend=ThreadBackend()):
+        assert fitted(4) == expected
+
+
+def test_a_task_that_fails_is_raised_and_the_threads_end() -> None:
+    def task(number: int) -> None:
+        if number == 3:
+            raise ValueError("the third")
+
+    before = threading.active_count()
+    with joblib.parallel_config(backend=ThreadBackend()), pytest.raises(ValueError, match="the third"):
+        joblib.Parallel(n_jobs=2)(joblib.delayed(task)(number) for number in range(50))
+    assert threading.active_count() == before
