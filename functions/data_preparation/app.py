@@ -132,7 +132,8 @@ def _unreadable(uri: str, error: ClientError) -> Exception:
     if code in ("AccessDenied", "403"):
         return InvalidDatasetError(
             f'"{uri}" may not be read: put data sets under data/ in the bucket {os.environ["ARTIFACT_BUCKET"]}, '
-            "or name their bucket by the parameter DatasetBucketName."
+            "or name their bucket by the parameter DatasetBucketName and, where a key of KMS encrypts it, the key by "
+            "DatasetKeyArn."
         )
     if code in ("NoSuchBucket", "NoSuchKey", "404"):
         return InvalidDatasetError(f'"{uri}" does not exist ({code}).')

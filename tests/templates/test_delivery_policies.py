@@ -11,14 +11,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
 
 from crosstrain.local.server import ACCOUNT, Credentials, LocalAws, root_of
 from embedded_cloudformation import create_stack, deploy_tools_account, known_part
+from policy_evaluation import is_allowed_with, policies_of
 
 HERE = f"us-east-1:{ACCOUNT}"
 IAM = f"arn:aws:iam::{ACCOUNT}"
@@ -509,29 +508,6 @@ def test_a_role_may_do_its_work_and_nothing_else(
         assert [each["EvalDecision"] == "allowed" for each in answer["EvaluationResults"]] == [expected]
     else:
         assert is_allowed_with(rights.context, policies_of(iam, rights.role), action, arn) == expected
-
-
-def policies_of(iam: Any, role: str) -> list[Any]:
-    """Return the policies that a deployed role has, as the evaluator of the embedded AWS takes them."""
-    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
-    documents = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
-    return [parse_policy_document(json.dumps(document)) for document in documents]
-
-
-def is_allowed_with(context: Mapping[str, str], policies: list[Any], action: str, arn: str) -> bool:
-    """Ask the evaluator of the embedded AWS itself, whose simulator does not look at context entries."""
-    request = EvalContext(
-        principal_arn=f"{IAM}:role/asked",
-        principal_type="AssumedRole",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=arn,
-        region="us-east-1",
-        source_ip="127.0.0.1",
-        secure_transport=True,
-        service_context={name.lower(): value for name, value in context.items()},
-    )
-    return bool(evaluate(request, policies).decision == "Allow")
 
 
 def test_for_each_role_at_least_as_much_is_denied_as_allowed() -> None:

@@ -15,6 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from crosstrain.local.server import Credentials, LocalAws, LocalTrainingStack
+from policy_evaluation import is_allowed_with, policies_of
 from training_stacks import physical_id
 
 ROLES = {
@@ -22,6 +23,8 @@ ROLES = {
     "training": "ModelTrainingRole",
     "evaluation": "ModelEvaluationRole",
 }
+KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+CONTEXT = "kms:EncryptionContext:aws:s3:arn"
 RUN = "runs/run-1"
 OBJECTS = (
     "data/houses.csv",
@@ -229,7 +232,12 @@ def test_preparation_reads_a_bucket_that_it_is_given(
     training_stack: LocalTrainingStack, other_bucket: str, request: pytest.FixtureRequest
 ) -> None:
     aws = training_stack.aws
-    parameters = {"RetentionPolicy": "Delete", "DatasetBucketName": other_bucket, "DatasetPrefix": "data/"}
+    parameters = {
+        "RetentionPolicy": "Delete",
+        "DatasetBucketName": other_bucket,
+        "DatasetPrefix": "data/",
+        "DatasetKeyArn": KEY,
+    }
     stack = aws.deploy_training_stack(request.config.rootpath / "template.yaml", "crosstrain-external", parameters)
     s3 = aws.client("s3", borrow(aws, role_arn(stack, ROLES["preparation"])))
 
@@ -237,6 +245,15 @@ def test_preparation_reads_a_bucket_that_it_is_given(
     assert not any(is_allowed(s3.put_object, Bucket=other_bucket, Key=key, Body=b"new") for key in OBJECTS)
     assert is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="data/")
     assert not is_allowed(s3.list_objects_v2, Bucket=other_bucket, Prefix="other/")
+    # The key of the bucket decrypts what is in it, for the embedded AWS encrypts nothing.
+    policies = policies_of(aws.client("iam"), role_arn(stack, ROLES["preparation"]).rpartition("/")[2])
+    assert {
+        (key, of)
+        for key in (KEY, KEY.replace("123456789012", "999999999999"))
+        for of in ("", "/data/houses.csv", "/other/notes.txt", "-of-another/data/houses.csv")
+        if is_allowed_with({CONTEXT: f"arn:aws:s3:::{other_bucket}{of}"}, policies, "kms:Decrypt", key)
+    } == {(KEY, ""), (KEY, "/data/houses.csv")}
+    assert not is_allowed_with({}, policies, "kms:Decrypt", KEY)
     # The first stack's roles have no part in it.
     first = aws.client("s3", borrow(aws, role_arn(training_stack, ROLES["preparation"])))
     assert not is_allowed(first.get_object, Bucket=other_bucket, Key="data/houses.csv")

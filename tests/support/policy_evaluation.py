@@ -1,0 +1,34 @@
+"""What a deployed role may do, by the evaluator of the embedded AWS, whose simulator ignores context entries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+
+from crosstrain.local.server import ACCOUNT
+
+
+def policies_of(iam: Any, role: str) -> list[Any]:
+    """Return the policies that a deployed role has, as the evaluator of the embedded AWS takes them."""
+    names = iam.list_role_policies(RoleName=role)["PolicyNames"]
+    documents = [iam.get_role_policy(RoleName=role, PolicyName=name)["PolicyDocument"] for name in names]
+    return [parse_policy_document(json.dumps(document)) for document in documents]
+
+
+def is_allowed_with(context: Mapping[str, str], policies: list[Any], action: str, arn: str) -> bool:
+    """Return whether the policies allow an action on a resource, with the entries of the request's context."""
+    request = EvalContext(
+        principal_arn=f"arn:aws:iam::{ACCOUNT}:role/asked",
+        principal_type="AssumedRole",
+        principal_account=ACCOUNT,
+        action=action,
+        resource_arn=arn,
+        region="us-east-1",
+        source_ip="127.0.0.1",
+        secure_transport=True,
+        service_context={name.lower(): value for name, value in context.items()},
+    )
+    return bool(evaluate(request, policies).decision == "Allow")
