@@ -100,6 +100,27 @@ def test_a_wildcard_resource_has_a_link_beside_it(project: Path, name: str) -> N
             assert "https://docs.aws.amazon.com" in "\n".join(lines[begin:number]), number
 
 
+def test_a_service_is_trusted_on_behalf_of_a_named_account(template: Any) -> None:
+    """Trust without the account would be a service's on anybody's behalf: the confused deputy.
+
+    https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html
+    """
+    # By these two a service acts on what it is itself: a function, or the stack whose update it performs.
+    own = {"lambda.amazonaws.com", "cloudformation.amazonaws.com"}
+    for statement in statements(template["Resources"]):
+        principal = statement.get("Principal")
+        services = set(listed(principal.get("Service", []))) if isinstance(principal, dict) else set()
+        if statement["Effect"] == "Allow" and services - own:
+            keys = json.dumps(statement.get("Condition", {}))
+            assert re.search(r"(?i)aws:SourceAccount|aws:SourceArn", keys), statement
+
+
+def test_event_rules_publish_with_a_role(template: Any) -> None:
+    for name in of_type(template, "AWS::Events::Rule"):
+        for target in properties(template, name)["Targets"]:
+            assert "RoleArn" in target, name
+
+
 def test_inline_policies_fit_into_a_role(template: Any) -> None:
     """A role holds 10,240 characters without white space.
 

@@ -226,6 +226,15 @@ TOOLS_TABLE = (
         denied=(("codepipeline:StartPipelineExecution", OTHERS_PIPELINE), ("codepipeline:DeletePipeline", PIPELINE)),
     ),
     Rights(
+        "crosstrain-pipeline-notification",
+        f"{DOCS}/eventbridge/latest/userguide/eb-use-resource-based.html",
+        allowed=(("sns:Publish", f"arn:aws:sns:{HERE}:crosstrain-pipeline-notifications"),),
+        denied=(
+            ("sns:Publish", f"arn:aws:sns:{HERE}:another"),
+            ("sns:SetTopicAttributes", f"arn:aws:sns:{HERE}:crosstrain-pipeline-notifications"),
+        ),
+    ),
+    Rights(
         "crosstrain-pipeline-update",
         f"{DOCS}/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html",
         allowed=(

@@ -164,7 +164,7 @@ def test_trap_15_no_artifact_comes_out_of_a_target_account(template: Any) -> Non
 
 def test_trap_17_trust_in_a_service_is_bound_to_this_account(template: Any) -> None:
     roles = of_type(template, "AWS::IAM::Role")
-    assert len(roles) == 7
+    assert len(roles) == 8
     for name in roles:
         (statement,) = properties(template, name)["AssumeRolePolicyDocument"]["Statement"]
         # Services that are not documented to send the key; the others are known to.
