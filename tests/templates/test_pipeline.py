@@ -20,7 +20,6 @@ from samcli.yamlhelper import yaml_parse
 
 from delivery_templates import (
     ACCOUNTS,
-    CONNECTION,
     LAYOUTS,
     PRODUCTION,
     TEST,
@@ -136,15 +135,11 @@ def test_traps_7_to_11_change_sets_of_the_stages(template: Any, stage: str, shor
 
 
 def test_traps_10_and_18_the_pipeline_passes_itself_every_parameter_in_a_kilobyte(template: Any) -> None:
-    longest = {
-        "ProjectName": "a" * 21,
-        "NotificationEmail": "somebody.with.a.long.name@department.example.com",
-        "InfrastructureRepository": "organisation-name/infrastructure-repository",
-        "ModelRepository": "organisation-name/model-repository",
-        "BranchName": "release/production",
-        "ConnectionArn": CONNECTION,
-        "PermissionsBoundaryName": "organisation-permissions-boundary",
-    }
+    free = {name: each for name, each in template["Parameters"].items() if each.get("MaxLength")}
+    longest = {name: "a" * each["MaxLength"] for name, each in free.items()} | {"ProjectName": "a" * 21}
+    # No other may be of any length.
+    bounded = {"TestAccountId", "ProductionAccountId", "ApproveProduction", "LogRetentionDays"}
+    assert set(template["Parameters"]) == longest.keys() | bounded
     update = actions(template, **longest)["UpdatePipeline/CreateChangeSet"]["Configuration"]
     assert len(update["ParameterOverrides"].encode()) <= 1000
     passed = json.loads(update["ParameterOverrides"])

@@ -14,9 +14,9 @@ from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Release
 from crosstrain.delivery.repositories import BY_DIGEST, find_images
 
-# What a template-configuration file may hold.
+# What a template-configuration file may hold, but for StackPolicy, which the role of the action may not set.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/continuous-delivery-codepipeline-cfn-artifacts.html
-_SECTIONS = ("Parameters", "Tags", "StackPolicy")
+_SECTIONS = ("Parameters", "Tags")
 
 
 @dataclass

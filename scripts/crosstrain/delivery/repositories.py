@@ -21,7 +21,7 @@ Found = str | OperationFailedError | BadInputError | None
 """The digest of an image, None if the registry does not have it, or why the registry does not say it."""
 
 ECR = re.compile(
-    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.(?P<suffix>amazonaws\.com(\.cn)?)/(?P<name>[^@:]+)"
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.(?P<suffix>amazonaws\.(com(\.cn)?|eu))/(?P<name>[^@:]+)"
 )
 """The URI of a repository in ECR."""
 BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9.:_/-]*/[a-z0-9._/-]+@sha256:[0-9a-f]{64}")

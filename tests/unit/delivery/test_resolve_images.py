@@ -17,6 +17,7 @@ from crosstrain.delivery import parameters, repositories
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Ledger, Release
 from crosstrain.delivery.parameters import configure, read_parameters, sam_words
+from crosstrain.delivery.repositories import ECR
 from crosstrain.delivery.stages import read_base
 from crosstrain.files import write_whole
 
@@ -75,7 +76,7 @@ def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, An
     base = {
         "Parameters": {"NoSuch": "1", "LogRetentionDays": "2", "ModelTrainingMemory": 2048, "Release": "mine"},
         "Tags": [],
-        "Policy": {},
+        "StackPolicy": {},
     }
     with pytest.raises(BadInputError) as caught:
         configure(replace(RELEASE, images=images), template, stage="test", base=base, check_registry=False)
@@ -89,7 +90,7 @@ def test_trap_27_everything_that_is_wrong_is_in_one_error(template: dict[str, An
         "ModelTrainingMemory in the stage's file is no text: put 2048 in quotes",
         "Release in the stage's file is set by the release",
         "Tags of the stage's file is no object",
-        "has Policy, which is none of Parameters, Tags, StackPolicy",
+        "has StackPolicy, which is none of Parameters, Tags",
     ):
         assert message in str(caught.value), message
     assert "\n" not in str(caught.value)
@@ -102,6 +103,16 @@ def test_an_image_that_the_template_does_not_accept_is_refused(template: dict[st
     }
     with pytest.raises(BadInputError, match="ModelTrainingImageUri cannot be 12345678901"):
         configure(replace(RELEASE, images=images), template, stage="test", check_registry=False)
+
+
+@pytest.mark.parametrize("suffix", ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"])
+def test_images_of_every_partition_are_accepted(template: dict[str, Any], suffix: str) -> None:
+    images = {name: uri.replace("amazonaws.com", suffix) for name, uri in RELEASE.images.items()}
+    document = configure(replace(RELEASE, images=images), template, stage="test", check_registry=False)
+    assert document["Parameters"]["ModelTrainingImageUri"] == images["ModelTraining"]
+    match = ECR.fullmatch(images["ModelTraining"].partition("@")[0])
+    assert match is not None
+    assert match["suffix"] == suffix
 
 
 def test_account_ids_keep_their_zeros(template: dict[str, Any], tmp_path: Path) -> None:
