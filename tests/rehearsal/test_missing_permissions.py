@@ -49,6 +49,8 @@ CASES = [
 ]
 # What CloudFormation's role needs to change the pipeline, which a test of its own changes.
 UPDATE_ROLE, TO_CHANGE_THE_PIPELINE = "crosstrain-pipeline-update", ("codepipeline:UpdatePipeline", "iam:PassRole")
+# What tells people of a failure, which a test of its own keeps from it.
+NOTIFICATION_ROLE = "crosstrain-pipeline-notification"
 # What CloudFormation's role needs to make the training stack, and the emulator would make without it.
 TO_MAKE_A_STACK = (
     "dynamodb:CreateTable",
@@ -73,7 +75,7 @@ def test_every_role_of_the_templates_has_a_case(project: Path) -> None:
         for stage in stages:
             names |= {each.replace("${ProjectName}", "crosstrain").replace("${Stage}", stage) for each in declared}
 
-    assert {role for _, role, _, _ in CASES} | {UPDATE_ROLE} == names
+    assert {role for _, role, _, _ in CASES} | {UPDATE_ROLE, NOTIFICATION_ROLE} == names
 
 
 @pytest.mark.parametrize(("account", "role", "permission", "action"), CASES)
@@ -87,6 +89,18 @@ def test_a_role_without_a_permission_fails_where_it_needs_it_with_a_hint(
     assert f"{role} may not {permission}" in cause(record)
     assert '"Effect": "Allow"' in cause(record)
     assert f'"Action": "{permission}"' in cause(record)
+
+
+def test_a_failure_that_nobody_is_told_of_says_so(delivery: Delivery, team: Team) -> None:
+    with (
+        without(delivery, "tools", NOTIFICATION_ROLE, "sns:Publish"),
+        without(delivery, "tools", "crosstrain-pipeline-verify", "s3:GetObject"),
+    ):
+        record = delivery.repeat(team, "Verify")
+
+    assert failed(record) == "Verify/Verify"
+    assert "crosstrain-pipeline-verify may not s3:GetObject" in cause(record)
+    assert f"nobody is told: {NOTIFICATION_ROLE} may not sns:Publish" in cause(record)
 
 
 @pytest.mark.parametrize("permission", TO_CHANGE_THE_PIPELINE)

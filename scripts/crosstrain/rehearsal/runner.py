@@ -24,7 +24,7 @@ from crosstrain.rehearsal.codebuild.builds import Inputs, project_of
 from crosstrain.rehearsal.codepipeline.artifacts import Artifact, ArtifactStore
 from crosstrain.rehearsal.codepipeline.declaration import Action, Declaration, Stage
 from crosstrain.rehearsal.codepipeline.sources import Repository, Revision
-from crosstrain.rehearsal.codepipeline.triggers import check_trigger
+from crosstrain.rehearsal.codepipeline.triggers import check_notifications, check_trigger
 from crosstrain.rehearsal.environment import Environment, PastExecution
 from crosstrain.rehearsal.report.log import ActionLog
 from crosstrain.rehearsal.report.records import STOPPED, ActionRecord, RehearsalRecord, State
@@ -236,8 +236,8 @@ class Rehearsal:
             log.write(f"{action.stage}/{action.name} ({action.provider})")
             record.details += self._perform(action, execution, log)
         except _FAILURES as error:
-            record.cause = str(error)
-            log.write(f"FAILED: {error}")
+            record.cause = f"{error}{self._untold(action, execution)}"
+            log.write(f"FAILED: {record.cause}")
             record.state = State.FAILED
         else:
             record.state = State.SUCCEEDED
@@ -246,6 +246,24 @@ class Rehearsal:
             if record.state is State.RUNNING:
                 record.state = State.FAILED
         return record.state is State.SUCCEEDED
+
+    def _untold(self, action: Action, execution: Execution) -> str:
+        """Return what keeps people from being told that an action has failed; nothing, if they are."""
+        environment, name = self._environment, execution.declaration.name
+        if environment.stopped:
+            return ""
+        try:
+            check_notifications(
+                environment.aws,
+                environment.authorizer,
+                environment.accounts.tools,
+                name,
+                stage=action.stage,
+                action=action.name,
+            )
+        except OperationFailedError as error:
+            return f" — and nobody is told: {error}"
+        return ""
 
     def _perform(self, action: Action, execution: Execution, log: ActionLog) -> list[str]:
         if self._environment.stopped:

@@ -29,6 +29,9 @@ ASSUME_ROLE = "sts:AssumeRole"
 # EventBridge, with the role of a rule's target that is a pipeline.
 # https://docs.aws.amazon.com/codepipeline/latest/userguide/pipelines-trigger-source-repo-changes-cli.html
 START_PIPELINE = "codepipeline:StartPipelineExecution"
+# EventBridge, with the role of a rule's target that is a topic.
+# https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-use-resource-based.html
+PUBLISH = "sns:Publish"
 
 # CodePipeline, to fetch a source from CodeCommit as a zip.
 # https://docs.aws.amazon.com/codepipeline/latest/userguide/action-reference-CodeCommit.html
