@@ -74,11 +74,10 @@ rehearse: environment-rehearse ## Rehearse the delivery in three emulated accoun
 
 # One process for each core; tests/conftest.py says which tests have to share one, and pins the threads.
 PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup
-FAST := tests/unit tests/templates tests/statemachine tests/integration
 
 .PHONY: test
 test: environment-verify ## Run the tests that answer in minutes [ARGS="-k name"]
-	@$(PYTEST) -m "not slow" $(FAST) $(ARGS)
+	@$(PYTEST) -m "not slow" tests/unit tests/templates tests/statemachine tests/integration $(ARGS)
 
 .PHONY: test-all
 test-all: environment-dev ## Run all tests; those that need a container engine or a browser are skipped without one, and say so

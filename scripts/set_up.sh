@@ -16,6 +16,7 @@ fail() {
 READY=.venv/.ready
 is_ready() {
     [[ -f $READY && -x .venv/bin/python ]] || return 1
+    local here file group
     here=$(<"$READY")
     for file in pyproject.toml uv.lock scripts/set_up.sh; do
         [[ ! $file -nt $READY ]] || return 1

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from crosstrain.delivery.functions import FUNCTIONS
+from thread_meeting import MEETING
 
 PROBE = Path(__file__).with_name("probe.py").read_text()
 STEP = Path(__file__).with_name("step.py").read_text()
@@ -31,15 +32,6 @@ while emulator.poll() is None:
         continue
     sys.exit(print(reply.read().decode()))
 sys.exit("the emulator ended")
-"""
-# Each of two tasks waits for the other.
-MEETING = """
-import common, joblib, json, os, threading
-from model_training.threads import ThreadBackend
-barrier = threading.Barrier(2, timeout=20)
-with joblib.parallel_config(backend=ThreadBackend()):
-    joblib.Parallel(n_jobs=2)(joblib.delayed(barrier.wait)() for _ in range(2))
-print(json.dumps(os.path.exists("/dev/shm")))
 """
 # What Lambda gives an image: a user that owns nothing, a read-only disk but for /tmp. No network, which it does give,
 # shows that none is needed here.
@@ -111,7 +103,8 @@ def test_what_was_removed_is_missed_by_no_step(
 
 
 def test_trees_are_fitted_in_threads_without_shared_memory(run: Callable[..., Any]) -> None:
-    assert run("model_training", MEETING) is False
+    found = run("model_training", MEETING, "2")
+    assert (found["shm"], found["met"]) == (False, [0, 1])
 
 
 def test_modules_are_imported_from_bytecode_alone(found: dict[str, Any], function: str) -> None:

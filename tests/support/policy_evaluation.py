@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ministack.core.iam_evaluator import EvalContext, evaluate, parse_policy_document
+from ministack.core.iam_evaluator import evaluate, parse_policy_document
 
 from crosstrain.local.server import ACCOUNT
+from crosstrain.rehearsal.authorization import evaluation_request
 
 
 def policies_of(iam: Any, role: str) -> list[Any]:
@@ -20,15 +21,5 @@ def policies_of(iam: Any, role: str) -> list[Any]:
 
 def is_allowed_with(context: Mapping[str, str], policies: list[Any], action: str, arn: str) -> bool:
     """Return whether the policies allow an action on a resource, with the entries of the request's context."""
-    request = EvalContext(
-        principal_arn=f"arn:aws:iam::{ACCOUNT}:role/asked",
-        principal_type="AssumedRole",
-        principal_account=ACCOUNT,
-        action=action,
-        resource_arn=arn,
-        region="us-east-1",
-        source_ip="127.0.0.1",
-        secure_transport=True,
-        service_context={name.lower(): value for name, value in context.items()},
-    )
+    request = evaluation_request(f"arn:aws:iam::{ACCOUNT}:role/asked", action, arn, dict(context))
     return bool(evaluate(request, policies).decision == "Allow")

@@ -296,7 +296,7 @@ def test_the_state_machine_reaches_its_functions_and_its_registry_only(
     assert [each["EvalDecision"] for each in simulated["EvaluationResults"]] == [decision]
 
 
-@pytest.mark.parametrize("role", [*ROLES.values(), "TrainingStateMachineRole"])
+@pytest.mark.parametrize("role", [*ROLES.values(), "TrainingStateMachineRole", "NotificationRole"])
 def test_a_role_is_for_its_service_alone(training_stack: LocalTrainingStack, role: str) -> None:
     sts = training_stack.client("sts")
 

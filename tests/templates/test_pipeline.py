@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 import yaml
-from ministack.core.iam_evaluator import EvalContext, evaluate_trust_policy
+from ministack.core.iam_evaluator import evaluate_trust_policy
 from samcli.yamlhelper import yaml_parse
 
+from crosstrain.rehearsal.authorization import evaluation_request
 from delivery_templates import (
     ACCOUNTS,
     LAYOUTS,
@@ -174,20 +175,10 @@ def test_trap_17_trust_in_a_service_is_bound_to_this_account(template: Any) -> N
 def test_codepipeline_is_trusted_whether_it_says_its_account_or_not(
     template: Any, context: dict[str, str], *, trusted: bool
 ) -> None:
-    role = f"arn:aws:iam::{TOOLS}:role/crosstrain-pipeline"
-    request = EvalContext(
-        principal_arn=f"arn:aws:iam::{TOOLS}:root",
-        principal_type="AssumedRole",
-        principal_account=TOOLS,
-        action="sts:AssumeRole",
-        resource_arn=role,
-        region="eu-west-1",
-        source_ip="127.0.0.1",
-        secure_transport=True,
-        service_context=context,
-    )
+    role, root = f"arn:aws:iam::{TOOLS}:role/crosstrain-pipeline", f"arn:aws:iam::{TOOLS}:root"
+    request = evaluation_request(root, "sts:AssumeRole", role, dict(context))
     trust = properties(template, "PipelineRole")["AssumeRolePolicyDocument"]
-    assert evaluate_trust_policy(trust, request.principal_arn, request) == trusted
+    assert evaluate_trust_policy(trust, root, request) == trusted
 
 
 def test_trap_19_a_rule_for_each_codecommit_repository_and_no_polling(template: Any) -> None:

@@ -318,6 +318,7 @@ class LocalAws:
             botocore_session=Session(session_vars=variables),
         )
         config = Config(proxies={})
+        # The stubs have an overload for each service's name, and none for a name that is not known here.
         return session.client(service, endpoint_url=self.endpoint_url, config=config)  # type: ignore[call-overload]
 
     def _isolation(self) -> dict[str, str]:

@@ -195,7 +195,7 @@ class Authorizer:
             With the policy that lacks a statement.
         """
         self.check(role_arn, action, resource)
-        request = _request(role_arn, action, resource, {})
+        request = evaluation_request(role_arn, action, resource, {})
         decision = evaluate_resource_policy(policy, request).decision
         is_needed = owner != _account(role_arn) or action.startswith("kms:")
         self.simulations += 1
@@ -217,7 +217,7 @@ class Authorizer:
         """
         self.simulations += 1
         # A principal of no account: what the policy allows accounts does not count.
-        request = _request(
+        request = evaluation_request(
             "", action, resource, {"aws:SourceArn": source_arn, "aws:SourceAccount": _account(source_arn)}
         )
         if evaluate_resource_policy(policy, request, service).decision != "Allow":
@@ -242,7 +242,7 @@ class Authorizer:
         # The evaluator lets a root user pass for any service: what names another service does not count.
         of_service = [each for each in trust["Statement"] if service in _listed(each["Principal"].get("Service", []))]
         context = {"aws:sourceaccount": account, **({"aws:sourcearn": source_arn} if source_arn else {})}
-        request = _request(f"arn:aws:iam::{account}:root", ASSUME_ROLE, role_arn, context)
+        request = evaluation_request(f"arn:aws:iam::{account}:root", ASSUME_ROLE, role_arn, context)
         if not evaluate_trust_policy({**trust, "Statement": of_service}, request.principal_arn, request):
             statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": ASSUME_ROLE}
             where = f"the trust policy of {name}"
@@ -252,7 +252,7 @@ class Authorizer:
         # The simulator of the embedded AWS does not look at ContextEntries; its evaluator, which it is made of, does.
         policies = [parse_policy_document(json.dumps(each)) for each in self._policies(role_arn)]
         return {
-            action: evaluate(_request(role_arn, action, resource, context), policies).decision == "Allow"
+            action: evaluate(evaluation_request(role_arn, action, resource, context), policies).decision == "Allow"
             for action in actions
         }
 
@@ -289,7 +289,8 @@ def bucket_policy(aws: LocalAws, bucket: str, owner: str) -> Any:
     return None
 
 
-def _request(principal: str, action: str, resource: str, context: Context) -> EvalContext:
+def evaluation_request(principal: str, action: str, resource: str, context: Context) -> EvalContext:
+    """Return a call as the evaluator of the embedded AWS takes it, by the ARN of the principal that makes it."""
     return EvalContext(
         # In aws:PrincipalArn a role's session has the role's own ARN.
         principal_arn=principal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,24 +14,16 @@ import pytest
 from sklearn.ensemble import RandomForestRegressor
 
 from model_training.threads import ThreadBackend
-
-# Each of two tasks waits for the other: one after the other they would wait for ever.
-MEETING = """
-import common, joblib, threading
-from model_training.threads import ThreadBackend
-barrier = threading.Barrier(2, timeout=20)
-with joblib.parallel_config(backend=ThreadBackend()):
-    met = joblib.Parallel(n_jobs=-1)(joblib.delayed(barrier.wait)() for _ in range(2))
-print(joblib.parallel.mp, sorted(met))
-"""
+from thread_meeting import MEETING
 
 
 def test_two_tasks_run_at_once_where_there_are_no_semaphores() -> None:
     # As in Lambda, which has no /dev/shm.
     environment = {**os.environ, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538", "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "-W", "error", "-c", MEETING]
+    command = [sys.executable, "-W", "error", "-c", MEETING, "-1"]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout == "None [0, 1]\n"
+    found = json.loads(done.stdout)
+    assert (found["multiprocessing"], found["met"]) == (False, [0, 1])
 
 
 @pytest.mark.parametrize(("n_jobs", "threads"), [(None, 1), (1, 1), (3, 3), (-1, 4), (-2, 3), (-9, 1)])
