@@ -1,8 +1,8 @@
 """Record the three images of a pair of commits as a release, and make it the latest unless a newer one is.
 
-The images are the JSON that build_images.py prints. Which release is newer is decided by when its pipeline execution
-began: `--pipeline` and `--execution` look it up, `--order` says it. It exits with 0 when the release is recorded, 1 for
-a failed operation, 2 for input that cannot be used; then nothing is recorded.
+The images are the JSON that build_images.py prints, each in its function's own repository. Which release is newer is
+decided by when its pipeline execution began: `--pipeline` and `--execution` look it up, `--order` says it. It exits
+with 0 when the release is recorded, 1 for a failed operation, 2 for input that cannot be used; then nothing is recorded.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crosstrain.aws import make_client
-from crosstrain.command import BadInputError, run_command
+from crosstrain.command import BadInputError, parse_pairs, run_command
 from crosstrain.delivery.ledger import Release, open_ledger, release_id
 from crosstrain.delivery.releases import execution_start, parse_images
+from crosstrain.delivery.repositories import find_repositories
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work(errors: Console) -> None:
         name = release_id(options.model_commit, options.infrastructure_commit)
-        images = parse_images(_read(options.images))
+        repositories = find_repositories(parse_pairs(options.repository, "--repository"))
+        images = parse_images(_read(options.images), repositories)
         order = options.order
         if order is None:
             order = execution_start(make_client("codepipeline"), options.pipeline, options.execution)
@@ -65,6 +67,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model-commit", required=True, help="the full commit of the model repository")
     parser.add_argument(
         "--infrastructure-commit", required=True, help="the full commit of the infrastructure repository"
+    )
+    parser.add_argument(
+        "--repository",
+        action="append",
+        default=[],
+        metavar="FUNCTION=URI",
+        help="the repository that a function's image has to be in; REPOSITORY_<FUNCTION> if left out",
     )
     parser.add_argument("--ledger", help="the ledger's table; LEDGER_TABLE if left out")
     parser.add_argument("--order", type=int, help="the milliseconds at which the build began, in place of an execution")

@@ -4,7 +4,8 @@ RELEASE is `latest`, the id of a release, `stage:<stage>` or `previous:<stage>`.
 template-configuration file of a stage, `--format sam` prints arguments of `sam deploy --parameter-overrides`,
 `--format json` the release itself.
 It exits with 0 for success, 1 for a failed operation, 2 for anything that cannot be deployed, all of it in one error;
-then no file is touched. It reads the ledger once: one strongly consistent read of one item.
+then no file is touched. A release is one strongly consistent read of one item of the ledger. With a stage, what it runs
+is read too: its images have to be there, for a deployment that fails goes back to them.
 """
 
 from __future__ import annotations
@@ -33,13 +34,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--out needs --stage")
 
     def work() -> None:
-        release = open_ledger(options.ledger).resolve(options.release)
+        ledger = open_ledger(options.ledger)
+        release = ledger.resolve(options.release)
+        checks = not (options.skip_registry or options.without_way_back)
         configuration = configure(
             release,
             read_parameters(options.template),
             stage=stage,
             base=read_base(options.base) if options.base else None,
             check_registry=not options.skip_registry,
+            replaced=ledger.deployed(stage) if stage and checks else None,
         )
         documents = {None: configuration, "sam": configuration["Parameters"], "json": release.contents()}
         if options.out is not None:
@@ -65,6 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--base", type=Path, help="a JSON file of the stage's own Parameters and Tags")
     parser.add_argument("--template", type=Path, default=PROJECT / "template.yaml", help="the template to deploy")
     parser.add_argument("--skip-registry", action="store_true", help="do not see whether the registry holds the images")
+    parser.add_argument(
+        "--without-way-back",
+        action="store_true",
+        help="deploy although the registry lacks an image of what the stage runs, to which nothing can then go back",
+    )
     parser.add_argument(
         "--out",
         type=Path,

@@ -84,6 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--artifact-bucket", help=f"the bucket of the tools account; {BUCKET_VARIABLE} if left out")
     parser.add_argument("--template", type=Path, help="a template that is packaged already; made if left out")
     parser.add_argument("--sam-config", type=Path, default=PROJECT / "samconfig.toml", help="what `sam deploy` reads")
+    parser.add_argument(
+        "--without-way-back",
+        action="store_true",
+        help="go although the registry lacks an image of what the stage runs, to which nothing can then go back",
+    )
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument("--execute", action="store_true", help="execute the commands")
     mode.add_argument("--mark-deployed", metavar="RELEASE", help="only record that the stage runs this release")

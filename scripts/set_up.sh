@@ -62,7 +62,7 @@ for group in $groups; do
     options+=(--group "$group")
 done
 # The builds that hold rights must not find functions/ on Python's path: what is in it is the model team's.
-if ! grep -qvxE 'build|system-test' <<<"$groups"; then
+if ! grep -qvxE 'build|images|system-test' <<<"$groups"; then
     options+=(--no-install-project)
 fi
 export UV_PROJECT_ENVIRONMENT=.venv

@@ -2,7 +2,7 @@
 
 The data set and the request are those of data/system-test.json; the metric must reach the request's `threshold`.
 It prints what came out as JSON and exits with 0 if the stack has passed, 1 if it has not, 2 for input that cannot be
-used. The model is registered under the request's own model name: the models of others are not touched.
+used. The model is registered as `system-test`, whatever the request says: the models of others are not touched.
 """
 
 from __future__ import annotations

@@ -78,27 +78,27 @@ def test_what_a_rehearsal_does_not_support_is_refused(
 @pytest.mark.parametrize(
     ("action", "change", "message"),
     [
-        ("Build/Build", {"InputArtifacts": [{"Name": "Odd"}]}, "input artifact Odd, which no action before it makes"),
+        ("Build/Images", {"InputArtifacts": [{"Name": "Odd"}]}, "input artifact Odd, which no action before it makes"),
         ("Verify/Verify", {"InputArtifacts": []}, "Verify/Verify has 0 input artifacts, not 1 to 5"),
         ("Source/Model", {"OutputArtifacts": []}, "Source/Model has 0 output artifacts, not 1"),
         ("Source/Model", {"OutputArtifacts": [{"Name": "InfrastructureSource"}]}, "2 actions have the output artifact"),
         ("Source/Model", {"Namespace": "InfrastructureSource"}, "2 actions have the namespace InfrastructureSource"),
         ("Test/SystemTest", {"Name": "CreateChangeSet"}, "2 actions have the name Test/CreateChangeSet"),
         ("Test/SystemTest", {"RunOrder": "soon"}, "Test/SystemTest has the RunOrder soon"),
-        ("Build/Build", {"Configuration.PrimarySource": "Odd"}, "PrimarySource of Build/Build is Odd"),
+        ("Build/Images", {"Configuration.PrimarySource": "Odd"}, "PrimarySource of Build/Images is Odd"),
         ("Test/CreateChangeSet", {"Configuration.TemplatePath": None}, "Test/CreateChangeSet lacks TemplatePath"),
         ("Test/CreateChangeSet", {"Configuration.TemplatePath": "a.yaml"}, "is a.yaml, which is not in an input"),
         ("Test/CreateChangeSet", {"Configuration.TemplateConfiguration": "Odd::a.json"}, "is Odd::a.json"),
         ("Test/CreateChangeSet", {"Configuration.ParameterOverrides": "{a"}, "ParameterOverrides of .* is no JSON"),
         ("Test/CreateChangeSet", {"Configuration.ParameterOverrides": '{"A": 1}'}, "is not an object of texts"),
-        ("Build/Build", {"Configuration.EnvironmentVariables": "["}, "EnvironmentVariables of .* is no JSON"),
-        ("Build/Build", {"Configuration.EnvironmentVariables": '{"A": "b"}'}, "not a list of variables"),
-        ("Build/Build",
+        ("Build/Images", {"Configuration.EnvironmentVariables": "["}, "EnvironmentVariables of .* is no JSON"),
+        ("Build/Images", {"Configuration.EnvironmentVariables": '{"A": "b"}'}, "not a list of variables"),
+        ("Build/Images",
          {"Configuration.EnvironmentVariables": '[{"name": "A", "value": "b", "type": "PARAMETER_STORE"}]'},
          "not a list of variables of plain text"),
-        ("Build/Build", {"InputArtifacts": [{"Name": "InfrastructureSource"}, {"Name": "ModelSource"}],
-                         "Configuration.PrimarySource": None}, "Build/Build lacks PrimarySource"),
-        ("Build/Build", {"RoleArn": "arn:aws:iam::000000000001:role/other"}, "Build/Build has RoleArn"),
+        ("Build/Images", {"InputArtifacts": [{"Name": "InfrastructureSource"}, {"Name": "ModelSource"}],
+                         "Configuration.PrimarySource": None}, "Build/Images lacks PrimarySource"),
+        ("Build/Images", {"RoleArn": "arn:aws:iam::000000000001:role/other"}, "Build/Images has RoleArn"),
         ("Source/Model", {"RoleArn": "arn:aws:iam::000000000001:role/other"}, "Source/Model has RoleArn"),
     ],
 )  # fmt: skip
@@ -124,7 +124,7 @@ def test_a_variable_whose_value_spoils_the_json_around_it_is_told(set_up: Delive
         "ModelSource.CommitId": "abc",
         "InfrastructureSource.CommitId": "def",
     }
-    with pytest.raises(BadInputError, match=r"EnvironmentVariables of Build/Build is no JSON"):
+    with pytest.raises(BadInputError, match=r"EnvironmentVariables of Build/Images is no JSON"):
         build.configured(variables)
 
 

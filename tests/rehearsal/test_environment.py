@@ -42,4 +42,4 @@ def test_a_parameter_goes_to_each_template_that_has_it(set_up: Delivery, project
     assert environment.parameters["BranchName"] == "release"
     assert "StudioDomainId" not in environment.parameters
     iam = environment.aws.client("iam", root_of(environment.accounts.prod))
-    assert iam.get_role(RoleName="other-prod-action")["Role"]["RoleName"] == "other-prod-action"
+    assert iam.get_role(RoleName="other-us-east-1-prod-action")["Role"]["RoleName"] == "other-us-east-1-prod-action"

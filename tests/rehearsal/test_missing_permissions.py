@@ -18,19 +18,20 @@ from deliveries import Delivery, FirstRelease, Team, cause, failed
 
 # Role, permission, and the action that fails without it.
 TOOLS = (
-    ("crosstrain-pipeline", "s3:PutObject", "Source/Infrastructure"),
-    ("crosstrain-pipeline", "codecommit:UploadArchive", "Source/Infrastructure"),
-    ("crosstrain-pipeline", "iam:PassRole", "UpdatePipeline/CreateChangeSet"),
-    ("crosstrain-pipeline", "codebuild:StartBuild", "Verify/Verify"),
-    ("crosstrain-pipeline", "sts:AssumeRole", "Test/CreateChangeSet"),
-    ("crosstrain-pipeline", "kms:GenerateDataKey", "Source/Infrastructure"),
-    ("crosstrain-pipeline-infrastructure-trigger", "codepipeline:StartPipelineExecution", "Source/Infrastructure"),
-    ("crosstrain-pipeline-model-trigger", "codepipeline:StartPipelineExecution", "Source/Model"),
-    ("crosstrain-pipeline-verify", "s3:GetObject", "Verify/Verify"),
-    ("crosstrain-pipeline-verify", "codebuild:BatchPutTestCases", "Verify/Verify"),
-    ("crosstrain-pipeline-build", "dynamodb:PutItem", "Build/Build"),
-    ("crosstrain-pipeline-build", "codepipeline:ListPipelineExecutions", "Build/Build"),
-    ("crosstrain-pipeline-system-test", "sts:AssumeRole", "Test/SystemTest"),
+    ("crosstrain-us-east-1-pipeline", "s3:PutObject", "Source/Infrastructure"),
+    ("crosstrain-us-east-1-pipeline", "codecommit:UploadArchive", "Source/Infrastructure"),
+    ("crosstrain-us-east-1-pipeline", "iam:PassRole", "UpdatePipeline/CreateChangeSet"),
+    ("crosstrain-us-east-1-pipeline", "codebuild:StartBuild", "Verify/Verify"),
+    ("crosstrain-us-east-1-pipeline", "sts:AssumeRole", "Test/CreateChangeSet"),
+    ("crosstrain-us-east-1-pipeline", "kms:GenerateDataKey", "Source/Infrastructure"),
+    ("crosstrain-us-east-1-pipeline-trigger", "codepipeline:StartPipelineExecution", "Source/Infrastructure"),
+    ("crosstrain-us-east-1-pipeline-verify", "s3:GetObject", "Verify/Verify"),
+    ("crosstrain-us-east-1-pipeline-verify", "codebuild:BatchPutTestCases", "Verify/Verify"),
+    ("crosstrain-us-east-1-pipeline-images", "s3:PutObject", "Build/Images"),
+    ("crosstrain-us-east-1-pipeline-release", "dynamodb:PutItem", "Build/Release"),
+    ("crosstrain-us-east-1-pipeline-release", "codepipeline:ListPipelineExecutions", "Build/Release"),
+    ("crosstrain-us-east-1-pipeline-test-system-test", "sts:AssumeRole", "Test/SystemTest"),
+    ("crosstrain-us-east-1-pipeline-prod-system-test", "sts:AssumeRole", "Production/SmokeRun"),
 )
 STAGES = (
     ("action", "iam:PassRole", "CreateChangeSet"),
@@ -41,16 +42,27 @@ STAGES = (
 )
 CASES = [
     *(("tools", *case) for case in TOOLS),
-    *(("test", f"crosstrain-test-{role}", permission, f"Test/{action}") for role, permission, action in STAGES),
     *(
-        ("prod", f"crosstrain-prod-{role}", permission, f"Production/{action.replace('SystemTest', 'SmokeRun')}")
+        ("test", f"crosstrain-us-east-1-test-{role}", permission, f"Test/{action}")
+        for role, permission, action in STAGES
+    ),
+    *(
+        (
+            "prod",
+            f"crosstrain-us-east-1-prod-{role}",
+            permission,
+            f"Production/{action.replace('SystemTest', 'SmokeRun')}",
+        )
         for role, permission, action in STAGES
     ),
 ]
 # What CloudFormation's role needs to change the pipeline, which a test of its own changes.
-UPDATE_ROLE, TO_CHANGE_THE_PIPELINE = "crosstrain-pipeline-update", ("codepipeline:UpdatePipeline", "iam:PassRole")
+UPDATE_ROLE, TO_CHANGE_THE_PIPELINE = (
+    "crosstrain-us-east-1-pipeline-update",
+    ("codepipeline:UpdatePipeline", "iam:PassRole"),
+)
 # What tells people of a failure, which a test of its own keeps from it.
-NOTIFICATION_ROLE = "crosstrain-pipeline-notification"
+NOTIFICATION_ROLE = "crosstrain-us-east-1-pipeline-notification"
 # What CloudFormation's role needs to make the training stack, and the emulator would make without it.
 TO_MAKE_A_STACK = (
     "dynamodb:CreateTable",
@@ -94,12 +106,12 @@ def test_a_role_without_a_permission_fails_where_it_needs_it_with_a_hint(
 def test_a_failure_that_nobody_is_told_of_says_so(delivery: Delivery, team: Team) -> None:
     with (
         without(delivery, "tools", NOTIFICATION_ROLE, "sns:Publish"),
-        without(delivery, "tools", "crosstrain-pipeline-verify", "s3:GetObject"),
+        without(delivery, "tools", "crosstrain-us-east-1-pipeline-verify", "s3:GetObject"),
     ):
         record = delivery.repeat(team, "Verify")
 
     assert failed(record) == "Verify/Verify"
-    assert "crosstrain-pipeline-verify may not s3:GetObject" in cause(record)
+    assert "crosstrain-us-east-1-pipeline-verify may not s3:GetObject" in cause(record)
     assert f"nobody is told: {NOTIFICATION_ROLE} may not sns:Publish" in cause(record)
 
 
@@ -148,16 +160,16 @@ def test_a_policy_across_accounts_that_forgets_a_stage_fails_there(
 
 def test_a_role_that_does_not_trust_the_pipeline_fails_where_it_is_borrowed(delivery: Delivery, team: Team) -> None:
     iam = delivery.client("iam", "prod")
-    trust = iam.get_role(RoleName="crosstrain-prod-action")["Role"]["AssumeRolePolicyDocument"]
-    other = json.dumps(trust).replace("role/crosstrain-pipeline", "role/crosstrain-pipeline-build")
-    iam.update_assume_role_policy(RoleName="crosstrain-prod-action", PolicyDocument=other)
+    trust = iam.get_role(RoleName="crosstrain-us-east-1-prod-action")["Role"]["AssumeRolePolicyDocument"]
+    other = json.dumps(trust).replace("role/crosstrain-us-east-1-pipeline", "role/crosstrain-us-east-1-pipeline-images")
+    iam.update_assume_role_policy(RoleName="crosstrain-us-east-1-prod-action", PolicyDocument=other)
     try:
         record = delivery.repeat(team, "Production")
     finally:
-        iam.update_assume_role_policy(RoleName="crosstrain-prod-action", PolicyDocument=json.dumps(trust))
+        iam.update_assume_role_policy(RoleName="crosstrain-us-east-1-prod-action", PolicyDocument=json.dumps(trust))
 
     assert failed(record) == "Production/CreateChangeSet"
-    assert "the trust policy of crosstrain-prod-action" in cause(record)
+    assert "the trust policy of crosstrain-us-east-1-prod-action" in cause(record)
 
 
 def test_a_repository_whose_rule_starts_nothing_fails_at_its_source(delivery: Delivery, team: Team) -> None:
@@ -190,7 +202,7 @@ def test_a_state_machine_without_a_right_fails_when_it_is_deployed(
         (holder,) = (each for each in holders if granted in each)
         holder.remove(granted)
 
-    artifacts = delivery.changed_artifact("Test", "Build", {"packaged.yaml": take_away})
+    artifacts = delivery.changed_artifact("Test", "Release", {"packaged.yaml": take_away})
     record = delivery.repeat(team, "Test", artifacts=artifacts)
     delivery.redeploy(team, "Test")
 
@@ -242,7 +254,7 @@ def delivery_without_test_stack(delivery: Delivery, stack_of_others: None) -> De
 def test_cloudformation_without_a_permission_makes_no_stack(
     delivery_without_test_stack: Delivery, team: Team, permission: str
 ) -> None:
-    delivery, role = delivery_without_test_stack, "crosstrain-test-cloudformation"
+    delivery, role = delivery_without_test_stack, "crosstrain-us-east-1-test-cloudformation"
     with without(delivery, "test", role, permission):
         record = delivery.repeat(team, "Test")
 

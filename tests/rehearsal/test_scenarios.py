@@ -43,7 +43,7 @@ def test_all_green(first: FirstRelease, project: Path) -> None:
     assert test == prod
     # What the builds' own commands say of themselves.
     details = {f"{action.stage}/{action.name}": action.details for action in record.actions}
-    assert details["Build/Build"] == [
+    assert details["Build/Images"] == [
         "images built: data_preparation, model_training, model_evaluation; used again: 0", f"release {release}",
     ]  # fmt: skip
     threshold = json.loads((project / "data" / "system-test.json").read_text())["request"]["threshold"]
@@ -111,7 +111,7 @@ def test_a_rejected_approval_leaves_production_untouched(delivery: Delivery, tea
 
     record = delivery.repeat(team, "Production", approve=False, artifacts=artifacts)
 
-    assert failed(record) == "Production/Approve"
+    assert failed(record) == "Approval/Approve"
     assert states(record, "Production") == ["succeeded", "failed", "not run", "not run"]
     assert record.actions[0].details != ["no change"]
     assert delivery.stack("prod") == before

@@ -63,7 +63,7 @@ def test_a_broken_dockerfile_stops_at_build_and_the_ledger_has_no_such_release(
 
     record = delivery.release(fork)
 
-    assert failed(record) == "Build/Build"
+    assert failed(record) == "Build/Images"
     assert "model_evaluation could not be built" in cause(record)
     assert set(states(record, "Test") + states(record, "Production")) == {"not run"}
     assert not delivery.item(f"RELEASE#{record.model_commit[:12]}-{record.infrastructure_commit[:12]}")

@@ -97,20 +97,20 @@ def test_a_pipeline_role_that_trusts_this_pipeline_alone_is_assumed(set_up: Deli
 
 def test_a_pipeline_role_that_trusts_another_pipeline_is_not_assumed(set_up: Delivery, team: Team) -> None:
     cause = cause_of_sources(set_up, team, "arn:aws:codepipeline:us-east-1:000000000001:other")
-    assert "add to the trust policy of crosstrain-pipeline" in str(cause)
+    assert "add to the trust policy of crosstrain-us-east-1-pipeline" in str(cause)
 
 
 def cause_of_sources(delivery: Delivery, team: Team, source_arn: str) -> str | None:
     """Run a pipeline of its sources alone, whose role trusts one pipeline, and return why it failed."""
     iam = delivery.client("iam", "tools")
-    role = iam.get_role(RoleName="crosstrain-pipeline")["Role"]
+    role = iam.get_role(RoleName="crosstrain-us-east-1-pipeline")["Role"]
     trust = role["AssumeRolePolicyDocument"]
     condition = {"StringEquals": {"aws:SourceAccount": "000000000001"}, "ArnEquals": {"aws:SourceArn": source_arn}}
     narrow = {**trust, "Statement": [{**trust["Statement"][0], "Condition": condition}]}
-    iam.update_assume_role_policy(RoleName="crosstrain-pipeline", PolicyDocument=json.dumps(narrow))
+    iam.update_assume_role_policy(RoleName="crosstrain-us-east-1-pipeline", PolicyDocument=json.dumps(narrow))
     try:
         with delivery.ends_after("Source"):
             record = delivery.release(team)
     finally:
-        iam.update_assume_role_policy(RoleName="crosstrain-pipeline", PolicyDocument=json.dumps(trust))
+        iam.update_assume_role_policy(RoleName="crosstrain-us-east-1-pipeline", PolicyDocument=json.dumps(trust))
     return record.failed and record.failed.cause

@@ -9,6 +9,11 @@ from typing import Any
 
 from samcli.yamlhelper import yaml_parse
 
+from crosstrain.local.server import ACCOUNT, LocalAws, root_of
+
+# They begin with zeros, which a template that takes them for numbers loses.
+TEST_ACCOUNT = "000000000012"
+PRODUCTION_ACCOUNT = "000000000034"
 UNKNOWN = ("AWS::CodePipeline::", "AWS::CodeCommit::", "AWS::SageMaker::", "AWS::Events::", "AWS::SNS::TopicPolicy")
 
 
@@ -39,3 +44,26 @@ def create_stack(client: Any, template: str, name: str, parameters: Mapping[str,
     client.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60})
     (stack,) = client.describe_stacks(StackName=name)["Stacks"]
     return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
+
+
+def deploy_delivery(aws: LocalAws, project: Path, prefix: str, **more: str) -> dict[str, str]:
+    """Deploy the templates of the delivery to three accounts, and return what the table's resources are called."""
+    # Key and bucket policies of other accounts are not what is asked about here.
+    accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "ToolsAccountId": ACCOUNT}
+    given = {"ProjectName": prefix, **accounts, **more}
+    outputs = deploy_tools_account(aws.client("cloudformation"), project, f"{prefix}-tools", given)
+    pipeline = known_part(project / "pipeline.yaml")
+    pipeline["Outputs"].pop("PipelineName")
+    create_stack(aws.client("cloudformation"), json.dumps(pipeline), f"{prefix}-pipeline", given)
+    for stage, account in (("test", TEST_ACCOUNT), ("prod", PRODUCTION_ACCOUNT)):
+        create_stack(
+            aws.client("cloudformation", root_of(account)),
+            (project / "target-account.yaml").read_text(),
+            f"{prefix}-{stage}-roles",
+            {**given, **outputs, "Stage": stage},
+        )
+    return {
+        "bucket": outputs["ArtifactBucketName"],
+        "key": outputs["ArtifactKeyArn"],
+        "ledger": outputs["LedgerTableName"],
+    }

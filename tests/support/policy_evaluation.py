@@ -19,7 +19,12 @@ def policies_of(iam: Any, role: str) -> list[Any]:
     return [parse_policy_document(json.dumps(document)) for document in documents]
 
 
-def is_allowed_with(context: Mapping[str, str], policies: list[Any], action: str, arn: str) -> bool:
-    """Return whether the policies allow an action on a resource, with the entries of the request's context."""
-    request = evaluation_request(f"arn:aws:iam::{ACCOUNT}:role/asked", action, arn, dict(context))
+def is_allowed_with(
+    context: Mapping[str, str], policies: list[Any], action: str, arn: str, *, account: str = ACCOUNT
+) -> bool:
+    """Return whether the policies allow an action on a resource, with the entries of the request's context.
+
+    A resource whose ARN names no account is in the caller's, `account`, for `aws:ResourceAccount`.
+    """
+    request = evaluation_request(f"arn:aws:iam::{account}:role/asked", action, arn, dict(context))
     return bool(evaluate(request, policies).decision == "Allow")

@@ -258,6 +258,11 @@ class Ledger:
             raise BadInputError(f'The ledger "{self.table}" knows of no release that was deployed in stage {stage}.')
         return item
 
+    def deployed(self, stage: str) -> Release | None:
+        """Return the release that a stage is recorded to run, or None if nothing was ever deployed there."""
+        item = self._get(_stage_id(stage))
+        return None if item is None else Release.of(item.get("contents", {}))
+
     def mark_deployed(self, stage: str, release_id: str) -> Item:
         """Record that a stage runs a release, and return what is then recorded of the stage.
 

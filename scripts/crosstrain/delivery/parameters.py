@@ -12,7 +12,8 @@ from typing import Any
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Release
-from crosstrain.delivery.repositories import BY_DIGEST, find_images
+from crosstrain.delivery.repositories import BY_DIGEST, find_images, project_of, split_image
+from crosstrain.delivery.stages import BOUNDED_STAGES
 
 # What a template-configuration file may hold, but for StackPolicy, which the role of the action may not set.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/continuous-delivery-codepipeline-cfn-artifacts.html
@@ -48,6 +49,7 @@ def configure(
     stage: str | None = None,
     base: Mapping[str, Any] | None = None,
     check_registry: bool = True,
+    replaced: Release | None = None,
 ) -> dict[str, Any]:
     """Return the template-configuration document of a release.
 
@@ -63,6 +65,8 @@ def configure(
         A template-configuration document of what else the stage sets.
     check_registry : bool
         Whether to see that the registry still holds the images.
+    replaced : Release, optional
+        The release that the stage runs, whose images a deployment that fails goes back to.
 
     Raises
     ------
@@ -79,10 +83,13 @@ def configure(
     document = dict(base or {})
     problems.wrong += base_problems(document, own)
     given = document.get("Parameters")
-    parameters = {**(given if isinstance(given, dict) else {}), **own}
+    boundary = _boundary(release, stage) if "PermissionsBoundaryName" in template else {}
+    parameters = {**boundary, **(given if isinstance(given, dict) else {}), **own}
     problems.wrong += parameter_problems(parameters, template)
     if check_registry:
         _look_up_images(release, problems)
+        if replaced is not None and replaced.images != release.images:
+            _look_up_way_back(replaced, problems)
     problems.refuse(f"Release {release.id}")
     tags = {"stage": stage} if stage is not None else {}
     return {**document, "Parameters": parameters, "Tags": {**document.get("Tags", {}), **tags}}
@@ -183,6 +190,26 @@ def sam_words(parameters: Mapping[str, str]) -> list[str]:
             f"{', '.join(unfit)} cannot be an argument of `sam deploy`: say --out FILE.yaml, and there file://."
         )
     return [f"{name}={value or chr(34) * 2}" for name, value in parameters.items()]
+
+
+def _boundary(release: Release, stage: str | None) -> dict[str, str]:
+    """Return the parameter by which a stack's roles get the boundary that target-account.yaml makes for the stage."""
+    repository, _ = split_image(str(release.images.get("DataPreparation", "")))
+    found = project_of(repository)
+    if found is None or stage not in BOUNDED_STAGES:
+        return {}
+    project, region = found
+    return {"PermissionsBoundaryName": f"{project}-{region}-{stage}-boundary"}
+
+
+def _look_up_way_back(replaced: Release, problems: Problems) -> None:
+    """See that the registry holds what the stage runs: CloudFormation could not go back to an image that is gone."""
+    lost = Problems()
+    _look_up_images(replaced, lost)
+    what = f"the stage runs {replaced.id}, to which a deployment that fails could not go back"
+    cure = "push the image again, or say --without-way-back to deploy all the same"
+    problems.wrong += [f"{what}: {each} ({cure})" for each in lost.wrong]
+    problems.unknown += [f"{what}: {each} ({cure})" for each in lost.unknown]
 
 
 def _look_up_images(release: Release, problems: Problems) -> None:

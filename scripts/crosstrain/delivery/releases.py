@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.delivery.repositories import BY_DIGEST
+from crosstrain.delivery.repositories import BY_DIGEST, split_image
 
 
-def parse_images(text: str) -> dict[str, str]:
+def parse_images(text: str, repositories: Mapping[str, str]) -> dict[str, str]:
     """Return the images of a release from what build_images.py printed.
+
+    Parameters
+    ----------
+    text : str
+        What it printed. Whoever commits to the model repository decides what the build of images prints.
+    repositories : mapping
+        The repository of each function: an image of any other is none of the release.
 
     Raises
     ------
@@ -32,6 +40,11 @@ def parse_images(text: str) -> dict[str, str]:
         f"the image of {name} is not given by digest (repository@sha256:…): {uri}"
         for name, uri in document.items()
         if name in FUNCTIONS and not (isinstance(uri, str) and BY_DIGEST.fullmatch(uri))
+    ]
+    problems += [
+        f"the image of {name} is not in {repositories[name]}: {uri}"
+        for name, uri in document.items()
+        if name in repositories and split_image(str(uri))[0] != repositories[name]
     ]
     if problems:
         raise BadInputError(f"No release is recorded: {'; '.join(problems)}.")

@@ -81,6 +81,13 @@ def find_repositories(named: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def project_of(repository: str) -> tuple[str, str] | None:
+    """Return the project and the region of a repository in ECR, `<project>/<function>`; None for any other."""
+    match = ECR.fullmatch(repository)
+    project, separator, _ = match["name"].partition("/") if match else ("", "", "")
+    return (project, match["region"]) if match and separator else None
+
+
 def _find_image(uri: str) -> Found:
     repository, reference = split_image(uri)
     match = ECR.fullmatch(repository)

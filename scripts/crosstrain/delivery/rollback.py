@@ -16,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.ledger import Release
-from crosstrain.delivery.repositories import ECR
+from crosstrain.delivery.repositories import project_of
 from crosstrain.delivery.stages import read_base
 from crosstrain.files import PROJECT, SCRIPTS
 
@@ -32,13 +32,12 @@ def stack_name(release: Release, stage: str) -> str:
         If they do not.
     """
     repository = _repository(release)
-    match = ECR.fullmatch(repository)
-    project, separator, _ = match["name"].partition("/") if match else ("", "", "")
-    if not separator:
+    found = project_of(repository)
+    if found is None:
         raise BadInputError(
             f"The repository {repository} names no project: say which stack is the stage's with --stack."
         )
-    return f"{project}-{stage}"
+    return f"{found[0]}-{stage}"
 
 
 def deployed_release(name: str, profile: str | None) -> str:
@@ -84,6 +83,7 @@ def commands(table: str, release: Release, options: argparse.Namespace) -> list[
     parameters = Path(f"parameters-{stage}.yaml").resolve()
     ledger = ["--ledger", table]
     resolve = ["--stage", stage, "--template", str(template), "--base", str(base), "--format", "sam"]
+    resolve += ["--without-way-back"] if options.without_way_back else []
     return [
         *_switch(folder, release),
         _script("resolve_images.py", release.id, *ledger, *resolve, "--out", str(parameters)),

@@ -9,6 +9,8 @@ from typing import Any
 from crosstrain.command import BadInputError
 
 STAGES = ("dev", "test", "prod")
+BOUNDED_STAGES = ("test", "prod")
+"""The stages whose roles have the boundary of target-account.yaml."""
 
 
 def read_base(path: Path) -> dict[str, Any]:

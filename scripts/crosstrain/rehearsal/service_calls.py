@@ -106,6 +106,9 @@ INVOKE_FUNCTION = "lambda:InvokeFunction"
 # Step Functions, for a task that sends events.
 # https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html
 PUT_EVENTS = "events:PutEvents"
+# Step Functions, for a task that starts another state machine and does not wait for it.
+# https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
+START_EXECUTION = "states:StartExecution"
 # DynamoDB, for the parts of a transaction: there is no right to the transaction itself.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
 PARTS_OF_TRANSACTION: Mapping[str, str] = {

@@ -64,17 +64,24 @@ def borrow(session: boto3.Session, role_arn: str) -> boto3.Session:
 def run(stack: DeployedStack, test: SystemTest, errors: Console) -> dict[str, Any]:
     """Upload the data set, train, and return what came out.
 
+    The run is started by the stack's own state machine for system tests, which gives it the model's name.
+
     Raises
     ------
     OperationFailedError
-        If the run fails or its metric does not reach the threshold.
+        If the run cannot be started, fails, or its metric does not reach the threshold.
     """
     bucket, key = stack.output("ArtifactBucketName"), f"{PREFIX}/{test.dataset.name}"
     stack.session.client("s3").upload_file(str(test.dataset), bucket, key)
     sfn = stack.session.client("stepfunctions")
-    run_id = new_run_id("system-test-")
     request = {**test.request, "dataset_uri": f"s3://{bucket}/{key}"}
-    execution = start(sfn, stack.output("StateMachineArn"), request, run_id)
+    starter = outcome(sfn, start(sfn, stack.output("SystemTestStateMachineArn"), request, new_run_id()))
+    if starter.output is None:
+        raise OperationFailedError(
+            f"No run was started: {starter.error or starter.status}: {starter.cause or 'no cause is given'}"
+        )
+    execution = starter.output["execution_arn"]
+    run_id = execution.rpartition(":")[2]
     errors.print(f"Run {run_id} of the stack {stack.name} has begun.")
     return judge(run_id, outcome(sfn, execution), float(test.request["threshold"]))
 

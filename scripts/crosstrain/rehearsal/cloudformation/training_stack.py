@@ -175,6 +175,8 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
                 actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
             for action in actions:
                 yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
+        elif match and (service, match["operation"]) == ("states", "startExecution"):
+            yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"]
         elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
             yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default"
         else:

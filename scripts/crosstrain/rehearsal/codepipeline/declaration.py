@@ -28,7 +28,10 @@ _CODEPIPELINE = {
 _STAGE = {"required": {"Name", "Actions"}, "optional": {"OnFailure"}}
 _ACTION = {
     "required": {"Name", "ActionTypeId"},
-    "optional": {"Configuration", "InputArtifacts", "OutputArtifacts", "Namespace", "RoleArn", "RunOrder"},
+    "optional": {
+        *("Configuration", "InputArtifacts", "OutputArtifacts", "Namespace", "RoleArn", "RunOrder"),
+        "TimeoutInMinutes",
+    },
 }
 # The configuration of each provider: what it must have, and what it may have.
 PROVIDERS: Mapping[str, Mapping[str, set[str]]] = {
@@ -271,6 +274,9 @@ def _action(stage: str, document: Mapping[str, Any], problems: list[str]) -> Act
         problems += _keys(f"The configuration of {name}", configuration, PROVIDERS[provider])
     if "RoleArn" in document and provider != "Deploy/CloudFormation":
         problems.append(f"{name} has RoleArn")
+    # https://docs.aws.amazon.com/codepipeline/latest/APIReference/API_ActionDeclaration.html
+    if "TimeoutInMinutes" in document and provider != "Approval/Manual":
+        problems.append(f"{name} has TimeoutInMinutes")
     if configuration.get("ActionMode", "CHANGE_SET_REPLACE") not in _MODES:
         problems.append(f"{name} has the mode {configuration['ActionMode']}")
     run_order = str(document.get("RunOrder", 1))
