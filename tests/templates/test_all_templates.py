@@ -136,7 +136,7 @@ def test_logs_go_with_their_stack_after_the_days_of_the_parameter(template: Any)
         assert group["Properties"]["RetentionInDays"] == {"Ref": "LogRetentionDays"}
 
 
-@pytest.mark.parametrize("file", [*TEMPLATES, "buildspec/build.yml", "config/prod.json"])
+@pytest.mark.parametrize("file", [*TEMPLATES, "buildspec/images.yml", "buildspec/release.yml", "config/prod.json"])
 def test_no_account_region_or_bucket_is_in_a_deployed_file(project: Path, file: str) -> None:
     text = (project / file).read_text(encoding="utf-8")
     assert not re.search(r"\b(?:us|eu|ap|sa|ca|me|af)-(?:east|west|north|south|central)[a-z]*-\d\b", text)

@@ -94,10 +94,10 @@ def test_nothing_is_found_in_either_branch_of_a_condition(
 ) -> None:
     """It leaves out the checks of a policy with `!If` in it, without a word: each branch is shown to it by itself."""
     files = []
-    roles = set()
+    policies = set()
     for name in TEMPLATES:
         template = branches(yaml_parse((project / name).read_text(encoding="utf-8")), condition=condition)
-        roles |= {key for key, value in template["Resources"].items() if value["Type"] == "AWS::IAM::Role"}
+        policies |= {key for key, value in template["Resources"].items() if value["Type"].startswith("AWS::IAM::")}
         path = (tmp_path / name).with_suffix(".json")
         path.write_text(json.dumps(template, indent=2), encoding="utf-8")
         files.append(str(path))
@@ -111,7 +111,7 @@ def test_nothing_is_found_in_either_branch_of_a_condition(
         for check in report["results"]["passed_checks"]
         if check["check_id"] == "CKV_AWS_110"
     }
-    assert examined == roles
+    assert examined == policies
 
 
 def test_every_skip_of_a_resource_has_a_comment_and_is_needed(project: Path, unfiltered: Any) -> None:

@@ -1,4 +1,4 @@
-"""The boundary that target-account.yaml gives the roles of a training stack: what they do is within it, and nothing else."""
+"""The boundary of a training stack's roles in target-account.yaml: what they do is within it, and nothing else is."""
 
 from __future__ import annotations
 

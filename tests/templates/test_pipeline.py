@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from cfnlint.helpers import REGIONS
 from ministack.core.iam_evaluator import evaluate_trust_policy
 from samcli.yamlhelper import yaml_parse
 
@@ -31,6 +32,7 @@ from delivery_templates import (
     properties,
     read,
     resolver,
+    statements,
 )
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -126,18 +128,20 @@ def test_trap_21_no_policy_has_a_principal_or_statement_id_twice(
 def test_traps_7_to_11_change_sets_of_the_stages(template: Any, stage: str, short: str, account: str) -> None:
     found = actions(template)
     create, execute = found[f"{stage}/CreateChangeSet"], found[f"{stage}/ExecuteChangeSet"]
-    assert create["RoleArn"] == execute["RoleArn"] == f"arn:aws:iam::{account}:role/crosstrain-{short}-action"
-    assert create["Configuration"]["RoleArn"] == f"arn:aws:iam::{account}:role/crosstrain-{short}-cloudformation"
+    assert create["RoleArn"] == execute["RoleArn"] == f"arn:aws:iam::{account}:role/crosstrain-eu-west-1-{short}-action"
+    assert (
+        create["Configuration"]["RoleArn"] == f"arn:aws:iam::{account}:role/crosstrain-eu-west-1-{short}-cloudformation"
+    )
     assert "RoleArn" not in execute["Configuration"]
     assert create["Configuration"]["Capabilities"] == "CAPABILITY_IAM,CAPABILITY_AUTO_EXPAND"
-    assert create["Configuration"]["TemplateConfiguration"] == f"BuildOutput::parameters-{short}.json"
+    assert create["Configuration"]["TemplateConfiguration"] == f"Release::parameters-{short}.json"
     modes = {each["Configuration"].get("ActionMode") for each in found.values()}
     assert modes == {None, "CHANGE_SET_REPLACE", "CHANGE_SET_EXECUTE"}
 
 
 def test_traps_10_and_18_the_pipeline_passes_itself_every_parameter_in_a_kilobyte(template: Any) -> None:
     free = {name: each for name, each in template["Parameters"].items() if each.get("MaxLength")}
-    longest = {name: "a" * each["MaxLength"] for name, each in free.items()} | {"ProjectName": "a" * 21}
+    longest = {name: "a" * each["MaxLength"] for name, each in free.items()} | {"ProjectName": "a" * 20}
     # No other may be of any length.
     bounded = {"TestAccountId", "ProductionAccountId", "ApproveProduction", "LogRetentionDays"}
     assert set(template["Parameters"]) == longest.keys() | bounded
@@ -154,13 +158,13 @@ def test_traps_10_and_18_the_pipeline_passes_itself_every_parameter_in_a_kilobyt
 
 def test_trap_15_no_artifact_comes_out_of_a_target_account(template: Any) -> None:
     remote = [each for each in actions(template).values() if "RoleArn" in each]
-    assert len(remote) == 4
+    assert len(remote) == 5
     assert not [each for each in remote if "OutputArtifacts" in each]
 
 
 def test_trap_17_trust_in_a_service_is_bound_to_this_account(template: Any) -> None:
     roles = of_type(template, "AWS::IAM::Role")
-    assert len(roles) == 8
+    assert len(roles) == 9
     for name in roles:
         (statement,) = properties(template, name)["AssumeRolePolicyDocument"]["Statement"]
         # Services that are not documented to send the key; the others are known to.
@@ -175,7 +179,7 @@ def test_trap_17_trust_in_a_service_is_bound_to_this_account(template: Any) -> N
 def test_codepipeline_is_trusted_whether_it_says_its_account_or_not(
     template: Any, context: dict[str, str], *, trusted: bool
 ) -> None:
-    role, root = f"arn:aws:iam::{TOOLS}:role/crosstrain-pipeline", f"arn:aws:iam::{TOOLS}:root"
+    role, root = f"arn:aws:iam::{TOOLS}:role/crosstrain-eu-west-1-pipeline", f"arn:aws:iam::{TOOLS}:root"
     request = evaluation_request(root, "sts:AssumeRole", role, dict(context))
     trust = properties(template, "PipelineRole")["AssumeRolePolicyDocument"]
     assert evaluate_trust_policy(trust, root, request) == trusted
@@ -204,13 +208,79 @@ def test_trap_20_accounts_are_strings(template: Any) -> None:
             assert not re.fullmatch(parameter["AllowedPattern"], wrong)
 
 
-def test_both_deploying_stages_roll_back_and_approval_is_optional(template: Any) -> None:
-    stages = template["Resources"]["Pipeline"]["Properties"]["Stages"]
-    assert [each["Name"] for each in stages] == ["Source", "UpdatePipeline", "Verify", "Build", "Test", "Production"]
+STAGES = ["Source", "UpdatePipeline", "Verify", "Build", "Test", "Approval", "Production"]
+
+
+@pytest.mark.parametrize("approve", ["true", "false"])
+def test_both_deploying_stages_roll_back_and_approval_is_optional(template: Any, approve: str) -> None:
+    declared = template["Resources"]["Pipeline"]["Properties"]["Stages"]
+    stages = resolver(template, ApproveProduction=approve).resolve(declared)
+    assert [each["Name"] for each in stages] == [each for each in STAGES if each != "Approval" or approve == "true"]
     rollback = [each["Name"] for each in stages if each.get("OnFailure") == {"Result": "ROLLBACK"}]
     assert rollback == ["Test", "Production"]
-    assert actions(template)["Production/Approve"]["RunOrder"] == 2
-    assert "Production/Approve" not in actions(template, ApproveProduction="false")
+
+
+def test_a_rollback_of_production_asks_nobody_and_executes_what_it_has_made_itself(template: Any) -> None:
+    """A rollback runs all actions of its stage.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/stage-rollback.html
+    """
+    found = actions(template)
+    production = {name: action for name, action in found.items() if name.startswith("Production/")}
+    assert not [name for name, action in production.items() if action["ActionTypeId"]["Category"] == "Approval"]
+    assert list(production) == [f"Production/{each}" for each in ("CreateChangeSet", "ExecuteChangeSet", "SmokeRun")]
+    # What was approved and what is executed are the same package and parameters.
+    assert found["Approval/CreateChangeSet"] == found["Production/CreateChangeSet"]
+
+
+def test_an_approval_does_not_hold_others_up_for_a_week(template: Any) -> None:
+    approve = actions(template)["Approval/Approve"]
+    assert approve["RunOrder"] == 2
+    assert 5 <= approve["TimeoutInMinutes"] <= 3 * 24 * 60
+
+
+def test_what_the_model_repository_decides_reaches_no_build_that_makes_releases(template: Any) -> None:
+    for layout in LAYOUTS:
+        for name, action in actions(template, layout).items():
+            inputs = {each["Name"] for each in action.get("InputArtifacts", [])}
+            assert "ModelSource" not in inputs or name in ("Verify/Verify", "Build/Images"), name
+            assert "Images" not in inputs or name == "Build/Release", name
+
+
+def test_each_stage_has_a_system_test_of_its_own(template: Any) -> None:
+    found = actions(template)
+    for action, project, stage in (
+        ("Test/SystemTest", "TestSystemTestProject", "test"),
+        ("Production/SmokeRun", "ProductionSystemTestProject", "prod"),
+    ):
+        assert found[action]["Configuration"]["ProjectName"] == f"<{project}>"
+        role = properties(template, project)["ServiceRole"]
+        assert role == f"<{project.replace('Project', 'Role')}.Arn>"
+        (borrowed,) = (
+            each["Resource"]
+            for each in properties(template, project.replace("Project", "Role"))["Policies"][0]["PolicyDocument"][
+                "Statement"
+            ]
+            if each["Action"] == "sts:AssumeRole"
+        )
+        assert borrowed.endswith(f"role/crosstrain-eu-west-1-{stage}-system-test")
+
+
+def test_no_role_and_no_artifact_has_a_name_that_is_too_long(template: Any) -> None:
+    """64 characters for a role, in the region with the longest name; CodePipeline cuts the folders of artifacts.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/troubleshooting.html#troubleshooting-truncated
+    """
+    name = "a" * 20
+    assert re.fullmatch(template["Parameters"]["ProjectName"]["AllowedPattern"], name)
+    assert not re.fullmatch(template["Parameters"]["ProjectName"]["AllowedPattern"], name + "a")
+    longest = max(REGIONS, key=len)
+    for role in of_type(template, "AWS::IAM::Role").values():
+        given = role["Properties"]["RoleName"]["Fn::Sub"]
+        assert len(given.replace("${ProjectName}", name).replace("${AWS::Region}", longest)) <= 64
+    written = {each["Name"] for action in actions(template).values() for each in action.get("OutputArtifacts", [])}
+    # Roles write these alone, so their folders have to be whole.
+    assert {each for each in written if len(each) <= 10} == {"Images", "Release"}
 
 
 def buildspec(project: Path, template: Any, name: str) -> tuple[Any, str]:
@@ -222,8 +292,10 @@ def buildspec(project: Path, template: Any, name: str) -> tuple[Any, str]:
     ("name", "users"),
     [
         ("VerifyProject", ["Verify/Verify"]),
-        ("BuildProject", ["Build/Build"]),
-        ("SystemTestProject", ["Test/SystemTest", "Production/SmokeRun"]),
+        ("ImagesProject", ["Build/Images"]),
+        ("ReleaseProject", ["Build/Release"]),
+        ("TestSystemTestProject", ["Test/SystemTest"]),
+        ("ProductionSystemTestProject", ["Production/SmokeRun"]),
     ],
 )
 def test_every_variable_and_script_of_a_buildspec_exists(
@@ -242,7 +314,7 @@ def test_every_variable_and_script_of_a_buildspec_exists(
         assert (project / script).is_file(), script
 
 
-@pytest.mark.parametrize("name", ["verify", "build", "system-test"])
+@pytest.mark.parametrize("name", ["verify", "images", "release", "system-test"])
 def test_every_option_of_a_buildspec_is_one_of_its_script(project: Path, name: str) -> None:
     specification = yaml.safe_load((project / f"buildspec/{name}.yml").read_text())
     commands = [line for phase in specification["phases"].values() for line in phase.get("commands", ())]
@@ -254,9 +326,9 @@ def test_every_option_of_a_buildspec_is_one_of_its_script(project: Path, name: s
 
 
 def test_what_the_build_hands_on_is_what_the_stages_ask_for(template: Any, project: Path) -> None:
-    specification, text = buildspec(project, template, "BuildProject")
+    specification, text = buildspec(project, template, "ReleaseProject")
     handed = set(specification["artifacts"]["files"])
-    wanted = set(re.findall(r"BuildOutput::([\w.-]+)", json.dumps(actions(template))))
+    wanted = set(re.findall(r"Release::([\w.-]+)", json.dumps(actions(template))))
     assert handed == wanted == {"packaged.yaml", "parameters-test.json", "parameters-prod.json"}
     assert {f"build/{name}" for name in wanted if name.startswith("parameters")} <= set(
         re.findall(r"build/[\w.-]+", text)

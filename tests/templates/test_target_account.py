@@ -80,20 +80,24 @@ def test_traps_16_and_17_the_names_are_fixed_and_trust_is_narrow(template: Any, 
     pipeline = "".join(tools)
     for role, name in zip(ROLES, ("action", "cloudformation", "system-test"), strict=True):
         properties = template["Resources"][role]["Properties"]
-        assert properties["RoleName"] == {"Fn::Sub": f"${{ProjectName}}-${{Stage}}-{name}"}
-        assert all(f"role/${{ProjectName}}-{stage}-{name}" in pipeline for stage in ("test", "prod"))
+        assert properties["RoleName"] == {"Fn::Sub": f"${{ProjectName}}-${{AWS::Region}}-${{Stage}}-{name}"}
+        assert all(f"role/${{ProjectName}}-${{AWS::Region}}-{stage}-{name}" in pipeline for stage in ("test", "prod"))
         (statement,) = properties["AssumeRolePolicyDocument"]["Statement"]
         assert statement["Condition"]
         if "AWS" in statement["Principal"]:
             trusted = statement["Principal"]["AWS"]["Fn::Sub"].rpartition("/")[2]
-            assert f"RoleName: !Sub {trusted}\n" in pipeline
+            for stage in ("test", "prod"):
+                assert f"RoleName: !Sub {trusted.replace('${Stage}', stage)}\n" in pipeline
 
 
-def test_new_roles_need_the_boundary_where_there_is_one(template: Any) -> None:
+def test_new_roles_need_the_boundary(template: Any) -> None:
     (create,) = (each for each in statements(template, "CloudFormationRole") if each["Sid"] == "CreateRoles")
-    condition = create["Condition"]["Fn::If"]
+    assert {"iam:CreateRole", "iam:PutRolePermissionsBoundary", "iam:PutRolePolicy"} == set(create["Action"])
+    condition = create["Condition"]["StringEquals"]["iam:PermissionsBoundary"]["Fn::If"]
     assert condition[0] == "HasPermissionsBoundary"
-    assert "iam:PermissionsBoundary" in condition[1]["StringEquals"]
+    assert condition[2] == {"Ref": "TrainingBoundary"}
+    others = [each for each in statements(template, "CloudFormationRole") if each["Sid"] != "CreateRoles"]
+    assert "iam:PutRolePolicy" not in json.dumps(others)
     assert "iam:DeleteRolePermissionsBoundary" not in json.dumps(statements(template, "CloudFormationRole"))
 
 

@@ -36,7 +36,7 @@ def test_requirements_are_those_of_the_lock_file(function: str) -> None:
     assert written == export(function.replace("_", "-")), "run `make requirements`"
 
 
-@pytest.mark.parametrize("build", ["build", "system-test"])
+@pytest.mark.parametrize("build", ["images", "release", "system-test"])
 def test_a_build_installs_what_its_scripts_import_and_no_libraries_of_the_functions(build: str) -> None:
     text = (PROJECT / f"buildspec/{build}.yml").read_text()
     (group,) = re.findall(r"make setup GROUP=([a-z-]+)", text)

@@ -18,7 +18,8 @@ from crosstrain.delivery.ledger import Ledger
 from crosstrain.delivery.releases import execution_start, parse_images
 
 HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
-IMAGES = {name: f"{HOST}/{name}@sha256:{'a' * 64}" for name in FUNCTIONS}
+REPOSITORIES = {name: f"{HOST}/crosstrain/{name}" for name in FUNCTIONS}
+IMAGES = {name: f"{uri}@sha256:{'a' * 64}" for name, uri in REPOSITORIES.items()}
 COMMITS = ["--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40]
 
 
@@ -33,19 +34,19 @@ def summary(name: str, millisecond: int) -> dict[str, Any]:
 
 
 def test_images_are_named_as_the_template_names_them() -> None:
-    assert parse_images(json.dumps(IMAGES)) == {kind: IMAGES[name] for name, kind in FUNCTIONS.items()}
+    assert parse_images(json.dumps(IMAGES), REPOSITORIES) == {kind: IMAGES[name] for name, kind in FUNCTIONS.items()}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '"text"'])
 def test_what_is_no_list_of_images(text: str) -> None:
     with pytest.raises(BadInputError, match=r"as build_images\.py prints it"):
-        parse_images(text)
+        parse_images(text, REPOSITORIES)
 
 
 def test_everything_that_is_wrong_is_in_one_error() -> None:
     images = {"data_preparation": f"{HOST}/data_preparation:latest", "model_training": None, "other": "x"}
     with pytest.raises(BadInputError) as caught:
-        parse_images(json.dumps(images))
+        parse_images(json.dumps(images), REPOSITORIES)
 
     for message in (
         "model_evaluation has no image",
@@ -54,6 +55,20 @@ def test_everything_that_is_wrong_is_in_one_error() -> None:
         "model_training is not given by digest",
     ):
         assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        "999999999999.dkr.ecr.eu-central-1.amazonaws.com/crosstrain/model_training",
+        f"{HOST}/crosstrain/data_preparation",
+    ],
+)
+def test_an_image_of_another_repository_is_none_of_the_release(elsewhere: str) -> None:
+    """What the build of images prints is decided by whoever commits to the model repository."""
+    images = {**IMAGES, "model_training": f"{elsewhere}@sha256:{'a' * 64}"}
+    with pytest.raises(BadInputError, match=f"the image of model_training is not in {HOST}/crosstrain/model_training"):
+        parse_images(json.dumps(images), REPOSITORIES)
 
 
 def test_the_order_is_the_start_of_the_execution_on_whichever_page(codepipeline: Any) -> None:
@@ -94,6 +109,9 @@ def test_the_command_records(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
 
+    for name, uri in REPOSITORIES.items():
+        monkeypatch.setenv(f"REPOSITORY_{name.upper()}", uri)
+
     assert record_release.main([*COMMITS, "--ledger", "table", "--order", "7"]) == 0
     assert capsys.readouterr().out == f"{'a' * 12}-{'b' * 12}\n"
     assert (recorded[0].order, recorded[0].model_commit) == (7, "a" * 40)
@@ -104,6 +122,8 @@ def test_bad_input_records_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Any, text: str | None
 ) -> None:
     monkeypatch.setattr(Ledger, "record_release", lambda *_arguments: pytest.fail("it was recorded"))
+    for name, uri in REPOSITORIES.items():
+        monkeypatch.setenv(f"REPOSITORY_{name.upper()}", uri)
     path = tmp_path / "images.json"
     if text is not None:
         path.write_text(text)

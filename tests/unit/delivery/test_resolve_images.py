@@ -44,6 +44,7 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "b")
     monkeypatch.setattr(Ledger, "resolve", lambda _self, _reference: RELEASE)
+    monkeypatch.setattr(Ledger, "deployed", lambda _self, _stage: None)
 
 
 def manifest(name: str) -> str:
@@ -150,6 +151,60 @@ def test_images_that_are_gone_are_named(template: dict[str, Any], monkeypatch: p
     assert str(caught.value).count("is gone from its registry") == 2
     assert f"There is no repository {HOST}/modeltraining" in str(caught.value)
     repositories.ecr_client.cache_clear()
+
+
+def test_what_the_stage_runs_has_to_be_there_to_go_back_to(
+    template: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a deployment that fails ends in UPDATE_ROLLBACK_FAILED."""
+    digests = {name: uri.replace("c" * 64, "d" * 64) for name, uri in RELEASE.images.items()}
+    running = replace(RELEASE, id=f"{'d' * 12}-{'b' * 12}", images=digests)
+    gone = digests["ModelTraining"]
+    monkeypatch.setattr(
+        parameters, "find_images", lambda images: {name: None if uri == gone else uri for name, uri in images.items()}
+    )
+    assert configure(RELEASE, template, stage="test")
+    assert configure(running, template, stage="test", replaced=running, check_registry=False)
+    with pytest.raises(BadInputError) as caught:
+        configure(RELEASE, template, stage="test", replaced=running)
+    assert f"the stage runs {running.id}, to which a deployment that fails could not go back" in str(caught.value)
+    assert f"the image of ModelTraining is gone from its registry: {gone}" in str(caught.value)
+    assert "--without-way-back" in str(caught.value)
+
+
+@pytest.mark.parametrize(("option", "asked"), [([], 1), (["--without-way-back"], 0), (["--skip-registry"], 0)])
+@pytest.mark.usefixtures("ledger")
+def test_the_command_asks_for_what_the_stage_runs(
+    monkeypatch: pytest.MonkeyPatch, option: list[str], asked: int
+) -> None:
+    stages: list[str] = []
+    monkeypatch.setattr(Ledger, "deployed", lambda _self, stage: stages.append(stage))
+    monkeypatch.setattr(parameters, "find_images", lambda images: images)
+    assert resolve_images.main(["latest", "--ledger", "t", "--stage", "prod", *option]) == 0
+    assert stages == ["prod"] * asked
+
+
+@pytest.mark.parametrize(
+    ("stage", "base", "expected"),
+    [
+        ("test", {}, "crosstrain-eu-central-1-test-boundary"),
+        ("prod", {}, "crosstrain-eu-central-1-prod-boundary"),
+        ("prod", {"PermissionsBoundaryName": "our-own"}, "our-own"),
+        ("dev", {}, None),
+        (None, {}, None),
+    ],
+)
+def test_a_stage_of_the_pipeline_has_the_boundary_of_its_account(
+    template: dict[str, Any], stage: str | None, base: dict[str, str], expected: str | None
+) -> None:
+    images = {name: uri.replace(f"{HOST}/", f"{HOST}/crosstrain/") for name, uri in RELEASE.images.items()}
+    release, base_document = replace(RELEASE, images=images), {"Parameters": base}
+    document = configure(release, template, stage=stage, base=base_document, check_registry=False)
+    assert document["Parameters"].get("PermissionsBoundaryName") == expected
+    older = {name: each for name, each in template.items() if name != "PermissionsBoundaryName"}
+    if not base:
+        document = configure(release, older, stage=stage, check_registry=False)
+        assert "PermissionsBoundaryName" not in document["Parameters"]
 
 
 def test_a_registry_that_does_not_answer_is_no_bad_input(
