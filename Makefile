@@ -151,5 +151,5 @@ taskcat: package tools/taskcat/.venv/.ready ## Deploy to real accounts with task
 
 .PHONY: clean
 clean: ## Remove the environment, build results and caches
-	@rm -rf .venv tools/*/.venv .aws-sam $(BUILD) out .pytest_cache .mypy_cache .ruff_cache .hypothesis functions/*.egg-info
+	@rm -rf .venv tools/*/.venv .aws-sam $(BUILD) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find functions scripts tests -name __pycache__ -prune -exec rm -rf {} +

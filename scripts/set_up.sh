@@ -47,8 +47,11 @@ if ! command -v uv >/dev/null; then
         echo "Making the environment in .venv …" >&2
         python3 -m venv --clear .venv ||
             fail "python3 cannot make an environment: install the package python3-venv."
-        version=$(sed -n '/^name = "uv"$/{n;s/^version = "\(.*\)"$/\1/p}' uv.lock)
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$version"
+        # The hashes of uv.lock, for pip knows nothing of that file: whatever else the index has is refused.
+        sed -n '/^name = "uv"$/,/^$/p' uv.lock | sed -nE '
+            s/^version = "(.*)"$/uv==\1/p
+            s/.*hash = "(sha256:[0-9a-f]+)".*/    --hash=\1/p' | sed '$!s/$/ \\/' >.venv/uv.txt
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
     fi
     PATH=$PWD/.venv/bin:$PATH
 fi
@@ -61,10 +64,6 @@ options=(--frozen --no-python-downloads --python "$(command -v python3)" --no-de
 for group in $groups; do
     options+=(--group "$group")
 done
-# The builds that hold rights must not find functions/ on Python's path: what is in it is the model team's.
-if ! grep -qvxE 'build|images|system-test' <<<"$groups"; then
-    options+=(--no-install-project)
-fi
 export UV_PROJECT_ENVIRONMENT=.venv
 # pip trusts the certificates that the system trusts; so shall uv.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
@@ -72,5 +71,12 @@ if ! uv sync --quiet --check "${options[@]}" 2>/dev/null; then
     echo "Installing the packages of ${groups//$'\n'/+} into .venv, once; it takes a minute or so …" >&2
     uv sync --quiet --compile-bytecode "${options[@]}"
     echo "Installed: $(du -sm .venv | cut -f1) MB in $((SECONDS - begin)) s." >&2
+fi
+# The environment imports the functions as the images do, each package at the top level. The builds that hold rights must
+# not find them on Python's path: what is in functions/ is the model team's.
+if grep -qvxE 'build|images|system-test' <<<"$groups"; then
+    for packages in .venv/lib/python3*/site-packages; do
+        echo "$PWD/functions" >"$packages/crosstrain.pth"
+    done
 fi
 echo $groups >"$READY"

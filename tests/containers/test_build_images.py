@@ -54,7 +54,7 @@ def registry(engine: docker.DockerClient, local_aws: LocalAws) -> Iterator[str]:
 @pytest.fixture
 def context(tmp_path: Path, project: Path) -> Path:
     """Return a build context of its own."""
-    unused = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    unused = shutil.ignore_patterns("__pycache__")
     return shutil.copytree(project / "functions", tmp_path / "functions", ignore=unused)
 
 

@@ -32,7 +32,6 @@ from delivery_templates import (
     properties,
     read,
     resolver,
-    statements,
 )
 
 GOLDEN = Path(__file__).parent / "golden"

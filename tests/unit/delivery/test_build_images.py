@@ -56,7 +56,7 @@ def manifest(name: str) -> str:
 def context(tmp_path: Path, project: Path) -> Path:
     """Return a build context of its own."""
     return shutil.copytree(
-        project / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+        project / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__")
     )
 
 
