@@ -174,7 +174,7 @@ TOOLS_TABLE = (
         "crosstrain-us-east-1-pipeline-images",
         f"{DOCS}/AmazonECR/latest/userguide/image-push-iam.html",
         allowed=(
-            ("ecr:GetAuthorizationToken", "*"),
+            ("ecr:GetAuthorizationToken ecr-public:GetAuthorizationToken", "*"),
             (
                 (
                     "ecr:BatchCheckLayerAvailability ecr:InitiateLayerUpload ecr:UploadLayerPart "

@@ -15,11 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, Self
 
+from botocore.exceptions import BotoCoreError, ClientError
+
+from crosstrain.aws import make_client
 from crosstrain.command import OperationFailedError
 from crosstrain.delivery.repositories import ECR, ecr_client, explained
 
 Log = Callable[[str, str], None]
 """Takes a subject and what has happened to it."""
+# Its one region that hands out tokens: https://docs.aws.amazon.com/AmazonECR/latest/public/public-registry-auth.html
+PUBLIC_ECR, _PUBLIC_ECR_REGION = "public.ecr.aws", "us-east-1"
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,32 @@ def log_in(engine: Engine, repository: str) -> None:
         return
     with explained(repository):
         answer = ecr_client(match["region"]).get_authorization_token()
-    user, _, password = base64.b64decode(answer["authorizationData"][0]["authorizationToken"]).decode().partition(":")
-    host = repository.partition("/")[0]
+    _log_in(engine, repository.partition("/")[0], answer["authorizationData"][0]["authorizationToken"])
+
+
+def log_in_to_base(engine: Engine, image: str, log: Log) -> None:
+    """Let the engine fetch a base image with an identity: ECR Public throttles those that have none sooner.
+
+    A public image is fetched all the same where the caller may not log in, or in a partition without ECR Public.
+
+    Raises
+    ------
+    OperationFailedError
+        If the image is in ECR, and its registry or the engine refuses.
+    """
+    if match := ECR.match(image):
+        log_in(engine, match[0])
+    if not image.startswith(f"{PUBLIC_ECR}/"):
+        return
+    try:
+        answer = make_client("ecr-public", _PUBLIC_ECR_REGION).get_authorization_token()
+        _log_in(engine, PUBLIC_ECR, answer["authorizationData"]["authorizationToken"])
+    except (BotoCoreError, ClientError, OperationFailedError) as error:
+        log("engine", f"not logged in to {PUBLIC_ECR}, which throttles those who are not: {error}")
+
+
+def _log_in(engine: Engine, host: str, token: str) -> None:
+    user, _, password = base64.b64decode(token).decode().partition(":")
     command = [engine.program, "login", "--username", user, "--password-stdin", host]
     done = _run(command, text=password)
     if done.returncode:
@@ -114,7 +143,7 @@ class Jobs:
     def __init__(self) -> None:
         self._processes: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped = threading.Event()
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +171,7 @@ class Jobs:
             "BUILDX_NO_DEFAULT_ATTESTATIONS": "1",
         }
         with self._lock:
-            if self._stopped:
+            if self._stopped.is_set():
                 return 1
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, start_new_session=True
@@ -154,10 +183,14 @@ class Jobs:
             with self._lock:
                 self._processes.discard(process)
 
+    def wait(self, seconds: float) -> None:
+        """Wait before another attempt, no longer than until all processes are ended."""
+        self._stopped.wait(seconds)
+
     def stop(self) -> None:
         """End all processes, and let none begin."""
         with self._lock:
-            self._stopped = True
+            self._stopped.set()
             for process in self._processes:
                 with suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGTERM)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import IO, Literal
 
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.delivery.engine import Engine, Jobs, Log, find_engine, last_lines, log_in
+from crosstrain.delivery.engine import Engine, Jobs, Log, find_engine, last_lines, log_in, log_in_to_base
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Ledger
 from crosstrain.delivery.repositories import digests_of, find_images
@@ -29,6 +30,15 @@ _CACHES = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 _SHOWN_LINES = 20
 _PUSHES = 2
+_DEFAULT_BASE = re.compile(r"^ARG BASE_IMAGE=(?P<image>\S+)$", re.MULTILINE)
+# Seconds before a build is tried again that a registry has turned away, the base image's or that of packages.
+_BUILD_WAITS = (10.0, 30.0, 90.0)
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html
+_TURNED_AWAY = re.compile(
+    r"toomanyrequests|Too Many Requests|Rate exceeded|TLS handshake timeout|i/o timeout|connection reset by peer"
+    r"|50[234] (Bad Gateway|Service Unavailable|Gateway Time-?out)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,8 @@ def execute_plans(
         with Jobs() as jobs:
             for repository in {plan.repository.partition("/")[0]: plan.repository for plan in to_build}.values():
                 log_in(engine, repository)
+            for image in {_base_image(plan, settings) for plan in to_build}:
+                log_in_to_base(engine, image, log)
             uris |= jobs.run({each.function: _building(each, engine, settings, jobs, log) for each in to_build})
     for plan in plans:
         if plan.action != "reuse":
@@ -211,11 +223,10 @@ def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: L
         begin = time.monotonic()
         dockerfile = settings.context / plan.function / "Dockerfile"
         command = engine.build(dockerfile, plan.tag, settings.platform, settings.arguments())
+        log(plan.function, "building")
+        _build(plan, command, jobs, log)
+        log(plan.function, f"built in {time.monotonic() - begin:.0f} s, pushing")
         with tempfile.TemporaryFile() as output:
-            log(plan.function, "building")
-            if jobs.execute(command, output):
-                raise OperationFailedError(f"The image of {plan.function} could not be built.{_reason(output)}")
-            log(plan.function, f"built in {time.monotonic() - begin:.0f} s, pushing")
             uri = push(plan, engine, jobs, output)
         log(plan.function, f"pushed after {time.monotonic() - begin:.0f} s")
         return uri
@@ -223,10 +234,36 @@ def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: L
     return work
 
 
+def _build(plan: Plan, command: Sequence[str], jobs: Jobs, log: Log) -> None:
+    """Build an image, again after a while where a registry turns the engine away."""
+    for wait in (*_BUILD_WAITS, None):
+        with tempfile.TemporaryFile() as output:
+            if not jobs.execute(command, output):
+                return
+            if wait is None or not _TURNED_AWAY.search(_text(output)):
+                raise OperationFailedError(f"The image of {plan.function} could not be built.{_reason(output)}")
+            log(
+                plan.function,
+                f"a registry has turned the build away, again in {wait:.0f} s: {last_lines(_text(output), 1)}",
+            )
+        jobs.wait(wait)
+
+
+def _base_image(plan: Plan, settings: Settings) -> str:
+    """Return the base image that a build fetches, empty where the Dockerfile names it in a way of its own."""
+    dockerfile = (settings.context / plan.function / "Dockerfile").read_text(encoding="utf-8")
+    match = _DEFAULT_BASE.search(dockerfile)
+    return settings.base_image or (match["image"] if match else "")
+
+
+def _text(output: IO[bytes]) -> str:
+    output.seek(0)
+    return output.read().decode("utf-8", "replace")
+
+
 def _reason(output: IO[bytes]) -> str:
     """Return the last lines of an output, below a sentence that says what to do about them where that is known."""
-    output.seek(0)
-    text = output.read().decode("utf-8", "replace")
+    text = _text(output)
     full = " The engine's disk is full: `docker system prune` frees what no image needs." if _is_full(text) else ""
     return f"{full} Its last lines:\n{last_lines(text, _SHOWN_LINES)}"
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 import build_images
@@ -29,7 +33,7 @@ REPOSITORIES = {name: f"{HOST}/{name}" for name in FUNCTIONS}
 TABLE = "image-ledger"
 # The last line of a failed build, and what else is then said.
 FAILURES = {"syntax error": "line 30", "no space left on device": "disk is full"}
-# Stands for the engine's command line. It notes its arguments; FAIL, FULL, ABSENT and SLOW name what goes wrong.
+# Stands for the engine's command line. It notes its arguments; FAIL, FULL, ABSENT, BUSY and SLOW name what goes wrong.
 ENGINE = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$1 $*" in
@@ -37,6 +41,12 @@ case "$1 $*" in
   "buildx buildx version"*) [ -z "$NO_BUILDX" ] || exit 1 ;;
   "login "*) cat > "$CALLS.password" ;;
   *build*"$SLOW/Dockerfile"*) [ -z "$SLOW" ] || { sleep 30; echo "never" >> "$CALLS"; } ;;
+esac
+case "$1 $*" in
+  *build*"$BUSY/Dockerfile"*) [ -z "$BUSY" ] || {
+    echo "turned away" >> "$CALLS"
+    [ "$(grep -c "turned away" "$CALLS")" -gt "$TIMES" ] || { echo "toomanyrequests: Rate exceeded"; exit 1; }
+  } ;;
 esac
 case "$1 $*" in
   *build*"$FAIL/Dockerfile"*) [ -z "$FAIL" ] || { for i in $(seq 30); do echo "line $i"; done; echo "$WHY"; exit 1; } ;;
@@ -55,9 +65,7 @@ def manifest(name: str) -> str:
 @pytest.fixture
 def context(tmp_path: Path, project: Path) -> Path:
     """Return a build context of its own."""
-    return shutil.copytree(
-        project / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    return shutil.copytree(project / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__"))
 
 
 @pytest.fixture
@@ -213,7 +221,7 @@ def test_trap_5_all_is_built_for_one_platform_once_and_then_used_again(
     assert first == {name: f"{HOST}/{name}@{pushed[tag]}" for name, tag in tags.items()}
     calls = engine.read_text()
     assert calls.count("buildx build --provenance=false --load --platform linux/amd64") == 3
-    assert calls.count("login --username AWS --password-stdin") == 1
+    assert calls.count(f"login --username AWS --password-stdin {HOST}") == 1
 
     engine.write_text("")
     assert build_images.main(["--context", str(context)]) == 0
@@ -236,6 +244,61 @@ def test_a_dry_run_says_what_would_be_built(
     assert "model_training: would build: its contents are new" in captured.err
     assert engine.read_text() == ""
     assert ledger.images(hashes(context)) == {}
+
+
+@pytest.mark.parametrize(("times", "status"), [("2", 0), ("99", 1)])
+@pytest.mark.usefixtures("pushed")
+def test_a_registry_that_turns_a_build_away_is_asked_again(
+    context: Path,
+    engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    times: str,
+    status: int,
+) -> None:
+    waits: list[float] = []
+    monkeypatch.setattr(Jobs, "wait", lambda _self, seconds: waits.append(seconds))
+    monkeypatch.setenv("BUSY", "model_training")
+    monkeypatch.setenv("TIMES", times)
+    assert build_images.main(["--context", str(context)]) == status
+    captured = capsys.readouterr()
+    assert "again in 10 s: toomanyrequests: Rate exceeded" in captured.err
+    assert waits == ([10, 30] if status == 0 else [10, 30, 90])
+    assert engine.read_text().count("turned away") == len(waits) + 1
+
+
+@pytest.mark.parametrize(
+    ("base", "logins"),
+    [
+        (None, ["public.ecr.aws"]),
+        ("999999999999.dkr.ecr.eu-central-1.amazonaws.com/base:1", ["999999999999.dkr.ecr.eu-central-1.amazonaws.com"]),
+        ("127.0.0.1:5000/base:1", []),
+    ],
+)
+@pytest.mark.usefixtures("pushed")
+def test_the_registry_of_the_base_image_is_logged_in_to_where_that_is_known(
+    context: Path, engine: Path, monkeypatch: pytest.MonkeyPatch, base: str | None, logins: list[str]
+) -> None:
+    # As moto has no ECR Public, its answer is made up.
+    token = base64.b64encode(b"AWS:secret").decode()
+    answers = {"get_authorization_token": lambda: {"authorizationData": {"authorizationToken": token}}}
+    monkeypatch.setattr("crosstrain.delivery.engine.make_client", lambda *_of: SimpleNamespace(**answers))
+    option = [] if base is None else ["--base-image", base]
+    assert build_images.main(["--context", str(context), *option]) == 0
+    found = re.findall(r"^login --username AWS --password-stdin (\S+)$", engine.read_text(), flags=re.MULTILINE)
+    assert found == [HOST, *logins]
+
+
+@pytest.mark.usefixtures("pushed", "engine")
+def test_a_public_base_image_is_fetched_without_a_login_too(
+    context: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_of: str) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDeniedException", "Message": "no"}}, "GetAuthorizationToken")
+
+    monkeypatch.setattr("crosstrain.delivery.engine.make_client", refuse)
+    assert build_images.main(["--context", str(context)]) == 0
+    assert "engine: not logged in to public.ecr.aws, which throttles those who are not: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("why", FAILURES)
