@@ -5,6 +5,7 @@ The registry and the ledger are those of the embedded AWS. How long each took is
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import subprocess
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from crosstrain.delivery.engine import Engine as DeliveryEngine
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash
 from crosstrain.delivery.ledger import Ledger
+from crosstrain.delivery.repositories import find_images
 from crosstrain.local.server import LocalAws
 
 if TYPE_CHECKING:
@@ -29,6 +32,13 @@ if TYPE_CHECKING:
 
 SCRIPT = Path(__file__).parents[2] / "scripts/build_images.py"
 TABLE = "ledger-of-containers"
+# Of one image, then of several for platforms or attestations: a registry answers with what it was sent.
+MANIFESTS = (
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.index.v1+json",
+)
 
 
 @pytest.fixture(scope="module")
@@ -147,3 +157,33 @@ def test_a_build_that_fails_is_named(build: Callable[..., Any], ledger: Ledger, 
     assert "The image of model_evaluation could not be built." in done.stderr
     assert "this cannot work" in done.stderr
     assert ledger._get("LATEST") is None
+
+
+@pytest.fixture(scope="module")
+def sent(images: dict[str, Any], opened_engine: Engine, registry: str, ledger: Ledger) -> dict[str, str]:
+    """Push what `sam build` has made, as `sam deploy` does, to the repositories beside the ledger; return the tags."""
+    assert ledger.table == TABLE
+    program = shutil.which(opened_engine.kind)
+    assert program is not None
+    tags = {}
+    for name, image in images.items():
+        tags[name] = f"{registry}/delivery/{name}:sam"
+        image.tag(*tags[name].rsplit(":", 1))
+        command = DeliveryEngine(program, "podman" if opened_engine.kind == "podman" else "docker").push(tags[name])
+        pushed = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert pushed.returncode == 0, pushed.stderr
+    return tags
+
+
+def test_trap_5_sam_build_makes_single_manifests_too(sent: dict[str, str]) -> None:
+    """An attestation would make an index of the image, which Lambda refuses."""
+    for name, tag in sent.items():
+        host, _, path = tag.partition("/")
+        repository, _, reference = path.rpartition(":")
+        connection = http.client.HTTPConnection(host, timeout=30)
+        connection.request("GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ", ".join(MANIFESTS)})
+        manifest = json.loads(connection.getresponse().read())
+        connection.close()
+        assert manifest["mediaType"] in MANIFESTS[:2], name
+        assert {"config", "layers"} <= set(manifest), name
+    assert all(isinstance(digest, str) for digest in find_images(sent).values())

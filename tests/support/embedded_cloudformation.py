@@ -9,7 +9,7 @@ from typing import Any
 
 from samcli.yamlhelper import yaml_parse
 
-from crosstrain.local.server import ACCOUNT, LocalAws, root_of
+from crosstrain.local.server import ACCOUNT, REGION, LocalAws, root_of
 
 # They begin with zeros, which a template that takes them for numbers loses.
 TEST_ACCOUNT = "000000000012"
@@ -46,18 +46,22 @@ def create_stack(client: Any, template: str, name: str, parameters: Mapping[str,
     return {each["OutputKey"]: each["OutputValue"] for each in stack["Outputs"]}
 
 
-def deploy_delivery(aws: LocalAws, project: Path, prefix: str, **more: str) -> dict[str, str]:
+def deploy_delivery(aws: LocalAws, project: Path, prefix: str, *, region: str = REGION, **more: str) -> dict[str, str]:
     """Deploy the templates of the delivery to three accounts, and return what the table's resources are called."""
+
+    def cloudformation(account: str) -> Any:
+        return aws.client("cloudformation", root_of(account), region=region)
+
     # Key and bucket policies of other accounts are not what is asked about here.
     accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "ToolsAccountId": ACCOUNT}
     given = {"ProjectName": prefix, **accounts, **more}
-    outputs = deploy_tools_account(aws.client("cloudformation"), project, f"{prefix}-tools", given)
+    outputs = deploy_tools_account(cloudformation(ACCOUNT), project, f"{prefix}-tools", given)
     pipeline = known_part(project / "pipeline.yaml")
     pipeline["Outputs"].pop("PipelineName")
-    create_stack(aws.client("cloudformation"), json.dumps(pipeline), f"{prefix}-pipeline", given)
+    create_stack(cloudformation(ACCOUNT), json.dumps(pipeline), f"{prefix}-pipeline", given)
     for stage, account in (("test", TEST_ACCOUNT), ("prod", PRODUCTION_ACCOUNT)):
         create_stack(
-            aws.client("cloudformation", root_of(account)),
+            cloudformation(account),
             (project / "target-account.yaml").read_text(),
             f"{prefix}-{stage}-roles",
             {**given, **outputs, "Stage": stage},

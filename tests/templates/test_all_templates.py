@@ -130,6 +130,22 @@ def test_inline_policies_fit_into_a_role(template: Any) -> None:
         assert len(re.sub(r"\s", "", json.dumps(properties(template, role)["Policies"]))) < 10_240, role
 
 
+# All regions of an account share the names of these, and all accounts those of buckets.
+GLOBAL_NAMES = {
+    "AWS::CloudWatch::Dashboard": "DashboardName",
+    "AWS::IAM::ManagedPolicy": "ManagedPolicyName",
+    "AWS::IAM::Role": "RoleName",
+    "AWS::S3::Bucket": "BucketName",
+}
+
+
+def test_no_name_that_regions_share_lacks_the_region(template: Any) -> None:
+    """Else a project cannot be delivered in a second region of the same accounts."""
+    for name, resource in template["Resources"].items():
+        given = resource["Properties"].get(GLOBAL_NAMES.get(resource["Type"], ""))
+        assert given is None or "${AWS::Region}" in given["Fn::Sub"], name
+
+
 def test_logs_go_with_their_stack_after_the_days_of_the_parameter(template: Any) -> None:
     for group in of_type(template, "AWS::Logs::LogGroup").values():
         assert group["DeletionPolicy"] == group["UpdateReplacePolicy"] == "Delete"

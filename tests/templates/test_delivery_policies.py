@@ -683,3 +683,22 @@ def test_what_the_pipeline_imports_cannot_be_deleted_under_it(local_aws: LocalAw
     assert names
     with pytest.raises(ClientError, match=r"imported by .*crosstrain-pipeline"):
         local_aws.client("cloudformation").delete_stack(StackName="crosstrain-tools")
+
+
+def test_a_second_region_of_the_same_accounts_gets_roles_of_its_own(
+    local_aws: LocalAws, names: dict[str, str], project: Path
+) -> None:
+    deployed = deploy_delivery(local_aws, project, "crosstrain", region="eu-west-1")
+    assert deployed["ledger"] != names["ledger"] or deployed["bucket"] != names["bucket"]
+    for account in (ACCOUNT, TEST_ACCOUNT, PRODUCTION_ACCOUNT):
+        roles = {each["RoleName"] for each in local_aws.client("iam", root_of(account)).list_roles()["Roles"]}
+        here = {name for name in roles if name.startswith("crosstrain-us-east-1-")}
+        there = {name.replace("eu-west-1", "us-east-1") for name in roles if name.startswith("crosstrain-eu-west-1-")}
+        # By names, for the embedded AWS makes a role again that is there already, where AWS refuses.
+        assert len(here) >= 3
+        assert here == there
+    # Neither region's pipeline reaches into the other's stage.
+    policies = policies_of(local_aws.client("iam"), "crosstrain-eu-west-1-pipeline")
+    for region, expected in (("eu-west-1", True), ("us-east-1", False)):
+        role = f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-{region}-test-action"
+        assert is_allowed_with({}, policies, "sts:AssumeRole", role) == expected

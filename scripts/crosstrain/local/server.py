@@ -211,15 +211,16 @@ class LocalAws:
             **self._isolation(),
         }
 
-    def client(self, service: str, credentials: Credentials = ROOT) -> Any:
+    def client(self, service: str, credentials: Credentials = ROOT, *, region: str = REGION) -> Any:
         """Return a boto3 client of the embedded AWS that takes nothing from the user's settings.
 
         Without credentials it is root's, which no policy applies to: good for setting a stage, not for proving a right.
         """
         # Making a client costs more than most calls with it.
-        if (service, credentials) not in self._clients:
-            self._clients[service, credentials] = self._new_client(service, credentials)
-        return self._clients[service, credentials]
+        key = service, credentials, region
+        if key not in self._clients:
+            self._clients[key] = self._new_client(*key)
+        return self._clients[key]
 
     def deploy(self, template: Path, stack_name: str, parameters: Mapping[str, str] | None = None) -> dict[str, str]:
         """Deploy a local template with `sam deploy` and return the outputs of the stack.
@@ -305,7 +306,7 @@ class LocalAws:
         """Return what the server has written so far."""
         return (self.directory / "server.log").read_text(encoding="utf-8", errors="replace")
 
-    def _new_client(self, service: str, credentials: Credentials) -> Any:
+    def _new_client(self, service: str, credentials: Credentials, region: str) -> Any:
         # No environment variable is consulted, or AWS_PROFILE, AWS_CA_BUNDLE and their like would be obeyed.
         variables = {name: (value[0], None, *value[2:]) for name, value in Session.SESSION_VARIABLES.items()}
         variables["config_file"] = (None, None, str(self.directory / "config"), None)
@@ -314,7 +315,7 @@ class LocalAws:
             aws_access_key_id=credentials.access_key_id,
             aws_secret_access_key=credentials.secret_access_key,
             aws_session_token=credentials.session_token,
-            region_name=REGION,
+            region_name=region,
             botocore_session=Session(session_vars=variables),
         )
         config = Config(proxies={})
