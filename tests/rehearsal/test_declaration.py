@@ -118,28 +118,28 @@ def test_what_an_action_names_has_to_be_there_before_anything_starts(
 
 
 def test_a_variable_whose_value_spoils_the_json_around_it_is_told(set_up: Delivery) -> None:
-    build = next(action for action in set_up.declaration.actions() if action.name == "Build")
+    build = next(action for action in set_up.declaration.actions() if action.name == "Release")
     variables = {
         "codepipeline.PipelineExecutionId": 'e-"1"',
         "ModelSource.CommitId": "abc",
         "InfrastructureSource.CommitId": "def",
     }
-    with pytest.raises(BadInputError, match=r"EnvironmentVariables of Build/Images is no JSON"):
+    with pytest.raises(BadInputError, match=r"EnvironmentVariables of Build/Release is no JSON"):
         build.configured(variables)
 
 
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
-        ("VpcConfig", {}, "The build project crosstrain-build has VpcConfig"),
-        ("Artifacts.Type", "NO_ARTIFACTS", "Artifacts.Type of crosstrain-build is NO_ARTIFACTS, not CODEPIPELINE"),
-        ("Environment.Type", "ARM_CONTAINER", "Environment.Type of crosstrain-build is ARM_CONTAINER"),
-        ("Environment.Certificate", "arn:aws:s3:::a/b.pem", "Environment of crosstrain-build has Certificate"),
-        ("LogsConfig.S3Logs", {"Status": "ENABLED"}, "LogsConfig of crosstrain-build has S3Logs"),
-        ("LogsConfig.CloudWatchLogs.StreamName", "a", "CloudWatchLogs of crosstrain-build has StreamName"),
-        ("LogsConfig.CloudWatchLogs.Status", "DISABLED", "Status of crosstrain-build is DISABLED, not ENABLED"),
-        ("Source.GitCloneDepth", 1, "Source of crosstrain-build has GitCloneDepth"),
-        ("Source", {"Type": "CODEPIPELINE"}, "Source of crosstrain-build lacks BuildSpec"),
+        ("VpcConfig", {}, "The build project crosstrain-images has VpcConfig"),
+        ("Artifacts.Type", "NO_ARTIFACTS", "Artifacts.Type of crosstrain-images is NO_ARTIFACTS, not CODEPIPELINE"),
+        ("Environment.Type", "ARM_CONTAINER", "Environment.Type of crosstrain-images is ARM_CONTAINER"),
+        ("Environment.Certificate", "arn:aws:s3:::a/b.pem", "Environment of crosstrain-images has Certificate"),
+        ("LogsConfig.S3Logs", {"Status": "ENABLED"}, "LogsConfig of crosstrain-images has S3Logs"),
+        ("LogsConfig.CloudWatchLogs.StreamName", "a", "CloudWatchLogs of crosstrain-images has StreamName"),
+        ("LogsConfig.CloudWatchLogs.Status", "DISABLED", "Status of crosstrain-images is DISABLED, not ENABLED"),
+        ("Source.GitCloneDepth", 1, "Source of crosstrain-images has GitCloneDepth"),
+        ("Source", {"Type": "CODEPIPELINE"}, "Source of crosstrain-images lacks BuildSpec"),
         ("Environment.EnvironmentVariables", [{"Name": "A", "Type": "PARAMETER_STORE", "Value": "b"}], "variable A of"),
     ],
 )
@@ -147,7 +147,7 @@ def test_what_of_a_build_project_is_not_supported_is_refused(
     environment: Environment, path: str, value: Any, message: str
 ) -> None:
     ssm = environment.aws.client("ssm", root_of(environment.accounts.tools))
-    name = declaration.project_parameter("crosstrain-build")
+    name = declaration.project_parameter("crosstrain-images")
     deployed = ssm.get_parameter(Name=name)["Parameter"]["Value"]
     project = changed = json.loads(deployed)
     *parents, last = path.split(".")
@@ -157,10 +157,10 @@ def test_what_of_a_build_project_is_not_supported_is_refused(
     ssm.put_parameter(Name=name, Value=json.dumps(project), Type="String", Overwrite=True)
     try:
         with pytest.raises(BadInputError, match=message):
-            project_of(environment.aws, environment.accounts.tools, "crosstrain-build")
+            project_of(environment.aws, environment.accounts.tools, "crosstrain-images")
     finally:
         ssm.put_parameter(Name=name, Value=deployed, Type="String", Overwrite=True)
-    assert project_of(environment.aws, environment.accounts.tools, "crosstrain-build")["Name"] == "crosstrain-build"
+    assert project_of(environment.aws, environment.accounts.tools, "crosstrain-images")["Name"] == "crosstrain-images"
 
 
 def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> None:
@@ -171,7 +171,7 @@ def test_everything_that_is_wrong_is_told_at_once(document: dict[str, Any]) -> N
 
 
 def test_a_variable_that_no_action_has_set_is_refused(set_up: Delivery) -> None:
-    build = next(action for action in set_up.declaration.actions() if action.name == "Build")
+    build = next(action for action in set_up.declaration.actions() if action.name == "Release")
     with pytest.raises(BadInputError, match=r"#\{codepipeline\.PipelineExecutionId\}"):
         build.configured({})
     variables = {

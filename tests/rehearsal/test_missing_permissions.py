@@ -85,7 +85,10 @@ def test_every_role_of_the_templates_has_a_case(project: Path) -> None:
         resources = yaml_parse((project / template).read_text())["Resources"].values()
         declared = [each["Properties"]["RoleName"]["Fn::Sub"] for each in resources if each["Type"] == "AWS::IAM::Role"]
         for stage in stages:
-            names |= {each.replace("${ProjectName}", "crosstrain").replace("${Stage}", stage) for each in declared}
+            names |= {
+                each.replace("${ProjectName}-${AWS::Region}", "crosstrain-us-east-1").replace("${Stage}", stage)
+                for each in declared
+            }
 
     assert {role for _, role, _, _ in CASES} | {UPDATE_ROLE, NOTIFICATION_ROLE} == names
 

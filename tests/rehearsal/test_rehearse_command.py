@@ -79,7 +79,7 @@ def test_it_asks_on_a_terminal_and_delivers_where_all_three_accounts_are_one(tea
     os.close(ours)
 
     assert process.returncode == 0, output
-    assert "The change set crosstrain-release of the stack crosstrain-prod waits" in message
+    assert "The change set crosstrain-release of the stack crosstrain-prod shows" in message
     assert "approved" in output
     document = json.loads((out / "rehearsal.json").read_text())
     assert document["outcome"] == "succeeded"
@@ -90,7 +90,7 @@ def test_it_asks_on_a_terminal_and_delivers_where_all_three_accounts_are_one(tea
         deployed = (out / "logs" / f"{name}-ExecuteChangeSet.log").read_text()
         assert f"The stack crosstrain-{stage} is in CREATE_COMPLETE." in deployed
         assert f'"release": "{release}"' in (out / "logs" / f"{name}-{test}.log").read_text()
-        (path,) = folders.work.glob(f"crosstrain-build/input/*/build/parameters-{stage}.json")
+        (path,) = folders.work.glob(f"crosstrain-release/input/*/build/parameters-{stage}.json")
         parameters = json.loads(path.read_text())["Parameters"]
         assert parameters["Release"] == release
         assert parameters["ModelTrainingImageUri"].startswith(f"{account}.dkr.ecr.")

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ STAGES = ("test", "prod")
 SITE_MODULES = ("sitecustomize", "usercustomize")
 # What a model repository adds to modules that must not run where a release is made; the linter has nothing against it.
 MARK = """
-if ":build/crosstrain-build:" in __import__("os").environ.get("CODEBUILD_BUILD_ARN", ""):
+if __import__("os").environ.get("CODEBUILD_BUILD_ARN", "").partition(":build/")[2].startswith({builds}):
     __import__("pathlib").Path("/").joinpath("{path}").touch()
 """
 
@@ -29,7 +30,7 @@ def test_all_green(first: FirstRelease, project: Path) -> None:
     record = first.record
     assert {action.state for action in record.actions} == {State.SUCCEEDED}
     assert list(dict.fromkeys(action.stage for action in record.actions)) == [
-        "Source", "UpdatePipeline", "Verify", "Build", "Test", "Production",
+        "Source", "UpdatePipeline", "Verify", "Build", "Test", "Approval", "Production",
     ]  # fmt: skip
     release = f"{record.model_commit[:12]}-{record.infrastructure_commit[:12]}"
     for stage in STAGES:
@@ -44,8 +45,9 @@ def test_all_green(first: FirstRelease, project: Path) -> None:
     # What the builds' own commands say of themselves.
     details = {f"{action.stage}/{action.name}": action.details for action in record.actions}
     assert details["Build/Images"] == [
-        "images built: data_preparation, model_training, model_evaluation; used again: 0", f"release {release}",
-    ]  # fmt: skip
+        "images built: data_preparation, model_training, model_evaluation; used again: 0"
+    ]
+    assert details["Build/Release"] == [f"release {release}"]
     threshold = json.loads((project / "data" / "system-test.json").read_text())["request"]["threshold"]
     (result,) = details["Test/SystemTest"]
     assert re.fullmatch(rf"rmse 59\.1\d* \(threshold {threshold:g}\)", result)
@@ -107,12 +109,13 @@ def test_a_system_test_below_its_threshold_leaves_production_untouched(delivery:
 def test_a_rejected_approval_leaves_production_untouched(delivery: Delivery, team: Team) -> None:
     before, release = delivery.stack("prod"), delivery.item("STAGE#prod")["release"]
     changes = {"packaged.yaml": new_description, "parameters-prod.json": other_release}
-    artifacts = delivery.changed_artifact("Production", "Build", changes)
+    artifacts = delivery.changed_artifact("Approval", "Release", changes)
 
-    record = delivery.repeat(team, "Production", approve=False, artifacts=artifacts)
+    record = delivery.repeat(team, "Approval", approve=False, artifacts=artifacts, rolls_back=True)
 
     assert failed(record) == "Approval/Approve"
-    assert states(record, "Production") == ["succeeded", "failed", "not run", "not run"]
+    # Nothing is rolled back, for nothing has changed.
+    assert [action.name for action in record.actions] == ["CreateChangeSet", "Approve"]
     assert record.actions[0].details != ["no change"]
     assert delivery.stack("prod") == before
     assert delivery.item("STAGE#prod")["release"] == release
@@ -130,8 +133,9 @@ def test_a_change_set_that_fails_in_production_is_rolled_back_and_the_ledger_kee
         template["Resources"]["TakenBucket"] = bucket
 
     changes = {"packaged.yaml": take_the_name, "parameters-prod.json": other_release}
-    artifacts = delivery.changed_artifact("Production", "Build", changes)
-    record = delivery.repeat(team, "Production", artifacts=artifacts, rolls_back=True)
+    artifacts = delivery.changed_artifact("Production", "Release", changes)
+    # A rollback asks nobody: here everything is rejected.
+    record = delivery.repeat(team, "Production", approve=False, artifacts=artifacts, rolls_back=True)
 
     assert failed(record) == "Production/ExecuteChangeSet"
     assert "UPDATE_ROLLBACK_COMPLETE" in cause(record)
@@ -160,10 +164,11 @@ def test_nothing_of_the_model_repository_runs_where_the_release_is_made(
     delivery: Delivery, fork: Team, tmp_path: Path
 ) -> None:
     marks = {name: tmp_path / f"{name.replace('/', '-')}.ran" for name in ("common/__init__", *SITE_MODULES)}
-    code = {name: MARK.format(path=path.relative_to("/")) for name, path in marks.items()}
+    builds = ("crosstrain-images:", "crosstrain-release:")
+    code = {name: MARK.format(builds=builds, path=path.relative_to("/")) for name, path in marks.items()}
     # The marks are made, if the code runs.
-    arn = "arn:aws:codebuild:us-east-1:000000000001:build/crosstrain-build:1"
-    for name, path in marks.items():
+    for (name, path), build in product(marks.items(), builds):
+        arn = f"arn:aws:codebuild:us-east-1:000000000001:build/{build}1"
         subprocess.run([sys.executable, "-c", code[name]], check=True, env={**os.environ, "CODEBUILD_BUILD_ARN": arn})
         path.unlink()
 
@@ -176,8 +181,8 @@ def test_nothing_of_the_model_repository_runs_where_the_release_is_made(
         record = delivery.release(fork)
 
     assert record.failed is None, record.failed
-    (build,) = [action for action in record.actions if action.stage == "Build"]
-    assert build.details[-1].startswith("release ")
+    _, release = [action for action in record.actions if action.stage == "Build"]
+    assert release.details[-1].startswith("release ")
     assert [name for name, path in marks.items() if path.exists()] == []
 
 
@@ -190,7 +195,7 @@ def test_a_commit_to_the_model_alone_rebuilds_one_image_and_a_rollback_by_digest
     record = delivery.release(fork)
 
     assert record.failed is None, record.failed
-    (build,) = [action for action in record.actions if action.stage == "Build"]
+    build, _ = [action for action in record.actions if action.stage == "Build"]
     assert "images built: model_training; used again: 2" in build.details
     after = delivery.stack("prod")
     changed = {name for name in before if name.endswith("ImageUri") and before[name] != after[name]}
@@ -248,7 +253,7 @@ def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_
         fork.infrastructure,
         {
             "template.yaml": lambda text: text.replace("Tells people that a model", "Says that a model"),
-            "pipeline.yaml": lambda text: text.replace("have passed the", "have both passed the"),
+            "pipeline.yaml": lambda text: text.replace("have passed", "have both passed"),
         },
     )
 
@@ -261,7 +266,7 @@ def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_
     approve = next(action for action in record.actions if action.name == "Approve")
     assert approve.log is not None
     assert "have both passed" in approve.log.read_text()
-    (build,) = [action for action in record.actions if action.stage == "Build"]
+    build, _ = [action for action in record.actions if action.stage == "Build"]
     assert "images built: none; used again: 3" in build.details
     for stage in STAGES:
         assert delivery.stack(stage)["Release"].endswith(commit[:12])

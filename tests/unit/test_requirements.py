@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -93,3 +95,28 @@ def test_every_dependency_has_its_reason() -> None:
     names = {re.split(r"[\[=<>]", entry)[0] for group in groups.values() for entry in group if isinstance(entry, str)}
     reasons = (PROJECT / "docs/decisions.md").read_text()
     assert not {name for name in names if f"`{name}`" not in reasons}
+
+
+@pytest.mark.slow
+def test_a_uv_with_other_hashes_than_the_lock_files_is_not_installed(tmp_path: Path) -> None:
+    """The builds that hold rights install uv first: whoever can put a file into the index must not be in them."""
+    for name in ("pyproject.toml", "scripts/set_up.sh"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(PROJECT / name, tmp_path / name)
+    lock = (PROJECT / "uv.lock").read_text()
+    begin = lock.index('name = "uv"\n')
+    end = lock.index("[[package]]", begin)
+    wrong = re.sub(r"sha256:[0-9a-f]{64}", f"sha256:{'0' * 64}", lock[begin:end])
+    (tmp_path / "uv.lock").write_text(lock[:begin] + wrong + lock[end:])
+    without_uv = [each for each in os.environ["PATH"].split(os.pathsep) if not (Path(each) / "uv").exists()]
+    done = subprocess.run(
+        ["bash", "scripts/set_up.sh", "images"],  # noqa: S607
+        cwd=tmp_path,
+        env={**os.environ, "PATH": os.pathsep.join(without_uv)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "DO NOT MATCH THE HASHES" in done.stderr
+    assert not (tmp_path / ".venv/bin/uv").exists()
