@@ -169,7 +169,7 @@ class LocalAws:
         self._containers = containers
         self._registry_account = registry_account
         self._server: subprocess.Popen[bytes] | None = None
-        self._clients: dict[tuple[str, Credentials], Any] = {}
+        self._clients: dict[tuple[str, Credentials, str], Any] = {}
 
     def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix="crosstrain-aws-"))

@@ -159,6 +159,7 @@ class CloudFormation:
             session, "cloudformation", "execute_change_set", on=arn, StackName=stack, ChangeSetName=name
         )
         self._await_stack(deployment, begin, log)
+        self._bound_roles(session.account, stack, prepared.resources)
         if prepared.training is not None:
             prepared.training.check_state_machine(self.aws, self.authorizer, stack)
         return [_counted(prepared.changes)]
@@ -350,6 +351,19 @@ class CloudFormation:
         failed = self._validation_failures(session.account, stack, begin) or failed
         reason = failed[0] if failed else found.get("StackStatusReason", "no reason is given")
         raise OperationFailedError(f"The stack {stack} is in {found['StackStatus']}: {reason}")
+
+    def _bound_roles(self, account: str, stack: str, resources: StackResources) -> None:
+        """Give the roles of a stack their boundaries, which CloudFormation of the embedded AWS passes over."""
+        iam = self.aws.client("iam", root_of(account))
+        for logical_id, role in self._existing(account, stack).items():
+            boundary = resources.boundary(logical_id)
+            if boundary is None:
+                continue
+            try:
+                iam.get_policy(PolicyArn=boundary)
+                iam.put_role_permissions_boundary(RoleName=role, PermissionsBoundary=boundary)
+            except iam.exceptions.NoSuchEntityException as error:
+                raise OperationFailedError(f"The boundary of {logical_id}, {boundary}, is no policy there.") from error
 
     def _validation_failures(self, account: str, stack: str, begin: float) -> list[str]:
         """Return what CloudFormation found before it changed anything, which is not in the stack's events."""

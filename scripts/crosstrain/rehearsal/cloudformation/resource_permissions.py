@@ -132,6 +132,11 @@ class StackResources:
         condition = self._resolver.resources.get(logical_id, resource).get("Condition")
         return condition is None or self._resolver.condition(condition)
 
+    def boundary(self, logical_id: str) -> str | None:
+        """Return the ARN of the permissions boundary that the template gives a role, or None."""
+        boundary = self._resolver.resolve(self._property(logical_id, "PermissionsBoundary"))
+        return boundary if isinstance(boundary, str) else None
+
     def _property(self, logical_id: str, name: str) -> Any:
         """Return a property as the template has it, its functions not resolved, or None."""
         return self._resolver.resources.get(logical_id, {}).get("Properties", {}).get(name)
@@ -153,10 +158,8 @@ class StackResources:
 
     def _context(self, logical_id: str, kind: str) -> dict[str, str]:
         """Return the condition keys that the calls for a resource have."""
-        if kind != "AWS::IAM::Role":
-            return {}
-        boundary = self._resolver.resolve(self._property(logical_id, "PermissionsBoundary"))
-        return {"iam:PermissionsBoundary": boundary} if isinstance(boundary, str) else {}
+        boundary = self.boundary(logical_id) if kind == "AWS::IAM::Role" else None
+        return {"iam:PermissionsBoundary": boundary} if boundary is not None else {}
 
     def _roles(self, logical_id: str, path: str) -> Iterator[str]:
         """Yield the ARNs that a resource has where a path leads, * being each element of a list."""
