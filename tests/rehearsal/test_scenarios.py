@@ -21,7 +21,8 @@ STAGES = ("test", "prod")
 SITE_MODULES = ("sitecustomize", "usercustomize")
 # What a model repository adds to modules that must not run where a release is made; the linter has nothing against it.
 MARK = """
-if __import__("os").environ.get("CODEBUILD_BUILD_ARN", "").partition(":build/")[2].startswith({builds}):
+BUILD = __import__("os").environ.get("CODEBUILD_BUILD_ARN", "").rpartition("/")[2]
+if BUILD.startswith(("crosstrain-images:", "crosstrain-release:")):
     __import__("pathlib").Path("/").joinpath("{path}").touch()
 """
 
@@ -111,11 +112,12 @@ def test_a_rejected_approval_leaves_production_untouched(delivery: Delivery, tea
     changes = {"packaged.yaml": new_description, "parameters-prod.json": other_release}
     artifacts = delivery.changed_artifact("Approval", "Release", changes)
 
-    record = delivery.repeat(team, "Approval", approve=False, artifacts=artifacts, rolls_back=True)
+    record = delivery.repeat(team, "Approval", approve=False, artifacts=artifacts)
 
     assert failed(record) == "Approval/Approve"
     # Nothing is rolled back, for nothing has changed.
-    assert [action.name for action in record.actions] == ["CreateChangeSet", "Approve"]
+    (stage,) = (each for each in delivery.declaration.stages if each.name == "Approval")
+    assert not stage.rolls_back
     assert record.actions[0].details != ["no change"]
     assert delivery.stack("prod") == before
     assert delivery.item("STAGE#prod")["release"] == release
@@ -164,11 +166,10 @@ def test_nothing_of_the_model_repository_runs_where_the_release_is_made(
     delivery: Delivery, fork: Team, tmp_path: Path
 ) -> None:
     marks = {name: tmp_path / f"{name.replace('/', '-')}.ran" for name in ("common/__init__", *SITE_MODULES)}
-    builds = ("crosstrain-images:", "crosstrain-release:")
-    code = {name: MARK.format(builds=builds, path=path.relative_to("/")) for name, path in marks.items()}
+    code = {name: MARK.format(path=path.relative_to("/")) for name, path in marks.items()}
     # The marks are made, if the code runs.
-    for (name, path), build in product(marks.items(), builds):
-        arn = f"arn:aws:codebuild:us-east-1:000000000001:build/{build}1"
+    for (name, path), build in product(marks.items(), ("images", "release")):
+        arn = f"arn:aws:codebuild:us-east-1:000000000001:build/crosstrain-{build}:1"
         subprocess.run([sys.executable, "-c", code[name]], check=True, env={**os.environ, "CODEBUILD_BUILD_ARN": arn})
         path.unlink()
 
