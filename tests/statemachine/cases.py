@@ -35,7 +35,8 @@ UNEXPECTED = [
     *((f"UnexpectedErrorIn{step}", step, "KeyError", "'price'") for step in STEPS),
     *((f"ThrottledForGoodIn{step}", step, "Lambda.TooManyRequestsException", "Rate Exceeded.") for step in STEPS),
     *((f"PendingForGoodIn{step}", step, PENDING_ERRORS[0], "Lambda is optimizing") for step in STEPS),
-    *((f"TimedOutIn{step}", step, "States.Timeout", "no cause was given.") for step in STEPS),
+    # No state may give an error a name that begins with "States.".
+    *((f"TimedOutIn{step}", step, "Timeout", "no cause was given.") for step in STEPS),
 ]
 # As above; the cause is a document of another form than a function's, or what has been left of one.
 ODD = [
@@ -61,6 +62,7 @@ EXPLAINED: list[tuple[dict[str, Any], str, str]] = [
     ({"Error": None, "Cause": None}, "UnknownError", "no cause was given."),
     ({}, "UnknownError", "no cause was given."),
     ({"Error": "E"}, "E", "no cause was given."),
+    ({"Error": "States.TaskFailed", "Cause": "c"}, "TaskFailed", "c"),
     *(({"Error": "E", "Cause": empty}, "E", "no cause was given.") for empty in ("", " \n")),
     # Whatever character a document is cut at, no half of an escape is left of it.
     *(
