@@ -41,6 +41,7 @@ from .cases import STEPS
 from .conftest import Machine
 from .scripted_function import answer
 
+REFERENCE = Path(__file__).with_name("jsonata") / "jsonata.min.js"
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/state-machine"
 STACK, TABLE = "second-engine", "registry"
@@ -62,12 +63,13 @@ async function evaluate(text) {
 class Jsonata:
     """The reference implementation of JSONata; a JavaScript engine belongs to one thread."""
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, initializer=self._load)
+    def __init__(self, thread: ThreadPoolExecutor) -> None:
+        self._thread = thread
+        self._thread.submit(self._load).result()
 
     def _load(self) -> None:
         self._engine = quickjs.Context()
-        self._engine.eval(Path(__file__).with_name("jsonata").joinpath("jsonata.min.js").read_text(encoding="utf-8"))
+        self._engine.eval(REFERENCE.read_text(encoding="utf-8"))
         self._engine.eval(EVALUATE)
 
     def __call__(self, expression: str) -> Any:
@@ -177,9 +179,9 @@ class SecondEngine:
 def second_engine(project: Path) -> Iterator[SecondEngine]:
     """Start moto with an evaluator for JSONata, scripted functions and retries that do not wait."""
     config = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
-    with mock_aws(config=config), pytest.MonkeyPatch.context() as patch:
+    with mock_aws(config=config), pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
         engine, functions = SecondEngine(project, Waits()), Functions()
-        patch.setattr(jsonata, "_eval_jsonata", Jsonata())
+        patch.setattr(jsonata, "_eval_jsonata", Jsonata(thread))
         # Parsed once, not for each execution.
         patch.setattr(AmazonStateLanguageParser, "parse", functools.cache(AmazonStateLanguageParser.parse))
         patch.setattr(retrier_decl, "time", engine.waits)

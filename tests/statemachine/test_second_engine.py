@@ -5,6 +5,7 @@ The tests are those of the other modules, with this module's fixtures.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from .cases import PENDING_ERRORS
 from .conftest import Machine
-from .second_engine import STACK, TABLE, SecondEngine, second_engine
+from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_paths import (  # noqa: F401
     test_a_cause_of_any_form_is_told_in_words,
     test_a_domain_error_ends_the_run_at_once_under_its_name,
@@ -76,6 +77,12 @@ def announced(engine: SecondEngine) -> Iterator[Callable[[], list[dict[str, Any]
 
     yield receive
     events.remove_targets(Rule="all", Ids=["bus"])
+
+
+def test_the_reference_implementation_is_the_published_one() -> None:
+    # `npm pack jsonata@2.0.6` has it in package/jsonata.min.js.
+    digest = "3616231ac3b165ea2b3e0840c94bbc0bf86b4c73202b644576693fd74dfbd762"
+    assert hashlib.sha256(REFERENCE.read_bytes()).hexdigest() == digest
 
 
 def test_events_are_announced(
