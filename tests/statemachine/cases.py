@@ -72,7 +72,12 @@ EXPLAINED: list[tuple[dict[str, Any], str, str]] = [
     ({"Error": "E", "Cause": '{"errorMessage": "m\\ud83d\\ude0'}, "E", "m"),
     ({"Error": "E", "Cause": '{"errorMessage": "m\\ud83d\\ude00'}, "E", "m😀"),
     *(({"Error": "E", "Cause": cause}, "E", cause) for cause in UNCHANGED),
+    # A character that no JSON string holds ends the message, those that mark escapes in between too.
+    *(({"Error": "E", "Cause": f'{{"errorMessage": "m{mark}n"}}'}, "E", "m") for mark in "\1\2\3\n"),
+    *(({"Error": "E", "Cause": f'{{"errorMessage": "m{odd}"}}'}, "E", "m") for odd in ("\\x", "\\u12", "\\ude00n")),
+    ({"Error": "E", "Cause": '{"errorMessage": "\\\\\\"\\\\", "errorType": "\\"E"}'}, "E", '\\"\\'),
     # Neither a long text nor a long message breaks the limit of an execution's cause.
     ({"Error": "E", "Cause": "x" * 40_000}, "E", "x" * 32_000),
     ({"Error": "E", "Cause": '{"errorMessage": "' + "\\u4e2d" * 5_000 + '"}'}, "E", "中" * 5_000),
+    ({"Error": "E", "Cause": '{"errorMessage": "' + "a\\n" * 10_000 + '"}'}, "E", "a\n" * 10_000),
 ]
