@@ -160,8 +160,8 @@ class Waits(list[float]):
 class SecondEngine:
     """What the tests run the state machine with; `second_engine()` starts one."""
 
-    def __init__(self, project: Path, waits: Waits) -> None:
-        self.definition, self.waits = _definition(project), waits
+    def __init__(self, project: Path, evaluate: Jsonata) -> None:
+        self.definition, self.evaluate, self.waits = _definition(project), evaluate, Waits()
         self.sfn = StepFunctions(self.client("stepfunctions"))
 
     def client(self, service: str) -> Any:
@@ -180,8 +180,8 @@ def second_engine(project: Path) -> Iterator[SecondEngine]:
     """Start moto with an evaluator for JSONata, scripted functions and retries that do not wait."""
     config = {"stepfunctions": {"execute_state_machine": True}, "lambda": {"use_docker": False}}
     with mock_aws(config=config), pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as thread:
-        engine, functions = SecondEngine(project, Waits()), Functions()
-        patch.setattr(jsonata, "_eval_jsonata", Jsonata(thread))
+        engine, functions = SecondEngine(project, Jsonata(thread)), Functions()
+        patch.setattr(jsonata, "_eval_jsonata", engine.evaluate)
         # Parsed once, not for each execution.
         patch.setattr(AmazonStateLanguageParser, "parse", functools.cache(AmazonStateLanguageParser.parse))
         patch.setattr(retrier_decl, "time", engine.waits)

@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
 from .conftest import Machine
@@ -31,6 +34,12 @@ from .test_promotion import (  # noqa: F401
     test_a_promotion_whose_answer_was_lost_is_not_made_again,
     test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
 )
+
+# What a function's error may be made of, whole or cut.
+PIECES = [
+    "a", "\\", '"', "\\\\", '\\"', "\\n", "\\/", "\\x", "\\u", "\\u12", "\\u00e9", "\\ud83d\\ude00", "\\ud83d",
+    "\\uDE00", "\n", "\1", "\2", "\3", "$1", "é", "😀", "{", "}", '"errorMessage"', '"errorMessage": "',
+]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +92,18 @@ def test_the_reference_implementation_is_the_published_one() -> None:
     # `npm pack jsonata@2.0.6` has it in package/jsonata.min.js.
     digest = "3616231ac3b165ea2b3e0840c94bbc0bf86b4c73202b644576693fd74dfbd762"
     assert hashlib.sha256(REFERENCE.read_bytes()).hexdigest() == digest
+
+
+@given(begin=st.sampled_from(['{"errorMessage": "', ""]), pieces=st.lists(st.sampled_from(PIECES), max_size=14))
+def test_any_cause_is_explained_and_both_engines_agree(engine: SecondEngine, begin: str, pieces: list[str]) -> None:
+    expression = json.loads(engine.definition)["States"]["ExplainFailure"]["Output"]["cause"][2:-2].strip()
+    caught = {"Error": "E", "Cause": begin + "".join(pieces)}
+    states = json.dumps({"input": caught})
+
+    explained = engine.evaluate(f"($parse := function($text) {{$eval($text)}}; $states := {states}; {expression})")
+
+    assert explained
+    assert explained == stepfunctions._evaluate_jsonata(expression, caught)
 
 
 def test_events_are_announced(
