@@ -19,11 +19,7 @@ from crosstrain.training import execution
 from state_events import follow
 from training_stacks import physical_id
 
-STEPS = {
-    "PrepareData": "DataPreparationFunction",
-    "TrainModel": "ModelTrainingFunction",
-    "EvaluateModel": "ModelEvaluationFunction",
-}
+from .cases import STEPS
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,12 @@ import time
 from collections import Counter
 from typing import Any
 
-STEP = os.environ["STEP"]
-API = os.environ["AWS_LAMBDA_RUNTIME_API"]
 PATH = "/2018-06-01/runtime/invocation"
 
 
 def call(method: str, path: str, document: object = None) -> tuple[str, bytes]:
     """Call the runtime API, and return the id of the invocation with the body."""
-    connection = http.client.HTTPConnection(API)
+    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
     connection.request(method, PATH + path, json.dumps(document) if method == "POST" else None)
     response = connection.getresponse()
     return response.getheader("Lambda-Runtime-Aws-Request-Id", ""), response.read()
@@ -29,16 +27,20 @@ def main() -> None:
     while True:
         invocation, body = call("GET", "/next")
         event = json.loads(body)
-        errors = event["request"].get("errors", {}).get(STEP, [])
         attempt = attempts[event["run_id"]]
         attempts[event["run_id"]] += 1
-        time.sleep(event["request"].get("seconds", {}).get(STEP, 0))
-        if attempt < len(errors):
-            failure = {"errorType": errors[attempt], "errorMessage": f"attempt {attempt + 1}", "stackTrace": []}
-            call("POST", f"/{invocation}/error", failure)
-        else:
-            answers = {"PrepareData": prepared, "TrainModel": trained, "EvaluateModel": evaluated}
-            call("POST", f"/{invocation}/response", {**answers[STEP](event), "attempts": attempt + 1})
+        outcome, document = answer(os.environ["STEP"], event, attempt)
+        call("POST", f"/{invocation}/{outcome}", document)
+
+
+def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
+    """Return what an attempt, counted from 0, ends with: `error` or `response`, and its document."""
+    errors = event["request"].get("errors", {}).get(step, [])
+    time.sleep(event["request"].get("seconds", {}).get(step, 0))
+    if attempt < len(errors):
+        return "error", {"errorType": errors[attempt], "errorMessage": f"attempt {attempt + 1}", "stackTrace": []}
+    answers = {"PrepareData": prepared, "TrainModel": trained, "EvaluateModel": evaluated}
+    return "response", {**answers[step](event), "attempts": attempt + 1}
 
 
 def prepared(event: Any) -> dict[str, Any]:

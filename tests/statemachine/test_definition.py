@@ -145,6 +145,12 @@ def test_a_function_gets_what_it_reads_and_no_more(states: dict[str, Any]) -> No
     assert keys == ["run_id", "request", "prepared", "model", "champion", "contended"]
 
 
+def test_no_regular_expression_repeats_a_group(text: str) -> None:
+    # Engines that match by recursion, as Java's does, run out of stack after a thousand rounds: a message that has
+    # many escapes would end a run without its reason.
+    assert not re.findall(r"\)(?:[*+]|\{\d)", text)
+
+
 def test_every_state_is_reached(text: str, states: dict[str, Any]) -> None:
     reached = set(re.findall(r'"(?:Next|Default|StartAt)": "(\w+)"', text))
 

@@ -1,0 +1,170 @@
+"""The state machine's paths and promotions once more, by an engine that shares nothing with the embedded AWS.
+
+The tests are those of the other modules, with this module's fixtures.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ministack.services import stepfunctions
+
+from .cases import PENDING_ERRORS
+from .conftest import Machine
+from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
+from .test_paths import (  # noqa: F401
+    test_a_cause_of_any_form_is_told_in_words,
+    test_a_domain_error_ends_the_run_at_once_under_its_name,
+    test_a_functions_own_error_is_never_retried,
+    test_a_run_that_comes_through_ends_with_the_decision,
+    test_a_service_error_is_retried_until_it_is_over,
+    test_any_other_error_ends_the_run_under_its_name,
+    test_whatever_is_caught_can_be_explained,
+)
+from .test_promotion import (  # noqa: F401
+    Registry,
+    test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
+    test_a_promotion_whose_answer_was_lost_is_not_made_again,
+    test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
+)
+
+# What a function's error may be made of, whole or cut.
+PIECES = [
+    "a", "\\", '"', "\\\\", '\\"', "\\n", "\\/", "\\x", "\\u", "\\u12", "\\u00e9", "\\ud83d\\ude00", "\\ud83d",
+    "\\uDE00", "\n", "\1", "\2", "\3", "$1", "é", "😀", "{", "}", '"errorMessage"', '"errorMessage": "',
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def engine(project: Path, create_table: Callable[[Any, str, str], None]) -> Iterator[SecondEngine]:
+    with second_engine(project) as started:
+        create_table(started.client("dynamodb"), "ModelRegistry", TABLE)
+        yield started
+
+
+@pytest.fixture(scope="module")
+def run_mocked(engine: SecondEngine) -> Machine:
+    return engine.machine("training")
+
+
+@pytest.fixture(scope="module")
+def run_scripted(engine: SecondEngine) -> Machine:
+    return engine.machine("scripted")
+
+
+@pytest.fixture(scope="module")
+def run_explaining(engine: SecondEngine) -> Machine:
+    return engine.machine("explaining", StartAt="ExplainFailure")
+
+
+@pytest.fixture
+def registry(engine: SecondEngine) -> Registry:
+    return Registry(engine.client("dynamodb"), TABLE)
+
+
+@pytest.fixture
+def announced(engine: SecondEngine) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Return a function that returns the events which were announced since its last call."""
+    sqs, events = engine.client("sqs"), engine.client("events")
+    queue = sqs.create_queue(QueueName="bus")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name="all", EventPattern=json.dumps({"source": ["crosstrain"]}))
+    events.put_targets(Rule="all", Targets=[{"Id": "bus", "Arn": arn}])
+
+    def receive() -> list[dict[str, Any]]:
+        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+        for message in found:
+            sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return [json.loads(message["Body"]) for message in found]
+
+    yield receive
+    events.remove_targets(Rule="all", Ids=["bus"])
+
+
+def test_the_reference_implementation_is_the_published_one() -> None:
+    # `npm pack jsonata@2.0.6` has it in package/jsonata.min.js.
+    digest = "3616231ac3b165ea2b3e0840c94bbc0bf86b4c73202b644576693fd74dfbd762"
+    assert hashlib.sha256(REFERENCE.read_bytes()).hexdigest() == digest
+
+
+@given(begin=st.sampled_from(['{"errorMessage": "', ""]), pieces=st.lists(st.sampled_from(PIECES), max_size=14))
+def test_any_cause_is_explained_and_both_engines_agree(engine: SecondEngine, begin: str, pieces: list[str]) -> None:
+    expression = json.loads(engine.definition)["States"]["ExplainFailure"]["Output"]["cause"][2:-2].strip()
+    caught = {"Error": "E", "Cause": begin + "".join(pieces)}
+    states = json.dumps({"input": caught})
+
+    explained = engine.evaluate(f"($parse := function($text) {{$eval($text)}}; $states := {states}; {expression})")
+
+    assert explained
+    assert explained == stepfunctions._evaluate_jsonata(expression, caught)
+
+
+def test_events_are_announced(
+    run_scripted: Machine, run_mocked: Machine, announced: Callable[[], list[dict[str, Any]]]
+) -> None:
+    _, promoted = run_scripted({"model_name": "told", "score": 1})
+    assert promoted.output is not None
+    (event,) = announced()
+    assert (event["source"], event["detail-type"]) == ("crosstrain", "Model Promoted")
+    assert event["detail"] == {
+        "stack": STACK,
+        "model_name": "told",
+        "version": promoted.output["run_id"],
+        "metric": "score",
+        "value": 1,
+        "reason": "compared with None",
+        "report_uri": "s3://scripted/report.html",
+    }
+
+    run_scripted({"model_name": "told", "score": 1})
+    assert [event["detail-type"] for event in announced()] == ["Model Rejected"]
+
+    run_mocked(case="EscapedMessageInPrepareData")
+    (event,) = announced()
+    assert event["detail-type"] == "Training Failed"
+    # What would break the sentence that a rule puts it into is replaced.
+    assert event["detail"].pop("run_id").startswith("EscapedMessageInPrepareData-")
+    assert event["detail"] == {
+        "stack": STACK,
+        "step": "PrepareData",
+        "error": "InvalidDatasetError",
+        "cause": "The column 'größe' / holds 😀 and more.",
+    }
+
+
+@pytest.mark.parametrize("error", ["Lambda.TooManyRequestsException", *PENDING_ERRORS[:1]])
+def test_retries_wait_as_declared(engine: SecondEngine, run_scripted: Machine, error: str) -> None:
+    retriers = json.loads(engine.definition)["States"]["TrainModel"]["Retry"]
+    (retrier,) = (each for each in retriers if error in each["ErrorEquals"])
+    engine.waits.clear()
+
+    _, result = run_scripted({"model_name": f"waited-{error}", "errors": {"TrainModel": [error] * 9}})
+
+    assert result.error == error
+    longest = [
+        min(retrier["IntervalSeconds"] * retrier["BackoffRate"] ** number, retrier.get("MaxDelaySeconds", float("inf")))
+        for number in range(retrier["MaxAttempts"])
+    ]
+    if "JitterStrategy" in retrier:
+        assert len(engine.waits) == len(longest)
+        assert all(0 <= waited <= most for waited, most in zip(engine.waits, longest, strict=True))
+        assert engine.waits != longest
+    else:
+        assert engine.waits == longest
+
+
+def test_a_function_that_is_too_slow_times_out(engine: SecondEngine) -> None:
+    states = json.loads(engine.definition)["States"]
+    states["PrepareData"]["TimeoutSeconds"] = 1
+
+    events, result = engine.machine("impatient", States=states)({"seconds": {"PrepareData": 2}})
+
+    assert (result.error, result.cause) == ("Timeout", "PrepareData: no cause was given.")
+    assert [event.error for event in events if event.kind == "failed"] == ["States.Timeout"]
