@@ -121,6 +121,13 @@ def test_event_rules_publish_with_a_role(template: Any) -> None:
             assert "RoleArn" in target, name
 
 
+def test_statement_ids_are_letters_and_digits(template: Any) -> None:
+    """IAM takes nothing else: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_sid.html."""
+    found = [each["Sid"] for each in statements(template["Resources"]) if "Sid" in each]
+    assert found
+    assert not [each for each in found if not each.isalnum()]
+
+
 def test_inline_policies_fit_into_a_role(template: Any) -> None:
     """A role holds 10,240 characters without white space.
 
