@@ -121,6 +121,7 @@ KINDS: Mapping[str, Kind] = {
     "AWS::Events::Rule": Kind(
         f"arn:aws:events:{_IN_ACCOUNT}:rule/{{name}}", "Name", (("Targets.*.RoleArn", service_calls.EVENTBRIDGE),)
     ),
+    "AWS::IAM::ManagedPolicy": Kind("arn:aws:iam::{account}:policy/{name}", "ManagedPolicyName"),
     "AWS::IAM::Role": Kind("arn:aws:iam::{account}:role/{name}", "RoleName"),
     "AWS::KMS::Alias": Kind(f"arn:aws:kms:{_IN_ACCOUNT}:{{name}}", "AliasName"),
     "AWS::KMS::Key": Kind(f"arn:aws:kms:{_IN_ACCOUNT}:key/{{name}}"),

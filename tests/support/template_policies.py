@@ -1,0 +1,87 @@
+"""Every policy of the four templates, resolved as CloudFormation would, for linters of policies."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
+from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
+from delivery_templates import CONNECTION, PSEUDO, TEMPLATES, read
+
+ACCOUNT, REGION = "123456789012", "us-east-1"
+# Properties that are policies, besides the inline policies of roles.
+_DOCUMENTS = ("AssumeRolePolicyDocument", "KeyPolicy", "PolicyDocument", "RepositoryPolicyText")
+# Those that say no resource, for it is what they are attached to; a linter wants it said.
+_OF_THEIR_RESOURCE = ("AssumeRolePolicyDocument", "RepositoryPolicyText")
+_KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0a1b2c3d-aaaa-bbbb-cccc-0123456789ab"
+_GIVEN = {
+    **dict.fromkeys(("TestAccountId", "ProductionAccountId", "ToolsAccountId"), ACCOUNT),
+    "ArtifactBucketName": "artifacts",
+    "ArtifactKeyArn": _KEY,
+    "Stage": "test",
+    "DatasetBucketName": "datasets",
+    "DatasetKeyArn": _KEY,
+    "TrainingSchedule": "rate(1 day)",
+}
+# Each condition is met in one of them and not in the other; the boundary of target-account.yaml is made in the first.
+LAYOUTS: tuple[dict[str, str], ...] = (
+    {},
+    {
+        "PermissionsBoundaryName": "boundary",
+        "ConnectionArn": CONNECTION,
+        "InfrastructureRepository": "team/a",
+        "ModelRepository": "",
+    },
+)
+
+
+def policies(project: Path) -> dict[str, Any]:
+    """Return each policy by the file, the resource and the property or inline policy that it is of, and the layout."""
+    exports = _exports(project)
+    return {
+        f"{file} {name} {what} {number}": json.loads(re.sub(r"<([\w-]+)>", lambda match: exports[match[1]], document))
+        for file in TEMPLATES
+        for number, layout in enumerate(LAYOUTS)
+        for name, what, document in _of_template(project, file, {**_GIVEN, **layout})
+    }
+
+
+def _of_template(project: Path, file: str, given: dict[str, str]) -> list[tuple[str, str, str]]:
+    template, resolver, resources = _resolving(project, file, given)
+    found = []
+    for name, resource in template["Resources"].items():
+        if not resources.is_wanted(name):
+            continue
+        properties = resolver.resolve(resource["Properties"])
+        documents = {each: properties[each] for each in _DOCUMENTS if each in properties}
+        documents |= {each["PolicyName"]: each["PolicyDocument"] for each in properties.get("Policies", [])}
+        for what, document in documents.items():
+            if what in _OF_THEIR_RESOURCE:
+                for statement in document["Statement"]:
+                    statement["Resource"] = resources.arn(name)
+            found.append((name, what, _named(document, resources)))
+    return found
+
+
+def _exports(project: Path) -> dict[str, str]:
+    """Return what pipeline.yaml imports, by the names of the exports."""
+    template, resolver, resources = _resolving(project, "tools-account.yaml", _GIVEN)
+    outputs = [each for each in template["Outputs"].values() if "Export" in each]
+    return {resolver.resolve(each["Export"]["Name"]): _named(each["Value"], resources, resolver) for each in outputs}
+
+
+def _resolving(project: Path, file: str, given: dict[str, str]) -> tuple[Any, Resolver, StackResources]:
+    template, stack = read(project, file), f"crosstrain-{Path(file).stem}"
+    known = {key: value for key, value in given.items() if key in template["Parameters"]}
+    pseudo = {**PSEUDO, "AWS::Region": REGION, "AWS::AccountId": ACCOUNT, "AWS::StackName": stack}
+    return template, Resolver(template, known, pseudo), StackResources(template, known, stack, ACCOUNT, {})
+
+
+def _named(node: Any, resources: StackResources, resolver: Resolver | None = None) -> str:
+    """Return a part of a template as text, in which what refers to a resource is its ARN."""
+    resolved = resolver.resolve(node) if resolver else node
+    text = resolved if isinstance(resolved, str) else json.dumps(resolved)
+    return re.sub(r"<(\w+)(\.\w+)?>", lambda match: resources.arn(match[1]), text)
