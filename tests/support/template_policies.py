@@ -1,4 +1,4 @@
-"""Every policy of the four templates, resolved as CloudFormation would, for linters of policies."""
+"""The four templates and every policy in them, resolved as CloudFormation would, for linters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 
 from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
+from crosstrain.rehearsal.cloudformation.resource_types import KINDS
 from delivery_templates import CONNECTION, PSEUDO, TEMPLATES, read
+from moto_stacks import transformed
 
 ACCOUNT, REGION = "123456789012", "us-east-1"
 # Properties that are policies, besides the inline policies of roles.
@@ -47,6 +49,22 @@ def policies(project: Path) -> dict[str, Any]:
         for number, layout in enumerate(LAYOUTS)
         for name, what, document in _of_template(project, file, {**_GIVEN, **layout})
     }
+
+
+def resolved(project: Path, file: str) -> dict[str, Any]:
+    """Return a template without functions and conditions, SAM's types as its transform makes them."""
+    template, resolver, resources = _resolving(project, file, {**_GIVEN, "CreateRepositories": "true"})
+    wanted = {name: each for name, each in template["Resources"].items() if resources.is_wanted(name)}
+    found = {name: {**each, "Properties": resolver.resolve(each["Properties"])} for name, each in wanted.items()}
+    for each in found.values():
+        if each["Type"] == "AWS::Serverless::StateMachine":
+            each["Properties"]["DefinitionUri"] = {"Bucket": "packages", "Key": "definition"}
+    whole = {"Globals": resolver.resolve(template.get("Globals", {})), "Parameters": {}, "Resources": found}
+    made = transformed(whole, {})["Resources"]
+    # What refers to a resource by its name stays so: a linter takes it for a name.
+    arns = {name: resources.arn(name) for name in wanted if wanted[name]["Type"] in KINDS}
+    text = re.sub(r"<(\w+)\.Arn>", lambda match: arns.get(match[1], match[0]), json.dumps(made))
+    return {"Resources": json.loads(text)}
 
 
 def _of_template(project: Path, file: str, given: dict[str, str]) -> list[tuple[str, str, str]]:
