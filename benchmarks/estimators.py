@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from typing import Any
 
@@ -61,4 +62,18 @@ def measure(options: Options) -> Section:
         "The functions use as many threads as their memory gives vCPUs (1,769 MB each); the worker is held to as many "
         "cores."
     )
+    section.notes.append(
+        "Measured with /dev/shm, which Lambda lacks: docs/benchmarks.md says how to do without."
+        if _has_semaphores()
+        else "Measured without /dev/shm, as on Lambda."
+    )
     return section
+
+
+def _has_semaphores() -> bool:
+    """Return whether processes can share locks here, without which joblib takes one worker for granted."""
+    try:
+        multiprocessing.Lock()
+    except OSError:
+        return False
+    return True
