@@ -25,6 +25,7 @@ from crosstrain.delivery.taskcat import (
     stage_files,
     tools_parameters,
     without_new_buckets,
+    write_configuration,
 )
 from crosstrain.files import PROJECT
 from crosstrain.training.stack import find_stack
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parameters |= release_parameters(options.parameters, region)
         stage_files(planned, options.package, parameters, options.out)
         with without_new_buckets(configuration["project"]["name"], {each.profile for each in planned}, region):
-            status = run(planned, region, options.config, options.out)
+            status = run(planned, region, write_configuration(options.config, region, options.out), options.out)
         judge(planned, region, status, options.out / "taskcat_outputs/index.html")
 
     return run_silent_command(work)

@@ -67,7 +67,7 @@ class Accounts:
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
             "ARTIFACT_BUCKET": self.outputs["ArtifactBucketName"],
-            "REPOSITORY_DATA_PREPARATION": self.outputs["DataPreparationRepositoryUri"],
+            **{f"REPOSITORY_{name.upper()}": self.outputs[f"{kind}RepositoryUri"] for name, kind in FUNCTIONS.items()},
             "LEDGER_TABLE": self.outputs["LedgerTableName"],
         }
 
@@ -105,9 +105,11 @@ def adapt_package(accounts: Accounts, package: Path) -> None:
     """
     template = yaml_parse(package.read_text())
     leave_out_unsupported(template)
-    place = template["Resources"]["TrainingStateMachine"]["Properties"]["DefinitionUri"]
-    definition = accounts.client("s3").get_object(**place)["Body"].read()
-    place["Bucket"] = {"Fn::Sub": "definitions-${AWS::AccountId}"}
+    machines = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::StateMachine"]
+    places = [each["Properties"]["DefinitionUri"] for each in machines]
+    definitions = {each["Key"]: accounts.client("s3").get_object(**each)["Body"].read() for each in places}
+    for place in places:
+        place["Bucket"] = {"Fn::Sub": "definitions-${AWS::AccountId}"}
     for account in STAGES.values():
         s3 = accounts.client("s3", account)
         where = {"LocationConstraint": accounts.region}
@@ -115,7 +117,8 @@ def adapt_package(accounts: Accounts, package: Path) -> None:
             Bucket=f"definitions-{account}",
             **({} if accounts.region == "us-east-1" else {"CreateBucketConfiguration": where}),
         )
-        s3.put_object(Bucket=f"definitions-{account}", Key=place["Key"], Body=definition)
+        for key, definition in definitions.items():
+            s3.put_object(Bucket=f"definitions-{account}", Key=key, Body=definition)
     package.write_text(json.dumps(template))
 
 

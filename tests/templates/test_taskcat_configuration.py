@@ -40,7 +40,7 @@ def test_every_parameter_is_one_that_taskcat_passes_on(configuration: Any, proje
         declared = yaml_parse((project / test["template"]).read_text(encoding="utf-8"))["Parameters"]
         for parameter, value in test["parameters"].items():
             assert isinstance(declared[parameter].get("Default", ""), str), (name, parameter)
-            assert value in declared[parameter]["AllowedValues"], (name, parameter)
+            assert value in declared[parameter].get("AllowedValues", [value]), (name, parameter)
 
 
 def test_training_stacks_are_deployed_as_the_pipeline_does(configuration: Any, project: Path) -> None:
@@ -49,11 +49,13 @@ def test_training_stacks_are_deployed_as_the_pipeline_does(configuration: Any, p
     roles = [name for name, resource in resources.items() if resource["Type"] == "AWS::IAM::Role"]
     for stage in ("test", "prod"):
         test = configuration["tests"][stage]
-        assert test["role_name"] == f"crosstrain-{stage}-cloudformation"
+        fixed = f"crosstrain-$[taskcat_current_region]-{stage}"
+        assert test["role_name"] == f"{fixed}-cloudformation"
         assert test["stack_name_prefix"] == "crosstrain-"
         # What CloudFormation makes of it, a role's logical id and 13 characters of its own; it cuts what is longer.
         assert all(len(f"crosstrain-{stage}-123456-{role}-") + 13 <= 64 for role in roles)
-        assert test["parameters"] == {"Stage": stage, "RetentionPolicy": "Delete"}
+        boundary = {"PermissionsBoundaryName": f"{fixed}-boundary"}
+        assert test["parameters"] == {"Stage": stage, "RetentionPolicy": "Delete", **boundary}
 
 
 def test_roles_have_no_names_that_an_account_has_already(configuration: Any) -> None:

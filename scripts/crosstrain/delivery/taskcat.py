@@ -23,6 +23,8 @@ from crosstrain.files import PROJECT
 
 _TASKCAT = PROJECT / "tools/taskcat/.venv/bin/taskcat"
 TRAINING = "template.yaml"
+# What stands for the region in .taskcat.yml; taskcat itself knows it in parameters alone.
+_CURRENT_REGION = "$[taskcat_current_region]"
 # What a release says of itself; the rest of a stage's parameters is for .taskcat.yml to say.
 _OF_THE_RELEASE = (*(f"{name}ImageUri" for name in FUNCTIONS.values()), "Release", "Commit")
 
@@ -62,6 +64,13 @@ def read_configuration(path: Path) -> dict[str, Any]:
     if not isinstance(sections.get("tests"), dict) or not (sections.get("project") or {}).get("name"):
         raise BadInputError(f"{path} is no configuration of taskcat with tests and the name of a project.")
     return sections
+
+
+def write_configuration(path: Path, region: str, folder: Path) -> Path:
+    """Write .taskcat.yml for one region to the staged folder, and return where."""
+    written = folder / "configuration.yml"
+    written.write_text(path.read_text(encoding="utf-8").replace(_CURRENT_REGION, region), encoding="utf-8")
+    return written
 
 
 def plan(configuration: Mapping[str, Any], region: str, names: str | None = None) -> list[Deployment]:
