@@ -18,7 +18,7 @@ import pytest
 import data_preparation.app as preparation
 import model_evaluation.app as evaluation
 import model_training.app as training
-from crosstrain.local.server import ROOT, LocalAws, LocalTrainingStack
+from crosstrain.local.server import REGION, ROOT, LocalAws, LocalTrainingStack
 
 ROWS = 20_000
 # What each handler may import of its own when it is imported: each of these costs a tenth of a second or more.
@@ -53,7 +53,7 @@ def made_up(tmp_path: Path) -> Path:
 def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
     local_aws: LocalAws, monkeypatch: pytest.MonkeyPatch, made_up: Path
 ) -> None:
-    s3, bucket, requests = local_aws._new_client("s3", ROOT), f"costs-{uuid.uuid4().hex[:8]}", Counter[str]()
+    s3, bucket, requests = local_aws._new_client("s3", ROOT, REGION), f"costs-{uuid.uuid4().hex[:8]}", Counter[str]()
     s3.create_bucket(Bucket=bucket)
     s3.upload_file(str(made_up), bucket, "data/data.csv")
     for app in (preparation, training, evaluation):

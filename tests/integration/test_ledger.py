@@ -56,7 +56,7 @@ def test_twenty_builds_at_once_leave_the_newest_as_the_latest(local_aws: LocalAw
     together, stop, seen = threading.Barrier(WRITERS + 1, timeout=60), threading.Event(), list[int]()
 
     def write(number: int) -> bool:
-        ledger = Ledger(local_aws._new_client("dynamodb", ROOT), table)
+        ledger = Ledger(local_aws._new_client("dynamodb", ROOT, REGION), table)
         together.wait()
         return ledger.record_release(release(number))
 
@@ -109,9 +109,11 @@ def images(local_aws: LocalAws) -> Iterator[Callable[[], dict[str, str]]]:
 def test_a_release_goes_from_record_to_the_parameter_file_of_each_stage(
     local_aws: LocalAws, table: str, images: Callable[[], dict[str, str]], project: Path, tmp_path: Path
 ) -> None:
+    pushed = images()
+    repositories = [f"--repository={name}={uri.partition('@')[0]}" for name, uri in pushed.items()]
     recorded = run(
-        local_aws, project, "record_release.py", "--ledger", table, "--order", "7",
-        "--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40, text=json.dumps(images()),
+        local_aws, project, "record_release.py", "--ledger", table, "--order", "7", *repositories,
+        "--model-commit", "a" * 40, "--infrastructure-commit", "b" * 40, text=json.dumps(pushed),
     )  # fmt: skip
     assert (recorded.returncode, recorded.stdout) == (0, f"{'a' * 12}-{'b' * 12}\n"), recorded.stderr
     for stage in ("test", "prod"):
@@ -122,6 +124,7 @@ def test_a_release_goes_from_record_to_the_parameter_file_of_each_stage(
         own = json.loads(base.read_text())
         assert json.loads(out.read_text()) == {
             "Parameters": {
+                "PermissionsBoundaryName": f"ledger-us-east-1-{stage}-boundary",
                 **own["Parameters"],
                 **{f"{kind}ImageUri": images()[name] for name, kind in FUNCTIONS.items()},
                 "Release": f"{'a' * 12}-{'b' * 12}",
