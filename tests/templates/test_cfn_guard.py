@@ -15,7 +15,8 @@ import pytest
 from delivery_templates import TEMPLATES
 from template_policies import resolved
 
-pytestmark = pytest.mark.slow
+# In one process, for the first makes the tool's environment.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cfn-guard")]
 
 PACKAGE = "tools/cfn-guard/node_modules/@cdklabs/cdk-validator-cfnguard"
 # The rules that are not followed, and why: of log groups, of buckets, and of each template.
