@@ -32,6 +32,8 @@ hypothesis.settings.load_profile("crosstrain")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Before pytest-xdist's own, which hands the groups on.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say where sockets may go, and which tests belong into one process of those that run side by side."""
     for item in items:

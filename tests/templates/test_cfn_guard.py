@@ -15,8 +15,7 @@ import pytest
 from delivery_templates import TEMPLATES
 from template_policies import resolved
 
-# In one process, for the first makes the tool's environment.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("cfn-guard")]
+pytestmark = pytest.mark.slow
 
 PACKAGE = "tools/cfn-guard/node_modules/@cdklabs/cdk-validator-cfnguard"
 # The rules that are not followed, and why: of log groups, of buckets, and of each template.

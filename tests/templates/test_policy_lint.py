@@ -16,8 +16,7 @@ import pytest
 
 from template_policies import policies
 
-# In one process, for the first makes the tool's environment.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("parliament")]
+pytestmark = pytest.mark.slow
 
 # These only list who may do something; tests/templates/test_delivery_policies.py is the table of who may do what.
 INVENTORIES = {"CREDENTIALS_EXPOSURE", "PERMISSIONS_MANAGEMENT_ACTIONS", "SENSITIVE_ACCESS"}
