@@ -268,7 +268,7 @@ def test_each_stage_has_a_system_test_of_its_own(template: Any) -> None:
 def test_no_role_and_no_artifact_has_a_name_that_is_too_long(template: Any) -> None:
     """64 characters for a role, in the region with the longest name; CodePipeline cuts the folders of artifacts.
 
-    https://docs.aws.amazon.com/codepipeline/latest/userguide/troubleshooting.html#troubleshooting-truncated
+    https://repost.aws/questions/QUI91tw7A9SUOMohJurNqmgA/code-pipeline-truncates-folder-names-in-output-artifact-s-3-bucket
     """
     name = "a" * 20
     assert re.fullmatch(template["Parameters"]["ProjectName"]["AllowedPattern"], name)
