@@ -51,7 +51,7 @@ if ! command -v uv >/dev/null; then
         sed -n '/^name = "uv"$/,/^$/p' uv.lock | sed -nE '
             s/^version = "(.*)"$/uv==\1/p
             s/.*hash = "(sha256:[0-9a-f]+)".*/    --hash=\1/p' | sed '$!s/$/ \\/' >.venv/uv.txt
-        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary=:all: -r .venv/uv.txt
     fi
     PATH=$PWD/.venv/bin:$PATH
 fi

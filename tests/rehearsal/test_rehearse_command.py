@@ -79,7 +79,7 @@ def test_it_asks_on_a_terminal_and_delivers_where_all_three_accounts_are_one(tea
     os.close(ours)
 
     assert process.returncode == 0, output
-    assert "The change set crosstrain-release of the stack crosstrain-prod shows" in message
+    assert "The change set crosstrain-approval of the stack crosstrain-prod shows" in message
     assert "approved" in output
     document = json.loads((out / "rehearsal.json").read_text())
     assert document["outcome"] == "succeeded"

@@ -229,7 +229,23 @@ def test_a_rollback_of_production_asks_nobody_and_executes_what_it_has_made_itse
     assert not [name for name, action in production.items() if action["ActionTypeId"]["Category"] == "Approval"]
     assert list(production) == [f"Production/{each}" for each in ("CreateChangeSet", "ExecuteChangeSet", "SmokeRun")]
     # What was approved and what is executed are the same package and parameters.
-    assert found["Approval/CreateChangeSet"] == found["Production/CreateChangeSet"]
+    approval, release = (found[f"{stage}/CreateChangeSet"] for stage in ("Approval", "Production"))
+    assert approval["Configuration"].pop("ChangeSetName") != release["Configuration"].pop("ChangeSetName")
+    assert approval == release
+
+
+def test_no_stage_executes_the_change_set_of_another(template: Any) -> None:
+    """Stages are locked, not the pipeline: another execution may be in the stage before.
+
+    https://docs.aws.amazon.com/codepipeline/latest/userguide/concepts-how-it-works.html
+    """
+    stages: dict[tuple[str, str], set[str]] = {}
+    for name, action in actions(template).items():
+        found = action["Configuration"]
+        if "ChangeSetName" in found:
+            stages.setdefault((found["StackName"], found["ChangeSetName"]), set()).add(name.partition("/")[0])
+    assert len(stages) == 4
+    assert [each for each in stages.values() if len(each) > 1] == []
 
 
 def test_an_approval_does_not_hold_others_up_for_a_week(template: Any) -> None:

@@ -101,6 +101,13 @@ def test_new_roles_need_the_boundary(template: Any) -> None:
     assert "iam:DeleteRolePermissionsBoundary" not in json.dumps(statements(template, "CloudFormationRole"))
 
 
+def test_the_names_of_the_longest_projects_roles_still_say_role(project: Path) -> None:
+    """CloudFormation cuts a generated name at 64 characters, 13 of them its own, and rights go by `-…Role`."""
+    training = yaml_parse((project / "template.yaml").read_text())["Resources"]
+    for name in (name for name, each in training.items() if each["Type"] == "AWS::IAM::Role"):
+        assert len(f"{'a' * 20}-test-{name}-") + 13 <= 64, name
+
+
 def test_no_wildcard_action_and_no_wildcard_resource_without_its_link(template: Any, project: Path) -> None:
     found = [(role, each) for role in ROLES for each in statements(template, role)]
     assert not [each for _, each in found if any("*" in action for action in listed(each["Action"]))]
