@@ -1,6 +1,6 @@
 """Record the three images of a pair of commits as a release, and make it the latest unless a newer one is.
 
-The images are the JSON that build_images.py prints, each in its function's own repository. Which release is newer is
+The images are the JSON that build_images.py prints, each in its function's own repository, which has to hold it. Which release is newer is
 decided by when its pipeline execution began: `--pipeline` and `--execution` look it up, `--order` says it. It exits
 with 0 when the release is recorded, 1 for a failed operation, 2 for input that cannot be used; then nothing is.
 """
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crosstrain.aws import make_client
 from crosstrain.command import BadInputError, parse_pairs, run_command
 from crosstrain.delivery.ledger import Release, open_ledger, release_id
-from crosstrain.delivery.releases import execution_start, parse_images
+from crosstrain.delivery.releases import execution_start, parse_images, require_images
 from crosstrain.delivery.repositories import find_repositories
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         name = release_id(options.model_commit, options.infrastructure_commit)
         repositories = find_repositories(parse_pairs(options.repository, "--repository"))
         images = parse_images(_read(options.images), repositories)
+        require_images(images)
         order = options.order
         if order is None:
             order = execution_start(make_client("codepipeline"), options.pipeline, options.execution)

@@ -44,8 +44,10 @@ def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
 
 
 def prepared(event: Any) -> dict[str, Any]:
-    """Make a choice that the input leaves open."""
-    return {"request": {"model_name": "scripted", **event["request"], "seed": 42}, "prepared": {}}
+    """Make a choice that the input leaves open; `claims` is the name of a model that it lays hands on."""
+    request = event["request"]
+    name = request.get("claims") or request.get("model_name", "scripted")
+    return {"request": {**request, "model_name": name, "seed": 42}, "prepared": {}}
 
 
 def trained(event: Any) -> dict[str, Any]:
@@ -60,8 +62,8 @@ def evaluated(event: Any) -> dict[str, Any]:
     better = champion is None or score > float(champion["model_uri"].split("/")[3])
     decision = request.get("decision") or ("promote" if better and not event["contended"] else "reject")
     reason = "contended" if event["contended"] else f"compared with {champion and champion['version']}"
-    key = {"model_name": {"S": request["model_name"]}}
-    version = {**key, "entry": {"S": f"version#{event['run_id']}"}, "version": {"S": event["run_id"]}}
+    key = {"model_name": {"S": request.get("claims", request["model_name"])}}
+    version = {**key, "entry": {"S": "champion" if "claims" in request else f"version#{event['run_id']}"}, "version": {"S": event["run_id"]}}
     pointer = {**key, "entry": {"S": "champion"}, "champion_version": {"S": event["run_id"]}}
     return {
         "metric": "score",

@@ -127,6 +127,24 @@ def test_a_promotion_whose_answer_was_lost_is_not_made_again(run_scripted: Machi
     assert registry.champion("lost") == "lost-1"
 
 
+@pytest.mark.parametrize("decision", ["promote", "reject"])
+@pytest.mark.parametrize("name", ["own", None])
+def test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded(
+    run_scripted: Machine, registry: Registry, decision: str, name: str | None
+) -> None:
+    """Whoever commits to the model repository writes the functions."""
+    registry.put(model_name="victim", entry="champion", champion_version="safe", model_uri="s3://scripted/1/safe")
+    named = {"model_name": name} if name is not None else {}
+
+    _, result = run_scripted({**named, "claims": "victim", "score": 9, "decision": decision})
+
+    assert result.status == "SUCCEEDED", result
+    assert result.output is not None
+    assert set(registry.items("victim")) == {"champion"}
+    assert registry.champion("victim") == "safe"
+    assert registry.items(name or "default")[f"version#{result.output['run_id']}"]["decision"]["S"] == decision
+
+
 @pytest.mark.parametrize("state", SLOW_STATES)
 def test_a_run_that_is_stopped_in_a_step_changes_nothing(run_scripted: Machine, registry: Registry, state: str) -> None:
     name = f"stopped-in-{state}"

@@ -33,6 +33,7 @@ from .test_promotion import (  # noqa: F401
     test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
     test_a_promotion_whose_answer_was_lost_is_not_made_again,
     test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
+    test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded,
 )
 
 # What a function's error may be made of, whole or cut.

@@ -8,7 +8,9 @@ registry. Images are all that a failed build leaves behind: only a release names
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import posixpath
 import re
 import tempfile
 import time
@@ -30,6 +32,7 @@ _CACHES = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 _SHOWN_LINES = 20
 _PUSHES = 2
+_CONTINUED = re.compile(r"\\[ \t]*\n([ \t]*#.*\n)*")
 _DEFAULT_BASE = re.compile(r"^ARG BASE_IMAGE=(?P<image>\S+)$", re.MULTILINE)
 # Seconds before a build is tried again that a registry has turned away, the base image's or that of packages.
 _BUILD_WAITS = (10.0, 30.0, 90.0)
@@ -78,7 +81,7 @@ class Plan:
     action: Literal["reuse", "record", "build"]
     why: str
     uri: str | None = None
-    gone: str | None = None
+    replaces: str | None = None
 
     @property
     def tag(self) -> str:
@@ -89,8 +92,9 @@ class Plan:
 def content_hash(function: str, settings: Settings) -> str:
     """Return the hash of everything that decides what is in a function's image.
 
-    That is the names, contents and executable bits of the files that the build copies, the Dockerfile, the build
-    arguments with the base image, and the platform; not the order or times of files, nor caches.
+    That is the names, contents and executable bits of the function's files, of what all functions share and of whatever
+    else the Dockerfile copies, the build arguments with the base image, and the platform; not the order or times of
+    files, nor caches.
 
     Raises
     ------
@@ -127,25 +131,26 @@ def make_plans(ledger: Ledger, settings: Settings, repositories: Mapping[str, st
         If the ledger or a registry does not answer.
     """
     hashes = {name: content_hash(name, settings) for name in FUNCTIONS}
-    recorded = ledger.images(hashes)
+    known = ledger.images(hashes)
     # A ledger of other repositories, of an older pipeline say, says nothing about these.
-    recorded = {name: uri for name, uri in recorded.items() if uri.startswith(f"{repositories[name]}@")}
+    recorded = {name: uri for name, uri in known.items() if uri.startswith(f"{repositories[name]}@")}
     wanted = {name: recorded.get(name, f"{repositories[name]}:{each}") for name, each in hashes.items()}
     found = digests_of(find_images(wanted))
     plans = []
     for name, each in hashes.items():
         repository, digest = repositories[name], found[name]
-        uri = f"{repository}@{digest}"
-        if digest is None and name in recorded:
-            why = f"the registry has lost {recorded[name]}"
-            plans.append(Plan(name, each, repository, "build", why, gone=recorded[name]))
-        elif digest is None:
-            plans.append(Plan(name, each, repository, "build", f"its contents are new ({each[:12]})"))
-        elif name in recorded:
+        uri = f"{repository}@{digest}" if digest is not None else None
+        foreign = f"; the ledger has it in another repository, {known[name]}" if name in known and name not in recorded else ""
+        if uri is not None and name in recorded:
             plans.append(Plan(name, each, repository, "reuse", f"its contents are known ({each[:12]})", uri))
+            continue
+        if uri is not None:
+            action, why = "record", f"the registry has it already ({each[:12]}), the ledger does not{foreign}"
+        elif name in recorded:
+            action, why = "build", f"the registry has lost {recorded[name]}"
         else:
-            why = f"the registry has it already ({each[:12]}), the ledger does not"
-            plans.append(Plan(name, each, repository, "record", why, uri))
+            action, why = "build", f"its contents are new ({each[:12]}){foreign}"
+        plans.append(Plan(name, each, repository, action, why, uri, replaces=known.get(name)))
     return plans
 
 
@@ -178,7 +183,7 @@ def execute_plans(
     for plan in plans:
         if plan.action != "reuse":
             uri = uris[plan.function]
-            uris[plan.function] = ledger.record_image(plan.function, plan.content_hash, uri, commit, gone=plan.gone)
+            uris[plan.function] = ledger.record_image(plan.function, plan.content_hash, uri, commit, replaces=plan.replaces)
     return {name: uris[name] for name in FUNCTIONS}
 
 
@@ -206,14 +211,43 @@ def push(plan: Plan, engine: Engine, jobs: Jobs, output: IO[bytes]) -> str:
 
 def _inputs(function: str, context: Path) -> Iterator[Path]:
     """Yield every file and link that goes into a function's image, in an order that only their names decide."""
-    roots = [context / function, *(context / each for each in _SHARED)]
     dockerfile = context / function / "Dockerfile"
-    if missing := [str(path) for path in (roots[0], dockerfile, *roots[1:]) if not path.exists()]:
+    needed = [context / function, dockerfile, *(context / each for each in _SHARED)]
+    if missing := [str(path) for path in needed if not path.exists()]:
         raise BadInputError(f"The image of {function} cannot be built without {', '.join(missing)}.")
+    copied = _copied(dockerfile.read_text(encoding="utf-8"), context)
+    roots = {context / each for each in (function, *_SHARED, *copied)}
     found = {path for root in roots for path in (root, *root.rglob("*")) if path.is_symlink() or path.is_file()}
     for path in sorted(found, key=lambda each: each.relative_to(context).as_posix()):
         if not _CACHES.intersection(path.relative_to(context).parts) and path.suffix not in _BYTECODE:
             yield path
+
+
+def _copied(dockerfile: str, context: Path) -> set[str]:
+    """Return what a Dockerfile copies from its context, by the first part of each path; all of it where that is open.
+
+    https://docs.docker.com/reference/dockerfile/#copy
+    """
+    everything = {path.name for path in context.iterdir()}
+    found: set[str] = set()
+    for line in _CONTINUED.sub(" ", dockerfile).splitlines():
+        instruction, _, rest = line.strip().partition(" ")
+        if instruction.upper() == "RUN" and "--mount=type=bind" in rest:
+            return everything
+        if instruction.upper() not in ("COPY", "ADD"):
+            continue
+        words = rest.split()
+        flags = [word for word in words if word.startswith("--")]
+        if any(flag.startswith("--from=") for flag in flags):
+            continue
+        listed = rest[rest.find("[") :] if len(words) > len(flags) and words[len(flags)].startswith("[") else ""
+        paths = json.loads(listed) if listed else words[len(flags) :]
+        first = {posixpath.normpath("/" + path).split("/")[1] for path in paths[:-1]}
+        if not first <= everything:
+            # A pattern, a variable, the context itself, or what the build will complain of.
+            return everything
+        found |= first
+    return found
 
 
 def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: Log) -> Callable[[], str]:

@@ -129,17 +129,20 @@ class Ledger:
             The content hash of each function.
         """
         found = ((name, self._get(_image_id(name, each))) for name, each in hashes.items())
-        return {name: item["uri"] for name, item in found if item is not None}
+        return {name: str(item["uri"]) for name, item in found if item is not None and item.get("uri")}
 
-    def record_image(self, function: str, content_hash: str, uri: str, commit: str, *, gone: str | None = None) -> str:
+    def record_image(
+        self, function: str, content_hash: str, uri: str, commit: str, *, replaces: str | None = None
+    ) -> str:
         """Record an image unless one of the same contents is recorded, and return the URI that the ledger then holds.
 
         Parameters
         ----------
         function, content_hash, uri, commit
             The image.
-        gone
-            The URI that the ledger holds although the registry has lost it: the new one takes its place.
+        replaces
+            The URI that the ledger holds although it does not serve, because the registry has lost the image or it is in
+            another repository: the new one takes its place.
         """
         item = {
             "id": _image_id(function, content_hash),
@@ -147,12 +150,13 @@ class Ledger:
             "built_at": timestamp("microseconds"),
             "commit": commit,
         }
-        values = {":gone": gone} if gone is not None else {}
-        condition = "attribute_not_exists(id)" + (" OR uri = :gone" if values else "")
+        values = {":replaced": replaces} if replaces is not None else {}
+        # An item without a URI, which only a hand can have made, is none.
+        condition = "attribute_not_exists(uri)" + (" OR uri = :replaced" if values else "")
         if self._put(item, condition, values=values):
             return uri
         recorded = self._get(item["id"])
-        return uri if recorded is None else str(recorded["uri"])
+        return uri if recorded is None else str(recorded.get("uri", uri))
 
     def record_release(self, release: Release) -> bool:
         """Record a release, and make it the latest unless a newer one is; both in one transaction.

@@ -10,7 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.delivery.repositories import BY_DIGEST, split_image
+from crosstrain.delivery.repositories import BY_DIGEST, digests_of, find_images, split_image
 
 
 def parse_images(text: str, repositories: Mapping[str, str]) -> dict[str, str]:
@@ -49,6 +49,21 @@ def parse_images(text: str, repositories: Mapping[str, str]) -> dict[str, str]:
     if problems:
         raise BadInputError(f"No release is recorded: {'; '.join(problems)}.")
     return {FUNCTIONS[name]: uri for name, uri in document.items()}
+
+
+def require_images(images: Mapping[str, str]) -> None:
+    """See that the registry holds every image of a release, so that the latest release is never one of nothing.
+
+    Raises
+    ------
+    BadInputError
+        With every image that it does not hold.
+    OperationFailedError
+        If it does not say so.
+    """
+    gone = [images[name] for name, digest in digests_of(find_images(images)).items() if digest is None]
+    if gone:
+        raise BadInputError(f"No release is recorded: the registry does not hold {', '.join(gone)}.")
 
 
 def execution_start(codepipeline: Any, pipeline: str, execution: str) -> int:

@@ -156,6 +156,36 @@ def test_what_tells_contents_apart(context: Path, path: str, expected: list[str]
     assert changed(before, hashes(context)) == expected
 
 
+@pytest.mark.parametrize(
+    ("instruction", "expected"),
+    [
+        ("COPY data_preparation code/data_preparation", True),
+        ("copy --chmod=644 data_preparation/reading.py /reading.py", True),
+        ('COPY ["data_preparation/reading.py", "/reading.py"]', True),
+        ("ADD --link \\\n  # why\n  common data_preparation /code/", True),
+        ("COPY ./common/../data_preparation /code/", True),
+        ("COPY . /code", True),
+        ("COPY data_* /code", True),
+        ("ARG FOLDER=data_preparation\nCOPY ${FOLDER} /code", True),
+        ("RUN --mount=type=bind,target=/context cp -r /context/data_preparation /code", True),
+        ("COPY --from=packages data_preparation /code", False),
+        ("COPY common model_evaluation /code/", False),
+        ("# COPY data_preparation /code", False),
+        ("RUN echo COPY data_preparation /code", False),
+    ],
+)
+def test_what_a_dockerfile_copies_of_another_function_is_among_the_contents(
+    context: Path, instruction: str, expected: bool
+) -> None:
+    with (context / "model_training" / "Dockerfile").open("a") as file:
+        file.write(f"{instruction}\n")
+    before = hashes(context)
+    with (context / "data_preparation" / "reading.py").open("a") as file:
+        file.write("# changed\n")
+
+    assert ("model_training" in changed(before, hashes(context))) == expected
+
+
 def test_times_order_and_place_do_not_tell_contents_apart(context: Path, tmp_path: Path) -> None:
     before = hashes(context)
     other = tmp_path / "other"
@@ -203,7 +233,7 @@ def test_plans_say_what_is_done_and_why(context: Path, ledger: Ledger, aws: Any)
     lost = f"{REPOSITORIES['model_evaluation']}@sha256:{'0' * 64}"
     ledger.record_image("model_evaluation", known["model_evaluation"], lost, "c")
     plans = {plan.function: plan for plan in make_plans(ledger, settings, REPOSITORIES)}
-    assert {name: (plan.action, plan.gone) for name, plan in plans.items()} == {
+    assert {name: (plan.action, plan.replaces) for name, plan in plans.items()} == {
         "data_preparation": ("reuse", None),
         "model_training": ("record", None),
         "model_evaluation": ("build", lost),
@@ -233,6 +263,25 @@ def test_trap_5_all_is_built_for_one_platform_once_and_then_used_again(
     again = json.loads(capsys.readouterr().out)
     assert changed(first, again) == ["model_training"]
     assert engine.read_text().count("push ") == 1
+
+
+def test_an_image_that_the_ledger_has_in_another_repository_is_taken_over(
+    context: Path, ledger: Ledger, engine: Path, pushed: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever builds images may put such an item; it must not stop the releases of these contents."""
+    assert engine.exists()
+    elsewhere = f"{HOST}/elsewhere@sha256:{'e' * 64}"
+    training = hashes(context)["model_training"]
+    ledger.record_image("model_training", training, elsewhere, "commit")
+
+    assert build_images.main(["--context", str(context), "--commit", "c"]) == 0
+
+    captured = capsys.readouterr()
+    assert f"the ledger has it in another repository, {elsewhere}" in captured.err.replace("\n", " ")
+    repository = REPOSITORIES["model_training"]
+    uri = f"{repository}@{pushed[f'{repository}:{training}']}"
+    assert json.loads(captured.out)["model_training"] == uri
+    assert ledger.images({"model_training": training}) == {"model_training": uri}
 
 
 def test_a_dry_run_says_what_would_be_built(

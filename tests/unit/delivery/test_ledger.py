@@ -241,8 +241,16 @@ def test_an_image_is_recorded_once(ledger: Ledger) -> None:
 def test_an_image_that_is_gone_is_replaced_by_the_first_who_builds_it_again(ledger: Ledger) -> None:
     ledger.record_image("model_training", "hash", "lost", "commit")
 
-    assert ledger.record_image("model_training", "hash", "new", "commit", gone="lost") == "new"
-    assert ledger.record_image("model_training", "hash", "late", "commit", gone="lost") == "new"
+    assert ledger.record_image("model_training", "hash", "new", "commit", replaces="lost") == "new"
+    assert ledger.record_image("model_training", "hash", "late", "commit", replaces="lost") == "new"
+
+
+def test_an_item_without_a_uri_is_no_image(ledger: Ledger, dynamodb: Any) -> None:
+    dynamodb.put_item(TableName=ledger.table, Item={"id": {"S": "IMAGE#model_training#hash"}})
+
+    assert ledger.images({"model_training": "hash"}) == {}
+    assert ledger.record_image("model_training", "hash", "first", "commit") == "first"
+    assert ledger.images({"model_training": "hash"}) == {"model_training": "first"}
 
 
 @pytest.mark.parametrize("reference", ["latest", "0123456789ab-0123456789ab", "stage:test", "previous:test"])

@@ -13,6 +13,7 @@ from botocore.stub import Stubber
 
 import record_release
 from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery import releases
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Ledger
 from crosstrain.delivery.releases import execution_start, parse_images
@@ -104,6 +105,7 @@ def test_a_pipeline_that_cannot_be_read(codepipeline: Any, code: str, error: typ
 def test_the_command_records(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     recorded: list[Any] = []
     monkeypatch.setattr(Ledger, "record_release", lambda _self, each: recorded.append(each) or True)
+    monkeypatch.setattr(releases, "find_images", lambda images: dict.fromkeys(images, "sha256:found"))
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(IMAGES)))
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a")
@@ -131,6 +133,30 @@ def test_bad_input_records_nothing(
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("found", "code", "message"),
+    [
+        (None, 2, f"the registry does not hold {IMAGES['model_training']}."),
+        (OperationFailedError("It does not answer."), 1, "It does not answer."),
+    ],
+)
+def test_an_image_that_is_nowhere_never_becomes_the_latest_release(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: Any, code: int, message: str
+) -> None:
+    monkeypatch.setattr(Ledger, "record_release", lambda *_arguments: pytest.fail("it was recorded"))
+    monkeypatch.setattr(
+        releases,
+        "find_images",
+        lambda images: {name: found if name == "ModelTraining" else "sha256:found" for name in images},
+    )
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(IMAGES)))
+    for name, uri in REPOSITORIES.items():
+        monkeypatch.setenv(f"REPOSITORY_{name.upper()}", uri)
+
+    assert record_release.main([*COMMITS, "--ledger", "table", "--order", "7"]) == code
+    assert message in capsys.readouterr().err.replace("\n", "")
 
 
 def test_the_order_has_to_be_told(capsys: pytest.CaptureFixture[str]) -> None:
