@@ -54,7 +54,7 @@ def deploy_delivery(aws: LocalAws, project: Path, prefix: str, *, region: str = 
 
     # Key and bucket policies of other accounts are not what is asked about here.
     accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "ToolsAccountId": ACCOUNT}
-    given = {"ProjectName": prefix, **accounts, **more}
+    given = {"ProjectName": prefix, "PipelineStackName": f"{prefix}-pipeline", **accounts, **more}
     outputs = deploy_tools_account(cloudformation(ACCOUNT), project, f"{prefix}-tools", given)
     pipeline = known_part(project / "pipeline.yaml")
     pipeline["Outputs"].pop("PipelineName")

@@ -293,7 +293,10 @@ TOOLS_TABLE = (
         allowed=(
             ("codepipeline:GetPipeline codepipeline:UpdatePipeline", PIPELINE),
             ("codebuild:UpdateProject", f"arn:aws:codebuild:{HERE}:project/crosstrain-images"),
-            ("iam:CreateRole iam:PutRolePolicy iam:GetRole", f"{IAM}:role/crosstrain-us-east-1-pipeline-verify"),
+            (
+                "iam:GetRole iam:UpdateAssumeRolePolicy iam:DeleteRole",
+                f"{IAM}:role/crosstrain-us-east-1-pipeline-verify",
+            ),
             ("events:PutRule", f"arn:aws:events:{HERE}:rule/crosstrain-pipeline-failure"),
             ("sns:SetTopicAttributes", f"arn:aws:sns:{HERE}:crosstrain-pipeline-notifications"),
             ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:/aws/codebuild/crosstrain-images"),
@@ -347,9 +350,48 @@ TOOLS_TABLE = (
             ("cloudformation:ListExports cloudformation:ListImports", "*"),
             ("iam:CreateRole iam:PutRolePolicy", f"{IAM}:role/Admin"),
             ("iam:AttachRolePolicy", f"{IAM}:role/crosstrain-us-east-1-pipeline-verify"),
+            # Without the boundary.
+            (
+                "iam:CreateRole iam:PutRolePolicy iam:DeleteRolePermissionsBoundary",
+                f"{IAM}:role/crosstrain-us-east-1-pipeline-verify",
+            ),
+            ("iam:CreatePolicyVersion iam:DeletePolicy", f"{IAM}:policy/crosstrain-us-east-1-pipeline-boundary"),
             ("iam:CreateUser", f"{IAM}:user/new"),
             ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-us-east-1-test-action"),
         ),
+    ),
+    Rights(
+        "crosstrain-us-east-1-pipeline-update",
+        f"{DOCS}/IAM/latest/UserGuide/access_policies_boundaries.html",
+        allowed=(
+            (
+                "iam:CreateRole iam:PutRolePolicy iam:PutRolePermissionsBoundary",
+                f"{IAM}:role/crosstrain-us-east-1-pipeline-verify",
+            ),
+        ),
+        denied=(
+            ("iam:CreateRole iam:PutRolePolicy iam:PutRolePermissionsBoundary", f"{IAM}:role/Admin"),
+            # Itself.
+            (
+                (
+                    "iam:CreateRole iam:PutRolePolicy iam:PutRolePermissionsBoundary iam:UpdateAssumeRolePolicy "
+                    "iam:DeleteRolePolicy iam:DeleteRole"
+                ),
+                f"{IAM}:role/crosstrain-us-east-1-pipeline-update",
+            ),
+        ),
+        context={"iam:PermissionsBoundary": f"{IAM}:policy/crosstrain-us-east-1-pipeline-boundary"},
+    ),
+    Rights(
+        "crosstrain-us-east-1-pipeline-update",
+        f"{DOCS}/IAM/latest/UserGuide/access_policies_boundaries.html",
+        denied=(
+            (
+                "iam:CreateRole iam:PutRolePolicy iam:PutRolePermissionsBoundary",
+                f"{IAM}:role/crosstrain-us-east-1-pipeline-verify",
+            ),
+        ),
+        context={"iam:PermissionsBoundary": "arn:aws:iam::aws:policy/AdministratorAccess"},
     ),
     Rights(
         "crosstrain-us-east-1-pipeline-update",

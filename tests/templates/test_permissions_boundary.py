@@ -1,4 +1,4 @@
-"""The boundary of a training stack's roles in target-account.yaml: what they do is within it, and nothing else is."""
+"""The boundaries of the roles of a training stack and of the pipeline: what they do is within them, and nothing else is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import parse_policy_document
 from samcli.yamlhelper import yaml_parse
 
-from crosstrain.local.server import LocalAws, root_of
+from crosstrain.local.server import ACCOUNT, LocalAws, root_of
 from crosstrain.rehearsal.authorization import Authorizer
 from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
@@ -38,15 +38,48 @@ ESCALATIONS = (
     ("sns:Publish", f"arn:aws:sns:us-east-1:{TEST_ACCOUNT}:payroll"),
     ("secretsmanager:GetSecretValue ssm:GetParameter", "*"),
 )  # fmt: skip
+# What a merge to the infrastructure repository would let the pipeline's roles do if it could.
+PIPELINE_ESCALATIONS = (
+    ("iam:CreateUser iam:CreateRole iam:PutRolePolicy iam:DeleteRolePermissionsBoundary iam:CreatePolicyVersion", "*"),
+    ("iam:PassRole sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/Admin"),
+    ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/bounding-us-east-1-test-cloudformation"),
+    ("cloudformation:CreateStack organizations:LeaveOrganization ec2:RunInstances lambda:CreateFunction", "*"),
+    # A stack that remembers an administrator's role.
+    ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/bounding-tools/1"),
+    ("s3:GetObject s3:PutObject", "arn:aws:s3:::payroll/2026.csv"),
+    ("s3:DeleteObject s3:PutBucketPolicy s3:DeleteBucket", "arn:aws:s3:::bounding-tools-artifactbucket-1"),
+    ("dynamodb:GetItem dynamodb:PutItem", f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/payroll"),
+    ("kms:Decrypt", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/other"),
+    ("kms:ScheduleKeyDeletion kms:PutKeyPolicy dynamodb:DeleteTable ecr:DeleteRepository ecr:BatchDeleteImage", "*"),
+    ("codecommit:GetRepository", f"arn:aws:codecommit:us-east-1:{ACCOUNT}:payroll"),
+    ("codebuild:StartBuild", f"arn:aws:codebuild:us-east-1:{ACCOUNT}:project/payroll"),
+    ("sns:Publish", f"arn:aws:sns:us-east-1:{ACCOUNT}:payroll"),
+    ("secretsmanager:GetSecretValue ssm:GetParameter", "*"),
+)  # fmt: skip
 DATASETS = {"DatasetBucketName": "datasets", "DatasetKeyArn": f"arn:aws:kms:us-east-1:{TEST_ACCOUNT}:key/datasets"}
 
 
 @pytest.fixture(scope="module")
-def boundary(local_aws: LocalAws, project: Path) -> Any:
-    """Return the boundary of the test stage, of a project whose stage reads another bucket too."""
+def bounding(local_aws: LocalAws, project: Path) -> LocalAws:
+    """Deploy the delivery of a project whose stage reads another bucket too."""
     deploy_delivery(local_aws, project, "bounding", **DATASETS)
-    iam = local_aws.client("iam", root_of(TEST_ACCOUNT))
-    arn = f"arn:aws:iam::{TEST_ACCOUNT}:policy/bounding-us-east-1-test-boundary"
+    return local_aws
+
+
+@pytest.fixture(scope="module")
+def boundary(bounding: LocalAws) -> Any:
+    """Return the boundary of the test stage."""
+    return _policy(bounding, TEST_ACCOUNT, "bounding-us-east-1-test-boundary")
+
+
+@pytest.fixture(scope="module")
+def pipeline_boundary(bounding: LocalAws) -> Any:
+    """Return the boundary of the pipeline's roles."""
+    return _policy(bounding, ACCOUNT, "bounding-us-east-1-pipeline-boundary")
+
+
+def _policy(aws: LocalAws, account: str, name: str) -> Any:
+    iam, arn = aws.client("iam", root_of(account)), f"arn:aws:iam::{account}:policy/{name}"
     version = iam.get_policy(PolicyArn=arn)["Policy"]["DefaultVersionId"]
     return iam.get_policy_version(PolicyArn=arn, VersionId=version)["PolicyVersion"]["Document"]
 
@@ -112,3 +145,31 @@ def test_a_template_that_gives_its_role_everything_gets_nothing(local_aws: Local
     ):
         with pytest.raises(ClientError, match="AccessDenied"):
             getattr(local_aws.client(service, greedy), method)(**arguments)
+
+
+def test_the_boundary_of_the_pipeline_allows_what_its_roles_do(bounding: LocalAws, pipeline_boundary: Any) -> None:
+    iam, limit = bounding.client("iam", root_of(ACCOUNT)), [parse_policy_document(json.dumps(pipeline_boundary))]
+    names = {each["RoleName"] for page in iam.get_paginator("list_roles").paginate() for each in page["Roles"]}
+    roles = {name for name in names if name.startswith("bounding-us-east-1-pipeline")}
+    asked: list[tuple[str, str, str]] = []
+    for name in roles - {"bounding-us-east-1-pipeline-update"}:
+        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+            for statement in statements(document):
+                context = {
+                    key: value for keys in statement.get("Condition", {}).values() for key, value in keys.items()
+                }
+                for action, resource in product(listed(statement["Action"]), listed(statement["Resource"])):
+                    asked.append((name, action, resource))
+                    assert is_allowed_with(context, limit, action, resource), asked[-1]
+    assert (len(roles), len(asked) > 100) == (9, True)
+    assert len(re.sub(r"\s", "", json.dumps(pipeline_boundary))) < 6144
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [(action, resource) for actions, resource in PIPELINE_ESCALATIONS for action in actions.split()],
+)
+def test_the_boundary_of_the_pipeline_allows_nothing_else(pipeline_boundary: Any, action: str, resource: str) -> None:
+    context = {"iam:PassedToService": "cloudformation.amazonaws.com"}
+    assert not is_allowed_with(context, [parse_policy_document(json.dumps(pipeline_boundary))], action, resource)

@@ -140,7 +140,11 @@ def make_plans(ledger: Ledger, settings: Settings, repositories: Mapping[str, st
     for name, each in hashes.items():
         repository, digest = repositories[name], found[name]
         uri = f"{repository}@{digest}" if digest is not None else None
-        foreign = f"; the ledger has it in another repository, {known[name]}" if name in known and name not in recorded else ""
+        foreign = (
+            f"; the ledger has it in another repository, {known[name]}"
+            if name in known and name not in recorded
+            else ""
+        )
         if uri is not None and name in recorded:
             plans.append(Plan(name, each, repository, "reuse", f"its contents are known ({each[:12]})", uri))
             continue
@@ -183,7 +187,9 @@ def execute_plans(
     for plan in plans:
         if plan.action != "reuse":
             uri = uris[plan.function]
-            uris[plan.function] = ledger.record_image(plan.function, plan.content_hash, uri, commit, replaces=plan.replaces)
+            uris[plan.function] = ledger.record_image(
+                plan.function, plan.content_hash, uri, commit, replaces=plan.replaces
+            )
     return {name: uris[name] for name in FUNCTIONS}
 
 
