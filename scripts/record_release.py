@@ -1,8 +1,9 @@
 """Record the three images of a pair of commits as a release, and make it the latest unless a newer one is.
 
-The images are the JSON that build_images.py prints, each in its function's own repository, which has to hold it. Which release is newer is
-decided by when its pipeline execution began: `--pipeline` and `--execution` look it up, `--order` says it. It exits
-with 0 when the release is recorded, 1 for a failed operation, 2 for input that cannot be used; then nothing is.
+The images are the JSON that build_images.py prints, each in its function's own repository, which has to hold it.
+Which release is newer is decided by when its pipeline execution began: `--pipeline` and `--execution` look it up,
+`--order` says it. It exits with 0 when the release is recorded, 1 for a failed operation, 2 for input that cannot be
+used; then nothing is.
 """
 
 from __future__ import annotations

@@ -63,7 +63,8 @@ def evaluated(event: Any) -> dict[str, Any]:
     decision = request.get("decision") or ("promote" if better and not event["contended"] else "reject")
     reason = "contended" if event["contended"] else f"compared with {champion and champion['version']}"
     key = {"model_name": {"S": request.get("claims", request["model_name"])}}
-    version = {**key, "entry": {"S": "champion" if "claims" in request else f"version#{event['run_id']}"}, "version": {"S": event["run_id"]}}
+    entry = "champion" if "claims" in request else f"version#{event['run_id']}"
+    version = {**key, "entry": {"S": entry}, "version": {"S": event["run_id"]}}
     pointer = {**key, "entry": {"S": "champion"}, "champion_version": {"S": event["run_id"]}}
     return {
         "metric": "score",

@@ -1,4 +1,4 @@
-"""The boundaries of the roles of a training stack and of the pipeline: what they do is within them, and nothing else is."""
+"""The boundaries of the training stack's and of the pipeline's roles: what they do is within, and nothing else is."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_traps_10_and_18_the_pipeline_passes_itself_every_parameter_in_a_kilobyt
     free = {name: each for name, each in template["Parameters"].items() if each.get("MaxLength")}
     longest = {name: "a" * each["MaxLength"] for name, each in free.items()} | {"ProjectName": "a" * 20}
     # No other may be of any length.
-    bounded = {"TestAccountId", "ProductionAccountId", "ApproveProduction", "LogRetentionDays"}
+    bounded = {"TestAccountId", "ProductionAccountId", "ApproveProduction", "ApproveUpdates", "LogRetentionDays"}
     assert set(template["Parameters"]) == longest.keys() | bounded
     update = actions(template, **longest)["UpdatePipeline/CreateChangeSet"]["Configuration"]
     assert len(update["ParameterOverrides"].encode()) <= 1000
@@ -153,6 +153,15 @@ def test_traps_10_and_18_the_pipeline_passes_itself_every_parameter_in_a_kilobyt
     assert template["Resources"]["Pipeline"]["Properties"]["RestartExecutionOnUpdate"] is True
     assert update["StackName"] == "crosstrain-pipeline"
     assert update["TemplatePath"] == "InfrastructureSource::pipeline.yaml"
+
+
+def test_what_the_pipeline_changes_of_itself_can_be_approved_before(template: Any) -> None:
+    """Else a merge to the infrastructure repository takes the approval of production away before anybody is asked."""
+    asked = [name for name in actions(template, ApproveUpdates="true") if name.startswith("UpdatePipeline/")]
+    assert asked == [f"UpdatePipeline/{name}" for name in ("CreateChangeSet", "Approve", "ExecuteChangeSet")]
+    orders = [actions(template, ApproveUpdates="true")[name]["RunOrder"] for name in asked]
+    assert orders == sorted(set(orders))
+    assert "UpdatePipeline/Approve" not in actions(template)
 
 
 def test_trap_15_no_artifact_comes_out_of_a_target_account(template: Any) -> None:

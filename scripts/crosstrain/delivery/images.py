@@ -71,6 +71,9 @@ class Settings:
         return {**base, **(self.build_arguments or {})}
 
 
+Action = Literal["reuse", "record", "build"]
+
+
 @dataclass(frozen=True)
 class Plan:
     """What is to be done for one function's image, and why."""
@@ -78,7 +81,7 @@ class Plan:
     function: str
     content_hash: str
     repository: str
-    action: Literal["reuse", "record", "build"]
+    action: Action
     why: str
     uri: str | None = None
     replaces: str | None = None
@@ -148,12 +151,13 @@ def make_plans(ledger: Ledger, settings: Settings, repositories: Mapping[str, st
         if uri is not None and name in recorded:
             plans.append(Plan(name, each, repository, "reuse", f"its contents are known ({each[:12]})", uri))
             continue
+        action: Action = "build" if uri is None else "record"
         if uri is not None:
-            action, why = "record", f"the registry has it already ({each[:12]}), the ledger does not{foreign}"
+            why = f"the registry has it already ({each[:12]}), the ledger does not{foreign}"
         elif name in recorded:
-            action, why = "build", f"the registry has lost {recorded[name]}"
+            why = f"the registry has lost {recorded[name]}"
         else:
-            action, why = "build", f"its contents are new ({each[:12]}){foreign}"
+            why = f"its contents are new ({each[:12]}){foreign}"
         plans.append(Plan(name, each, repository, action, why, uri, replaces=known.get(name)))
     return plans
 

@@ -141,8 +141,8 @@ class Ledger:
         function, content_hash, uri, commit
             The image.
         replaces
-            The URI that the ledger holds although it does not serve, because the registry has lost the image or it is in
-            another repository: the new one takes its place.
+            The URI that the ledger holds although it does not serve, because the registry has lost the image or it is
+            in another repository: the new one takes its place.
         """
         item = {
             "id": _image_id(function, content_hash),
