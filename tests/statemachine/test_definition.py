@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from common.request import TrainingRequest
+
 SERVICE_ERRORS = {
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",
@@ -167,3 +169,9 @@ def test_the_template_defines_each_substitution_and_no_other(text: str, template
     machine = template["Resources"]["TrainingStateMachine"]["Properties"]
 
     assert set(re.findall(r"\$\{(\w+)\}", text)) == set(machine["DefinitionSubstitutions"])
+
+
+def test_the_name_of_a_model_that_the_input_leaves_open_is_the_requests_own(states: dict[str, Any]) -> None:
+    """Which champion a run may replace is not left to what data preparation returns."""
+    default = TrainingRequest.model_fields["model_name"].default
+    assert f"$states.input.model_name : '{default}'" in states["PrepareData"]["Output"]["request"]

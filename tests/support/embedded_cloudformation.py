@@ -55,7 +55,9 @@ def deploy_delivery(aws: LocalAws, project: Path, prefix: str, *, region: str = 
     # Key and bucket policies of other accounts are not what is asked about here.
     accounts = {"TestAccountId": TEST_ACCOUNT, "ProductionAccountId": PRODUCTION_ACCOUNT, "ToolsAccountId": ACCOUNT}
     given = {"ProjectName": prefix, "PipelineStackName": f"{prefix}-pipeline", **accounts, **more}
-    outputs = deploy_tools_account(cloudformation(ACCOUNT), project, f"{prefix}-tools", given)
+    # Repositories of a connection, which have an owner, are for the pipeline alone.
+    kept = {key: value for key, value in given.items() if not key.endswith("Repository") or "/" not in value}
+    outputs = deploy_tools_account(cloudformation(ACCOUNT), project, f"{prefix}-tools", kept)
     pipeline = known_part(project / "pipeline.yaml")
     pipeline["Outputs"].pop("PipelineName")
     create_stack(cloudformation(ACCOUNT), json.dumps(pipeline), f"{prefix}-pipeline", given)

@@ -32,9 +32,10 @@ IMAGES = f"arn:aws:ecr:{HERE}:repository/crosstrain/model-training"
 OTHERS_IMAGES = f"arn:aws:ecr:{HERE}:repository/other/model-training"
 PIPELINE = f"arn:aws:codepipeline:{HERE}:crosstrain"
 OTHERS_PIPELINE = f"arn:aws:codepipeline:{HERE}:other"
+PIPELINE_STACK = f"arn:aws:cloudformation:{HERE}:stack/crosstrain-pipeline/1"
 TEST_STACK = f"arn:aws:cloudformation:us-east-1:{TEST_ACCOUNT}:stack/crosstrain-test/1"
 CHANGE_SETS = (
-    "cloudformation:CreateChangeSet cloudformation:DescribeChangeSet cloudformation:ExecuteChangeSet "
+    "cloudformation:DescribeChangeSet cloudformation:ExecuteChangeSet "
     "cloudformation:DeleteChangeSet cloudformation:DescribeStacks cloudformation:DescribeStackEvents"
 )
 EXTENSIONS_TRANSFORM = "arn:aws:cloudformation:us-east-1:aws:transform/LanguageExtensions"
@@ -94,7 +95,7 @@ TOOLS_TABLE = (
             ),
             ("codebuild:StartBuild codebuild:BatchGetBuilds", f"arn:aws:codebuild:{HERE}:project/crosstrain-images"),
             (
-                "cloudformation:CreateChangeSet cloudformation:ExecuteChangeSet cloudformation:DescribeStacks",
+                "cloudformation:ExecuteChangeSet cloudformation:DescribeStacks",
                 f"arn:aws:cloudformation:{HERE}:stack/crosstrain-pipeline/1",
             ),
             ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-us-east-1-test-action"),
@@ -114,6 +115,8 @@ TOOLS_TABLE = (
             ("codebuild:UpdateProject", f"arn:aws:codebuild:{HERE}:project/crosstrain-images"),
             ("cloudformation:DeleteStack", f"arn:aws:cloudformation:{HERE}:stack/crosstrain-pipeline/1"),
             ("cloudformation:CreateChangeSet", TEST_STACK),
+            # With no role, or another one than its own, CloudFormation could work with an administrator's.
+            ("cloudformation:CreateChangeSet", PIPELINE_STACK),
             ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/crosstrain-us-east-1-test-cloudformation"),
             ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/other"),
             ("sts:AssumeRole", "arn:aws:iam::999999999999:role/crosstrain-us-east-1-prod-action"),
@@ -124,6 +127,19 @@ TOOLS_TABLE = (
             ("cloudformation:CreateChangeSet", EXTENSIONS_TRANSFORM),
             ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{HERE}:stack/crosstrain-tools/1"),
         ),
+    ),
+    Rights(
+        "crosstrain-us-east-1-pipeline",
+        f"{DOCS}/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html",
+        allowed=(("cloudformation:CreateChangeSet", PIPELINE_STACK),),
+        denied=(("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{HERE}:stack/crosstrain-tools/1"),),
+        context={"cloudformation:RoleArn": f"{IAM}:role/crosstrain-us-east-1-pipeline-update"},
+    ),
+    Rights(
+        "crosstrain-us-east-1-pipeline",
+        f"{DOCS}/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html",
+        denied=(("cloudformation:CreateChangeSet", PIPELINE_STACK),),
+        context={"cloudformation:RoleArn": f"{IAM}:role/Admin"},
     ),
     Rights(
         "crosstrain-us-east-1-pipeline",
@@ -294,7 +310,7 @@ TOOLS_TABLE = (
             ("codepipeline:GetPipeline codepipeline:UpdatePipeline", PIPELINE),
             ("codebuild:UpdateProject", f"arn:aws:codebuild:{HERE}:project/crosstrain-images"),
             (
-                "iam:GetRole iam:UpdateAssumeRolePolicy iam:DeleteRole",
+                "iam:GetRole iam:UpdateRole iam:DeleteRole",
                 f"{IAM}:role/crosstrain-us-east-1-pipeline-verify",
             ),
             ("events:PutRule", f"arn:aws:events:{HERE}:rule/crosstrain-pipeline-failure"),
@@ -374,8 +390,8 @@ TOOLS_TABLE = (
             # Itself.
             (
                 (
-                    "iam:CreateRole iam:PutRolePolicy iam:PutRolePermissionsBoundary iam:UpdateAssumeRolePolicy "
-                    "iam:DeleteRolePolicy iam:DeleteRole"
+                    "iam:CreateRole iam:PutRolePolicy iam:PutRolePermissionsBoundary iam:DeleteRolePolicy "
+                    "iam:DeleteRole iam:UpdateRole iam:UpdateAssumeRolePolicy"
                 ),
                 f"{IAM}:role/crosstrain-us-east-1-pipeline-update",
             ),
@@ -443,6 +459,8 @@ def stage_table(stage: str, account: str, other: str, other_account: str) -> tup
                 (KEY_USE, "{key}"),
             ),
             denied=(
+                # Without a role.
+                ("cloudformation:CreateChangeSet", stack),
                 ("cloudformation:CreateChangeSet cloudformation:ExecuteChangeSet", others_stack),
                 ("cloudformation:DeleteStack cloudformation:UpdateStack cloudformation:SetStackPolicy", stack),
                 ("s3:PutObject s3:DeleteObject", OBJECT),
@@ -518,6 +536,21 @@ def stage_table(stage: str, account: str, other: str, other_account: str) -> tup
                 ("iam:CreateUser", f"{iam}:user/new"),
             ),
             account=account,
+        ),
+        Rights(
+            f"crosstrain-us-east-1-{stage}-action",
+            f"{DOCS}/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html",
+            allowed=(("cloudformation:CreateChangeSet", stack),),
+            denied=(("cloudformation:CreateChangeSet", others_stack),),
+            account=account,
+            context={"cloudformation:RoleArn": f"{iam}:role/crosstrain-us-east-1-{stage}-cloudformation"},
+        ),
+        Rights(
+            f"crosstrain-us-east-1-{stage}-action",
+            f"{DOCS}/AWSCloudFormation/latest/UserGuide/using-iam-servicerole.html",
+            denied=(("cloudformation:CreateChangeSet", stack),),
+            account=account,
+            context={"cloudformation:RoleArn": f"{iam}:role/Admin"},
         ),
         Rights(
             f"crosstrain-us-east-1-{stage}-cloudformation",

@@ -39,43 +39,64 @@ ESCALATIONS = (
     ("secretsmanager:GetSecretValue ssm:GetParameter", "*"),
 )  # fmt: skip
 # What a merge to the infrastructure repository would let the pipeline's roles do if it could.
+TOOLS = f"us-east-1:{ACCOUNT}"
 PIPELINE_ESCALATIONS = (
-    ("iam:CreateUser iam:CreateRole iam:PutRolePolicy iam:DeleteRolePermissionsBoundary iam:CreatePolicyVersion", "*"),
+    ("iam:CreateUser", f"arn:aws:iam::{ACCOUNT}:user/mine"),
+    (
+        "iam:CreateRole iam:PutRolePolicy iam:DeleteRolePermissionsBoundary iam:UpdateAssumeRolePolicy iam:PassRole",
+        f"arn:aws:iam::{ACCOUNT}:role/bounding-us-east-1-pipeline-verify",
+    ),
+    ("iam:CreatePolicyVersion", f"arn:aws:iam::{ACCOUNT}:policy/bounding-us-east-1-pipeline-boundary"),
     ("iam:PassRole sts:AssumeRole", f"arn:aws:iam::{ACCOUNT}:role/Admin"),
     ("sts:AssumeRole", f"arn:aws:iam::{TEST_ACCOUNT}:role/bounding-us-east-1-test-cloudformation"),
-    ("cloudformation:CreateStack organizations:LeaveOrganization ec2:RunInstances lambda:CreateFunction", "*"),
-    # A stack that remembers an administrator's role.
-    ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/bounding-tools/1"),
+    ("cloudformation:CreateStack cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{TOOLS}:stack/mine/1"),
+    # Stacks that may remember an administrator's role.
+    ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{TOOLS}:stack/bounding-tools/1"),
+    ("cloudformation:CreateChangeSet", f"arn:aws:cloudformation:{TOOLS}:stack/crosstrain-pipeline/1"),
+    ("lambda:CreateFunction", f"arn:aws:lambda:{TOOLS}:function:mine"),
     ("s3:GetObject s3:PutObject", "arn:aws:s3:::payroll/2026.csv"),
-    ("s3:DeleteObject s3:PutBucketPolicy s3:DeleteBucket", "arn:aws:s3:::bounding-tools-artifactbucket-1"),
-    ("dynamodb:GetItem dynamodb:PutItem", f"arn:aws:dynamodb:us-east-1:{ACCOUNT}:table/payroll"),
-    ("kms:Decrypt", f"arn:aws:kms:us-east-1:{ACCOUNT}:key/other"),
-    ("kms:ScheduleKeyDeletion kms:PutKeyPolicy dynamodb:DeleteTable ecr:DeleteRepository ecr:BatchDeleteImage", "*"),
-    ("codecommit:GetRepository", f"arn:aws:codecommit:us-east-1:{ACCOUNT}:payroll"),
-    ("codebuild:StartBuild", f"arn:aws:codebuild:us-east-1:{ACCOUNT}:project/payroll"),
-    ("sns:Publish", f"arn:aws:sns:us-east-1:{ACCOUNT}:payroll"),
-    ("secretsmanager:GetSecretValue ssm:GetParameter", "*"),
-)  # fmt: skip
+    ("s3:DeleteObject", "arn:aws:s3:::{bucket}/bounding/object"),
+    ("s3:PutBucketPolicy s3:DeleteBucket", "arn:aws:s3:::{bucket}"),
+    ("dynamodb:GetItem dynamodb:PutItem", f"arn:aws:dynamodb:{TOOLS}:table/payroll"),
+    ("dynamodb:DeleteTable", f"arn:aws:dynamodb:{TOOLS}:table/{{ledger}}"),
+    ("kms:Decrypt", f"arn:aws:kms:{TOOLS}:key/other"),
+    ("kms:ScheduleKeyDeletion kms:PutKeyPolicy", "{key}"),
+    ("ecr:DeleteRepository ecr:BatchDeleteImage", f"arn:aws:ecr:{TOOLS}:repository/bounding/model-training"),
+    ("codecommit:GetRepository", f"arn:aws:codecommit:{TOOLS}:payroll"),
+    ("codeconnections:UseConnection", f"arn:aws:codeconnections:{TOOLS}:connection/aaaa"),
+    ("codebuild:StartBuild", f"arn:aws:codebuild:{TOOLS}:project/payroll"),
+    ("sns:Publish", f"arn:aws:sns:{TOOLS}:payroll"),
+    ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{TOOLS}:secret:payroll"),
+)
+CONNECTION = f"arn:aws:codeconnections:us-east-1:{ACCOUNT}:connection/aaaaaaaa-bbbb"
+# How sources may be had, each with a boundary of its own.
+SOURCES: dict[str, dict[str, str]] = {
+    "bounding": {},
+    "single": {"ModelRepository": ""},
+    "connected": {"ConnectionArn": CONNECTION, "InfrastructureRepository": "a/b", "ModelRepository": "a/c"},
+    "connected-one": {"ConnectionArn": CONNECTION, "InfrastructureRepository": "a/b", "ModelRepository": ""},
+}
 DATASETS = {"DatasetBucketName": "datasets", "DatasetKeyArn": f"arn:aws:kms:us-east-1:{TEST_ACCOUNT}:key/datasets"}
 
 
 @pytest.fixture(scope="module")
-def bounding(local_aws: LocalAws, project: Path) -> LocalAws:
-    """Deploy the delivery of a project whose stage reads another bucket too."""
-    deploy_delivery(local_aws, project, "bounding", **DATASETS)
-    return local_aws
+def names(local_aws: LocalAws, project: Path) -> dict[str, str]:
+    """Deploy the delivery of a project whose stage reads another bucket too, and return what is called how."""
+    return deploy_delivery(local_aws, project, "bounding", **DATASETS)
 
 
 @pytest.fixture(scope="module")
-def boundary(bounding: LocalAws) -> Any:
+def boundary(local_aws: LocalAws, names: dict[str, str]) -> Any:
     """Return the boundary of the test stage."""
-    return _policy(bounding, TEST_ACCOUNT, "bounding-us-east-1-test-boundary")
+    assert names
+    return _policy(local_aws, TEST_ACCOUNT, "bounding-us-east-1-test-boundary")
 
 
 @pytest.fixture(scope="module")
-def pipeline_boundary(bounding: LocalAws) -> Any:
+def pipeline_boundary(local_aws: LocalAws, names: dict[str, str]) -> Any:
     """Return the boundary of the pipeline's roles."""
-    return _policy(bounding, ACCOUNT, "bounding-us-east-1-pipeline-boundary")
+    assert names
+    return _policy(local_aws, ACCOUNT, "bounding-us-east-1-pipeline-boundary")
 
 
 def _policy(aws: LocalAws, account: str, name: str) -> Any:
@@ -147,29 +168,48 @@ def test_a_template_that_gives_its_role_everything_gets_nothing(local_aws: Local
             getattr(local_aws.client(service, greedy), method)(**arguments)
 
 
-def test_the_boundary_of_the_pipeline_allows_what_its_roles_do(bounding: LocalAws, pipeline_boundary: Any) -> None:
-    iam, limit = bounding.client("iam", root_of(ACCOUNT)), [parse_policy_document(json.dumps(pipeline_boundary))]
-    names = {each["RoleName"] for page in iam.get_paginator("list_roles").paginate() for each in page["Roles"]}
-    roles = {name for name in names if name.startswith("bounding-us-east-1-pipeline")}
+@pytest.mark.parametrize("project_name", SOURCES)
+def test_the_boundary_of_the_pipeline_allows_what_its_roles_do(
+    local_aws: LocalAws, project: Path, names: dict[str, str], project_name: str
+) -> None:
+    assert names
+    if project_name != "bounding":
+        deploy_delivery(local_aws, project, project_name, **SOURCES[project_name])
+    policy = _policy(local_aws, ACCOUNT, f"{project_name}-us-east-1-pipeline-boundary")
+    iam, limit = local_aws.client("iam", root_of(ACCOUNT)), [parse_policy_document(json.dumps(policy))]
+    known = {each["RoleName"] for page in iam.get_paginator("list_roles").paginate() for each in page["Roles"]}
+    roles = {name for name in known if name.startswith(f"{project_name}-us-east-1-pipeline")}
     asked: list[tuple[str, str, str]] = []
-    for name in roles - {"bounding-us-east-1-pipeline-update"}:
-        for policy in iam.list_role_policies(RoleName=name)["PolicyNames"]:
-            document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
+    for name in roles - {f"{project_name}-us-east-1-pipeline-update"}:
+        for each in iam.list_role_policies(RoleName=name)["PolicyNames"]:
+            document = iam.get_role_policy(RoleName=name, PolicyName=each)["PolicyDocument"]
             for statement in statements(document):
                 context = {
                     key: value for keys in statement.get("Condition", {}).values() for key, value in keys.items()
                 }
                 for action, resource in product(listed(statement["Action"]), listed(statement["Resource"])):
                     asked.append((name, action, resource))
-                    assert is_allowed_with(context, limit, action, resource), asked[-1]
-    assert (len(roles), len(asked) > 100) == (9, True)
-    assert len(re.sub(r"\s", "", json.dumps(pipeline_boundary))) < 6144
+                    assert is_allowed_with(context, limit, action, re.sub(r"\*$", "each", resource)), asked[-1]
+    # With a connection nothing triggers the pipeline but the connection.
+    assert len(roles) == (8 if project_name.startswith("connected") else 9)
+    assert len(asked) > 100
+    assert len(re.sub(r"\s", "", json.dumps(policy))) < 6144
 
 
 @pytest.mark.parametrize(
     ("action", "resource"),
     [(action, resource) for actions, resource in PIPELINE_ESCALATIONS for action in actions.split()],
 )
-def test_the_boundary_of_the_pipeline_allows_nothing_else(pipeline_boundary: Any, action: str, resource: str) -> None:
-    context = {"iam:PassedToService": "cloudformation.amazonaws.com"}
-    assert not is_allowed_with(context, [parse_policy_document(json.dumps(pipeline_boundary))], action, resource)
+def test_the_boundary_of_the_pipeline_allows_nothing_else(
+    pipeline_boundary: Any, names: dict[str, str], action: str, resource: str
+) -> None:
+    everything = [
+        parse_policy_document(json.dumps({"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}))
+    ]
+    context = {
+        "iam:PassedToService": "cloudformation.amazonaws.com",
+        "cloudformation:RoleArn": f"arn:aws:iam::{ACCOUNT}:role/bounding-us-east-1-pipeline-update",
+    }
+    asked = (context, action, resource.format(**names))
+    assert is_allowed_with(asked[0], everything, *asked[1:])
+    assert not is_allowed_with(asked[0], [parse_policy_document(json.dumps(pipeline_boundary))], *asked[1:])

@@ -39,6 +39,11 @@ EXCEPTIONS = {
         f"connections have had two names, and ARNs of either: {DOCS}/dtconsole/latest/userguide/rename.html"
     ),
     ("RESOURCE_MISMATCH", "pipeline.yaml UpdateRole pipeline", "codestar-connections:PassConnection"): "the same",
+    (
+        "RESOURCE_MISMATCH",
+        "tools-account.yaml PipelineBoundary PolicyDocument",
+        "codestar-connections:UseConnection",
+    ): "the same",
     ("PRIVILEGE_ESCALATION", "target-account.yaml CloudFormationRole training", "EditExistingLambdaFunctionWithRole"): (
         "CloudFormation alone has the role; the code is an image that this role may fetch, and its role is bounded"
     ),

@@ -125,6 +125,7 @@ def test_the_exports_are_what_the_pipeline_imports(template: Any, pipeline: Any)
 def test_what_both_stacks_are_told_is_asked_for_alike(template: Any, pipeline: Any) -> None:
     shared = set(template["Parameters"]) & set(pipeline["Parameters"])
     assert shared == {
+        "ConnectionArn",
         "ProjectName",
         "TestAccountId",
         "ProductionAccountId",

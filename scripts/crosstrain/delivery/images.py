@@ -32,7 +32,9 @@ _CACHES = frozenset({"__pycache__", ".ipynb_checkpoints"})
 _BYTECODE = frozenset({".pyc", ".pyo"})
 _SHOWN_LINES = 20
 _PUSHES = 2
-_CONTINUED = re.compile(r"\\[ \t]*\n([ \t]*#.*\n)*")
+_COMMENT = re.compile(r"^[ \t]*#.*\n?", re.MULTILINE)
+_CONTINUED = re.compile(r"\\[ \t]*\n([ \t]*\n)*")
+_ESCAPE = re.compile(r"^[ \t]*#[ \t]*escape[ \t]*=[ \t]*[^\s\\]", re.MULTILINE | re.IGNORECASE)
 _DEFAULT_BASE = re.compile(r"^ARG BASE_IMAGE=(?P<image>\S+)$", re.MULTILINE)
 # Seconds before a build is tried again that a registry has turned away, the base image's or that of packages.
 _BUILD_WAITS = (10.0, 30.0, 90.0)
@@ -240,24 +242,43 @@ def _copied(dockerfile: str, context: Path) -> set[str]:
     """
     everything = {path.name for path in context.iterdir()}
     found: set[str] = set()
-    for line in _CONTINUED.sub(" ", dockerfile).splitlines():
-        instruction, _, rest = line.strip().partition(" ")
-        if instruction.upper() == "RUN" and "--mount=type=bind" in rest:
-            return everything
-        if instruction.upper() not in ("COPY", "ADD"):
-            continue
+    if _ESCAPE.search(dockerfile):
+        return everything
+    # As Docker does: comments go first, then what is continued becomes one line.
+    for line in _CONTINUED.sub(" ", _COMMENT.sub("", dockerfile)).splitlines():
+        instruction, rest = (*line.split(None, 1), "", "")[:2]
         words = rest.split()
         flags = [word for word in words if word.startswith("--")]
-        if any(flag.startswith("--from=") for flag in flags):
-            continue
-        listed = rest[rest.find("[") :] if len(words) > len(flags) and words[len(flags)].startswith("[") else ""
-        paths = json.loads(listed) if listed else words[len(flags) :]
-        first = {posixpath.normpath("/" + path).split("/")[1] for path in paths[:-1]}
-        if not first <= everything:
-            # A pattern, a variable, the context itself, or what the build will complain of.
+        if instruction.upper() == "RUN" and any(_mounts_context(flag) for flag in flags):
             return everything
-        found |= first
+        if instruction.upper() in ("COPY", "ADD") and not any(flag.startswith("--from=") for flag in flags):
+            paths = _sources(rest, words[len(flags) :])
+            first = {posixpath.normpath("/" + path).split("/")[1] for path in paths}
+            if "$" in rest or not first <= everything:
+                # A variable, a pattern, the context itself, or what the build will complain of.
+                return everything
+            found |= first
     return found
+
+
+def _sources(rest: str, words: Sequence[str]) -> list[str]:
+    """Return what an instruction copies, from its words or the JSON list of them; the last one is where to."""
+    if words and words[0].startswith("["):
+        try:
+            listed = json.loads(rest[rest.index("[") :])
+        except ValueError:
+            # A pattern that begins with a class of characters.
+            listed = words
+        words = [str(each) for each in listed]
+    return [*words[:-1]]
+
+
+def _mounts_context(flag: str) -> bool:
+    """Return whether a flag of RUN mounts a folder of the build context, which is what it does by default."""
+    if not flag.startswith("--mount="):
+        return False
+    options = dict(each.partition("=")[::2] for each in flag.removeprefix("--mount=").split(","))
+    return options.get("type", "bind") == "bind" and "from" not in options
 
 
 def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: Log) -> Callable[[], str]:

@@ -129,7 +129,7 @@ class Ledger:
             The content hash of each function.
         """
         found = ((name, self._get(_image_id(name, each))) for name, each in hashes.items())
-        return {name: str(item["uri"]) for name, item in found if item is not None and item.get("uri")}
+        return {name: uri for name, item in found if item is not None and (uri := _uri(item))}
 
     def record_image(
         self, function: str, content_hash: str, uri: str, commit: str, *, replaces: str | None = None
@@ -150,13 +150,13 @@ class Ledger:
             "built_at": timestamp("microseconds"),
             "commit": commit,
         }
-        values = {":replaced": replaces} if replaces is not None else {}
         # An item without a URI, which only a hand can have made, is none.
-        condition = "attribute_not_exists(uri)" + (" OR uri = :replaced" if values else "")
+        values = {":text": "S", ":empty": ""} | ({":replaced": replaces} if replaces is not None else {})
+        condition = "NOT attribute_type(uri, :text) OR uri = :empty" + (" OR uri = :replaced" if replaces else "")
         if self._put(item, condition, values=values):
             return uri
         recorded = self._get(item["id"])
-        return uri if recorded is None else str(recorded.get("uri", uri))
+        return uri if recorded is None else _uri(recorded) or uri
 
     def record_release(self, release: Release) -> bool:
         """Record a release, and make it the latest unless a newer one is; both in one transaction.
@@ -450,6 +450,12 @@ def _explanation(code: str, message: str, operation: str, table: str) -> BadInpu
             f"{operation}, and nothing was written: try again in a minute."
         )
     return OperationFailedError(f'The image ledger "{table}" failed {operation}: {code}, {message}')
+
+
+def _uri(item: Mapping[str, Any]) -> str | None:
+    """Return the URI of an item of an image, or None where it holds none."""
+    uri = item.get("uri")
+    return uri if isinstance(uri, str) and uri else None
 
 
 def _image_id(function: str, content_hash: str) -> str:

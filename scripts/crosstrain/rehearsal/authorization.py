@@ -130,7 +130,16 @@ class Authorizer:
             raise DeniedError(session.role_arn, ASSUME_ROLE, role_arn, statement=statement, where=where) from error
         return self._session(role_arn, answer)
 
-    def call(self, session: Session, service: str, method: str, *, on: str, **arguments: Any) -> Any:
+    def call(
+        self,
+        session: Session,
+        service: str,
+        method: str,
+        *,
+        on: str,
+        context: Context | None = None,
+        **arguments: Any,
+    ) -> Any:
         """Make a real call with a session.
 
         Parameters
@@ -141,6 +150,9 @@ class Authorizer:
             The client, and its method.
         on : str
             The ARN of what is called upon.
+        context
+            Condition keys of the call that the embedded AWS does not know of: the role's policies are asked about them
+            here, and the call is made by root.
         **arguments
             Those of the method.
 
@@ -150,13 +162,16 @@ class Authorizer:
             If the session may not.
         """
         client = self._aws.client(service, session.credentials)
+        action = f"{service}:{client.meta.method_to_api_mapping[method]}"
+        if context:
+            self.check(session.role_arn, action, on, context)
+            client = self._root(service, session.account)
         self.calls += 1
         try:
             return getattr(client, method)(**arguments)
         except ClientError as error:
             if error.response["Error"]["Code"] not in _DENIED:
                 raise
-            action = f"{service}:{client.meta.method_to_api_mapping[method]}"
             raise DeniedError(session.role_arn, action, on) from error
 
     def check(self, role_arn: str, actions: str | Iterable[str], resource: str, context: Context | None = None) -> None:

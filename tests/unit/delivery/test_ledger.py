@@ -245,8 +245,10 @@ def test_an_image_that_is_gone_is_replaced_by_the_first_who_builds_it_again(ledg
     assert ledger.record_image("model_training", "hash", "late", "commit", replaces="lost") == "new"
 
 
-def test_an_item_without_a_uri_is_no_image(ledger: Ledger, dynamodb: Any) -> None:
-    dynamodb.put_item(TableName=ledger.table, Item={"id": {"S": "IMAGE#model_training#hash"}})
+@pytest.mark.parametrize("uri", [None, {"S": ""}, {"N": "1"}, {"NULL": True}, {"M": {}}])
+def test_an_item_without_a_uri_is_no_image(ledger: Ledger, dynamodb: Any, uri: Any) -> None:
+    attributes = {"uri": uri} if uri is not None else {}
+    dynamodb.put_item(TableName=ledger.table, Item={"id": {"S": "IMAGE#model_training#hash"}, **attributes})
 
     assert ledger.images({"model_training": "hash"}) == {}
     assert ledger.record_image("model_training", "hash", "first", "commit") == "first"

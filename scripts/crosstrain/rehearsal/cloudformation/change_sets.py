@@ -241,7 +241,7 @@ class CloudFormation:
         configuration, session = deployment.configuration, deployment.session
         stack, name = configuration["StackName"], configuration["ChangeSetName"]
         arn = f"arn:aws:cloudformation:{REGION}:{session.account}:stack/{stack}/*"
-        names = {"StackName": stack, "ChangeSetName": name}
+        names: dict[str, Any] = {"StackName": stack, "ChangeSetName": name}
         if self._describe_change_set(deployment) is not None:
             self.authorizer.call(session, "cloudformation", "delete_change_set", on=arn, **names)
         role = configuration.get("RoleArn")
@@ -250,6 +250,8 @@ class CloudFormation:
             "cloudformation",
             "create_change_set",
             on=arn,
+            # A pipeline that named no role would let CloudFormation work with the one that the stack has remembered.
+            context={"cloudformation:RoleArn": role or "none"},
             **names,
             ChangeSetType="CREATE" if is_new else "UPDATE",
             TemplateURL=upload_template(self.aws, session.account, template),
@@ -289,7 +291,7 @@ class CloudFormation:
     def _describe_change_set(self, deployment: Deployment) -> Mapping[str, Any] | None:
         configuration, session = deployment.configuration, deployment.session
         arn = f"arn:aws:cloudformation:{REGION}:{session.account}:stack/{configuration['StackName']}/*"
-        names = {"StackName": configuration["StackName"], "ChangeSetName": configuration["ChangeSetName"]}
+        names: dict[str, Any] = {name: configuration[name] for name in ("StackName", "ChangeSetName")}
         try:
             found: dict[str, Any] = self.authorizer.call(
                 session, "cloudformation", "describe_change_set", on=arn, **names

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from crosstrain.command import OperationFailedError
@@ -57,7 +58,7 @@ class ArtifactStore:
         # The names that CodePipeline gives.
         artifact = Artifact(name, f"{self._prefix[:20]}/{name[:10]}/{uuid4().hex[:7]}.zip", digest_of(path))
         body = path.read_bytes()
-        arguments = {"Bucket": self.bucket, "Key": artifact.key, "Body": body}
+        arguments: dict[str, Any] = {"Bucket": self.bucket, "Key": artifact.key, "Body": body}
         self._authorizer.call(session, "s3", "put_object", on=self._arn(artifact.key), **arguments)
         self._check_key(session.role_arn, service_calls.ENCRYPT_OBJECT)
         return artifact
@@ -73,7 +74,7 @@ class ArtifactStore:
         DeniedError
             If the role may not read from the bucket or decrypt with its key.
         """
-        arguments = {"Bucket": self.bucket, "Key": artifact.key}
+        arguments: dict[str, Any] = {"Bucket": self.bucket, "Key": artifact.key}
         if session.account == self._owner:
             self._authorizer.call(session, "s3", "get_object", on=self._arn(artifact.key), **arguments)
         else:
