@@ -12,8 +12,9 @@ BUILD := build
 
 # What `make train` hands to scripts/train.py. Only what is set on make's command line counts: the same names may stand
 # for anything in somebody's environment.
-TRAIN_OPTIONS := DATA TARGET PROBLEM ESTIMATOR HYPERPARAMETERS SPLIT_COLUMN TEST_FRACTION SEED METRIC THRESHOLD \
-                 MINIMUM_IMPROVEMENT MODEL_NAME OUT STACK
+TRAIN_OPTIONS := DATA TARGET PROBLEM ESTIMATOR HYPERPARAMETERS SPLIT_COLUMN SPLIT_KEY SPLIT_TIME SPLIT_SEED TEST_FRACTION \
+                 SEED METRIC THRESHOLD PROMOTE_IF MARGIN MINIMUM_IMPROVEMENT ALLOW_BASELINE REPLACE_UNUSABLE_CHAMPION \
+                 MODEL_NAME OUT STACK
 
 # make takes any variable in silence, a misspelt one too: each target says here which ones it knows.
 VARIABLES := ARGS BUILD

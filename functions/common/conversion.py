@@ -44,6 +44,25 @@ def feature_columns(profile: Profile) -> list[dict[str, Any]]:
 # From what was read to what a part stores.
 
 
+OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
+"""How a time says its offset from UTC."""
+
+
+def timestamps(text: pa.StringArray) -> pa.Array:
+    """Return the times that texts say: those with an offset as UTC, those without one taken for UTC.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If a text says no time.
+    """
+    zoned = pc.match_substring_regex(text, OFFSET)
+    none = pa.scalar(None, pa.string())
+    without = pc.cast(pc.if_else(zoned, none, text), pa.timestamp("us"))
+    with_offset = pc.cast(pc.if_else(zoned, text, none), pa.timestamp("us", "UTC"))
+    return pc.coalesce(without, pc.cast(with_offset, pa.timestamp("us")))
+
+
 def without_infinities(column: pa.Array) -> tuple[pa.Array, int]:
     """Turn a column's NaN and infinities into nulls, for neither can be trained on, and count the infinities.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
+def load_part(
+    path: Path, profile: Profile, watch: Callable[[pa.RecordBatch], None] | None = None
+) -> tuple[pd.DataFrame, npt.NDArray[Any]]:
     """Read one part of the prepared data.
 
     Parameters
@@ -27,6 +29,8 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
         `train.parquet` or `test.parquet`.
     profile
         The profile that was written with it.
+    watch
+        What else is to see the rows, batch by batch, as the part holds them.
 
     Returns
     -------
@@ -49,6 +53,9 @@ def load_part(path: Path, profile: Profile) -> tuple[pd.DataFrame, npt.NDArray[A
             for column in columns:
                 fill.add(column, table[column["name"]])
             labels.append(table[target["name"]])
+            if watch is not None:
+                for batch in table.to_batches():
+                    watch(batch)
             fill.rows_read += table.num_rows
     whole = pa.chunked_array([chunk for label in labels for chunk in label.chunks], labels[0].type)
     features, target_values = fill.frame(), _target(whole, target, profile["problem"])

@@ -12,6 +12,7 @@ from common.errors import InvalidRequestError
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal["linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"]
+PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 Metric = Literal["rmse", "mae", "r2", "accuracy", "f1_macro", "roc_auc", "log_loss"]
 
 METRICS: Mapping[str, tuple[str, ...]] = {
@@ -120,17 +121,42 @@ class TrainingRequest(_Strict):
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.2, description="the share of test rows")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
-        default=42, description="the seed of the split and of the estimator"
+        default=42, description="the seed of the estimator and of whatever else is drawn, but for the split"
     )
     split_column: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="a column that holds train and test, to split by instead of a draw"
+        default=None, description="a column that holds train and test, to split by"
+    )
+    split_key: list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None,
+        description="columns whose equal rows stay together in one part, such as a customer or a city; an empty list "
+        "for none, whatever the champion's run had",
+    )
+    split_time: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="a column of times or numbers whose last rows are the test part"
+    )
+    split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
+        default=None, description="another one draws another test part; the champion's, else 0"
     )
     metric: Metric | None = Field(default=None, description="the metric that decides")
     threshold: float | None = Field(
         default=None, description="the value that the metric must reach; else the model is rejected"
     )
+    promote_if: PromoteIf = Field(
+        default="auto",
+        description="the rule against the champion: auto is not_worse where the data differ from the champion's, and "
+        "significant on the same data",
+    )
+    margin: Annotated[float, Field(ge=0)] = Field(
+        default=0.01, description="for not_worse and non_inferior, the share of the champion's loss that does not count"
+    )
     minimum_improvement: Annotated[float, Field(ge=0)] = Field(
-        default=0.0, description="how much better than the champion the model must be"
+        default=0.0, description="for better and significant, how much better than the champion the model must be"
+    )
+    allow_baseline: bool = Field(
+        default=False, description="whether a model may be promoted that is not clearly better than a constant"
+    )
+    replace_unusable_champion: bool = Field(
+        default=False, description="whether a champion that cannot be compared is replaced all the same"
     )
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
         default="default", description="the name under which versions are compared"
@@ -196,6 +222,9 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
     """Check what one field says against another."""
     if request.split_column == request.target:
         raise InvalidRequestError(f'"{request.target}" cannot be both the target and the split column.')
+    chosen = [name for name in ("split_column", "split_key", "split_time") if getattr(request, name)]
+    if len(chosen) > 1:
+        raise InvalidRequestError(f"{' and '.join(chosen)} are different ways to split: choose one.")
     problem = request.problem
     if problem != "auto":
         for word, choice, fitting in (

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from common.errors import InvalidDatasetError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+
+    from common.training_rows import TrainingRows
 
 _WORKSPACE = "crosstrain-function-"
 
@@ -107,6 +109,20 @@ def upload(s3: S3Client, path: Path, uri: str) -> str:
     return uri
 
 
+def read_training_rows(s3: S3Client, uri: str, description: Mapping[str, Any]) -> TrainingRows:
+    """Return the record of a model's training rows, by what `model.json` says of it.
+
+    Raises
+    ------
+    UntrustedModelError
+        If the file is not what is said of it.
+    """
+    from common.training_rows import TrainingRows  # noqa: PLC0415 (preparation has no use for it)
+
+    bucket, key = split_uri(uri)
+    return TrainingRows.read(s3.get_object(Bucket=bucket, Key=key)["Body"].read(), description)
+
+
 def read_json(s3: S3Client, uri: str) -> Any:
     """Return the JSON document stored at `uri`."""
     bucket, key = split_uri(uri)
@@ -117,6 +133,13 @@ def write_text(s3: S3Client, text: str, uri: str, content_type: str) -> str:
     """Store text as UTF-8 at `uri` and return the URI."""
     bucket, key = split_uri(uri)
     s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType=content_type)
+    return uri
+
+
+def write_bytes(s3: S3Client, content: bytes, uri: str) -> str:
+    """Store bytes at `uri` and return the URI."""
+    bucket, key = split_uri(uri)
+    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType="application/octet-stream")
     return uri
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -32,7 +33,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Parameters
     ----------
     event
-        `{"run_id": …, "request": …}`, the request as the execution's input holds it.
+        `{"run_id": …, "request": …, "champion": …}`: the request as the execution's input holds it; the champion's
+        `version`, `target` and `split`, as JSON, which is inherited, or None.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/prepared"
     with workspace() as folder:
         objects = _list_objects(s3, request.dataset_uri)
-        prepared = prepare(_Downloads(s3, objects, folder), request, folder)
+        prepared = prepare(_Downloads(s3, objects, folder), request, folder, _inherited(event.get("champion")))
         profile = {**prepared.profile, "image_digest": image_digest()}
         rows = profile["rows"]
         result = {
@@ -59,9 +61,17 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             "profile_uri": write_json(s3, profile, f"{prefix}/profile.json"),
             "rows": rows,
             "columns": sum(column["use"] == "feature" for column in profile["columns"]),
+            "test_part": profile["split"]["test_part"],
         }
     logger.info("data prepared", extra={"run_id": event["run_id"], "rows": rows})
     return {"request": prepared.request.model_dump(), "prepared": result}
+
+
+def _inherited(champion: dict[str, str] | None) -> dict[str, Any] | None:
+    """Return what is inherited of a champion; one of an earlier version of this project says nothing of its split."""
+    if champion is None or "split" not in champion:
+        return None
+    return {**champion, "split": json.loads(champion["split"])}
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc
@@ -35,7 +33,8 @@ from data_preparation.profiling import (
     statistics,
 )
 from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches
-from data_preparation.splitting import StratifiedSplitter
+from data_preparation.row_codes import RowCodes, time_of
+from data_preparation.splitting import Split, Splitter, choose_split
 
 MIN_ROWS = 10
 MAX_CLASSES_OF_NUMBERS = 20
@@ -70,6 +69,8 @@ class _Spool:
     summaries: dict[str, ColumnSummary]
     exact: frozenset[str]
     """The columns whose floats are not in float32."""
+    split: Split
+    codes: RowCodes
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,24 @@ class _Column:
     type: pa.DataType | None
 
 
-def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Path) -> PreparedData:
+@dataclass(frozen=True)
+class _Reading:
+    """What is the same for all files of a data set while they are read."""
+
+    request: TrainingRequest
+    workspace: Path
+    champion: Mapping[str, Any] | None
+    thread: ThreadPoolExecutor
+    exact: set[str]
+    """The columns whose floats are not in float32, as far as was seen."""
+
+
+def prepare(
+    files: Iterable[SourceFile],
+    request: TrainingRequest,
+    workspace: Path,
+    champion: Mapping[str, Any] | None = None,
+) -> PreparedData:
     """Read, validate, clean and split a data set.
 
     Parameters
@@ -95,6 +113,8 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
         The validated request.
     workspace
         An empty folder for the parts and for temporary files.
+    champion
+        `version`, `target` and `split` of the champion's run (`splitting.choose_split`), or None where there is none.
 
     Returns
     -------
@@ -112,9 +132,10 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
     with disk_errors(), ThreadPoolExecutor(1) as thread:
         # The target is handed over in float64; a split column's numbers are told as they are.
         exact = {name for name in (request.target, request.split_column) if name is not None}
-        spools = _spools(files, request, workspace, exact, thread)
+        reading = _Reading(request, workspace, champion, thread, exact)
+        spools = _spools(files, reading)
         while spools[0].exact != exact:
-            spools = _spools(files, request, workspace, exact, thread)
+            spools = _spools(files, reading)
         kinds = _common_kinds(spools)
         summaries, rows_in = _merged_summaries(spools, kinds, request), sum(spool.rows for spool in spools)
         parts_seen = _parts_seen(summaries, request)
@@ -123,9 +144,11 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
         problem = _problem(summaries[request.target], request)
         request = request.resolve(problem)
         columns = _assign_columns(summaries, request, parts_seen)
-        rows, classes = _write_parts(spools, kinds, columns, request, workspace)
+        splitter = _splitter(spools, summaries[request.target], request)
+        rows, classes = _write_parts(spools, kinds, columns, splitter, request, workspace)
         for spool in spools:
             spool.path.unlink()
+            spool.codes.delete()
     _check_parts(rows, classes, request)
     profile = {
         "sources": [dict(spool.fingerprint) for spool in spools],
@@ -134,31 +157,24 @@ def prepare(files: Iterable[SourceFile], request: TrainingRequest, workspace: Pa
         "target": request.target,
         "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
         "dropped_rows": {"missing or infinite target": rows_in - used_rows},
+        "split": _split_document(spools[0].split, splitter, kinds, rows),
         "classes": _class_counts(summaries[request.target]) if problem == "classification" else None,
         "columns": [_describe(column, spools) for column in columns],
     }
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
 
-def _spools(
-    files: Iterable[SourceFile], request: TrainingRequest, workspace: Path, exact: set[str], thread: ThreadPoolExecutor
-) -> list[_Spool]:
-    """Read all files; `exact` gains each column for which a file shows that float32 does not do."""
+def _spools(files: Iterable[SourceFile], reading: _Reading) -> list[_Spool]:
+    """Read all files; `reading.exact` gains each column for which a file shows that float32 does not do."""
     spools: list[_Spool] = []
     for index, file in enumerate(files):
-        fingerprint = thread.submit(file.fingerprint)  # while the file is read
-        path = workspace / f"spool-{index}.arrow"
-        spools.append(_spool(file, path, request, spools[0] if spools else None, exact, fingerprint))
+        fingerprint = reading.thread.submit(file.fingerprint)  # while the file is read
+        spools.append(_spool(file, index, reading, spools[0] if spools else None, fingerprint))
     return spools
 
 
 def _spool(
-    file: SourceFile,
-    path: Path,
-    request: TrainingRequest,
-    first: _Spool | None,
-    exact: set[str],
-    fingerprint: Future[_Fingerprint],
+    file: SourceFile, index: int, reading: _Reading, first: _Spool | None, fingerprint: Future[_Fingerprint]
 ) -> _Spool:
     """Read a file into typed batches on disk, and summarise its columns.
 
@@ -166,28 +182,46 @@ def _spool(
     known.
     """
     kinds: dict[str, Kind] = {}
+    request, path = reading.request, reading.workspace / f"spool-{index}.arrow"
     complete = False
     while not complete:
         complete, rows, infinities, summaries = True, 0, dict[str, int](), dict[str, ColumnSummary]()
-        with pa.OSFile(str(path), "wb") as sink:
+        with ExitStack() as stack:
+            sink = stack.enter_context(pa.OSFile(str(path), "wb"))
             for batch in read_batches(file, kinds, encode_texts=True):
                 if not summaries:
                     _check_same_columns(file.name, kinds, first)
                     check_columns(request, list(kinds))
                     known, summaries = dict(kinds), _summaries(kinds, request)
+                    split = first.split if first else choose_split(request, list(kinds), reading.champion)
+                    codes = stack.enter_context(_codes(path.with_suffix(".codes"), split, request, list(kinds)))
                 rows += batch.num_rows
                 complete = complete and kinds == known
                 if complete:
                     usable = _with_target(_without_infinities(batch, infinities), request.target)
                     for name, column in zip(usable.schema.names, usable.columns, strict=True):
                         summaries[name].add(column)
-                    inexact = {each.name for each in summaries.values() if not each.survives_float32} - exact
-                    exact |= inexact
+                    inexact = {each.name for each in summaries.values() if not each.survives_float32} - reading.exact
+                    reading.exact.update(inexact)
                     complete = not inexact
-                    _write_batch(sink, usable, summaries, exact)
+                    codes.write(usable)
+                    _write_batch(sink, usable, summaries, reading.exact)
         if not rows:
             raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
-    return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries, frozenset(exact))
+    exact = frozenset(reading.exact)
+    return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries, exact, split, codes)
+
+
+def _codes(path: Path, split: Split, request: TrainingRequest, names: Sequence[str]) -> RowCodes:
+    return RowCodes(
+        path,
+        # Where the split does not go by them, the hashes of rows only name the test part.
+        hashed=split.columns if split.by == "rows" else names,
+        target=request.target,
+        seed=split.seed,
+        key=split.columns if split.by == "key" else (),
+        time=split.columns[0] if split.by == "time" else None,
+    )
 
 
 def _summaries(kinds: Mapping[str, Kind], request: TrainingRequest) -> dict[str, ColumnSummary]:
@@ -267,7 +301,8 @@ def check_columns(request: TrainingRequest, names: Sequence[str]) -> None:
     InvalidDatasetError
         With the nearest names.
     """
-    for word, name in (("target", request.target), ("split column", request.split_column)):
+    named = [("target", request.target), ("split column", request.split_column), ("time column", request.split_time)]
+    for word, name in (*named, *(("key column", name) for name in request.split_key or ())):
         if name is not None and name not in names:
             hint = did_you_mean(name, names)
             if len(names) == 1 and (separator := next((each for each in ";\t|" if each in names[0]), None)):
@@ -434,13 +469,13 @@ def _write_parts(
     spools: list[_Spool],
     kinds: Mapping[str, Kind],
     columns: list[_Column],
+    splitter: Splitter,
     request: TrainingRequest,
     workspace: Path,
 ) -> tuple[dict[str, int], dict[str, set[Any]]]:
     """Write both parts and return the rows and the classes in each."""
     kept = [column for column in columns if column.type is not None]
     schema = pa.schema([(column.summary.name, column.type) for column in kept])
-    splitter = _Splitter(next(column.summary for column in columns if column.use == "target"), request)
     classes: dict[str, set[Any]] = {part: set() for part in PARTS}
     with _part_writers(workspace, schema) as writers:
         for batch in _batches(spools):
@@ -462,27 +497,26 @@ def _part_writers(workspace: Path, schema: pa.Schema) -> Iterator[dict[str, _Par
         yield {part: stack.enter_context(_PartWriter(workspace / f"{part}.parquet", schema)) for part in PARTS}
 
 
-class _Splitter:
-    """Says which rows are test rows: by the split column where there is one, else by a stratified draw."""
+def _splitter(spools: list[_Spool], target: ColumnSummary, request: TrainingRequest) -> Splitter:
+    labels = None
+    if request.problem == "classification" and target.counts is not None:
+        type_ = ARROW_TYPES[target.kind]
+        labels = [(pa.scalar(label, type_), rows) for label, rows in sorted(target.counts.items())]
+    return Splitter(spools[0].split, [spool.codes for spool in spools], labels, request)
 
-    def __init__(self, target: ColumnSummary, request: TrainingRequest) -> None:
-        self._request = request
-        self._type = ARROW_TYPES[target.kind]
-        self._labels = None
-        if request.problem == "classification" and target.counts is not None:
-            self._labels = sorted(target.counts)
-        sizes = [target.counts[label] for label in self._labels] if self._labels and target.counts else [target.values]
-        self._draw = StratifiedSplitter(sizes, request.test_fraction, request.seed)
 
-    def test_mask(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
-        if self._request.split_column:
-            mask = pc.equal(pc.cast(batch[self._request.split_column], pa.string()), "test")
-            return np.asarray(mask.to_numpy(zero_copy_only=False))
-        if self._labels is None:
-            return self._draw.test_mask(np.zeros(batch.num_rows, dtype=np.int8))
-        target = pc.cast(batch[self._request.target], self._type)
-        groups = pc.index_in(target, pa.array(self._labels, self._type))
-        return self._draw.test_mask(groups.to_numpy(zero_copy_only=False))
+def _split_document(
+    split: Split, splitter: Splitter, kinds: Mapping[str, Kind], rows: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return what the profile says of the split, and how the next run inherits it."""
+    document = {
+        **split.document(),
+        "test_share": rows["test"] / (rows["train"] + rows["test"]),
+        "test_part": f"{splitter.test_part:016x}",
+    }
+    if splitter.first_time is not None:
+        document["first_time"] = time_of(splitter.first_time, is_time=kinds[split.columns[0]] == "timestamp")
+    return document
 
 
 def _convert(column: pa.Array, kept: _Column) -> pa.Array:

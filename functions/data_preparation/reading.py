@@ -24,6 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from common.conversion import OFFSET, timestamps
 from common.errors import InvalidDatasetError, first_few
 
 Kind = Literal["null", "boolean", "integer", "float", "timestamp", "text"]
@@ -163,7 +164,7 @@ def _converted_types(
 
 def _timestamp_type(text: pa.StringArray) -> pa.DataType:
     """Return the type that takes all times of a sample: with an offset each, without one, or a string for both."""
-    zoned = pc.match_substring_regex(text, _OFFSET)
+    zoned = pc.match_substring_regex(text, OFFSET)
     if pc.all(zoned).as_py():
         return pa.timestamp("us", "UTC")
     return pa.string() if pc.any(zoned).as_py() else ARROW_TYPES["timestamp"]
@@ -213,17 +214,7 @@ def _to_boolean(text: pa.StringArray) -> pa.Array:
     return pc.equal(lower, "true")
 
 
-def _to_timestamp(text: pa.StringArray) -> pa.Array:
-    """Keep times with an offset as UTC, and take those without one for UTC."""
-    zoned = pc.match_substring_regex(text, _OFFSET)
-    none = pa.scalar(None, pa.string())
-    without = pc.cast(pc.if_else(zoned, none, text), ARROW_TYPES["timestamp"])
-    with_offset = pc.cast(pc.if_else(zoned, text, none), pa.timestamp("us", "UTC"))
-    return pc.coalesce(without, pc.cast(with_offset, ARROW_TYPES["timestamp"]))
-
-
-_OFFSET = r"(Z|[+-]\d\d:?\d\d)$"
-_CONVERSIONS: Mapping[Kind, Callable[[pa.StringArray], pa.Array]] = {"boolean": _to_boolean, "timestamp": _to_timestamp}
+_CONVERSIONS: Mapping[Kind, Callable[[pa.StringArray], pa.Array]] = {"boolean": _to_boolean, "timestamp": timestamps}
 
 
 def _csv_header(file: SourceFile) -> list[str]:

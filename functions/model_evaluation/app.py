@@ -4,35 +4,35 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
-from common.errors import UntrustedModelError
 from common.frames import load_part
 from common.lineage import commit, image_digest, now, release
-from common.request import TrainingRequest, parse_request
-from common.storage import download, read_json, s3_client, workspace, write_json, write_text
-from model_evaluation.evaluation import (
-    Comparison,
-    HeldOut,
-    Scores,
-    UnusableChampionError,
-    compare,
-    decide,
-    defined_value,
-    load_model,
-    meets,
-    score,
+from common.request import parse_request
+from common.storage import (
+    download,
+    read_json,
+    read_training_rows,
+    s3_client,
+    workspace,
+    write_json,
+    write_text,
 )
+from common.training_rows import Columns, RowHashes
+from model_evaluation.champion import Candidate, compare, find_champion
+from model_evaluation.decision import Challenger, decide, meets
+from model_evaluation.evaluation import HeldOut, Scores, load_model, over_constant, own_interval, score
+from model_evaluation.fairness import equal_features
 from model_evaluation.registry import Run, registry_items
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from mypy_boto3_s3 import S3Client
     from sklearn.pipeline import Pipeline
 
 # What the state machine and the system test get to know of the evaluation.
-ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "reason", "champion")
+ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion")
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -44,33 +44,49 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Parameters
     ----------
     event
-        `{"run_id": …, "request": …, "prepared": …, "model": …, "champion": …, "contended": …}`: the model as model
-        training returns it; the champion's `version` and `model_uri`, or None; and whether so many other runs have
-        promoted meanwhile that this one gives up.
+        `{"run_id": …, "request": …, "prepared": …, "model": …, "champion": …, "comparisons": …, "contended": …}`: the
+        model as model training returns it; the champion's `version` and `item`, its entry in the registry, or None; how
+        many models were compared on this test part, this one included; and whether so many other runs have promoted
+        meanwhile that this one gives up.
 
     Returns
     -------
     dict
         The URIs of the evaluation and of its report, the metric that decides with its value, all metrics, the decision
-        with its reason, and the registry's items.
+        with its rule and its reason, and the registry's items.
 
     Raises
     ------
     InvalidRequestError, InvalidDatasetError, UntrustedModelError
-        If the request cannot be used, the metric is undefined on the test part, or the model may not be loaded.
+        If the request cannot be used, the data do not fit, or the model may not be loaded.
     """
     s3 = s3_client()
     request = parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     profile, info = read_json(s3, run.prepared["profile_uri"]), read_json(s3, run.model["info_uri"])
+    own = read_training_rows(s3, run.model["training_rows_uri"], info["training_rows"])
+    champion = find_champion(s3, event.get("champion"), request)
+    hashes = RowHashes(Columns.of(profile))
+    watching = [each for each in (hashes, champion.hashes if champion else None) if each is not None]
     with workspace() as folder:
         pipeline = load_model(download(s3, run.model["model_uri"], folder / "model.skops"))
-        part = HeldOut(*load_part(download(s3, run.prepared["test_uri"], folder / "test.parquet"), profile))
+        test = download(s3, run.prepared["test_uri"], folder / "test.parquet")
+        part = HeldOut(*load_part(test, profile, _all(watching)))
     scores = score(pipeline, part, str(request.problem))
-    value = defined_value(scores, str(request.metric))
-    champion = event.get("champion")
-    comparison = _compare(s3, champion, scores, part, request) if champion else None
-    decision, reason = decide(scores, request, comparison, contended=event.get("contended", False))
+    metric = own_interval(scores, part, request)
+    guess = over_constant(scores, part, info["baseline"], request)
+    comparison = None
+    if champion is not None:
+        comparison = compare(s3, champion, Candidate(own, hashes, scores, part, request, profile["fingerprint"]))
+    comparisons = event.get("comparisons", 1)
+    decision = decide(
+        Challenger(metric, scores.undefined.get(str(request.metric)), guess),
+        request,
+        comparison,
+        contended=event.get("contended", False),
+        comparisons=comparisons,
+    )
+    value = None if metric is None else metric.value
     document = {
         "run_id": run.run_id,
         "problem": request.problem,
@@ -78,25 +94,40 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "rows": len(part.target),
         "metric": request.metric,
         "value": value,
+        "interval": None if metric is None else vars(metric),
         "threshold": request.threshold,
-        "threshold_met": meets(str(request.metric), value, request.threshold),
+        "threshold_met": value is not None and meets(str(request.metric), value, request.threshold),
         "minimum_improvement": request.minimum_improvement,
         "metrics": scores.metrics,
         "undefined": scores.undefined,
-        "decision": decision,
-        "reason": reason,
+        "over_constant": None if guess is None else vars(guess),
+        "decision": decision.decision,
+        "rule": decision.rule,
+        "reason": decision.reason,
+        "comparisons": comparisons,
         "champion": comparison.document() if comparison else None,
+        "rows_with_equal_features": equal_features(own, hashes),
         "model_uri": run.model["model_uri"],
         "data_fingerprint": profile["fingerprint"],
         "evaluated_at": now(),
     }
     uris = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
-    logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision})
+    logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision.decision, "rule": decision.rule})
     return {
         **uris,
         **{name: document[name] for name in ANSWERED},
-        "registry": registry_items(run, {**document, **uris}, _lineage(profile, info)),
+        "registry": registry_items(run, {**document, **uris}, _lineage(profile, info), profile["split"]),
     }
+
+
+def _all(watching: list[RowHashes]) -> Callable[[pa.RecordBatch], None]:
+    """Return a function that shows a batch to all of them."""
+
+    def watch(batch: pa.RecordBatch) -> None:
+        for each in watching:
+            each.add(batch)
+
+    return watch
 
 
 def _report(
@@ -120,27 +151,6 @@ def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> 
         # The evaluation is written last: where it is, the report is whole.
         "evaluation_uri": write_json(s3, document, f"{prefix}/evaluation.json"),
     }
-
-
-def _compare(
-    s3: S3Client, champion: dict[str, str], scores: Scores, part: HeldOut, request: TrainingRequest
-) -> Comparison:
-    """Compare with the champion; one that cannot be loaded or applied is reported, and no reason to fail."""
-    version = champion["version"]
-    with workspace() as folder:
-        try:
-            loaded = load_model(download(s3, champion["model_uri"], folder / "model.skops"))
-            return compare(version, loaded, scores, part, request)
-        except UnusableChampionError as error:
-            return Comparison(version, "unusable", str(error))
-        except UntrustedModelError as error:
-            return Comparison(version, "unusable", f"its file may not be loaded ({error})")
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            # Without the right to list the bucket, S3 answers 403 for an object that is gone.
-            if code not in ("403", "404", "AccessDenied", "NoSuchKey", "NoSuchBucket"):
-                raise
-            return Comparison(version, "unusable", f"its file cannot be read ({code})")
 
 
 def _lineage(profile: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:

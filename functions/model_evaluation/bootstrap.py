@@ -1,4 +1,4 @@
-"""The paired bootstrap: how sure the difference between two models on the same rows is."""
+"""The paired bootstrap: how sure a metric is, and the difference between two models on the same rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtr, stdtrit
 
 from common.request import LOWER_IS_BETTER
 
@@ -16,6 +17,9 @@ RESAMPLES = 1000
 MIN_RESAMPLES = 200
 MAX_DRAWS = 20_000_000
 """How many values are drawn at most: the more rows there are, the less the noise of fewer resamples matters."""
+LEAST_ROWS = 30
+LEAST_DIFFERENT = 10
+"""With fewer rows, or fewer on which two models differ, the resamples hold too few different values for an interval."""
 
 Floats = npt.NDArray[np.float64]
 # A metric of weighted rows: from the weights, shape (rows,), to the value.
@@ -23,31 +27,71 @@ WeightedMetric = Callable[[Floats], float]
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A metric's value on the test rows.
+
+    Attributes
+    ----------
+    value
+        On the rows as they are.
+    low, high
+        The limits of the interval; None where there are too few rows for one.
+    deviation
+        The standard deviation of the resamples, which stands for the standard error; None as well.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    deviation: float | None
+
+
+@dataclass(frozen=True)
 class Improvement:
-    """How much better the challenger is than the champion; positive is better, whatever the metric's direction."""
+    """How much better the challenger is than another model; positive is better, whatever the metric's direction.
+
+    Attributes
+    ----------
+    metric
+        The metric.
+    value
+        The difference on the rows that count.
+    low, high, deviation
+        Its interval and the standard deviation of the resamples; None where too few rows count or tell them apart.
+    rows, different
+        How many rows count, and on how many of them the models differ.
+    loss
+        Of the other model on these rows: the metric, or 1 - metric where higher is better.
+    resamples, seed
+        Of the bootstrap.
+    """
 
     metric: str
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
+    deviation: float | None
+    rows: int
+    different: int
+    loss: float
     resamples: int
     seed: int
     confidence: float = CONFIDENCE
-    method: str = "paired bootstrap, percentile"
+    method: str = "paired bootstrap, expanded percentile"
 
 
 def improvement(
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
-    champion: npt.NDArray[np.floating],
+    other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
     seed: int,
 ) -> Improvement:
-    """Return the improvement with its bootstrap confidence interval.
+    """Return the improvement over another model with its bootstrap confidence interval.
 
-    Rows are drawn with replacement, the same ones for both models, and the interval is that of the percentiles of the
-    differences (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+    Rows are drawn with replacement, the same ones for both models, and the interval is that of the expanded percentiles
+    of the differences.
 
     Parameters
     ----------
@@ -55,29 +99,76 @@ def improvement(
         A metric of `common.request.METRICS`.
     target
         Shape (rows,).
-    challenger, champion
+    challenger, other
         Predictions of shape (rows,) for regression, probabilities of shape (rows, classes) for classification.
     classes
         The classes of the probabilities' columns; None for regression.
     seed
         The seed of the draws.
+
+    References
+    ----------
+    B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
+    T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, champion))
-    rows = len(target)
-    resamples = max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
-    random = np.random.default_rng(seed)
-    differences = np.empty(resamples)
-    for index in range(resamples):
-        weights = np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
-        differences[index] = sign * (new(weights) - old(weights))
-    once = np.ones(rows)
-    tail = (1 - CONFIDENCE) / 2
-    # A resample of one class only has no roc_auc.
-    low, high = np.nanquantile(differences, [tail, 1 - tail])
+    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
+    different = _different(metric, challenger, other)
+    resamples = _resamples(len(target), classes)
+    value, low, high, deviation = _resampled(
+        lambda weights: sign * (new(weights) - old(weights)), len(target), resamples, seed, different
+    )
+    before = old(np.ones(len(target)))
+    loss = before if metric in LOWER_IS_BETTER else 1 - before
+    return Improvement(metric, value, low, high, deviation, len(target), different, loss, resamples, seed)
+
+
+def interval(
+    metric: str,
+    target: npt.NDArray[Any],
+    predictions: npt.NDArray[np.floating],
+    classes: npt.NDArray[Any] | None,
+    seed: int,
+) -> Interval:
+    """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
+    value_of = _weighted(metric, target, predictions, classes)
+    value, low, high, deviation = _resampled(value_of, len(target), _resamples(len(target), classes), seed, len(target))
+    return Interval(value, low, high, deviation)
+
+
+def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
+    return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
+
+
+def _resampled(
+    value_of: WeightedMetric, rows: int, resamples: int, seed: int, different: int
+) -> tuple[float, float | None, float | None, float | None]:
+    """Return a figure of the rows, and the limits and the deviation of it over resamples of them."""
     # Adding zero turns -0.0 into 0.0, which reads better.
-    value, low, high = (float(each) + 0.0 for each in (sign * (new(once) - old(once)), low, high))
-    return Improvement(metric, value, low, high, resamples, seed)
+    value = float(value_of(np.ones(rows))) + 0.0
+    if rows < LEAST_ROWS or different < LEAST_DIFFERENT:
+        return value, None, None, None
+    random = np.random.default_rng(seed)
+    drawn = np.empty(resamples)
+    for index in range(resamples):
+        drawn[index] = value_of(np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64))
+    # A resample of one class only has no roc_auc.
+    drawn = drawn[~np.isnan(drawn)]
+    if not len(drawn):
+        return value, None, None, None
+    # Percentiles of a normal figure, widened to those of Student's t and for the n in place of n - 1 of resampling.
+    tail = float(ndtr(np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, (1 - CONFIDENCE) / 2)))
+    low, high = (float(each) + 0.0 for each in np.quantile(drawn, [tail, 1 - tail]))
+    return value, low, high, float(drawn.std())
+
+
+def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> int:
+    """Return on how many rows two models differ in what a metric looks at."""
+    if one.ndim == 1:
+        return int((one != other).sum())
+    if metric in ("accuracy", "f1_macro"):
+        return int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
+    return int((one != other).any(axis=1).sum())
 
 
 def _weighted(

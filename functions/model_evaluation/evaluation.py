@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +13,9 @@ import numpy.typing as npt
 import skops.io
 from sklearn import metrics
 
-from common.errors import InvalidDatasetError, UntrustedModelError, first_few
-from common.request import LOWER_IS_BETTER, TrainingRequest
-from model_evaluation.bootstrap import Improvement, improvement
+from common.errors import UntrustedModelError, first_few
+from common.request import TrainingRequest
+from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,21 +68,6 @@ class Scores:
     classes: npt.NDArray[Any] | None = None
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """The champion beside the challenger: `scored`, with metrics and improvement, or `unusable`, with the reason."""
-
-    version: str
-    status: str
-    reason: str | None = None
-    metrics: dict[str, float | None] | None = None
-    improvement: Improvement | None = None
-
-    def document(self) -> dict[str, Any]:
-        """Return the comparison as JSON knows it."""
-        return asdict(self)
-
-
 def load_model(path: Path) -> Pipeline:
     """Load a pipeline saved with skops if all types in it are trusted.
 
@@ -122,30 +107,45 @@ def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
     return Scores(probabilities, *classification_metrics(classes, part.target, probabilities), classes)
 
 
-def defined_value(scores: Scores, metric: str) -> float:
-    """Return the value of the metric that decides.
-
-    Raises
-    ------
-    InvalidDatasetError
-        If the test part leaves it undefined.
-    """
-    value = scores.metrics[metric]
-    if value is None:
-        defined = ", ".join(name for name, score in scores.metrics.items() if score is not None)
-        raise InvalidDatasetError(
-            f"{metric} is undefined: {scores.undefined[metric]}. Choose another metric ({defined}) or split."
-        )
-    return value
+def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:
+    """Return the interval of the metric that decides, or None where the test part leaves it undefined."""
+    metric = str(request.metric)
+    if scores.metrics[metric] is None:
+        return None
+    return interval(metric, part.target, scores.predictions, scores.classes, request.seed)
 
 
-def compare(version: str, champion: Pipeline, scores: Scores, part: HeldOut, request: TrainingRequest) -> Comparison:
-    """Score the champion on the challenger's rows and measure the difference.
+def over_constant(
+    scores: Scores, part: HeldOut, baseline: Mapping[str, Any], request: TrainingRequest
+) -> Improvement | None:
+    """Return how much better a model is than the best guess that takes no feature.
 
     Parameters
     ----------
-    version
-        The champion's version.
+    scores
+        The model's.
+    part
+        The test part.
+    baseline
+        Of the training part, as model training describes it: `mean`, or `shares` by class.
+    request
+        With every choice made.
+    """
+    metric = str(request.metric)
+    if scores.metrics[metric] is None:
+        return None
+    if scores.classes is None:
+        guess = np.full(len(part.target), float(baseline["mean"]))
+    else:
+        guess = np.tile(np.asarray(baseline["shares"], np.float64), (len(part.target), 1))
+    return improvement(metric, part.target, scores.predictions, guess, scores.classes, request.seed)
+
+
+def score_champion(champion: Pipeline, scores: Scores, part: HeldOut, request: TrainingRequest) -> Scores:
+    """Score the champion on the challenger's test part.
+
+    Parameters
+    ----------
     champion
         The champion.
     scores
@@ -163,92 +163,32 @@ def compare(version: str, champion: Pipeline, scores: Scores, part: HeldOut, req
     names = list(champion.feature_names_in_)
     missing = [name for name in names if name not in part.features.columns]
     if missing:
-        quoted = ", ".join(f'"{name}"' for name in missing[:5])
+        quoted = first_few(f'"{name}"' for name in missing)
         raise UnusableChampionError(f"it needs {quoted}, which this run's data does not have as a feature")
     if hasattr(champion, "classes_") != (request.problem == "classification"):
         raise UnusableChampionError(f"it does not solve a {request.problem}")
     if scores.classes is not None and not np.array_equal(champion.classes_, scores.classes):
         raise UnusableChampionError("it knows other classes than this run's data has")
     try:
-        old = score(champion, HeldOut(part.features[names], part.target), str(request.problem))
+        return score(champion, HeldOut(part.features[names], part.target), str(request.problem))
     # A column of the same name may hold values of another kind, and the model be of another version of scikit-learn:
     # whatever keeps a champion from being scored, it is no reason for the run to fail.
     except Exception as error:
         raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {error}") from error
-    difference = improvement(
-        str(request.metric), part.target, scores.predictions, old.predictions, scores.classes, request.seed
+
+
+def compare_on(
+    counted: npt.NDArray[np.bool_], scores: Scores, champion: Scores, part: HeldOut, request: TrainingRequest
+) -> Improvement:
+    """Return how much better the challenger is than the champion on the rows that count, of shape (rows,)."""
+    return improvement(
+        str(request.metric),
+        part.target[counted],
+        scores.predictions[counted],
+        champion.predictions[counted],
+        scores.classes,
+        request.seed,
     )
-    return Comparison(version, "scored", None, old.metrics, difference)
-
-
-def decide(
-    scores: Scores, request: TrainingRequest, comparison: Comparison | None, *, contended: bool = False
-) -> tuple[str, str]:
-    """Decide on a challenger and return `promote` or `reject`, and why in words.
-
-    The threshold must hold (a value that equals it does), and the challenger must be better than the champion by more
-    than the request's minimum improvement. Without a champion that can be scored the threshold alone decides.
-
-    Parameters
-    ----------
-    scores
-        The challenger's; the request's metric has a value.
-    request
-        With every choice made.
-    comparison
-        The champion beside the challenger, or None where there is no champion.
-    contended
-        Whether other runs have promoted during each of this run's evaluations.
-    """
-    metric = str(request.metric)
-    value = scores.metrics[metric]
-    if value is None:
-        raise ValueError(f"{metric} has no value")
-    said = [_threshold_in_words(metric, value, request.threshold)]
-    if contended:
-        said.append("Other runs promoted a model during each evaluation of this one: run it again.")
-        return "reject", " ".join(said)
-    if not meets(metric, value, request.threshold):
-        return "reject", said[0]
-    if comparison is None:
-        said.append("There is no champion yet.")
-        return "promote", " ".join(said)
-    if comparison.improvement is None:
-        said.append(f"The champion {comparison.version} cannot be compared: {comparison.reason}.")
-        return "promote", " ".join(said)
-    better = comparison.improvement.value > request.minimum_improvement
-    said.append(_improvement_in_words(comparison, comparison.improvement, request.minimum_improvement, better=better))
-    return ("promote" if better else "reject"), " ".join(said)
-
-
-def meets(metric: str, value: float, threshold: float | None) -> bool:
-    """Return whether a value of a metric is at least as good as a threshold; without one it is."""
-    if threshold is None:
-        return True
-    return value <= threshold if metric in LOWER_IS_BETTER else value >= threshold
-
-
-def _threshold_in_words(metric: str, value: float, threshold: float | None) -> str:
-    if threshold is None:
-        return f"{metric} is {value:.6g}; the request sets no threshold."
-    limit = f"at {'most' if metric in LOWER_IS_BETTER else 'least'} {threshold:.6g}"
-    if meets(metric, value, threshold):
-        return f"{metric} is {value:.6g}, {limit} as the request asks."
-    return f"{metric} is {value:.6g}, and the request asks for {limit}."
-
-
-def _improvement_in_words(comparison: Comparison, difference: Improvement, minimum: float, *, better: bool) -> str:
-    interval = f"95 % interval {difference.low:.4g} to {difference.high:.4g}"
-    if difference.value == 0:
-        told = f"It is as good as the champion {comparison.version} ({interval})"
-    else:
-        direction = "better" if difference.value > 0 else "worse"
-        told = f"It is {abs(difference.value):.4g} {direction} than the champion {comparison.version} ({interval})"
-    if minimum:
-        told += f"; an improvement of more than {minimum:.4g} is asked for"
-    elif not better:
-        told += ": no improvement"
-    return told + "."
 
 
 def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> dict[str, float | None]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 Attribute = dict[str, Any]
+LEAST_NUMBER = 1e-130
+"""https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,9 @@ class Run:
     model: Mapping[str, Any]
 
 
-def registry_items(run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str, Any]) -> dict[str, Any]:
+def registry_items(
+    run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str, Any], split: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the version's item and the champion's pointer that promoting it would write.
 
     Parameters
@@ -41,6 +46,8 @@ def registry_items(run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str
         The document of `evaluation.json`, with `evaluation_uri` and `report_uri`.
     lineage
         `release`, `commit`, `image_digests` by function, and `data_fingerprint`.
+    split
+        The profile's; the next run inherits it.
     """
     request = run.request
     version = {
@@ -50,6 +57,7 @@ def registry_items(run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str
         "run_id": run.run_id,
         "recorded_at": evaluation["evaluated_at"],
         "decision": evaluation["decision"],
+        "rule": evaluation["rule"],
         "reason": evaluation["reason"],
         **{name: request[name] for name in ("dataset_uri", "target", "problem", "estimator", "metric")},
         "value": evaluation["value"],
@@ -57,10 +65,12 @@ def registry_items(run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str
         "rows": run.prepared["rows"],
         "model_uri": run.model["model_uri"],
         "info_uri": run.model["info_uri"],
+        "training_rows_uri": run.model["training_rows_uri"],
         "profile_uri": run.prepared["profile_uri"],
         "evaluation_uri": evaluation["evaluation_uri"],
         "report_uri": evaluation["report_uri"],
         "compared_with": (evaluation["champion"] or {}).get("version"),
+        "split": json.dumps(split, ensure_ascii=False),
         **lineage,
     }
     champion = {
@@ -71,8 +81,29 @@ def registry_items(run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str
         "metric": request["metric"],
         "value": evaluation["value"],
         "model_uri": run.model["model_uri"],
+        "target": request["target"],
+        "split": version["split"],
     }
     return {"version": _map(version), "champion": _map(champion)}
+
+
+def from_item(item: Mapping[str, Attribute]) -> dict[str, Any]:
+    """Return an item of DynamoDB's own JSON in the types of JSON."""
+    return {name: _value(attribute) for name, attribute in item.items()}
+
+
+def _value(attribute: Attribute) -> Any:
+    ((kind, value),) = attribute.items()
+    match kind:
+        case "N":
+            return float(value) if any(sign in value for sign in ".eE") else int(value)
+        case "M":
+            return from_item(value)
+        case "L":
+            return [_value(each) for each in value]
+        case "NULL":
+            return None
+    return value
 
 
 def _map(values: Mapping[str, Any]) -> dict[str, Attribute]:
@@ -85,8 +116,8 @@ def _attribute(value: Any) -> Attribute:
         case str():
             return {"S": value}
         case int() | float() if math.isfinite(value):
-            # 17 digits hold every float; DynamoDB takes 38.
-            return {"N": repr(value)}
+            # 17 digits hold every float; DynamoDB takes 38, and nothing nearer to zero than 1e-130.
+            return {"N": repr(value if abs(value) >= LEAST_NUMBER else 0)}
         case Mapping():
             return {"M": _map(value)}
     raise TypeError(f"{value!r} has no place in the registry")

@@ -9,8 +9,9 @@ from typing import Any
 from common.frames import load_part
 from common.lineage import commit, image_digest, release
 from common.request import parse_request
-from common.storage import download, read_json, s3_client, upload, workspace, write_json
-from model_training.training import build_pipeline, check_memory, describe, fit, save
+from common.storage import download, read_json, s3_client, upload, workspace, write_bytes, write_json
+from common.training_rows import Columns, RowHashes, TrainingRows
+from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit, save
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -27,7 +28,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Returns
     -------
     dict
-        The URIs of the model and of its description, the number of rows, and the seconds of the fit.
+        The URIs of the model, of the record of its training rows and of its description, the number of rows, and the
+        seconds of the fit.
 
     Raises
     ------
@@ -40,16 +42,27 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     profile = read_json(s3, event["prepared"]["profile_uri"])
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
     with workspace() as folder:
-        features, target = load_part(download(s3, event["prepared"]["train_uri"], folder / "train.parquet"), profile)
+        hashes = RowHashes(Columns.of(profile))
+        part = download(s3, event["prepared"]["train_uri"], folder / "train.parquet")
+        features, target = load_part(part, profile, hashes.add)
+        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
         model = fit(build_pipeline(request, profile), features, target, consume=True)
         model_uri = upload(s3, save(model.pipeline, folder / "model.skops"), f"{prefix}/model.skops")
-    description = {"run_id": event["run_id"], **describe(model, request, profile), **_lineage()}
+    training_rows_uri = write_bytes(s3, bytes(training_rows), f"{prefix}/training_rows.bloom")
+    description = {
+        "run_id": event["run_id"],
+        **describe(model, request, profile),
+        "baseline": baseline,
+        "training_rows": training_rows.description(),
+        **_lineage(),
+    }
     # The description is written last: where it is, the model is whole.
     info_uri = write_json(s3, description, f"{prefix}/model.json")
     logger.info("model trained", extra={"run_id": event["run_id"], "seconds": model.seconds})
     return {
         "model_uri": model_uri,
         "info_uri": info_uri,
+        "training_rows_uri": training_rows_uri,
         "rows": description["rows"],
         "seconds": description["seconds"],
     }

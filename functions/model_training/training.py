@@ -211,6 +211,21 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
     }
 
 
+def describe_baseline(target: npt.NDArray[Any], problem: str) -> dict[str, Any]:
+    """Return the best guess that takes no feature: the target's mean, or the share of each class in sorted order.
+
+    Parameters
+    ----------
+    target
+        Of the training part, shape (rows,).
+    problem
+        `regression` or `classification`.
+    """
+    if problem == "regression":
+        return {"mean": float(target.mean(dtype=np.float64))}
+    return {"shares": (np.unique(target, return_counts=True)[1] / len(target)).tolist()}
+
+
 def _plain(value: Any) -> Any:
     """Return a NumPy scalar as Python's own type, which JSON knows."""
     return value.item() if isinstance(value, np.generic) else value

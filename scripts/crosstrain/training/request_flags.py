@@ -29,7 +29,7 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name.replace('_', '-')}",
             type=make,
-            metavar="JSON" if make is _json_object else None,
+            metavar=_METAVARS.get(make),
             help=_help_of(name, field).replace("%", "%%"),
         )
 
@@ -44,6 +44,10 @@ def _type_of(field: FieldInfo) -> Callable[[str], Any]:
     if get_origin(field.annotation) is dict:
         return _json_object
     alternatives = (field.annotation, *get_args(field.annotation))
+    if any(get_origin(each) is list for each in alternatives):
+        return _names
+    if bool in alternatives:
+        return _truth
     return next((each for each in (int, float) if each in alternatives), str)
 
 
@@ -53,8 +57,26 @@ def _help_of(name: str, field: FieldInfo) -> str:
     if name in _CHOICES:
         default = " or ".join(fitting[0] for fitting in _CHOICES[name].values())
     known = ", ".join(known_values(field))
-    given = f"{default:g}" if isinstance(default, int | float) else default
+    given = str(default).lower() if isinstance(default, bool) else default
+    given = f"{given:g}" if isinstance(given, int | float) else given
     return f"{field.description}" + (f": {known}" if known else "") + (f" ({given})" if isinstance(given, str) else "")
+
+
+def _names(text: str) -> list[str]:
+    """Return the names in a text, which commas or, for names that hold some, a JSON list keeps apart."""
+    if not text.lstrip().startswith("["):
+        return [name for name in text.split(",") if name]
+    try:
+        names = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    return list(names)
+
+
+def _truth(text: str) -> bool:
+    if text.lower() not in ("true", "false"):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither true nor false")
+    return text.lower() == "true"
 
 
 def _json_object(text: str) -> dict[str, Any]:
@@ -65,3 +87,6 @@ def _json_object(text: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
     return value
+
+
+_METAVARS: dict[Callable[[str], Any], str] = {_json_object: "JSON", _names: "NAME,NAME", _truth: "true|false"}

@@ -1,0 +1,192 @@
+"""Hashes of rows by their values: the same whatever file, type, order or batch a row comes in.
+
+The split goes by them, and so does the proof of which rows a model was trained on. A value counts as what it says: 1,
+1.0 and the text "1" are one value, for the type of a column follows from all its rows, and one late row may widen it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.conversion import MAX_MAGNITUDE, timestamps
+
+Hashes = npt.NDArray[np.uint64]
+
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
+"""A text that reads as a number."""
+_TIME = r"^\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?(Z|[+-]\d\d(:?\d\d)?)?$"
+_INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_LARGEST_INTEGER = 2.0**63
+
+
+def mix(values: Hashes) -> Hashes:
+    """Return the finaliser of splitmix64 of each value, a bijection in which every bit changes half of all bits.
+
+    References
+    ----------
+    G. Steele, D. Lea and C. Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014, variant 13 of
+    D. Stafford's mixers.
+    """
+    mixed = values ^ (values >> np.uint64(30))
+    mixed *= np.uint64(0xBF58476D1CE4E5B9)
+    mixed ^= mixed >> np.uint64(27)
+    mixed *= np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def seed_of(text: str) -> np.uint64:
+    """Return 64 bits of a text's BLAKE2b."""
+    return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
+
+
+def column_hashes(name: str, column: pa.Array, *, exact: bool = False) -> Hashes:
+    """Return a hash of each value of a column, 0 for a missing one.
+
+    Parameters
+    ----------
+    name
+        The column's name, which is part of the hash: the same value in another column is another one.
+    column
+        Of length n: numbers and booleans of any type, times, texts or dictionaries of texts. NaN and infinities count
+        as missing.
+    exact
+        Whether numbers are told apart by all their digits, as those of a key or of a label are. Else they are taken in
+        float32, which is what is left of them in a prepared part.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of shape (n,).
+    """
+    codes, missing = _codes(column, exact=exact)
+    hashes = mix(mix(codes + _GOLDEN) ^ seed_of(f"col:{name}"))
+    hashes[missing] = 0
+    return hashes
+
+
+def row_hashes(batch: pa.RecordBatch, names: Iterable[str], *, exact: Collection[str] = ()) -> Hashes:
+    """Return the sum of the hashes of the named columns, of shape (rows,); a column that is missing counts as empty."""
+    total = np.zeros(batch.num_rows, np.uint64)
+    for name in names:
+        if name in batch.schema.names:
+            total += column_hashes(name, batch[name], exact=name in exact)
+    return total
+
+
+def _codes(column: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    """Return 64 bits for each value, the same for equal ones, and which are missing."""
+    if pa.types.is_dictionary(column.type):
+        codes, missing = _codes(column.dictionary, exact=exact)
+        # The place after the last stands for rows without a value.
+        codes, missing = np.append(codes, np.uint64(0)), np.append(missing, True)
+        places = pc.fill_null(column.indices, len(codes) - 1).to_numpy(zero_copy_only=False)
+        return codes[places], missing[places]
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return _codes_of_texts(column, exact=exact)
+    missing = _booleans(column.is_null(nan_is_null=True))
+    if pa.types.is_null(column.type):
+        return np.zeros(len(column), np.uint64), missing
+    if pa.types.is_timestamp(column.type):
+        microseconds = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
+        return pc.fill_null(microseconds, 0).to_numpy(zero_copy_only=False).view(np.uint64).copy(), missing
+    if pa.types.is_boolean(column.type):
+        column = pc.cast(column, pa.uint8())
+    values = pc.fill_null(column, pa.scalar(0, column.type)).to_numpy(zero_copy_only=False)
+    if exact and pa.types.is_integer(column.type):
+        return values.astype(np.int64).view(np.uint64), missing
+    return _codes_of_numbers(values.astype(np.float64), missing, exact=exact)
+
+
+def _codes_of_numbers(
+    values: npt.NDArray[np.float64], missing: npt.NDArray[np.bool_], *, exact: bool
+) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    beyond = ~(np.abs(values) <= MAX_MAGNITUDE)
+    if beyond.any():
+        values, missing = np.where(beyond, 0.0, values), missing | beyond
+    # Adding zero makes one of both zeros.
+    codes = (values.astype(np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)
+    if exact:
+        codes = (values + 0.0).view(np.uint64).copy()
+        whole = (values == np.floor(values)) & (np.abs(values) < _LARGEST_INTEGER)
+        codes[whole] = values[whole].astype(np.int64).view(np.uint64)
+    return codes, missing
+
+
+def _codes_of_texts(column: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    """Return the codes of texts: those of the number, the truth value or the time that a text says, else its own."""
+    missing = _booleans(column.is_null())
+    texts = pc.fill_null(column, "")
+    codes = _codes_of_words(texts)
+    lower = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
+    for word, value in (("true", 1.0), ("false", 0.0)):
+        said = _booleans(pc.equal(lower, word))
+        codes[said] = _codes_of_numbers(np.array([value]), np.array([False]), exact=exact)[0]
+    missing = missing | _booleans(pc.match_substring_regex(texts, _INFINITY))
+    numbers = _booleans(pc.match_substring_regex(texts, NUMBER)) & ~missing
+    if numbers.any():
+        said = pc.utf8_trim_whitespace(texts.filter(pa.array(numbers)))
+        codes[numbers], beyond = _codes_of_number_texts(said, exact=exact)
+        missing[np.flatnonzero(numbers)[beyond]] = True
+    times = _booleans(pc.match_substring_regex(texts, _TIME))
+    if times.any():
+        values = texts.filter(pa.array(times))
+        known = _times(values)
+        places = np.flatnonzero(times)[_booleans(known.is_valid())]
+        codes[places] = known.drop_null().cast(pa.int64()).to_numpy(zero_copy_only=False).view(np.uint64)
+    return codes, missing
+
+
+def _codes_of_number_texts(texts: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+    values = np.asarray(pc.cast(pc.replace_substring_regex(texts, r"^\+", ""), pa.float64()).to_numpy())
+    codes, beyond = _codes_of_numbers(values, np.zeros(len(values), np.bool_), exact=exact)
+    if exact:
+        # A whole number of more digits than a float has.
+        for place in np.flatnonzero(np.abs(values) > 2.0**53):
+            text = texts[int(place)].as_py().strip().lstrip("+")
+            if text.lstrip("-").isdigit() and -(2**63) <= int(text) < 2**63:
+                codes[place] = np.int64(int(text)).view(np.uint64)
+    return codes, beyond
+
+
+def _times(texts: pa.Array) -> pa.Array:
+    """Return the times that texts say, null where a text only looks like one."""
+    try:
+        return timestamps(texts)
+    except pa.ArrowInvalid:
+        single = []
+        for text in texts:
+            try:
+                single.append(timestamps(pa.array([text.as_py()], pa.string()))[0].cast(pa.int64()).as_py())
+            except pa.ArrowInvalid:
+                single.append(None)
+        return pa.array(single, pa.int64()).cast(pa.timestamp("us"))
+
+
+def _codes_of_words(texts: pa.Array) -> Hashes:
+    """Return 64 bits of each text, from its words of eight bytes, each mixed with its place."""
+    texts = pc.cast(texts, pa.large_string())
+    _, offsets_buffer, data = texts.buffers()
+    offsets = np.frombuffer(offsets_buffer, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    lengths = np.diff(offsets)
+    words = -(-lengths // 8)
+    first = np.concatenate([[0], np.cumsum(words)])
+    padded = np.zeros(8 * int(first[-1]), np.uint8)
+    if len(padded):
+        held = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
+        padded[np.arange(len(held)) + np.repeat(8 * first[:-1] - (offsets[:-1] - offsets[0]), lengths)] = held
+    places = np.arange(int(first[-1]), dtype=np.uint64) - np.repeat(first[:-1], words).astype(np.uint64)
+    mixed = mix(padded.view("<u8").astype(np.uint64) ^ mix((places + np.uint64(1)) * _GOLDEN))
+    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
+    return mix(sums[first[1:]] - sums[first[:-1]] + lengths.astype(np.uint64) * _GOLDEN)
+
+
+def _booleans(column: pa.Array) -> npt.NDArray[np.bool_]:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.bool_)

@@ -1,0 +1,187 @@
+"""The champion: what the registry says of it, its files, and the comparison with it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from common.errors import UntrustedModelError
+from common.request import LOWER_IS_BETTER, TrainingRequest
+from common.storage import download, read_json, read_training_rows, workspace
+from common.training_rows import RowHashes, TrainingRows
+from model_evaluation.decision import Comparison
+from model_evaluation.evaluation import (
+    HeldOut,
+    Scores,
+    UnusableChampionError,
+    compare_on,
+    load_model,
+    own_interval,
+    score_champion,
+)
+from model_evaluation.fairness import fair_rows
+from model_evaluation.registry import from_item
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+SUSPICIOUS_DEVIATIONS = 3
+"""By how many standard errors a champion may be better here than on its own test part without a word."""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """The champion, as far as it is known before it is loaded.
+
+    Attributes
+    ----------
+    version
+        Its version.
+    entry
+        What the registry says of it.
+    rows
+        The rows that it was trained on.
+    hashes
+        Collects the hashes of this run's test rows, by the champion's columns.
+    unusable
+        Why it cannot be compared; empty where nothing is known against it.
+    """
+
+    version: str
+    entry: Mapping[str, Any] = field(default_factory=dict)
+    rows: TrainingRows | None = None
+    hashes: RowHashes | None = None
+    unusable: str = ""
+
+
+def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: TrainingRequest) -> Champion | None:
+    """Return the champion that a run is compared with, or None where there is none.
+
+    Parameters
+    ----------
+    s3
+        An S3 client.
+    given
+        `version`, and `item`, its entry in the registry in DynamoDB's own JSON.
+    request
+        With every choice made.
+    """
+    if given is None:
+        return None
+    version, item = given["version"], given.get("item")
+    if item is None:
+        return Champion(version, unusable="the registry does not hold it")
+    entry = from_item(item)
+    if entry["target"] != request.target:
+        return Champion(version, entry, unusable=f'it predicts "{entry["target"]}", not "{request.target}"')
+    if "training_rows_uri" not in entry:
+        return Champion(version, entry, unusable="it is from a version of this project that kept no record of its rows")
+    try:
+        with _unreadable_is_unusable():
+            described = read_json(s3, entry["info_uri"])["training_rows"]
+            rows = read_training_rows(s3, entry["training_rows_uri"], described)
+    except UnusableChampionError as error:
+        return Champion(version, entry, unusable=str(error))
+    return Champion(version, entry, rows, RowHashes(rows.columns))
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The challenger, as a champion is compared with it.
+
+    Attributes
+    ----------
+    rows, hashes
+        The rows that it was trained on, and the hashes of the test rows by its columns.
+    scores, part
+        What it made of the test part, and the test part.
+    request
+        With every choice made.
+    data_fingerprint
+        Of the data set.
+    """
+
+    rows: TrainingRows
+    hashes: RowHashes
+    scores: Scores
+    part: HeldOut
+    request: TrainingRequest
+    data_fingerprint: str
+
+
+def compare(s3: S3Client, champion: Champion, candidate: Candidate) -> Comparison:
+    """Compare the challenger with the champion; one that cannot be loaded or applied is reported, not raised.
+
+    The champion's `hashes` must have seen the test rows.
+    """
+    if champion.unusable or champion.rows is None or champion.hashes is None:
+        return Comparison(champion.version, "unusable", champion.unusable)
+    try:
+        old = _scored(s3, champion, candidate)
+    except UnusableChampionError as error:
+        return Comparison(champion.version, "unusable", str(error))
+    fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes)
+    comparison = Comparison(
+        champion.version,
+        "scored",
+        metrics=old.metrics,
+        fairness=fairness,
+        same_data=champion.entry.get("data_fingerprint") == candidate.data_fingerprint,
+        doubt=_doubt(champion, old, candidate),
+    )
+    metric = str(candidate.request.metric)
+    if not fairness.possible:
+        return replace(comparison, status="unfair", reason=fairness.words())
+    if candidate.scores.metrics[metric] is None:
+        return replace(comparison, status="unfair", reason=f"the challenger's {metric} is undefined.")
+    difference = compare_on(fairness.counted, candidate.scores, old, candidate.part, candidate.request)
+    if math.isnan(difference.value):
+        return replace(comparison, status="unfair", reason=f"{metric} is undefined on the rows that count.")
+    return replace(comparison, improvement=difference)
+
+
+def _scored(s3: S3Client, champion: Champion, candidate: Candidate) -> Scores:
+    with workspace() as folder, _unreadable_is_unusable():
+        loaded = load_model(download(s3, champion.entry["model_uri"], folder / "model.skops"))
+        return score_champion(loaded, candidate.scores, candidate.part, candidate.request)
+
+
+@contextmanager
+def _unreadable_is_unusable() -> Iterator[None]:
+    """Say of what keeps the champion's files from being read that the champion is unusable."""
+    try:
+        yield
+    except UntrustedModelError as error:
+        raise UnusableChampionError(f"its file may not be loaded ({error})") from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise UnusableChampionError(f"its description cannot be read ({type(error).__name__}: {error})") from error
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        # Without the right to list the bucket, S3 answers 403 for an object that is gone.
+        if code not in ("403", "404", "AccessDenied", "NoSuchKey", "NoSuchBucket"):
+            raise
+        raise UnusableChampionError(f"its file cannot be read ({code})") from error
+
+
+def _doubt(champion: Champion, old: Scores, candidate: Candidate) -> str | None:
+    """Return a doubt about a champion that is much better here than it was where it was promoted.
+
+    Rows that were corrected since are other rows, so that the record of training rows does not know them.
+    """
+    metric = str(candidate.request.metric)
+    before = champion.entry.get("value") if champion.entry.get("metric") == metric else None
+    here = own_interval(old, candidate.part, candidate.request)
+    if before is None or here is None or here.deviation is None:
+        return None
+    better = (before - here.value) if metric in LOWER_IS_BETTER else (here.value - before)
+    if better <= SUSPICIOUS_DEVIATIONS * here.deviation:
+        return None
+    return (
+        f"The champion's {metric} is {here.value:.4g} here and was {before:.4g} on its own test part: it may have been "
+        "trained on these rows before they were corrected. A split_key keeps a row where it is, whatever is corrected."
+    )

@@ -1,0 +1,97 @@
+"""Which test rows may count in a comparison with the champion: those that it was not trained on.
+
+Rows come and go between two runs and are corrected, so that some of this run's test rows may have been among the
+champion's training rows, on which it is better than it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common.training_rows import RowHashes, TrainingRows
+
+TOLERATED = 0.01
+"""What share of the test rows the champion may know beyond what chance explains, before they no longer count."""
+LEAST_FAIR = 100
+LEAST_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Fairness:
+    """How many of the test rows the champion was trained on, and which count.
+
+    Attributes
+    ----------
+    rows, seen
+        The test rows, and those that were among the champion's training rows.
+    expected
+        The share that equals rows of the challenger's own training part: rows that occur more than once.
+    counted
+        Which rows count, shape (rows,).
+    possible
+        Whether they are enough for a comparison.
+    """
+
+    rows: int
+    seen: int
+    expected: float
+    counted: npt.NDArray[np.bool_]
+    possible: bool
+
+    def document(self) -> dict[str, Any]:
+        """Return what the evaluation says of it."""
+        counted = int(self.counted.sum())
+        return {
+            "test_rows": self.rows,
+            "seen_by_champion": self.seen,
+            "expected_share": self.expected,
+            "counted": counted,
+            "possible": self.possible,
+        }
+
+    def words(self) -> str:
+        """Return in a sentence what is not counted, empty where all is."""
+        if self.counted.all():
+            return ""
+        told = f"The champion was trained on {self.seen:,} of these {self.rows:,} test rows"
+        if self.possible:
+            return f"{told}, which do not count."
+        return (
+            f"{told}, and the others are too few for a comparison. A split that stays when data grow would help: name "
+            "what rows belong to by split_key."
+        )
+
+
+def fair_rows(own: TrainingRows, hashes: RowHashes, champion: TrainingRows, seen_as: RowHashes) -> Fairness:
+    """Return which test rows count in a comparison with the champion.
+
+    Parameters
+    ----------
+    own
+        The challenger's training rows.
+    hashes
+        Of the test rows, by the challenger's columns.
+    champion
+        The champion's training rows.
+    seen_as
+        The hashes of the test rows by the champion's columns.
+    """
+    seen = champion.rows.contains(seen_as.rows)
+    rows, expected = len(seen), float(own.rows.contains(hashes.rows).mean())
+    limit = expected + TOLERATED + 3 * np.sqrt(expected * (1 - expected) / rows)
+    if seen.mean() <= limit:
+        return Fairness(rows, int(seen.sum()), expected, np.ones(rows, np.bool_), True)
+    # Of a small test part most rows have to be left, of a large one a hundred, and a quarter at least.
+    least = max(min(LEAST_FAIR, 0.75 * rows), LEAST_SHARE * rows)
+    return Fairness(rows, int(seen.sum()), expected, ~seen, bool((~seen).sum() >= least))
+
+
+def equal_features(own: TrainingRows, hashes: RowHashes) -> int:
+    """Return how many test rows have the same features as a training row, about, without those found by mistake."""
+    found = own.features.contains(hashes.features)
+    mistakes = own.features.mistakes()
+    return max(0, round(float((found.sum() - mistakes * len(found)) / (1 - mistakes))))
