@@ -57,7 +57,7 @@ def _list_tables(document: Document) -> Iterable[Table | str]:
             _short_time(item["recorded_at"]),
             item["decision"],
             item["metric"],
-            _number(item["value"]),
+            _number(item.get("value")),
             item["estimator"],
             f"{item['rows']['train']:,}",
             "champion" if item["version"] == document["champion"] else "",

@@ -149,7 +149,7 @@ def _codes_of_number_texts(texts: pa.Array, *, exact: bool) -> tuple[Hashes, npt
     codes, beyond = _codes_of_numbers(values, np.zeros(len(values), np.bool_), exact=exact)
     if exact:
         # A whole number of more digits than a float has.
-        for place in np.flatnonzero(np.abs(values) > 2.0**53):
+        for place in np.flatnonzero(np.abs(values) >= 2.0**53):
             text = texts[int(place)].as_py().strip().lstrip("+")
             if text.lstrip("-").isdigit() and -(2**63) <= int(text) < 2**63:
                 codes[place] = np.int64(int(text)).view(np.uint64)
@@ -185,7 +185,7 @@ def _codes_of_words(texts: pa.Array) -> Hashes:
     places = np.arange(int(first[-1]), dtype=np.uint64) - np.repeat(first[:-1], words).astype(np.uint64)
     mixed = mix(padded.view("<u8").astype(np.uint64) ^ mix((places + np.uint64(1)) * _GOLDEN))
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)])
-    return mix(sums[first[1:]] - sums[first[:-1]] + lengths.astype(np.uint64) * _GOLDEN)
+    return mix(sums[first[1:]] - sums[first[:-1]] + (lengths.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 
 
 def _booleans(column: pa.Array) -> npt.NDArray[np.bool_]:

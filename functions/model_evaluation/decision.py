@@ -261,7 +261,7 @@ def _optimism(difference: Improvement, comparisons: int) -> str:
     """Return what to think of a figure that is the best of many on the same rows."""
     if comparisons < MANY_COMPARISONS or difference.deviation is None:
         return ""
-    # The expected largest of so many normal figures: G. Blom, Statistical Estimates and Transformed Beta-Variables, 1958.
+    # The expected largest of so many normal figures: G. Blom, Statistical Estimates and Transformed Variables, 1958.
     largest = float(ndtri((comparisons - 0.375) / (comparisons + 0.25)))
     return (
         f"{comparisons:,} models were compared on these test rows so far: the best of them looks better than it is, by "

@@ -31,6 +31,8 @@ CALIBRATION_BINS = 10
 FEW_ROWS = 10
 """A calibration bin with fewer rows is drawn hollow: its share says little."""
 SHOWN_FEATURES = 20
+EQUAL_FEATURES = 0.01
+"""From which share of the test rows on equal features in the training part are worth a word."""
 PROFILE_COLUMNS = 500
 NAME_WIDTH = 300
 VALUE_WIDTH = 40
@@ -103,7 +105,9 @@ def render_report(data: ReportData) -> str:
     """
     classification = data.evaluation["problem"] == "classification"
     pictures, confusion, notes = _classification(data) if classification else (_regression(data), None, [])
-    metric, seed = data.evaluation["metric"], data.model["request"]["seed"]
+    metrics, seed = data.evaluation["metrics"], data.model["request"]["seed"]
+    # What the test part leaves undefined measures nothing.
+    metric = next(name for name in (data.evaluation["metric"], *metrics) if metrics[name] is not None)
     importance = permutation_importance(
         data.pipeline, HeldOut(data.features, data.target), data.predictions, metric, seed
     )
@@ -121,6 +125,9 @@ def render_report(data: ReportData) -> str:
         model=data.model,
         comparison=_comparison(data.evaluation),
         improvement=_improvement(data.evaluation),
+        measured_by=metric,
+        split=_split(data.profile),
+        warnings=_warnings(data.evaluation, data.profile),
         pictures=pictures,
         confusion=confusion,
         notes=notes,
@@ -228,6 +235,12 @@ def _improvement(evaluation: Mapping[str, Any]) -> str | None:
     if found is None:
         return None
     low, high = found["low"], found["high"]
+    of = f"{found['rows']:,} of the {evaluation['rows']:,} test rows, those that count"
+    if low is None:
+        return (
+            f"{found['metric']} is {_gain(found['value'])}, without an interval: the models differ on "
+            f"{found['different']:,} of {of}, too few for one."
+        )
     verdict = "The interval includes 0: on these rows neither model is clearly the better one."
     if low > 0:
         verdict = "The whole interval is above 0: the challenger is better."
@@ -236,9 +249,37 @@ def _improvement(evaluation: Mapping[str, Any]) -> str | None:
     return (
         f"{found['metric']} is {_gain(found['value'])} "
         f"({found['confidence']:.0%} interval {number(low)} to {number(high)}; positive: the challenger is better). "
-        f"{verdict} Method: {found['method']}, {found['resamples']:,} resamples of the "
-        f"n = {evaluation['rows']:,} test rows, seed {found['seed']}."
+        f"{verdict} Method: {found['method']}, {found['resamples']:,} resamples of {of}, seed {found['seed']}."
     )
+
+
+def _split(profile: Mapping[str, Any]) -> str:
+    """Return in words how the rows were split."""
+    split = profile["split"]
+    columns = ", ".join(shorten(name, NAME_WIDTH) for name in split["columns"])
+    ways = {
+        "rows": f"by what each row holds, seed {split['seed']}",
+        "key": f"rows of equal {columns} together, seed {split['seed']}",
+        "time": f"the last rows by {columns}, from {split.get('first_time')}",
+        "column": f"as the column {columns} says",
+    }
+    origin = f", as the run of champion {split['inherited_from']}" if split["inherited_from"] else ""
+    return f"{ways[split['by']]}{origin}; {split['test_share']:.1%} of the rows are the test part {split['test_part']}"
+
+
+def _warnings(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
+    """Return what may make the model look better here than it is."""
+    told, equal = [], evaluation["rows_with_equal_features"]
+    split = profile["split"]
+    if equal > EQUAL_FEATURES * evaluation["rows"] and split["by"] == "rows":
+        told.append(
+            f"About {_rows(equal)} of the test part {'has' if equal == 1 else 'have'} the same features as a training "
+            "row. Where they are one and the same thing that was recorded twice, name by split_key what rows belong to."
+        )
+    if split["missing_columns"]:
+        missing = ", ".join(shorten(name, NAME_WIDTH) for name in split["missing_columns"][:5])
+        told.append(f"The champion's run was split by columns that these data lack: {missing}. Rows have moved.")
+    return told
 
 
 def _gain(value: float) -> str:

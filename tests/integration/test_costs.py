@@ -73,8 +73,8 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
 
     # One file is one request; a download looks at the size first.
     assert preparing == {"ListObjectsV2": 1, "HeadObject": 1, "GetObject": 1, "PutObject": 3}
-    assert fitting == {"HeadObject": 1, "GetObject": 2, "PutObject": 2}
-    assert evaluating == {"HeadObject": 2, "GetObject": 4, "PutObject": 2}
+    assert fitting == {"HeadObject": 1, "GetObject": 2, "PutObject": 3}
+    assert evaluating == {"HeadObject": 2, "GetObject": 5, "PutObject": 2}
     listed = s3.list_objects_v2(Bucket=bucket, Prefix="runs/r/prepared/")["Contents"]
     sizes = {entry["Key"].rpartition("/")[2]: entry["Size"] for entry in listed}
     # Eight decimals of four bytes, a whole number of one, a code of less than one, and a target of eight.
@@ -82,11 +82,13 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
     assert sizes["profile.json"] < 6_000
 
 
-def test_a_run_has_nine_state_transitions(training_stack: LocalTrainingStack, made_up: Path) -> None:
+def test_a_run_has_a_dozen_state_transitions(training_stack: LocalTrainingStack, made_up: Path) -> None:
     sfn, bucket = training_stack.client("stepfunctions"), training_stack.outputs["ArtifactBucketName"]
     training_stack.client("s3").upload_file(str(made_up), bucket, "data/costs.csv")
     request = {"dataset_uri": f"s3://{bucket}/data/costs.csv", "target": "y", "model_name": uuid.uuid4().hex}
-    for decision in ("Promote", "Reject"):
+    request |= {"allow_baseline": True}
+    # With a champion, what the registry says of it is read.
+    for decision, transitions in (("Promote", 12), ("Reject", 13)):
         arn = sfn.start_execution(
             stateMachineArn=training_stack.outputs["StateMachineArn"], name=uuid.uuid4().hex, input=json.dumps(request)
         )["executionArn"]
@@ -98,4 +100,4 @@ def test_a_run_has_nine_state_transitions(training_stack: LocalTrainingStack, ma
         history = sfn.get_execution_history(executionArn=arn, maxResults=1000)["events"]
         entered = [event["stateEnteredEventDetails"]["name"] for event in history if "Entered" in event["type"]]
         assert decision in entered
-        assert len(entered) == 9
+        assert len(entered) == transitions

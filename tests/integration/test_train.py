@@ -35,7 +35,7 @@ def test_the_main_job_trains_on_the_diabetes_data(train: Train, tmp_path: Path) 
     assert pipeline.n_features_in_ == 10
 
 
-@pytest.mark.parametrize(("threshold", "decision"), [("0.5", "promote"), ("1.0", "reject")])
+@pytest.mark.parametrize(("threshold", "decision"), [("0.4", "promote"), ("1.0", "reject")])
 def test_a_classification_is_decided_by_its_threshold(
     train: Train, tmp_path: Path, threshold: str, decision: str
 ) -> None:
@@ -46,7 +46,7 @@ def test_a_classification_is_decided_by_its_threshold(
     )  # fmt: skip
     assert done.code == 0, done.stderr
     result = done.document
-    assert result["decision"] == decision
+    assert result["decision"] == decision, result["reason"]
     assert (result["problem"], result["estimator"]) == ("classification", "random_forest")
     evaluation = json.loads((tmp_path / "out/evaluation.json").read_text())
     assert evaluation["metrics"] == result["metrics"]

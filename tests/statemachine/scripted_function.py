@@ -47,7 +47,10 @@ def prepared(event: Any) -> dict[str, Any]:
     """Make a choice that the input leaves open; `claims` is the name of a model that it lays hands on."""
     request = event["request"]
     name = request.get("claims") or request.get("model_name", "scripted")
-    return {"request": {**request, "model_name": name, "seed": 42}, "prepared": {}}
+    return {
+        "request": {**request, "model_name": name, "seed": 42},
+        "prepared": {"test_part": "0" * 16, "given": event["champion"]},
+    }
 
 
 def trained(event: Any) -> dict[str, Any]:
@@ -59,7 +62,7 @@ def evaluated(event: Any) -> dict[str, Any]:
     """Decide as the input says, or for the higher score, and hand on the registry's items."""
     request, champion = event["request"], event["champion"]
     score = request.get("score", 0)
-    better = champion is None or score > float(champion["model_uri"].split("/")[3])
+    better = champion is None or score > float(champion["item"]["value"]["N"])
     decision = request.get("decision") or ("promote" if better and not event["contended"] else "reject")
     reason = "contended" if event["contended"] else f"compared with {champion and champion['version']}"
     key = {"model_name": {"S": request.get("claims", request["model_name"])}}
@@ -70,10 +73,20 @@ def evaluated(event: Any) -> dict[str, Any]:
         "metric": "score",
         "value": score,
         "decision": decision,
+        "rule": "better",
         "reason": reason,
         "report_uri": "s3://scripted/report.html",
+        "evaluation_uri": "s3://scripted/evaluation.json",
         "registry": {
-            "version": {**version, "decision": {"S": decision}, "reason": {"S": reason}, "value": {"N": str(score)}},
+            "version": {
+                **version,
+                "decision": {"S": decision},
+                "rule": {"S": "better"},
+                "reason": {"S": reason},
+                "value": {"N": str(score)},
+                "report_uri": {"S": "s3://scripted/report.html"},
+                "evaluation_uri": {"S": "s3://scripted/evaluation.json"},
+            },
             "champion": {**pointer, "model_uri": {"S": event["model"]["model_uri"]}, "value": {"N": str(score)}},
         },
     }

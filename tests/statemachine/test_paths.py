@@ -17,7 +17,7 @@ def test_a_run_that_comes_through_ends_with_the_decision(run_scripted: Machine, 
 
     entered = [event.state for event in events if event.kind == "entered"]
     first, second, third = STEPS
-    to_evaluation = [first, second, "FindChampion", "AlreadyPromoted", third]
+    to_evaluation = ["ClaimRun", "FindSplit", first, second, "CountComparison", "FindChampion", "HasChampion", third]
     assert entered == [*to_evaluation, "Decide", end, "AnnounceDecision", "Decided"]
     assert result.status == "SUCCEEDED"
     assert result.failed_state is None
@@ -27,6 +27,7 @@ def test_a_run_that_comes_through_ends_with_the_decision(run_scripted: Machine, 
     # What data preparation made of the request counts from there on, not the input.
     assert result.output["request"] == {**script, "seed": 42}
     assert result.output["evaluation"]["decision"] == end.lower()
+    assert result.output["comparisons"] >= 1
 
 
 @pytest.mark.parametrize(("case", "step", "error", "cause"), FAILURES)

@@ -53,6 +53,23 @@ class Registry:
         """Write an item of strings."""
         self.client.put_item(TableName=self.table, Item={name: {"S": value} for name, value in attributes.items()})
 
+    def promote(self, name: str, version: str, value: int, *, moves: int, decision: str = "promote") -> None:
+        """Write what a promotion writes; of a rejection, the version alone."""
+        key = {"model_name": {"S": name}}
+        item: dict[str, Any] = {
+            **key,
+            "entry": {"S": f"version#{version}"},
+            "version": {"S": version},
+            "value": {"N": str(value)},
+            "move": {"N": str(moves)},
+            **{each: {"S": "recorded"} for each in ("rule", "reason", "report_uri", "evaluation_uri")},
+            "decision": {"S": decision},
+        }
+        self.client.put_item(TableName=self.table, Item=item)
+        if decision == "promote":
+            pointer = {"entry": {"S": "champion"}, "champion_version": {"S": version}, "moves": {"N": str(moves)}}
+            self.client.put_item(TableName=self.table, Item={**key, **pointer})
+
 
 def test_twenty_runs_at_once_leave_the_best_as_the_one_champion(run_scripted: Machine, registry: Registry) -> None:
     name, scores = "at-once", [(7 * index) % 20 + 1 for index in range(20)]
@@ -89,42 +106,110 @@ def test_a_promotion_that_came_too_late_is_compared_with_the_new_champion(
     started = run_scripted.start(request, "late-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
-    registry.put(model_name="late", entry="champion", champion_version="other", model_uri="s3://scripted/3/other")
+    registry.promote("late", "other", 3, moves=5)
     entered = ["EvaluateModel", *(event.state for event in events if event.kind == "entered")]
     assert entered == [
-        "EvaluateModel", "Decide", "Promote", "FindChampion", "AlreadyPromoted", "EvaluateModel", "Decide", "Promote",
-        "AnnounceDecision", "Decided",
+        "EvaluateModel", "Decide", "Promote", "FindOwnVersion", "IsRecorded", "FindChampion", "HasChampion",
+        "ReadChampion", "EvaluateModel", "Decide", "Promote", "AnnounceDecision", "Decided",
     ]  # fmt: skip
     assert registry.champion("late") == "late-1"
     assert registry.items("late")["version#late-1"]["reason"]["S"] == "compared with other"
+    # The one that came between was the fifth move, this is the sixth.
+    assert registry.items("late")["champion"]["moves"]["N"] == "6"
+    assert registry.items("late")["version#late-1"]["move"]["N"] == "6"
 
 
 def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
     run_scripted: Machine, registry: Registry
 ) -> None:
-    # A version item that is there already makes every transaction fail.
-    registry.put(model_name="never", entry="version#never-1", version="never-1", decision="reject")
-    started = run_scripted.start({"model_name": "never", "score": 5}, "never-1")
-    events = [event.state for event in follow(run_scripted.sfn, started) if event.kind == "entered"]
-    assert events.count("EvaluateModel") == 7  # the first, five more, and one that records that it gave up
-    assert events[-3:] == ["Reject", "AnnounceDecision", "Decided"]
+    started = run_scripted.start({"model_name": "never", "score": 5, "seconds": {"EvaluateModel": 0.3}}, "never-1")
+    seen: list[str] = []
+    for event in follow(run_scripted.sfn, started):
+        if event.kind == "entered":
+            seen.append(event.state)
+            if event.state == "EvaluateModel":
+                # Somebody else is promoted during each evaluation.
+                registry.promote("never", f"other-{len(seen)}", 1, moves=len(seen))
+    assert seen.count("EvaluateModel") == 7  # the first, five more, and one that records that it gave up
+    assert seen[-3:] == ["Reject", "AnnounceDecision", "Decided"]
     result = execution.outcome(run_scripted.sfn, started)
     assert result.output is not None
     assert (result.output["evaluation"]["decision"], result.output["evaluation"]["reason"]) == ("reject", "contended")
-    assert registry.champion("never") is None
+    assert str(registry.champion("never")).startswith("other-")
 
 
-def test_a_promotion_whose_answer_was_lost_is_not_made_again(run_scripted: Machine, registry: Registry) -> None:
-    request = {"model_name": "lost", "score": 5, "seconds": {"EvaluateModel": 1}}
-    started = run_scripted.start(request, "lost-1")
+@pytest.mark.parametrize("successor", [None, "other"])
+@pytest.mark.parametrize("decision", ["promote", "reject"])
+def test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since(
+    run_scripted: Machine, registry: Registry, decision: str, successor: str | None
+) -> None:
+    """What was announced, what is recorded and what the run ends with are one decision."""
+    name = f"lost-{decision}-{successor}"
+    script = {"model_name": name, "score": 5, "decision": "promote", "seconds": {"EvaluateModel": 1}}
+    started = run_scripted.start(script, f"{name}-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
-    # What the transaction of an attempt leaves whose answer never came.
-    registry.put(model_name="lost", entry="version#lost-1", version="lost-1", decision="promote")
-    registry.put(model_name="lost", entry="champion", champion_version="lost-1", model_uri="s3://scripted/5/lost-1")
+    # What an attempt leaves whose answer never came, perhaps of an earlier evaluation that had decided otherwise.
+    registry.promote(name, f"{name}-1", 5, moves=1, decision=decision)
+    if successor or decision == "reject":
+        registry.promote(name, successor or "before", 7, moves=2)
     entered = [event.state for event in events if event.kind == "entered"]
-    assert entered == ["Decide", "Promote", "FindChampion", "AlreadyPromoted", "AnnounceDecision", "Decided"]
-    assert registry.champion("lost") == "lost-1"
+    assert entered == ["Decide", "Promote", "FindOwnVersion", "IsRecorded", "AnnounceDecision", "Decided"]
+    result = execution.outcome(run_scripted.sfn, started)
+    assert result.output is not None
+    assert result.output["evaluation"]["decision"] == decision
+    assert result.output["evaluation"]["reason"] == "recorded"
+    assert result.output["evaluation"]["value"] == 5
+    expected = successor or (f"{name}-1" if decision == "promote" else "before")
+    assert registry.champion(name) == expected
+
+
+def test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared(
+    run_scripted: Machine, registry: Registry
+) -> None:
+    registry.promote("back", "a", 1, moves=1)
+    started = run_scripted.start({"model_name": "back", "score": 5, "seconds": {"EvaluateModel": 1}}, "back-1")
+    events = follow(run_scripted.sfn, started)
+    next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
+    registry.promote("back", "a", 1, moves=3)
+    assert [event.state for event in events if event.kind == "entered"].count("EvaluateModel") == 1
+    assert registry.items("back")["champion"]["moves"]["N"] == "4"
+
+
+def test_a_run_id_that_was_used_is_refused_before_anything_is_written(
+    run_scripted: Machine, registry: Registry
+) -> None:
+    """Step Functions knows a name for 90 days, and the files of a run are there for longer."""
+    registry.put(model_name="#runs", entry="used-1", started_at="2025-01-01T00:00:00Z")
+    started = run_scripted.start({"model_name": "used", "score": 5}, "used-1")
+    result = execution.outcome(run_scripted.sfn, started)
+    assert (result.status, result.error) == ("FAILED", "RunIdInUseError")
+    assert result.cause == "ClaimRun: The run id used-1 was used before: start the execution under another name."
+    assert registry.items("used") == {}
+
+
+def test_comparisons_on_the_same_test_part_are_counted(run_scripted: Machine, registry: Registry) -> None:
+    counts = []
+    for _ in range(3):
+        _, result = run_scripted({"model_name": "counted", "score": 1})
+        assert result.output is not None
+        counts.append(result.output["comparisons"])
+    assert counts == [1, 2, 3]
+    assert registry.items("counted")[f"test_part#{'0' * 16}"]["comparisons"]["N"] == "3"
+
+
+def test_the_split_of_the_champions_run_reaches_preparation(run_scripted: Machine, registry: Registry) -> None:
+    registry.promote("split", "a", 1, moves=1)
+    registry.client.update_item(
+        TableName=registry.table,
+        Key={"model_name": {"S": "split"}, "entry": {"S": "champion"}},
+        UpdateExpression="SET #split = :split, target = :target",
+        ExpressionAttributeNames={"#split": "split"},
+        ExpressionAttributeValues={":split": {"S": '{"by": "rows"}'}, ":target": {"S": "price"}},
+    )
+    _, result = run_scripted({"model_name": "split", "score": 1})
+    assert result.output is not None
+    assert result.output["prepared"]["given"] == {"version": "a", "target": "price", "split": '{"by": "rows"}'}
 
 
 @pytest.mark.parametrize("decision", ["promote", "reject"])
@@ -133,14 +218,14 @@ def test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded
     run_scripted: Machine, registry: Registry, decision: str, name: str | None
 ) -> None:
     """Whoever commits to the model repository writes the functions."""
-    registry.put(model_name="victim", entry="champion", champion_version="safe", model_uri="s3://scripted/1/safe")
+    registry.promote("victim", "safe", 1, moves=1)
     named = {"model_name": name} if name is not None else {}
 
     _, result = run_scripted({**named, "claims": "victim", "score": 9, "decision": decision})
 
     assert result.status == "SUCCEEDED", result
     assert result.output is not None
-    assert set(registry.items("victim")) == {"champion"}
+    assert set(registry.items("victim")) == {"champion", "version#safe"}
     assert registry.champion("victim") == "safe"
     assert registry.items(name or "default")[f"version#{result.output['run_id']}"]["decision"]["S"] == decision
 
@@ -154,7 +239,7 @@ def test_a_run_that_is_stopped_in_a_step_changes_nothing(run_scripted: Machine, 
     run_scripted.sfn.stop_execution(executionArn=started)
     time.sleep(1.5)  # longer than the function that was at work
     assert registry.champion(name) == first
-    assert set(registry.items(name)) == {"champion", f"version#{first}"}
+    assert set(registry.items(name)) - {f"test_part#{'0' * 16}"} == {"champion", f"version#{first}"}
 
 
 @pytest.mark.parametrize("delay", [0.19 + 0.005 * step for step in range(12)])
@@ -229,6 +314,7 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTra
         "version": details["Model Promoted"]["version"],
         "metric": "score",
         "value": 1,
+        "rule": "better",
         "reason": "compared with None",
         "report_uri": "s3://scripted/report.html",
     }

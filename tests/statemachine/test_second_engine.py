@@ -31,8 +31,12 @@ from .test_paths import (  # noqa: F401
 from .test_promotion import (  # noqa: F401
     Registry,
     test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
-    test_a_promotion_whose_answer_was_lost_is_not_made_again,
+    test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared,
+    test_a_run_id_that_was_used_is_refused_before_anything_is_written,
     test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
+    test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since,
+    test_comparisons_on_the_same_test_part_are_counted,
+    test_the_split_of_the_champions_run_reaches_preparation,
     test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded,
 )
 
@@ -120,6 +124,7 @@ def test_events_are_announced(
         "version": promoted.output["run_id"],
         "metric": "score",
         "value": 1,
+        "rule": "better",
         "reason": "compared with None",
         "report_uri": "s3://scripted/report.html",
     }

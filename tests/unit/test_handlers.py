@@ -28,6 +28,7 @@ from common import storage
 from common.errors import InvalidDatasetError, InvalidRequestError, UntrustedModelError
 from data_preparation import app as preparation
 from model_evaluation import app as evaluation
+from model_evaluation import champion as champions
 from model_training import app as training
 
 BUCKET = "artifacts"
@@ -72,8 +73,8 @@ def get(s3: Any, uri: str) -> bytes:
     return body
 
 
-def frame(rows: int = 100) -> pd.DataFrame:
-    random = np.random.default_rng(0)
+def frame(rows: int = 100, seed: int = 0) -> pd.DataFrame:
+    random = np.random.default_rng(seed)
     data = pd.DataFrame(random.normal(size=(rows, 3)), columns=["a", "b", "c"])
     return data.assign(y=data.sum(axis=1) + random.normal(0, 0.1, rows))
 
@@ -100,13 +101,14 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     stored = json.loads(get(s3, result["evaluation_uri"]))
     assert stored["rows"] == 20
     assert stored["metrics"] == result["metrics"]
-    assert (result["metric"], result["decision"]) == ("rmse", "promote")
+    assert (result["metric"], result["decision"], result["rule"]) == ("rmse", "promote", "first")
     assert keys(s3) == [
         "data/x.csv",
         "runs/run-1/evaluation/evaluation.json",
         "runs/run-1/evaluation/report.html",
         "runs/run-1/model/model.json",
         "runs/run-1/model/model.skops",
+        "runs/run-1/model/training_rows.bloom",
         "runs/run-1/prepared/profile.json",
         "runs/run-1/prepared/test.parquet",
         "runs/run-1/prepared/train.parquet",
@@ -123,14 +125,23 @@ def trained(s3: Any, run_id: str, **fields: Any) -> dict[str, Any]:
     return {**event, "model": training.handler(event, None)}
 
 
+def promoted(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Evaluate a run as the first of its model, and return what later ones find as the champion."""
+    item = evaluation.handler({**event, "champion": None}, None)["registry"]["version"]
+    changed = {name: {"S": value} if isinstance(value, str) else value for name, value in changes.items()}
+    kept = {name: value for name, value in {**item, **changed}.items() if value is not None}
+    return {"version": event["run_id"], "item": kept}
+
+
 def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(s3: Any) -> None:
     old = trained(s3, "run-1")
-    champion = {"version": "run-1", "model_uri": old["model"]["model_uri"]}
+    champion = promoted(old)
     new = trained(s3, "run-2", estimator="random_forest", minimum_improvement=0.5)
     result = evaluation.handler({**new, "champion": champion}, None)
     stored = json.loads(get(s3, result["evaluation_uri"]))
-    assert result["decision"] == "reject"
+    assert (result["decision"], result["rule"]) == ("reject", "significant")
     assert stored["champion"]["status"] == "scored"
+    assert stored["champion"]["same_data"] is True
     # The same rows, the same model: the champion's metrics are those of its own run.
     assert stored["champion"]["metrics"] == pytest.approx(evaluation.handler(old, None)["metrics"])
     assert "worse than the champion run-1" in result["reason"]
@@ -149,35 +160,71 @@ def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(
     assert pointer["model_uri"] == new["model"]["model_uri"]
 
 
+def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not_count(s3: Any) -> None:
+    """A champion that was trained on the test part looks better there than it is."""
+    first, grown = trained(s3, "run-1", split_seed=3), pd.concat([frame(), frame(50, seed=1)])
+    champion = promoted(first)
+    split = {name: champion["item"][name]["S"] for name in ("version", "target", "split")}
+    request = {"dataset_uri": put(s3, grown, "data/grown.csv"), "target": "y", "margin": 0.5}
+    event = {"run_id": "run-2", **preparation.handler({"run_id": "run-2", "request": request, "champion": split}, None)}
+    profile = json.loads(get(s3, event["prepared"]["profile_uri"]))
+    assert (profile["split"]["seed"], profile["split"]["inherited_from"]) == (3, "run-1")
+    event["model"] = training.handler(event, None)
+    fair = evaluation.handler({**event, "champion": champion}, None)
+    assert (fair["decision"], fair["rule"]) == ("promote", "not_worse")
+    assert fair["champion"]["fairness"]["seen_by_champion"] <= 1
+    # Another draw leaves most of the champion's training rows to the test part.
+    other = {"run_id": "run-3", **preparation.handler({"run_id": "run-3", "request": request}, None)}
+    other["model"] = training.handler(other, None)
+    unfair = evaluation.handler({**other, "champion": champion}, None)
+    assert (unfair["decision"], unfair["rule"]) == ("reject", "no_fair_rows")
+    assert unfair["champion"]["fairness"]["seen_by_champion"] >= 10
+    assert "The champion was trained on" in unfair["reason"]
+
+
 @pytest.mark.parametrize(
-    ("content", "reason"),
-    [(None, "its file cannot be read (404)"), (b"something else", "its file may not be loaded")],
+    ("change", "reason"),
+    [
+        ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (404)"),
+        ({"model_uri": f"s3://{BUCKET}/data/x.csv"}, "its file may not be loaded"),
+        ({"training_rows_uri": None}, "kept no record of its rows"),
+        ({"training_rows_uri": f"s3://{BUCKET}/data/x.csv"}, "not what its description says"),
+        ({"info_uri": f"s3://{BUCKET}/data/x.csv"}, "its description cannot be read"),
+        ({"target": "z"}, 'it predicts "z", not "y"'),
+        (None, "the registry does not hold it"),
+    ],
 )
-def test_a_champion_that_cannot_be_loaded_is_reported_and_no_reason_to_fail(
-    s3: Any, content: bytes | None, reason: str
+def test_a_champion_that_cannot_be_used_is_reported_kept_and_no_reason_to_fail(
+    s3: Any, change: dict[str, Any] | None, reason: str
 ) -> None:
-    if content is not None:
-        s3.put_object(Bucket=BUCKET, Key="runs/old/model/model.skops", Body=content)
-    champion = {"version": "old", "model_uri": f"s3://{BUCKET}/runs/old/model/model.skops"}
-    result = evaluation.handler({**trained(s3, "run-1"), "champion": champion}, None)
-    assert result["decision"] == "promote"
+    event = trained(s3, "run-1")
+    champion = {"version": "old"} if change is None else promoted(event, **change)
+    result = evaluation.handler({**event, "champion": champion}, None)
+    assert (result["decision"], result["rule"]) == ("reject", "champion_unusable")
     assert result["champion"]["status"] == "unusable"
     assert reason in result["champion"]["reason"]
+    allowed = {**event, "request": {**event["request"], "replace_unusable_champion": True}}
+    assert evaluation.handler({**allowed, "champion": champion}, None)["decision"] == "promote"
 
 
 def test_an_error_of_s3_itself_is_not_taken_for_an_unusable_champion(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     event = trained(s3, "run-1")
-    download = evaluation.download
+    champion = promoted(event, model_uri=f"s3://{BUCKET}/runs/old/model/model.skops")
 
-    def fail(client: Any, uri: str, path: Path) -> Path:
-        if "old" in uri:
-            raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
-        return download(client, uri, path)
+    def fail(_client: Any, _uri: str, _path: Path) -> Path:
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
 
-    monkeypatch.setattr(evaluation, "download", fail)
-    champion = {"version": "old", "model_uri": f"s3://{BUCKET}/runs/old/model/model.skops"}
+    monkeypatch.setattr(champions, "download", fail)
     with pytest.raises(ClientError, match="SlowDown"):
         evaluation.handler({**event, "champion": champion}, None)
+
+
+def test_a_model_that_is_no_better_than_the_mean_is_rejected_as_the_first_too(s3: Any) -> None:
+    noise = frame(300).assign(y=np.random.default_rng(7).normal(size=300))
+    event = {"run_id": "run-1", **prepare(put(s3, noise, "data/noise.csv"))}
+    event["model"] = training.handler(event, None)
+    result = evaluation.handler({**event, "champion": None}, None)
+    assert (result["decision"], result["rule"]) == ("reject", "baseline")
 
 
 def test_a_contended_run_is_rejected_in_every_record(s3: Any) -> None:
@@ -329,6 +376,7 @@ def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pyte
     event = {"run_id": "sample", **preparation.handler(sample["data_preparation"], None)}
     assert event == sample["model_training"]
     seconds = sample["model_evaluation"]["model"]["seconds"]
-    event |= {"model": {**training.handler(event, None), "seconds": seconds}, "champion": None, "contended": False}
+    event |= {"model": {**training.handler(event, None), "seconds": seconds}}
+    event |= {"champion": None, "comparisons": 1, "contended": False}
     assert event == sample["model_evaluation"]
     assert evaluation.handler(event, None)["decision"] == "promote"

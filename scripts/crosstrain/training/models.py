@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
-# What decides, besides the data, which rows are in the test part.
-SPLIT_FIELDS = ("target", "problem", "seed", "test_fraction", "split_column")
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "404", "AccessDenied", "403"})
 
 Document = dict[str, Any]
@@ -114,7 +112,7 @@ def compare(models: Models, first: str, second: str, model_name: str | None = No
     """
     items = [models.registry.find_version(version, model_name) for version in (first, second)]
     infos = [models.read(item.get("info_uri"))[0] for item in items]
-    same_rows, why = _same_test_rows(items, infos)
+    same_rows, why = _same_test_rows(items)
     names = list(dict.fromkeys(name for item in items for name in item["metrics"]))
     return {
         "versions": [item["version"] for item in items],
@@ -243,15 +241,15 @@ def _previous(models: Models, pointer: Item) -> str | None:
     return previous_champion(history)
 
 
-def _same_test_rows(items: Sequence[Item], infos: Sequence[Document]) -> tuple[bool | None, str]:
+def _same_test_rows(items: Sequence[Item]) -> tuple[bool | None, str]:
     """Return whether two versions were scored on the same rows (None if it cannot be known), and why."""
-    if items[0]["data_fingerprint"] != items[1]["data_fingerprint"]:
-        return False, "They were scored on different data: their metrics cannot be compared."
-    if not all("request" in info for info in infos):
-        return None, "A model.json is gone: whether they were scored on the same rows is unknown."
-    differing = [name for name in SPLIT_FIELDS if len({json.dumps(info["request"][name]) for info in infos}) > 1]
-    if differing:
-        return False, f"They were scored on different rows ({', '.join(differing)}): their metrics cannot be compared."
+    parts = [json.loads(item["split"])["test_part"] if "split" in item else None for item in items]
+    if None in parts or items[0]["target"] != items[1]["target"]:
+        if items[0]["data_fingerprint"] != items[1]["data_fingerprint"] or None not in parts:
+            return False, "They were scored on different data: their metrics cannot be compared."
+        return None, "One of them does not say which rows it was scored on: whether they are the same is unknown."
+    if parts[0] != parts[1]:
+        return False, f"They were scored on different rows ({parts[0]}, {parts[1]}): their metrics cannot be compared."
     return True, "They were scored on the same rows."
 
 

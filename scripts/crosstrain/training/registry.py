@@ -42,15 +42,18 @@ class Change:
     version : str
         The version that became the champion.
     at : datetime
-        When.
+        When, by the clock of whoever made it.
     kind : str
         `promotion` or `rollback`.
+    move : int
+        Which of the pointer's moves it was, from 1; 0 for one of an earlier version of this project.
     """
 
     origin: str | None
     version: str
     at: datetime
     kind: Literal["promotion", "rollback"]
+    move: int = 0
 
 
 class Registry:
@@ -163,6 +166,7 @@ class Registry:
             "entry": f"{_ROLLBACK}{now}-{uuid.uuid4().hex[:8]}",
             "from_version": pointer["champion_version"],
             "to_version": target["version"],
+            "move": _moves(pointer) + 1,
             "recorded_at": now,
             "by": by,
             "reason": reason,
@@ -189,17 +193,19 @@ class Registry:
         new = {
             "champion_version": target["version"],
             "promoted_at": now,
-            **{name: target[name] for name in ("metric", "value", "model_uri")},
+            "moves": _moves(pointer) + 1,
+            # The next run is split as the champion's was; one of an earlier version of this project says nothing of that.
+            **{name: target[name] for name in ("metric", "value", "model_uri", "target", "split") if name in target},
         }
-        # The time as well: meanwhile another version may have been the champion, and this one again.
-        old = {name: pointer[name] for name in ("champion_version", "promoted_at")}
+        # The moves as well: meanwhile another version may have been the champion, and this one again.
+        old = {name: pointer[name] for name in ("champion_version", "moves", "promoted_at") if name in pointer}
         return {
             "Update": {
                 "TableName": self._table,
                 "Key": to_dynamodb({"model_name": pointer["model_name"], "entry": _CHAMPION}),
                 "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in new),
                 "ConditionExpression": " AND ".join(f"#{name} = :old_{name}" for name in old),
-                "ExpressionAttributeNames": {f"#{name}": name for name in new},
+                "ExpressionAttributeNames": {f"#{name}": name for name in {**new, **old}},
                 "ExpressionAttributeValues": to_dynamodb(
                     {f":{name}": value for name, value in new.items()}
                     | {f":old_{name}": value for name, value in old.items()}
@@ -268,6 +274,11 @@ class Registry:
         return BadInputError(f'There is no version "{version}"{of}.{nearest_names(version, known)}')
 
 
+def _moves(pointer: Item) -> int:
+    """Return how often a pointer has moved; 0 for one of an earlier version of this project."""
+    return int(pointer.get("moves", 0))
+
+
 def recorded_at(item: Item) -> datetime:
     """Return when a version or a rollback was recorded."""
     return datetime.fromisoformat(item["recorded_at"])
@@ -278,7 +289,8 @@ def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequenc
 
     Each change says which version it replaced: a promotion goes through only while the champion is the one that it was
     compared with, a rollback only while it is the one that was read. So the changes form a chain, and it is followed
-    back from the champion. Times, which are those of several clocks, only distinguish changes to the same version.
+    back from the champion. The count of moves says which of several changes to the same version is meant; times, which
+    are those of several clocks, do so only where nobody counted.
 
     Parameters
     ----------
@@ -293,13 +305,16 @@ def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequenc
         It begins with the first promotion or, if that is no longer recorded, where the chain ends.
     """
     changes = [
-        Change(item.get("compared_with"), item["version"], recorded_at(item), "promotion")
+        Change(item.get("compared_with"), item["version"], recorded_at(item), "promotion", item.get("move", 0))
         for item in versions
         if item["decision"] == "promote"
     ]
-    changes += [Change(item["from_version"], item["to_version"], recorded_at(item), "rollback") for item in rollbacks]
+    changes += [
+        Change(item["from_version"], item["to_version"], recorded_at(item), "rollback", item.get("move", 0))
+        for item in rollbacks
+    ]
     into: dict[str, list[Change]] = defaultdict(list)
-    for change in sorted(changes, key=lambda each: each.at):
+    for change in sorted(changes, key=lambda each: (each.move, each.at)):
         into[change.version].append(change)
     found: list[Change] = []
     current: str | None = champion

@@ -19,9 +19,16 @@ def test_defaults_are_those_of_the_contract() -> None:
         "test_fraction": 0.2,
         "seed": 42,
         "split_column": None,
+        "split_key": None,
+        "split_time": None,
+        "split_seed": None,
         "metric": None,
         "threshold": None,
+        "promote_if": "auto",
+        "margin": 0.01,
         "minimum_improvement": 0.0,
+        "allow_baseline": False,
+        "replace_unusable_champion": False,
         "model_name": "default",
     }
 
@@ -48,6 +55,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"seed": -1}, '"seed" is -1'),
         ({"seed": 1.5}, '"seed" is 1.5'),
         ({"split_column": "price"}, "cannot be both the target and the split column"),
+        ({"split_column": "part", "split_key": ["city"]}, "split_column and split_key are different ways to split"),
+        ({"split_key": ["city"], "split_time": "day"}, "split_key and split_time are different ways to split"),
+        ({"promote_if": "equal"}, '"promote_if" is "equal".'),
         ({"model_name": "a/b"}, "\"model_name\" is 'a/b'"),
     ],
 )

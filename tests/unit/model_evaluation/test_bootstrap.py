@@ -11,7 +11,7 @@ from sklearn import metrics as scikit
 
 from common.request import LOWER_IS_BETTER, METRICS
 from model_evaluation import bootstrap
-from model_evaluation.bootstrap import improvement
+from model_evaluation.bootstrap import improvement, interval
 
 
 def regression(rows: int = 300) -> tuple[Any, Any, Any, Any]:
@@ -82,7 +82,7 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 def test_equal_models_do_not_differ() -> None:
     target, new, _, classes = classification(2)
     found = improvement("roc_auc", target, new, new, classes, seed=1)
-    assert (found.value, found.low, found.high) == (0, 0, 0)
+    assert (found.value, found.low, found.high, found.different) == (0, None, None, 0)
 
 
 def test_the_interval_of_a_mean_difference_is_the_normal_one() -> None:
@@ -101,8 +101,8 @@ def test_many_rows_get_fewer_resamples() -> None:
 
 
 def test_resamples_without_a_class_are_left_out_of_roc_auc() -> None:
-    target, classes = np.array(["a"] * 20 + ["b"]), np.array(["a", "b"])
-    probabilities = np.column_stack([np.linspace(1, 0, 21), np.linspace(0, 1, 21)])
+    target, classes = np.array(["a"] * 40 + ["b"]), np.array(["a", "b"])
+    probabilities = np.column_stack([np.linspace(1, 0, 41), np.linspace(0, 1, 41)])
     found = improvement("roc_auc", target, probabilities, probabilities[::-1], classes, seed=1)
     assert np.isfinite([found.low, found.high]).all()
 
@@ -121,3 +121,42 @@ def test_ties_count_half_in_roc_auc() -> None:
     target, classes = np.array(["a", "b", "a", "b"]), np.array(["a", "b"])
     ties, order = (np.column_stack([1 - np.array(p), p]) for p in ([0.5] * 4, [0.1, 0.9, 0.2, 0.8]))
     assert improvement("roc_auc", target, order, ties, classes, seed=1).value == 0.5
+
+
+@pytest.mark.parametrize(("rows", "different"), [(29, 29), (300, 9)])
+def test_too_few_rows_or_differences_have_no_interval(rows: int, different: int) -> None:
+    target, new, _, _ = regression(rows)
+    old = np.where(np.arange(rows) < different, new + 1, new)
+    found = improvement("rmse", target, new, old, None, seed=1)
+    assert (found.rows, found.different) == (rows, different)
+    assert (found.low, found.high, found.deviation) == (None, None, None)
+    assert found.value == pytest.approx(scikits("rmse", target, old, None) - scikits("rmse", target, new, None))
+
+
+def test_labels_alone_differ_where_the_metric_looks_at_them_alone() -> None:
+    target, new, _, classes = classification(2)
+    surer = new**2 / (new**2).sum(axis=1, keepdims=True)
+    assert improvement("accuracy", target, surer, new, classes, seed=1).different == 0
+    assert improvement("log_loss", target, surer, new, classes, seed=1).different == len(target)
+
+
+@pytest.mark.parametrize(("metric", "data"), CASES, ids=NAMES)
+def test_a_models_own_metric_has_an_interval_about_it(metric: str, data: tuple[Any, ...]) -> None:
+    target, new, _, classes = data
+    found = interval(metric, target, new, classes, seed=1)
+    assert found.value == pytest.approx(scikits(metric, target, new, classes))
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+
+
+def test_expanded_percentiles_are_wider_and_the_more_so_the_fewer_the_rows() -> None:
+    """For a mean, Student's interval is the right one: https://doi.org/10.1080/00031305.2015.1089789."""
+    target = np.random.default_rng(1).normal(size=30)
+    absolute = np.abs(target)
+    found = interval("mae", target, np.zeros(30), None, seed=1)
+    assert found.low is not None
+    assert found.high is not None
+    half = 2.045 * absolute.std(ddof=1) / np.sqrt(30)
+    assert found.high - found.low == pytest.approx(2 * half, rel=0.12)
+    assert found.deviation == pytest.approx(absolute.std() / np.sqrt(30), rel=0.1)

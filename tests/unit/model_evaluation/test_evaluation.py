@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,26 +13,25 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn import metrics
+from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from common.errors import InvalidDatasetError, UntrustedModelError
+from common.errors import UntrustedModelError
 from common.frames import load_part
-from common.request import ESTIMATORS, LOWER_IS_BETTER, METRICS, TrainingRequest, parse_request
+from common.request import ESTIMATORS, LOWER_IS_BETTER
 from data_preparation.preparation import PreparedData
-from model_evaluation.bootstrap import Improvement
 from model_evaluation.evaluation import (
-    Comparison,
     HeldOut,
-    Scores,
     UnusableChampionError,
-    compare,
-    decide,
-    defined_value,
+    compare_on,
     load_model,
+    over_constant,
+    own_interval,
     score,
+    score_champion,
 )
-from model_training.training import build_pipeline, fit, save
+from model_training.training import build_pipeline, describe_baseline, fit, save
 
 Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
@@ -127,94 +125,47 @@ def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     scores = score(pipeline, held_out(prepared), "classification")
     assert {name for name, value in scores.metrics.items() if value is None} == undefined
     assert set(scores.undefined) == undefined
-    defined_value(scores, "accuracy")
-    with pytest.raises(InvalidDatasetError, match=r"roc_auc is undefined: the test part .* Choose another metric"):
-        defined_value(scores, "roc_auc")
+    request = prepared.request.model_copy(update={"metric": "roc_auc"})
+    assert own_interval(scores, held_out(prepared), request) is None
+    assert over_constant(scores, held_out(prepared), {"shares": [0.5, 0.5]}, request) is None
 
 
-@pytest.mark.parametrize(
-    ("metric", "value", "threshold", "decision"),
-    [
-        ("rmse", 2.0, None, "promote"),
-        ("rmse", 2.0, 2.0, "promote"),
-        ("rmse", 2.1, 2.0, "reject"),
-        ("log_loss", 0.1, 0.2, "promote"),
-        ("r2", 0.5, 0.4, "promote"),
-        ("r2", 0.3, 0.4, "reject"),
-        ("accuracy", 0.9, 0.9, "promote"),
-    ],
-)
-def test_the_threshold_decides_in_the_metrics_direction(
-    metric: str, value: float, threshold: float | None, decision: str
+@pytest.mark.parametrize(("problem", "metric"), [("regression", "mae"), ("classification", "log_loss")])
+def test_a_guess_without_features_is_what_a_model_is_measured_by(
+    prepared_data: Make, problem: str, metric: str
 ) -> None:
-    found, reason = decide(scored(metric, value), asked(metric, threshold=threshold), None)
-    assert found == decision
-    assert metric in reason
-    assert (f"{threshold:g}" in reason) if threshold is not None else ("no threshold" in reason)
-
-
-def scored(metric: str, value: float) -> Scores:
-    return Scores(np.zeros(1), {metric: value}, {})
-
-
-def asked(metric: str, **fields: Any) -> TrainingRequest:
-    problem = next(name for name, metrics in METRICS.items() if metric in metrics)
-    return parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "metric": metric, **fields}).resolve(problem)
-
-
-@pytest.mark.parametrize(
-    ("improvement", "minimum", "decision", "words"),
-    [
-        (0.5, 0.0, "promote", "0.5 better than the champion v1 (95 % interval 0.4 to 0.6)."),
-        (0.0, 0.0, "reject", "as good as the champion v1 (95 % interval -0.1 to 0.1): no improvement."),
-        (-0.5, 0.0, "reject", "0.5 worse than the champion v1"),
-        (0.5, 0.5, "reject", "an improvement of more than 0.5 is asked for"),
-        (0.5, 0.4, "promote", "an improvement of more than 0.4 is asked for"),
-    ],
-)
-def test_the_challenger_must_be_better_by_more_than_the_minimum(
-    improvement: float, minimum: float, decision: str, words: str
-) -> None:
-    difference = Improvement("rmse", improvement, improvement - 0.1, improvement + 0.1, 1000, 42)
-    comparison = Comparison("v1", "scored", None, {"rmse": 2.0}, difference)
-    found, reason = decide(scored("rmse", 1.5), asked("rmse", minimum_improvement=minimum), comparison)
-    assert found == decision
-    assert words in reason
-
-
-def test_a_better_challenger_below_the_threshold_is_rejected() -> None:
-    comparison = Comparison("v1", "scored", None, {"r2": 0.1}, Improvement("r2", 0.2, 0.1, 0.3, 1000, 42))
-    assert decide(scored("r2", 0.3), asked("r2", threshold=0.5), comparison)[0] == "reject"
-
-
-def test_the_threshold_alone_decides_where_the_champion_cannot_be_compared() -> None:
-    unusable = Comparison("v1", "unusable", "its file cannot be read (404)")
-    found, reason = decide(scored("r2", 0.6), asked("r2", threshold=0.5), unusable)
-    assert found == "promote"
-    assert "The champion v1 cannot be compared: its file cannot be read (404)." in reason
-    assert decide(scored("r2", 0.4), asked("r2", threshold=0.5), unusable)[0] == "reject"
-
-
-def test_a_run_that_lost_to_others_each_time_is_rejected_with_that_reason() -> None:
-    found, reason = decide(scored("r2", 0.6), asked("r2"), None, contended=True)
-    assert found == "reject"
-    assert "Other runs promoted a model during each evaluation" in reason
+    prepared = prepared_data(problem, metric=metric)
+    pipeline, part = fitted(prepared), held_out(prepared)
+    _, target = load_part(prepared.train, prepared.profile)
+    strategy = "mean" if problem == "regression" else "prior"
+    dummy = (DummyRegressor if problem == "regression" else DummyClassifier)(strategy=strategy)
+    guess = score(dummy.fit(np.zeros((len(target), 1)), target), part, problem)
+    scores = score(pipeline, part, problem)
+    found = over_constant(scores, part, describe_baseline(target, problem), prepared.request)
+    assert found is not None
+    assert found.value == pytest.approx(guess.metrics[metric] - scores.metrics[metric])  # type: ignore[operator]
+    assert found.low is not None
+    assert found.low > 0
 
 
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_a_champion_of_any_kind_is_scored_on_the_same_rows(prepared_data: Make, problem: str, estimator: str) -> None:
     prepared = prepared_data(problem)
-    part, scores = held_out(prepared), score(fitted(prepared), held_out(prepared), problem)
+    part, pipeline = held_out(prepared), fitted(prepared)
+    scores = score(pipeline, part, problem)
     request = prepared.request.model_copy(update={"estimator": estimator})
     champion = fit(build_pipeline(request, prepared.profile), *load_part(prepared.train, prepared.profile)).pipeline
-    comparison = compare("v1", champion, scores, part, prepared.request)
-    assert comparison.metrics == score(champion, part, problem).metrics
-    assert comparison.improvement is not None
+    old = score_champion(champion, scores, part, prepared.request)
+    assert old.metrics == score(champion, part, problem).metrics
     metric = str(prepared.request.metric)
     sign = -1 if metric in LOWER_IS_BETTER else 1
-    difference = sign * (scores.metrics[metric] - comparison.metrics[metric])  # type: ignore[operator]
-    assert comparison.improvement.value == pytest.approx(difference, abs=1e-9)
-    json.dumps(comparison.document(), allow_nan=False)
+    counted = np.arange(len(part.target)) % 3 > 0
+    for rows in (np.ones(len(part.target), bool), counted):
+        some = HeldOut(part.features[rows], part.target[rows])
+        new, before = (score(each, some, problem).metrics[metric] for each in (pipeline, champion))
+        found = compare_on(rows, scores, old, part, prepared.request)
+        assert found.value == pytest.approx(sign * (new - before), abs=1e-9)  # type: ignore[operator]
+        assert found.rows == rows.sum()
 
 
 def test_a_champion_of_other_columns_classes_or_problem_is_unusable(prepared_data: Make) -> None:
@@ -223,16 +174,16 @@ def test_a_champion_of_other_columns_classes_or_problem_is_unusable(prepared_dat
     scores = score(pipeline, part, "classification")
     without = HeldOut(part.features.drop(columns=["amount"]), part.target)
     with pytest.raises(UnusableChampionError, match='it needs "amount", which this run\'s data does not have'):
-        compare("v1", pipeline, scores, without, prepared.request)
+        score_champion(pipeline, scores, without, prepared.request)
     others = replace(scores, classes=np.array(["high", "middle"]))
     with pytest.raises(UnusableChampionError, match="it knows other classes"):
-        compare("v1", pipeline, others, part, prepared.request)
+        score_champion(pipeline, others, part, prepared.request)
     regression = prepared.request.model_copy(update={"problem": "regression"})
     with pytest.raises(UnusableChampionError, match="it does not solve a regression"):
-        compare("v1", pipeline, scores, part, regression)
+        score_champion(pipeline, scores, part, regression)
     texts = HeldOut(part.features.assign(amount="text"), part.target)
     with pytest.raises(UnusableChampionError, match="cannot apply it to this run's data"):
-        compare("v1", pipeline, scores, texts, prepared.request)
+        score_champion(pipeline, scores, texts, prepared.request)
 
 
 def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> None:
@@ -242,7 +193,7 @@ def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> 
     # What an attribute that a newer version expects looks like in an older model.
     del pipeline["features"].named_transformers_["numeric"]["impute"]._fill_dtype
     with pytest.raises(UnusableChampionError, match="_fill_dtype"):
-        compare("v1", pipeline, scores, part, prepared.request)
+        score_champion(pipeline, scores, part, prepared.request)
 
 
 @pytest.mark.parametrize("schema", ["[]", '{"__loader__": "NoSuchNode", "protocol": 2}', "{"])

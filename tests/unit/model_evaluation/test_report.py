@@ -50,7 +50,9 @@ CHAMPION = {
         "low": 0.125,
         "high": 0.375,
         "confidence": 0.95,
-        "method": "paired bootstrap, percentile",
+        "method": "paired bootstrap, expanded percentile",
+        "rows": 60,
+        "different": 60,
         "resamples": 1000,
         "seed": 42,
     },
@@ -118,6 +120,9 @@ def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
         "metrics": scores,
         "undefined": {} if regression else {"log_loss": "so it is"},
         "decision": "promote",
+        "rule": "first",
+        "comparisons": 1,
+        "rows_with_equal_features": 0,
         "reason": "The reason in words.",
         "model_uri": "s3://bucket/runs/run-1/model/model.skops",
         "data_fingerprint": prepared.profile["fingerprint"],
@@ -182,8 +187,8 @@ def test_a_scored_champion_is_compared_metric_by_metric(prepared_data: Make) -> 
     assert "r2 higher is better 0.9 0.9 = equal" in page.text
     assert (
         "rmse is better by 0.25 (95% interval 0.125 to 0.375; positive: the challenger is better). The whole interval "
-        "is above 0: the challenger is better. Method: paired bootstrap, percentile, 1,000 resamples of the n = 60 "
-        "test rows, seed 42." in page.text
+        "is above 0: the challenger is better. Method: paired bootstrap, expanded percentile, 1,000 resamples of 60 of "
+        "the 60 test rows, those that count, seed 42." in page.text
     )
 
 
@@ -214,8 +219,44 @@ def test_a_champion_without_an_interval_or_a_metric_is_told(prepared_data: Make)
 def test_a_champion_that_could_not_be_scored_is_told_with_why(prepared_data: Make) -> None:
     champion = {"version": "7", "status": "unusable", "reason": f"no {SCRIPT}", "metrics": None, "improvement": None}
     page = page_of(report_data(prepared_data("regression"), champion=champion))
-    assert f"Champion 7 could not be scored, so there is no comparison: no {SCRIPT}" in page.text
+    assert f"There is no comparison with champion 7: no {SCRIPT}" in page.text
     assert "Champion 7 (could not be scored)" in page.text
+
+
+def test_a_difference_of_too_few_rows_is_told_without_an_interval(prepared_data: Make) -> None:
+    few = {**CHAMPION["improvement"], "low": None, "high": None, "different": 4}  # type: ignore[dict-item]
+    page = page_of(report_data(prepared_data("regression"), champion={**CHAMPION, "improvement": few}))
+    assert "without an interval: the models differ on 4 of 60 of the 60 test rows, those that count" in page.text
+
+
+def test_what_makes_a_model_look_better_than_it_is_is_told(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"), rows_with_equal_features=12, comparisons=25)
+    split = {**data.profile["split"], "missing_columns": ["went"]}
+    page = page_of(replace(data, profile={**data.profile, "split": split}))
+    assert "About 12 rows of the test part have the same features as a training row" in page.text
+    assert "The champion's run was split by columns that these data lack: went. Rows have moved." in page.text
+    assert "Models compared on these rows so far 25" in page.text
+    assert "⚠" not in page_of(replace(data, evaluation={**data.evaluation, "rows_with_equal_features": 0})).text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "by what each row holds, seed 0; 20.0% of the rows are the test part"),
+        ({"split_key": ["kind", "flag"], "split_seed": 4}, "rows of equal kind, flag together, seed 4;"),
+        ({"split_time": "when"}, "the last rows by when, from 2024-01-1"),
+    ],
+)
+def test_the_split_is_told(prepared_data: Make, fields: dict[str, Any], words: str) -> None:
+    assert words in page_of(report_data(prepared_data("regression", **fields))).text
+
+
+def test_an_undefined_metric_decides_and_another_one_measures_importance(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", metric="log_loss"), decision="reject", rule="undefined")
+    assert data.evaluation["value"] is None
+    page = page_of(data)
+    assert "Deciding metric log_loss = undefined" in page.text
+    assert "By how much accuracy gets worse" in page.text
 
 
 def test_no_champion_is_told(prepared_data: Make) -> None:

@@ -78,11 +78,12 @@ def record(stack: DeployedStack) -> Record:
             "profile_uri": f"{prefix}/prepared/profile.json",
             "release": "2026-01-01.1",
             "commit": "abc",
+            "split": json.dumps({"test_part": "00ff"}),
             "image_digests": DIGESTS,
             **({"compared_with": pointer["champion_version"]} if pointer else {}),
             **fields,
         }
-        table.put_item(Item=item)
+        table.put_item(Item={name: value for name, value in item.items() if value is not None})
         described = {
             "run_id": version,
             "request": REQUEST,
@@ -151,9 +152,10 @@ def test_versions_that_were_scored_on_the_same_rows_are_compared(registered: Mod
 @pytest.mark.parametrize(
     ("info", "fields", "same", "message"),
     [
-        ({"request": {**REQUEST, "seed": 7}}, {}, False, "different rows (seed)"),
-        ({}, {"data_fingerprint": "f2"}, False, "different data"),
-        ({}, {"info_uri": f"s3://{BUCKET}/gone"}, None, "is unknown"),
+        ({}, {"split": json.dumps({"test_part": "abcd"})}, False, "different rows (00ff, abcd)"),
+        ({}, {"target": "z"}, False, "different data"),
+        ({}, {"split": None, "data_fingerprint": "f2"}, False, "different data"),
+        ({}, {"split": None}, None, "is unknown"),
     ],
 )
 def test_versions_that_were_scored_on_other_rows_are_not(

@@ -43,9 +43,9 @@ def pointer(name: str, **fields: Any) -> dict[str, Any]:
     return {**kept, "entry": "champion", "champion_version": name, "promoted_at": item["recorded_at"], **fields}
 
 
-def rollback(origin: str, to: str, second: int) -> dict[str, Any]:
+def rollback(origin: str, to: str, second: int, **fields: Any) -> dict[str, Any]:
     at = (BEGIN + timedelta(seconds=second)).isoformat()
-    return {"entry": f"rollback#{at}", "from_version": origin, "to_version": to, "recorded_at": at}
+    return {"entry": f"rollback#{at}", "from_version": origin, "to_version": to, "recorded_at": at, **fields}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def dynamodb(create_table: Callable[..., None]) -> Iterator[Any]:
 
 def put(dynamodb: Any, *items: dict[str, Any]) -> None:
     def attribute(value: Any) -> dict[str, Any]:
-        return {"N": repr(value)} if isinstance(value, float) else {"S": value}
+        return {"N": repr(value)} if isinstance(value, int | float) else {"S": value}
 
     for item in items:
         dynamodb.put_item(TableName=TABLE, Item={name: attribute(value) for name, value in item.items()})
@@ -213,6 +213,33 @@ def test_a_cancelled_move_says_why(stub: Stubber, codes: list[str], error: type[
     )
     with pytest.raises(error, match=message):
         Registry(stub.client, TABLE).move_champion(pointer("b"), version("a", 0), by="arn", reason="why")
+
+
+def test_a_move_is_counted_and_takes_the_split_of_its_version_along(registry: Registry, dynamodb: Any) -> None:
+    older = version("a", 0, value=0.1, target="y", split='{"by": "key"}')
+    put(dynamodb, older, version("b", 1), pointer("b", moves=4, target="y", split='{"by": "rows"}'))
+    recorded = registry.move_champion(pointer("b", moves=4), older, by="arn", reason="why")
+    moved, _ = registry.champion_version("default")
+    assert (recorded["move"], moved["moves"]) == (5, 5)
+    assert moved["split"] == '{"by": "key"}'
+    # It points to b again, and has moved twice meanwhile.
+    put(dynamodb, pointer("b", moves=6))
+    with pytest.raises(ChampionMovedError):
+        registry.move_champion(pointer("b", moves=4), older, by="arn", reason="why")
+
+
+def test_moves_order_history_whatever_clocks_say() -> None:
+    """Thirty seconds between two clocks once made a history of what never was."""
+    versions = [
+        version("a", 9, move=1),
+        version("b", 3, compared_with="a", move=2),
+        version("c", 1, compared_with="a", move=4),
+    ]
+    rollbacks = [rollback("b", "a", 0, move=3), rollback("c", "a", 5, move=5)]
+    history = champion_history("a", versions, rollbacks)
+    assert [(change.origin, change.version, change.move) for change in history] == [
+        (None, "a", 1), ("a", "b", 2), ("b", "a", 3), ("a", "c", 4), ("c", "a", 5),
+    ]  # fmt: skip
 
 
 def test_a_second_rollback_goes_further_back() -> None:
