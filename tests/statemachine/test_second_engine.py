@@ -30,8 +30,8 @@ from .test_paths import (  # noqa: F401
 )
 from .test_promotion import (  # noqa: F401
     Registry,
-    test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
     test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared,
+    test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
     test_a_run_id_that_was_used_is_refused_before_anything_is_written,
     test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
     test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since,

@@ -99,10 +99,11 @@ def test_order_format_files_and_batches_leave_every_row_where_it_was(
         assert other.profile["split"]["test_part"] == first.profile["split"]["test_part"] or "types" in what, what
 
 
-@pytest.mark.parametrize(("more", "limit"), [(0.1, 0.02), (0.5, 0.035)])
+@pytest.mark.parametrize(("more", "limit"), [(0.1, 0.045), (0.5, 0.1)])
 def test_rows_that_are_added_or_deleted_leave_nearly_all_others_where_they_were(
     split: Prepare, more: float, limit: float
 ) -> None:
+    # The quota's threshold moves: three standard deviations of it for 2,000 rows.
     frame, new = table(), table(int(2000 * more), seed=1)
     before = split(frame)
     for grown in (pd.concat([frame, new]), pd.concat([new, frame])):
