@@ -32,6 +32,7 @@ NAMES = (
     "flights",
     "estimators",
     "cost",
+    "decisions",
 )
 QUICK = ("whole_run", "orchestration", "cold_start", "resolving")
 RAW = SCRATCH / "figures.json"

@@ -26,9 +26,9 @@ import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "functions"))
 
+from common.model_file import load_model, save_model
 from common.request import TrainingRequest, parse_request
-from model_evaluation.evaluation import load_model
-from model_training.training import FittedModel, build_pipeline, describe, fit, save
+from model_training.training import FittedModel, build_pipeline, describe, fit
 
 CASES = [
     ("regression", "ridge"),
@@ -73,7 +73,7 @@ def measured_apart(problem: str, estimator: str, options: argparse.Namespace) ->
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.skops"
         features, target = made_up(problem, TRAINING_ROWS, options.features, seed=0)
-        save(
+        save_model(
             fit(
                 build_pipeline(request_for(problem, estimator), profile_for(features, problem)), features, target
             ).pipeline,

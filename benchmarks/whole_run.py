@@ -28,7 +28,7 @@ WORK: dict[str, list[tuple[str, str]]] = {
         (step, name) for step in (_TRAIN, _EVALUATE) for name in ("storage.download", "frames.load_part")
     ],
     "fit": [(_TRAIN, "training.fit"), ("the limit", "in_process._fit")],
-    "save and load the model": [(_TRAIN, "training.save"), (_EVALUATE, "evaluation.load_model")],
+    "save and load the model": [(_TRAIN, "model_file.save_model"), (_EVALUATE, "model_file.load_model")],
     "predict and score": [(_EVALUATE, "evaluation.score"), ("the limit", "in_process._rmse")],
     "report, with the importance of features": [(_EVALUATE, "app._report")],
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.frames import load_part
 from common.lineage import commit, image_digest, now, release
+from common.model_file import load_model
 from common.request import parse_request
 from common.storage import (
     download,
@@ -22,7 +23,7 @@ from common.storage import (
 from common.training_rows import Columns, RowHashes
 from model_evaluation.champion import Candidate, compare, find_champion
 from model_evaluation.decision import Challenger, decide, meets
-from model_evaluation.evaluation import HeldOut, Scores, load_model, over_constant, own_interval, score
+from model_evaluation.evaluation import HeldOut, Scores, over_constant, own_interval, score
 from model_evaluation.fairness import equal_features
 from model_evaluation.registry import Run, registry_items
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from common.errors import UntrustedModelError
+from common.model_file import load_model
 from common.request import LOWER_IS_BETTER, TrainingRequest
 from common.storage import download, read_json, read_training_rows, workspace
 from common.training_rows import RowHashes, TrainingRows
@@ -20,7 +21,6 @@ from model_evaluation.evaluation import (
     Scores,
     UnusableChampionError,
     compare_on,
-    load_model,
     own_interval,
     score_champion,
 )

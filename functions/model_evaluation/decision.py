@@ -207,20 +207,20 @@ def _judge(rule: Rule, comparison: Comparison, difference: Improvement, request:
         "significant": difference.low is not None and difference.low > least,
         "non_inferior": difference.low is not None and difference.low > -margin,
     }[rule]
+    at_most = f"at most {margin:.4g} worse ({request.margin:.3g} of the champion's loss)"
+    by = f" by more than {least:.4g}" if least else ""
     wanted = {
-        "not_worse": f"less than {margin:.4g} worse, {request.margin:.3g} of the champion's loss",
-        "better": f"better by more than {least:.4g}" if least else "better",
-        "significant": f"better by more than {least:.4g} with 95 % confidence"
-        if least
-        else "better with 95 % confidence",
-        "non_inferior": f"less than {margin:.4g} worse with 95 % confidence",
+        "not_worse": at_most,
+        "better": f"better{by}",
+        "significant": f"better{by} with 95 % confidence",
+        "non_inferior": f"{at_most} with 95 % confidence",
     }[rule]
-    why = ""
+    origin = f"The request's rule is {rule}"
     if request.promote_if == "auto":
-        data = "the same data as" if comparison.same_data else "other data than"
-        why = f" of a model from {data} the champion's"
-    told = f"{_difference_in_words(comparison, difference)}; {rule}{why} asks for {wanted}, which "
-    told += "holds." if holds else "does not hold."
+        data = "are the champion's" if comparison.same_data else "differ from the champion's"
+        origin = f"Its data {data}, so the rule is {rule}"
+    told = f"{_difference_in_words(comparison, difference)}. {origin}: {wanted}. "
+    told += "It holds." if holds else "It does not hold."
     if rule in ("significant", "non_inferior") and difference.low is None:
         told += f" Without an interval it cannot: that takes {LEAST_ROWS} rows, and {LEAST_DIFFERENT} that differ."
     return holds, told

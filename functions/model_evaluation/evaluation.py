@@ -1,38 +1,22 @@
-"""Loads models that may be trusted, scores challenger and champion on the same rows, and decides."""
+"""Scores challenger and champion on the same rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import skops.io
 from sklearn import metrics
 
-from common.errors import UntrustedModelError, first_few
+from common.errors import first_few
 from common.request import TrainingRequest
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
 
 if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
-
-# The types in a model of ours that skops does not trust by itself. A type that is not here is never loaded.
-# functools.partial only calls a function that is in the file too, and so passes the same check.
-TRUSTED_TYPES = frozenset(
-    {
-        "functools.partial",
-        "numpy.dtype",
-        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-        "sklearn.tree._tree.Tree",
-        "sklearn.utils.validation.check_array",
-    }
-)
-
 
 class UnusableChampionError(Exception):
     """The champion cannot score this run's test part."""
@@ -66,36 +50,6 @@ class Scores:
     metrics: dict[str, float | None]
     undefined: dict[str, str]
     classes: npt.NDArray[Any] | None = None
-
-
-def load_model(path: Path) -> Pipeline:
-    """Load a pipeline saved with skops if all types in it are trusted.
-
-    Raises
-    ------
-    UntrustedModelError
-        If the file is not a skops file, or holds a type that neither skops nor `TRUSTED_TYPES` trusts.
-    """
-    with _unreadable_is_untrusted():
-        types = skops.io.get_untrusted_types(file=path)
-    untrusted = sorted(set(types) - TRUSTED_TYPES)
-    if untrusted:
-        raise UntrustedModelError(
-            f"The model file holds {first_few(untrusted)}, which is not in the list of trusted types: "
-            "train the model with this project, or review the type and add it to TRUSTED_TYPES."
-        )
-    with _unreadable_is_untrusted():
-        return skops.io.load(path, trusted=types)
-
-
-@contextmanager
-def _unreadable_is_untrusted() -> Iterator[None]:
-    """Name the error: a damaged file, or one of other versions of the libraries, makes skops fail in any way."""
-    try:
-        yield
-    except Exception as error:
-        name = type(error).__name__
-        raise UntrustedModelError(f"The model file cannot be read as a skops file ({name}: {error}).") from error
 
 
 def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:

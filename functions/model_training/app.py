@@ -8,10 +8,11 @@ from typing import Any
 
 from common.frames import load_part
 from common.lineage import commit, image_digest, release
+from common.model_file import save_model
 from common.request import parse_request
 from common.storage import download, read_json, s3_client, upload, workspace, write_bytes, write_json
 from common.training_rows import Columns, RowHashes, TrainingRows
-from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit, save
+from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -47,7 +48,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         features, target = load_part(part, profile, hashes.add)
         training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
         model = fit(build_pipeline(request, profile), features, target, consume=True)
-        model_uri = upload(s3, save(model.pipeline, folder / "model.skops"), f"{prefix}/model.skops")
+        model_uri = upload(s3, save_model(model.pipeline, folder / "model.skops"), f"{prefix}/model.skops")
     training_rows_uri = write_bytes(s3, bytes(training_rows), f"{prefix}/training_rows.bloom")
     description = {
         "run_id": event["run_id"],

@@ -8,13 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
 import numpy.typing as npt
-import skops.io
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -172,6 +170,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
     if "n_jobs" in pipeline["model"].get_params():
         # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
         pipeline["model"].set_params(n_jobs=None)
+    # Boosting keeps the generator that it drew features by, which no prediction needs.
+    vars(pipeline["model"]).pop("_feature_subsample_rng", None)
     messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
 
@@ -183,12 +183,6 @@ def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
         value = "missing" if features[name].dtype == "category" else 0.0
         filled = filled.assign(**{name: value})
     return filled
-
-
-def save(pipeline: Pipeline, path: Path) -> Path:
-    """Save the pipeline with skops, which can be read without running what it holds, and return the path."""
-    skops.io.dump(pipeline, path)
-    return path
 
 
 def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> dict[str, Any]:

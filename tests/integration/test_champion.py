@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sklearn.datasets import load_diabetes
 
+from common.model_file import load_model
 from common.storage import split_uri
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
-from model_evaluation.evaluation import load_model
 from state_events import follow
 
 

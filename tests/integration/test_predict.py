@@ -15,8 +15,8 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from common.frames import load_part
+from common.model_file import load_model
 from crosstrain.local.server import LocalTrainingStack
-from model_evaluation.evaluation import load_model
 
 from .conftest import Finished, Train
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_wine
 
-from model_evaluation.evaluation import load_model
+from common.model_file import load_model
 
 from .conftest import Train
 

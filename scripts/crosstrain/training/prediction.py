@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 
 from common import conversion
 from common.conversion import Profile, feature_columns
+from common.model_file import load_model
 from common.request import did_you_mean
 from common.storage import download
 from crosstrain.command import BadInputError, OperationFailedError
@@ -34,7 +35,6 @@ from crosstrain.training.progress import Progress
 from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
 from data_preparation.reading import SUFFIXES, Kind, SourceFile, read_batches, read_columns
-from model_evaluation.evaluation import load_model
 
 if TYPE_CHECKING:
     from rich.console import Console

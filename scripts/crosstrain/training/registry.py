@@ -194,7 +194,7 @@ class Registry:
             "champion_version": target["version"],
             "promoted_at": now,
             "moves": _moves(pointer) + 1,
-            # The next run is split as the champion's was; one of an earlier version of this project says nothing of that.
+            # The next run is split as the champion's was; a version from before that says nothing of it.
             **{name: target[name] for name in ("metric", "value", "model_uri", "target", "split") if name in target},
         }
         # The moves as well: meanwhile another version may have been the champion, and this one again.

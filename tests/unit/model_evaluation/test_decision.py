@@ -77,8 +77,9 @@ def test_the_rule_follows_from_the_data(
     found = decide(challenger(), asked(), compared(difference(value, half), same_data=same_data))
     assert (found.rule, found.decision) == (rule, decision)
     assert f"{abs(value):g} {'better' if value > 0 else 'worse'} than the champion v1" in found.reason
-    assert ("the same data as" if same_data else "other data than") in found.reason
-    assert found.reason.count("holds" if decision == "promote" else "does not hold") == 1
+    data = "are" if same_data else "differ from"
+    assert f"Its data {data} the champion's, so the rule is {rule}: " in found.reason
+    assert ("It holds." if decision == "promote" else "It does not hold.") in found.reason
     assert ("too few rows for an interval" in found.reason) == (half is None)
 
 

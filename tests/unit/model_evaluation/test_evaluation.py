@@ -1,23 +1,17 @@
-"""Evaluation: metrics against scikit-learn's own on plain arrays, the decision, and models that must not be loaded."""
+"""Evaluation: metrics against scikit-learn's own on plain arrays, and champions that cannot be scored."""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 from sklearn import metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
 
-from common.errors import UntrustedModelError
 from common.frames import load_part
 from common.request import ESTIMATORS, LOWER_IS_BETTER
 from data_preparation.preparation import PreparedData
@@ -25,13 +19,15 @@ from model_evaluation.evaluation import (
     HeldOut,
     UnusableChampionError,
     compare_on,
-    load_model,
     over_constant,
     own_interval,
     score,
     score_champion,
 )
-from model_training.training import build_pipeline, describe_baseline, fit, save
+from model_training.training import build_pipeline, describe_baseline, fit
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
@@ -45,33 +41,6 @@ def fitted(prepared: PreparedData) -> Pipeline:
 
 def held_out(prepared: PreparedData) -> HeldOut:
     return HeldOut(*load_part(prepared.test, prepared.profile))
-
-
-@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
-def test_every_model_of_ours_is_trusted(prepared_data: Make, tmp_path: Path, problem: str, estimator: str) -> None:
-    prepared = prepared_data(problem, estimator=estimator)
-    pipeline = fitted(prepared)
-    loaded = load_model(save(pipeline, tmp_path / "model.skops"))
-    features, _ = load_part(prepared.test, prepared.profile)
-    np.testing.assert_array_equal(loaded.predict(features), pipeline.predict(features))
-
-
-def shout(_: Any) -> None:
-    """Stand for code that a model file smuggles in."""
-    raise AssertionError("code from a model file was run")
-
-
-def test_a_type_outside_the_list_is_named_and_nothing_is_run(tmp_path: Path) -> None:
-    skops.io.dump(Pipeline([("evil", FunctionTransformer(shout))]), tmp_path / "model.skops")
-    with pytest.raises(UntrustedModelError, match=r"test_evaluation\.shout, which is not in the list of trusted types"):
-        load_model(tmp_path / "model.skops")
-
-
-@pytest.mark.parametrize("content", [b"", b"no zip at all", b"\x80\x04\x95pickle"])
-def test_what_is_no_skops_file_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "model.skops").write_bytes(content)
-    with pytest.raises(UntrustedModelError, match="cannot be read as a skops file"):
-        load_model(tmp_path / "model.skops")
 
 
 def test_regression_metrics(prepared_data: Make) -> None:
@@ -194,11 +163,3 @@ def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> 
     del pipeline["features"].named_transformers_["numeric"]["impute"]._fill_dtype
     with pytest.raises(UnusableChampionError, match="_fill_dtype"):
         score_champion(pipeline, scores, part, prepared.request)
-
-
-@pytest.mark.parametrize("schema", ["[]", '{"__loader__": "NoSuchNode", "protocol": 2}', "{"])
-def test_a_skops_file_of_nonsense_is_untrusted(tmp_path: Path, schema: str) -> None:
-    with zipfile.ZipFile(tmp_path / "model.skops", "w") as archive:
-        archive.writestr("schema.json", schema)
-    with pytest.raises(UntrustedModelError, match="cannot be read as a skops file"):
-        load_model(tmp_path / "model.skops")

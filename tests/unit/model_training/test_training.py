@@ -15,10 +15,11 @@ import skops.io
 from common import conversion
 from common.errors import InvalidDatasetError
 from common.frames import load_part
+from common.model_file import save_model
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
 from data_preparation.preparation import PreparedData
 from model_training import training
-from model_training.training import ESTIMATOR_CLASSES, build_pipeline, check_memory, describe, fit, save
+from model_training.training import ESTIMATOR_CLASSES, build_pipeline, check_memory, describe, fit
 
 Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
@@ -63,7 +64,7 @@ def test_every_estimator_fits_and_its_saved_model_predicts_the_same(
     prepared = prepared_data(problem, estimator=estimator)
     features, target = load_part(prepared.train, prepared.profile)
     model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
-    path = save(model.pipeline, tmp_path / "model.skops")
+    path = save_model(model.pipeline, tmp_path / "model.skops")
     loaded = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     test_features, test_target = load_part(prepared.test, prepared.profile)
     predicted = loaded.predict(test_features)
@@ -190,7 +191,7 @@ def test_the_estimate_of_a_forest_is_near_its_size(prepared_data: Make, tmp_path
     prepared = prepared_data("regression", frame, estimator="random_forest", hyperparameters={"n_estimators": 10})
     features, target = load_part(prepared.train, prepared.profile)
     model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
-    size = save(model.pipeline, tmp_path / "model.skops").stat().st_size
+    size = save_model(model.pipeline, tmp_path / "model.skops").stat().st_size
     assert training._forest_bytes(prepared.request, 4000, 0) == pytest.approx(size, rel=0.3)
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from common.conversion import features
 from common.frames import load_part
+from common.model_file import save_model
 from common.request import ESTIMATORS
 from crosstrain.training import prediction
 from data_preparation import reading
 from data_preparation.preparation import PreparedData
-from model_training.training import build_pipeline, fit, save
+from model_training.training import build_pipeline, fit
 from predict import main
 
 Make = Callable[..., PreparedData]
@@ -66,7 +67,7 @@ def results(prepared_data: Make, tmp_path: Path) -> Results:
         model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
         folder = tmp_path / "out"
         folder.mkdir()
-        save(model.pipeline, folder / "model.skops")
+        save_model(model.pipeline, folder / "model.skops")
         (folder / "profile.json").write_text(json.dumps(prepared.profile))
         return prepared, folder
 

@@ -1,0 +1,275 @@
+"""The file of a model: written the same each time, and read only if it can do nothing but predict.
+
+skops runs nothing that a file brings along, but it makes objects of any type that it trusts, and some of those read
+files or index memory without a look at its bounds. So a file is checked by itself, against exactly the types that the
+pipelines of this project hold, and the trees in it against themselves, before anything is predicted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.lib.format
+import numpy.typing as npt
+import skops.io
+from sklearn.pipeline import Pipeline
+
+from common.errors import UntrustedModelError, first_few
+
+if TYPE_CHECKING:
+    from sklearn.tree._tree import Tree
+
+_SCHEMA = "schema.json"
+_FILE = re.compile(r"\d+\.npy")
+# A member's time; zip knows none before.
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+
+# What the pipelines of model training hold, by the way in which skops makes it.
+ALLOWED: Mapping[str, frozenset[str]] = {
+    "DictNode": frozenset({"builtins.dict"}),
+    "DTypeNode": frozenset({"numpy.dtype"}),
+    "FunctionNode": frozenset({"sklearn.utils.validation.check_array"}),
+    "JsonNode": frozenset({"builtins.str"}),
+    "ListNode": frozenset({"builtins.list"}),
+    "LossNode": frozenset(
+        f"sklearn._loss._loss.{name}"
+        for name in ("CyHalfBinomialLoss", "CyHalfMultinomialLoss", "CyHalfSquaredError")
+    ),
+    "NdArrayNode": frozenset(
+        f"numpy.{name}"
+        for name in (
+            "bool", "bool_", "float32", "float64", "int32", "int64", "ndarray", "str_", "uint8", "uint32", "uint64"
+        )
+    ),
+    "ObjectNode": frozenset(
+        {
+            "sklearn._loss.link.IdentityLink",
+            "sklearn._loss.link.Interval",
+            "sklearn._loss.link.LogitLink",
+            "sklearn._loss.link.MultinomialLogit",
+            "sklearn._loss.loss.HalfBinomialLoss",
+            "sklearn._loss.loss.HalfMultinomialLoss",
+            "sklearn._loss.loss.HalfSquaredError",
+            "sklearn.compose._column_transformer.ColumnTransformer",
+            "sklearn.ensemble._forest.RandomForestClassifier",
+            "sklearn.ensemble._forest.RandomForestRegressor",
+            "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
+            "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
+            "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor",
+            "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+            "sklearn.impute._base.SimpleImputer",
+            "sklearn.linear_model._base.LinearRegression",
+            "sklearn.linear_model._logistic.LogisticRegression",
+            "sklearn.linear_model._ridge.Ridge",
+            "sklearn.pipeline.Pipeline",
+            "sklearn.preprocessing._data.StandardScaler",
+            "sklearn.preprocessing._encoders.OneHotEncoder",
+            "sklearn.preprocessing._encoders.OrdinalEncoder",
+            "sklearn.preprocessing._function_transformer.FunctionTransformer",
+            "sklearn.preprocessing._label.LabelEncoder",
+            "sklearn.tree._classes.DecisionTreeClassifier",
+            "sklearn.tree._classes.DecisionTreeRegressor",
+        }
+    ),
+    "PartialNode": frozenset({"functools.partial"}),
+    "SliceNode": frozenset({"builtins.slice"}),
+    "TreeNode": frozenset({"sklearn.tree._tree.Tree"}),
+    "TupleNode": frozenset({"builtins.tuple"}),
+    "TypeNode": frozenset({"builtins.int", "builtins.str", "numpy.float32", "numpy.float64"}),
+}  # fmt: skip
+
+
+def save_model(pipeline: Pipeline, path: Path) -> Path:
+    """Save a fitted pipeline with skops, and return the path.
+
+    The same pipeline is the same file, to the last byte: what skops names by addresses in memory is numbered in the
+    order of its first appearance, and the times in the archive are fixed.
+    """
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline))) as archive:
+        schema = json.loads(archive.read(_SCHEMA))
+        numbers: dict[int, int] = {}
+        files: dict[str, str] = {}
+        for node in _nodes(schema):
+            if "__id__" in node:
+                node["__id__"] = numbers.setdefault(node["__id__"], len(numbers))
+            if "file" in node:
+                node["file"] = files.setdefault(node["file"], f"{len(files)}.npy")
+        with zipfile.ZipFile(path, "w") as numbered:
+            for old, new in files.items():
+                numbered.writestr(zipfile.ZipInfo(new, _LONG_AGO), archive.read(old))
+            numbered.writestr(zipfile.ZipInfo(_SCHEMA, _LONG_AGO), json.dumps(schema))
+    return path
+
+
+def load_model(path: Path, sha256: str | None = None) -> Pipeline:
+    """Load a pipeline that `save_model` has written.
+
+    Parameters
+    ----------
+    path
+        The file.
+    sha256
+        The digest that somebody vouches for; None where the user does for the file itself.
+
+    Raises
+    ------
+    UntrustedModelError
+        If the file has another digest, is no skops file, holds a type that pipelines of this project do not, or trees
+        that point anywhere else than into themselves.
+    """
+    if sha256 is not None and digest_of(path) != sha256:
+        raise UntrustedModelError(
+            f"The model file has the digest {digest_of(path)[:12]}… and not {sha256[:12]}…, which is recorded: it is "
+            "another file, or was damaged."
+        )
+    with _unreadable_is_untrusted():
+        _check_archive(path)
+        pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
+    if not isinstance(pipeline, Pipeline) or [name for name, _ in pipeline.steps] != ["features", "model"]:
+        raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
+    with _unreadable_is_untrusted():
+        _check_trees(pipeline["model"])
+    return pipeline
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
+    """Yield every node of a schema in the order in which it is written, without a limit to how deep they nest."""
+    left = [schema]
+    while left:
+        node = left.pop()
+        if isinstance(node, dict):
+            yield node
+            left += reversed(node.values())
+        elif isinstance(node, list):
+            left += reversed(node)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is, arrays larger than their files, and types of no pipeline."""
+    with zipfile.ZipFile(path) as archive:
+        members = {each.filename: each for each in archive.infolist()}
+        odd = [name for name in members if name != _SCHEMA and not _FILE.fullmatch(name)]
+        stored = all(each.compress_type == zipfile.ZIP_STORED for each in members.values())
+        unpacked = sum(each.file_size for each in archive.infolist())
+        if odd or not stored or len(members) != len(archive.infolist()) or unpacked > path.stat().st_size:
+            raise UntrustedModelError("The model file is no archive as training writes it.")
+        schema = json.loads(archive.read(_SCHEMA))
+        untrusted: dict[str, None] = {}
+        for node in _nodes(schema):
+            if "__loader__" in node:
+                name = f"{node.get('__module__')}.{node.get('__class__')}"
+                if name not in ALLOWED.get(str(node["__loader__"]), ()):
+                    untrusted[name] = None
+            if "file" in node and node["file"] not in members:
+                raise UntrustedModelError(f"The model file lacks {node['file']!r}.")
+        if untrusted:
+            raise UntrustedModelError(
+                f"The model file holds {first_few(untrusted)}, which is not in the list of trusted types: train the "
+                "model with this project, or review the type and add it to ALLOWED in common/model_file.py."
+            )
+        for name, member in members.items():
+            if name != _SCHEMA:
+                _check_array(archive, member)
+
+
+def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """See that an array is as large as its file says: NumPy takes the memory before it reads."""
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read(stream)
+        size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if dtype.hasobject or stream.tell() + size != member.file_size:
+            raise UntrustedModelError(f"The model file's array {member.filename} is not as large as it says.")
+
+
+@contextmanager
+def _unreadable_is_untrusted() -> Iterator[None]:
+    """Name the error: a damaged file, or one of other versions of the libraries, makes skops fail in any way."""
+    try:
+        yield
+    except UntrustedModelError:
+        raise
+    except Exception as error:
+        name = type(error).__name__
+        raise UntrustedModelError(f"The model file cannot be read as a skops file ({name}: {error}).") from error
+
+
+# Trees: scikit-learn follows their indices without a look at bounds.
+
+
+def _check_trees(estimator: Any) -> None:
+    """Refuse trees whose nodes lead out of them, or back, or to a feature that is none."""
+    for tree in getattr(estimator, "estimators_", ()):
+        _check_tree(tree.tree_, estimator.n_features_in_)
+    predictors = getattr(estimator, "_predictors", ())
+    if len(predictors):
+        _check_bins(estimator)
+    for iteration in predictors:
+        for predictor in iteration:
+            _check_predictor(predictor, estimator.n_features_in_)
+
+
+def _check_tree(tree: Tree, features: int) -> None:
+    # The number of nodes is an attribute of its own: past the memory that there is, even to look would be too much.
+    if tree.node_count < 1 or tree.capacity != tree.node_count:
+        raise UntrustedModelError("The model file holds a tree with another number of nodes than it says.")
+    left, right = tree.children_left, tree.children_right
+    inner = left != -1
+    _check_children(left[inner], right[inner], np.flatnonzero(inner), tree.node_count)
+    if (right[~inner] != -1).any():
+        raise UntrustedModelError("The model file holds a tree with half a leaf.")
+    _check_features(tree.feature[inner], features)
+
+
+def _check_predictor(predictor: Any, features: int) -> None:
+    nodes, bitsets = predictor.nodes, predictor.raw_left_cat_bitsets
+    inner = nodes["is_leaf"] == 0
+    _check_children(nodes["left"][inner], nodes["right"][inner], np.flatnonzero(inner), len(nodes))
+    _check_features(nodes["feature_idx"][inner], features)
+    categorical = inner & (nodes["is_categorical"] != 0)
+    if bitsets.ndim != 2 or bitsets.shape[1] != 8 or (nodes["bitset_idx"][categorical] >= len(bitsets)).any():
+        raise UntrustedModelError("The model file holds a tree whose categories are not there.")
+
+
+def _check_bins(estimator: Any) -> None:
+    """Refuse categories beyond 255: for each a bit is set, wherever that is."""
+    mapper, features = estimator._bin_mapper, estimator.n_features_in_
+    is_categorical = np.asarray(mapper.is_categorical_)
+    if is_categorical.shape != (features,) or len(mapper.bin_thresholds_) != features:
+        raise UntrustedModelError("The model file holds bins of another number of features.")
+    for feature in np.flatnonzero(is_categorical):
+        known = np.asarray(mapper.bin_thresholds_[feature])
+        if not ((known >= 0) & (known <= 255)).all():
+            raise UntrustedModelError("The model file holds a category that has no bin.")
+
+
+def _check_children(
+    left: npt.NDArray[Any], right: npt.NDArray[Any], parents: npt.NDArray[np.intp], nodes: int
+) -> None:
+    """See that every child stands behind its parent, so that each path ends, and within the tree."""
+    for children in (left, right):
+        wide = children.astype(np.int64)
+        if not ((wide > parents) & (wide < nodes)).all():
+            raise UntrustedModelError("The model file holds a tree whose nodes lead out of it, or back.")
+
+
+def _check_features(found: npt.NDArray[Any], features: int) -> None:
+    wide = found.astype(np.int64)
+    if not ((wide >= 0) & (wide < features)).all():
+        raise UntrustedModelError("The model file holds a tree that asks for a feature that is not there.")
