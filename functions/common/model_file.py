@@ -226,7 +226,7 @@ def _check_trees(estimator: Any) -> None:
 
 
 def _check_tree(tree: Tree, features: int) -> None:
-    # The number of nodes is an attribute of its own: past the memory that there is, even to look would be too much.
+    # The number of nodes is an attribute of its own, by which the arrays are made that are looked at below.
     if tree.node_count < 1 or tree.capacity != tree.node_count:
         raise UntrustedModelError("The model file holds a tree with another number of nodes than it says.")
     left, right = tree.children_left, tree.children_right
@@ -259,9 +259,7 @@ def _check_bins(estimator: Any) -> None:
             raise UntrustedModelError("The model file holds a category that has no bin.")
 
 
-def _check_children(
-    left: npt.NDArray[Any], right: npt.NDArray[Any], parents: npt.NDArray[np.intp], nodes: int
-) -> None:
+def _check_children(left: npt.NDArray[Any], right: npt.NDArray[Any], parents: npt.NDArray[np.intp], nodes: int) -> None:
     """See that every child stands behind its parent, so that each path ends, and within the tree."""
     for children in (left, right):
         wide = children.astype(np.int64)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+
 class UnusableChampionError(Exception):
     """The champion cannot score this run's test part."""
 

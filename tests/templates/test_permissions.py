@@ -272,7 +272,7 @@ def test_preparation_reads_a_bucket_that_it_is_given(
         ("dynamodb:GetItem", "ModelRegistry", "allowed"),
         ("dynamodb:PutItem", "ModelRegistry", "allowed"),
         ("dynamodb:DeleteItem", "ModelRegistry", "implicitDeny"),
-        ("dynamodb:UpdateItem", "ModelRegistry", "implicitDeny"),
+        ("dynamodb:UpdateItem", "ModelRegistry", "allowed"),
         ("dynamodb:DeleteTable", "ModelRegistry", "implicitDeny"),
         ("dynamodb:PutItem", "arn:aws:dynamodb:us-east-1:123456789012:table/another", "implicitDeny"),
         ("events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/default", "allowed"),
