@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from crosstrain.command import result_console, run_command
+from crosstrain.command import OperationFailedError, result_console, run_command
 from crosstrain.training.models import (
     Document,
     Models,
@@ -24,6 +24,7 @@ from crosstrain.training.models import (
     list_versions,
     roll_back,
     show,
+    verify,
 )
 from crosstrain.training.stack import find_stack
 
@@ -43,6 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps(document, indent=2, ensure_ascii=False))
         else:
             result_console().print(*tables(document), sep="\n")
+        if document.get("sound") is False:
+            raise OperationFailedError("Files are not those that were recorded: see above.")
 
     return run_command(work)
 
@@ -98,6 +101,17 @@ def _rollback_tables(document: Document) -> Iterable[Table | str]:
         f"{document['to_version']} is the champion of {document['model_name']} again, in place of "
         f"{document['from_version']}."
     )
+
+
+def _verify_tables(document: Document) -> Iterable[Table | str]:
+    table = Table("version", "file", "state")
+    for each in document["files"]:
+        if each["state"] != "as recorded":
+            table.add_row(each["version"], each["uri"], each["state"], style="bold")
+    if table.row_count:
+        yield table
+    of = f"{len(document['files'])} files of {document['model_name']}"
+    yield f"All {of} are as recorded." if document["sound"] else f"{table.row_count} of {of} are not as recorded."
 
 
 def _lineage_tables(document: Document) -> Iterable[Table | str]:
@@ -177,6 +191,13 @@ def _parser() -> argparse.ArgumentParser:
     rolled_back.add_argument("model_name")
     rolled_back.add_argument("--to", metavar="VERSION", help="a version that was promoted once (the champion before)")
     rolled_back.add_argument("--reason", default="", help="why, for whoever looks later")
+    add(
+        "verify",
+        "read all files of a model's versions, and say which are not those that were recorded",
+        one_model,
+        answer=verify,
+        tables=_verify_tables,
+    )
     traced = add(
         "lineage", "follow a version back to its data and its code", any_model, answer=lineage, tables=_lineage_tables
     )

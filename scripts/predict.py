@@ -43,6 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="folder", metavar="FOLDER", help="a folder that `make train` has written, instead of a stack"
     )
+    parser.add_argument("--trust", action="store_true", help="load the model of --from, for which nobody else vouches")
     parser.add_argument("--out", help="the file for the predictions, .csv or .parquet (stdout, as CSV)")
     return parser
 

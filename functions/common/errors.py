@@ -24,6 +24,10 @@ class InvalidDatasetError(_NamedError):
     """The data cannot be trained on."""
 
 
+class DamagedFileError(_NamedError):
+    """A file of a run is not the one that was recorded: it was written again, or damaged."""
+
+
 class UntrustedModelError(_NamedError):
     """A model file holds a type outside the allow-list, so it is not loaded."""
 

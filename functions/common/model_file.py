@@ -7,7 +7,6 @@ pipelines of this project hold, and the trees in it against themselves, before a
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import re
@@ -110,27 +109,15 @@ def save_model(pipeline: Pipeline, path: Path) -> Path:
     return path
 
 
-def load_model(path: Path, sha256: str | None = None) -> Pipeline:
-    """Load a pipeline that `save_model` has written.
-
-    Parameters
-    ----------
-    path
-        The file.
-    sha256
-        The digest that somebody vouches for; None where the user does for the file itself.
+def load_model(path: Path) -> Pipeline:
+    """Load a pipeline that `save_model` has written; whoever calls knows where the file comes from, by its digest.
 
     Raises
     ------
     UntrustedModelError
-        If the file has another digest, is no skops file, holds a type that pipelines of this project do not, or trees
-        that point anywhere else than into themselves.
+        If the file is no skops file, holds a type that pipelines of this project do not, or trees that point anywhere
+        else than into themselves.
     """
-    if sha256 is not None and digest_of(path) != sha256:
-        raise UntrustedModelError(
-            f"The model file has the digest {digest_of(path)[:12]}… and not {sha256[:12]}…, which is recorded: it is "
-            "another file, or was damaged."
-        )
     with _unreadable_is_untrusted():
         _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
@@ -139,12 +126,6 @@ def load_model(path: Path, sha256: str | None = None) -> Pipeline:
     with _unreadable_is_untrusted():
         _check_trees(pipeline["model"])
     return pipeline
-
-
-def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:

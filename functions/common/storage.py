@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
 
-from common.errors import InvalidDatasetError
+from common.errors import DamagedFileError, InvalidDatasetError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-    from common.training_rows import TrainingRows
 
 _WORKSPACE = "crosstrain-function-"
 
@@ -95,56 +94,71 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def download(s3: S3Client, uri: str, path: Path) -> Path:
-    """Copy the object at `uri` to the file `path` and return the path."""
-    bucket, key = split_uri(uri)
-    s3.download_file(bucket, key, str(path))
-    return path
-
-
-def upload(s3: S3Client, path: Path, uri: str) -> str:
-    """Copy the file `path` to the object at `uri` and return the URI."""
-    bucket, key = split_uri(uri)
-    s3.upload_file(str(path), bucket, key)
-    return uri
-
-
-def read_training_rows(s3: S3Client, uri: str, description: Mapping[str, Any]) -> TrainingRows:
-    """Return the record of a model's training rows, by what `model.json` says of it.
+def download(s3: S3Client, uri: str, path: Path, sha256: str | None = None) -> Path:
+    """Copy the object at `uri` to the file `path` and return the path.
 
     Raises
     ------
-    UntrustedModelError
-        If the file is not what is said of it.
+    DamagedFileError
+        If it has another digest than is recorded.
     """
-    from common.training_rows import TrainingRows  # noqa: PLC0415 (preparation has no use for it)
-
     bucket, key = split_uri(uri)
-    return TrainingRows.read(s3.get_object(Bucket=bucket, Key=key)["Body"].read(), description)
+    s3.download_file(bucket, key, str(path))
+    if sha256 is not None:
+        _require(uri, digest_of(path), sha256)
+    return path
 
 
-def read_json(s3: S3Client, uri: str) -> Any:
-    """Return the JSON document stored at `uri`."""
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def read_bytes(s3: S3Client, uri: str, sha256: str | None = None) -> bytes:
+    """Return the contents of the object at `uri`.
+
+    Raises
+    ------
+    DamagedFileError
+        If it has another digest than is recorded.
+    """
     bucket, key = split_uri(uri)
-    return json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    if sha256 is not None:
+        _require(uri, hashlib.sha256(content).hexdigest(), sha256)
+    return content
 
 
-def write_text(s3: S3Client, text: str, uri: str, content_type: str) -> str:
-    """Store text as UTF-8 at `uri` and return the URI."""
+def _require(uri: str, found: str, recorded: str) -> None:
+    if found != recorded:
+        raise DamagedFileError(
+            f'"{uri}" has the SHA-256 {found[:12]}… and not {recorded[:12]}…, which is recorded: it was written again, '
+            "or damaged. Start a new run."
+        )
+
+
+def upload(s3: S3Client, path: Path, uri: str) -> tuple[str, str]:
+    """Copy the file `path` to the object at `uri`, and return the URI and the SHA-256."""
     bucket, key = split_uri(uri)
-    s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType=content_type)
-    return uri
+    s3.upload_file(str(path), bucket, key)
+    return uri, digest_of(path)
 
 
-def write_bytes(s3: S3Client, content: bytes, uri: str) -> str:
-    """Store bytes at `uri` and return the URI."""
+def read_json(s3: S3Client, uri: str, sha256: str | None = None) -> Any:
+    """Return the JSON document stored at `uri`; with a digest, only if it is that one (`read_bytes`)."""
+    return json.loads(read_bytes(s3, uri, sha256))
+
+
+def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> tuple[str, str]:
+    """Store bytes at `uri`, and return the URI and their SHA-256."""
     bucket, key = split_uri(uri)
-    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType="application/octet-stream")
-    return uri
+    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
+    return uri, hashlib.sha256(content).hexdigest()
 
 
-def write_json(s3: S3Client, document: Any, uri: str) -> str:
-    """Store a JSON document at `uri` and return the URI."""
+def write_json(s3: S3Client, document: Any, uri: str) -> tuple[str, str]:
+    """Store a JSON document at `uri`, and return the URI and its SHA-256."""
     # Strict JSON: a NaN here would be unreadable for everybody but Python.
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
-    return write_text(s3, text, uri, "application/json")
+    return write_bytes(s3, text.encode(), uri, "application/json")

@@ -39,7 +39,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Returns
     -------
     dict
-        `request`, with every open choice made, and `prepared`: the URIs and the row counts of what was written.
+        `request`, with every open choice made, and `prepared`: the URIs, digests and row counts of what was written.
 
     Raises
     ------
@@ -54,11 +54,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         prepared = prepare(_Downloads(s3, objects, folder), request, folder, _inherited(event.get("champion")))
         profile = {**prepared.profile, "image_digest": image_digest()}
         rows = profile["rows"]
+        train_uri, train_digest = upload(s3, prepared.train, f"{prefix}/train.parquet")
+        test_uri, test_digest = upload(s3, prepared.test, f"{prefix}/test.parquet")
+        # The profile is written last: where it is, the parts are whole.
+        profile_uri, profile_digest = write_json(s3, profile, f"{prefix}/profile.json")
         result = {
-            "train_uri": upload(s3, prepared.train, f"{prefix}/train.parquet"),
-            "test_uri": upload(s3, prepared.test, f"{prefix}/test.parquet"),
-            # The profile is written last: where it is, the parts are whole.
-            "profile_uri": write_json(s3, profile, f"{prefix}/profile.json"),
+            "train_uri": train_uri,
+            "test_uri": test_uri,
+            "profile_uri": profile_uri,
+            "sha256": {"train": train_digest, "test": test_digest, "profile": profile_digest},
             "rows": rows,
             "columns": sum(column["use"] == "feature" for column in profile["columns"]),
             "test_part": profile["split"]["test_part"],

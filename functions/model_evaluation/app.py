@@ -11,16 +11,8 @@ from common.frames import load_part
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
 from common.request import parse_request
-from common.storage import (
-    download,
-    read_json,
-    read_training_rows,
-    s3_client,
-    workspace,
-    write_json,
-    write_text,
-)
-from common.training_rows import Columns, RowHashes
+from common.storage import download, read_bytes, read_json, s3_client, workspace, write_bytes, write_json
+from common.training_rows import Columns, RowHashes, TrainingRows
 from model_evaluation.champion import Candidate, compare, find_champion
 from model_evaluation.decision import Challenger, decide, meets
 from model_evaluation.evaluation import HeldOut, Scores, over_constant, own_interval, score
@@ -58,20 +50,24 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
     Raises
     ------
-    InvalidRequestError, InvalidDatasetError, UntrustedModelError
-        If the request cannot be used, the data do not fit, or the model may not be loaded.
+    InvalidRequestError, InvalidDatasetError, UntrustedModelError, DamagedFileError
+        If the request cannot be used, the data do not fit, the model may not be loaded, or a file is not the one that
+        an earlier step has written.
     """
     s3 = s3_client()
     request = parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
-    profile, info = read_json(s3, run.prepared["profile_uri"]), read_json(s3, run.model["info_uri"])
-    own = read_training_rows(s3, run.model["training_rows_uri"], info["training_rows"])
+    prepared, model = run.prepared, run.model
+    profile = read_json(s3, prepared["profile_uri"], prepared["sha256"]["profile"])
+    info = read_json(s3, model["info_uri"], model["sha256"]["info"])
+    known = read_bytes(s3, model["training_rows_uri"], model["sha256"]["training_rows"])
+    own = TrainingRows.read(known, info["training_rows"])
     champion = find_champion(s3, event.get("champion"), request)
     hashes = RowHashes(Columns.of(profile))
     watching = [each for each in (hashes, champion.hashes if champion else None) if each is not None]
     with workspace() as folder:
-        pipeline = load_model(download(s3, run.model["model_uri"], folder / "model.skops"))
-        test = download(s3, run.prepared["test_uri"], folder / "test.parquet")
+        pipeline = load_model(download(s3, model["model_uri"], folder / "model.skops", model["sha256"]["model"]))
+        test = download(s3, prepared["test_uri"], folder / "test.parquet", prepared["sha256"]["test"])
         part = HeldOut(*load_part(test, profile, _all(watching)))
     scores = score(pipeline, part, str(request.problem))
     metric = own_interval(scores, part, request)
@@ -112,12 +108,14 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "data_fingerprint": profile["fingerprint"],
         "evaluated_at": now(),
     }
-    uris = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
+    uris, digests = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
     logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision.decision, "rule": decision.rule})
     return {
         **uris,
         **{name: document[name] for name in ANSWERED},
-        "registry": registry_items(run, {**document, **uris}, _lineage(profile, info), profile["split"]),
+        "registry": registry_items(
+            run, {**document, **uris, "sha256": digests}, _lineage(profile, info), profile["split"]
+        ),
     }
 
 
@@ -145,13 +143,14 @@ def _report(
     return render_report(ReportData(document, profile, info, pipeline, part.features, part.target, scores.predictions))
 
 
-def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> dict[str, str]:
+def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> tuple[dict[str, str], dict[str, str]]:
+    """Store the evaluation and its report, and return their URIs and their digests."""
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{run_id}/evaluation"
-    return {
-        "report_uri": write_text(s3, report, f"{prefix}/report.html", "text/html; charset=utf-8"),
-        # The evaluation is written last: where it is, the report is whole.
-        "evaluation_uri": write_json(s3, document, f"{prefix}/evaluation.json"),
-    }
+    report_uri, report_digest = write_bytes(s3, report.encode(), f"{prefix}/report.html", "text/html; charset=utf-8")
+    # The evaluation is written last: where it is, the report is whole.
+    evaluation_uri, evaluation_digest = write_json(s3, document, f"{prefix}/evaluation.json")
+    uris = {"report_uri": report_uri, "evaluation_uri": evaluation_uri}
+    return uris, {"report": report_digest, "evaluation": evaluation_digest}
 
 
 def _lineage(profile: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:

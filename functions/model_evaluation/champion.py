@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from common.errors import UntrustedModelError
+from common.errors import DamagedFileError, UntrustedModelError
 from common.model_file import load_model
 from common.request import LOWER_IS_BETTER, TrainingRequest
-from common.storage import download, read_json, read_training_rows, workspace
+from common.storage import download, read_bytes, read_json, workspace
 from common.training_rows import RowHashes, TrainingRows
 from model_evaluation.decision import Comparison
 from model_evaluation.evaluation import (
@@ -79,12 +79,16 @@ def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: Traini
     entry = from_item(item)
     if entry["target"] != request.target:
         return Champion(version, entry, unusable=f'it predicts "{entry["target"]}", not "{request.target}"')
-    if "training_rows_uri" not in entry:
-        return Champion(version, entry, unusable="it is from a version of this project that kept no record of its rows")
+    if "training_rows_uri" not in entry or "sha256" not in entry:
+        return Champion(
+            version, entry, unusable="it is from a version of this project that kept no record of its files"
+        )
     try:
         with _unreadable_is_unusable():
-            described = read_json(s3, entry["info_uri"])["training_rows"]
-            rows = read_training_rows(s3, entry["training_rows_uri"], described)
+            digests = entry["sha256"]
+            described = read_json(s3, entry["info_uri"], digests["info"])["training_rows"]
+            known = read_bytes(s3, entry["training_rows_uri"], digests["training_rows"])
+            rows = TrainingRows.read(known, described)
     except UnusableChampionError as error:
         return Champion(version, entry, unusable=str(error))
     return Champion(version, entry, rows, RowHashes(rows.columns))
@@ -147,7 +151,8 @@ def compare(s3: S3Client, champion: Champion, candidate: Candidate) -> Compariso
 
 def _scored(s3: S3Client, champion: Champion, candidate: Candidate) -> Scores:
     with workspace() as folder, _unreadable_is_unusable():
-        loaded = load_model(download(s3, champion.entry["model_uri"], folder / "model.skops"))
+        entry = champion.entry
+        loaded = load_model(download(s3, entry["model_uri"], folder / "model.skops", entry["sha256"]["model"]))
         return score_champion(loaded, candidate.scores, candidate.part, candidate.request)
 
 
@@ -156,7 +161,7 @@ def _unreadable_is_unusable() -> Iterator[None]:
     """Say of what keeps the champion's files from being read that the champion is unusable."""
     try:
         yield
-    except UntrustedModelError as error:
+    except (UntrustedModelError, DamagedFileError) as error:
         raise UnusableChampionError(f"its file may not be loaded ({error})") from error
     except (KeyError, ValueError, TypeError) as error:
         raise UnusableChampionError(f"its description cannot be read ({type(error).__name__}: {error})") from error

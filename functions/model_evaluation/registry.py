@@ -69,6 +69,8 @@ def registry_items(
         "profile_uri": run.prepared["profile_uri"],
         "evaluation_uri": evaluation["evaluation_uri"],
         "report_uri": evaluation["report_uri"],
+        # Whoever reads one of these files looks whether it is that one.
+        "sha256": {**run.prepared["sha256"], **run.model["sha256"], **evaluation["sha256"]},
         "compared_with": (evaluation["champion"] or {}).get("version"),
         "split": json.dumps(split, ensure_ascii=False),
         **lineage,

@@ -29,41 +29,48 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     Returns
     -------
     dict
-        The URIs of the model, of the record of its training rows and of its description, the number of rows, and the
-        seconds of the fit.
+        The URIs and digests of the model, of the record of its training rows and of its description, the number of
+        rows, and the seconds of the fit.
 
     Raises
     ------
-    InvalidRequestError, InvalidDatasetError
-        If the request cannot be used, or the data does not fit the function's memory or the estimator.
+    InvalidRequestError, InvalidDatasetError, DamagedFileError
+        If the request cannot be used, the data does not fit the function's memory or the estimator, or is not what data
+        preparation has written.
     """
-    s3 = s3_client()
+    s3, prepared = s3_client(), event["prepared"]
     request = parse_request(event["request"])
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
-    profile = read_json(s3, event["prepared"]["profile_uri"])
+    # By their digests, the parts and the profile are of one reading of the data set.
+    profile = read_json(s3, prepared["profile_uri"], prepared["sha256"]["profile"])
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
     with workspace() as folder:
         hashes = RowHashes(Columns.of(profile))
-        part = download(s3, event["prepared"]["train_uri"], folder / "train.parquet")
+        part = download(s3, prepared["train_uri"], folder / "train.parquet", prepared["sha256"]["train"])
         features, target = load_part(part, profile, hashes.add)
         training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
         model = fit(build_pipeline(request, profile), features, target, consume=True)
-        model_uri = upload(s3, save_model(model.pipeline, folder / "model.skops"), f"{prefix}/model.skops")
-    training_rows_uri = write_bytes(s3, bytes(training_rows), f"{prefix}/training_rows.bloom")
+        file = save_model(model.pipeline, folder / "model.skops")
+        model_uri, model_digest = upload(s3, file, f"{prefix}/model.skops")
+    rows_uri, rows_digest = write_bytes(
+        s3, bytes(training_rows), f"{prefix}/training_rows.bloom", "application/octet-stream"
+    )
     description = {
         "run_id": event["run_id"],
         **describe(model, request, profile),
         "baseline": baseline,
         "training_rows": training_rows.description(),
+        "sha256": {"model": model_digest, "training_rows": rows_digest},
         **_lineage(),
     }
     # The description is written last: where it is, the model is whole.
-    info_uri = write_json(s3, description, f"{prefix}/model.json")
+    info_uri, info_digest = write_json(s3, description, f"{prefix}/model.json")
     logger.info("model trained", extra={"run_id": event["run_id"], "seconds": model.seconds})
     return {
         "model_uri": model_uri,
         "info_uri": info_uri,
-        "training_rows_uri": training_rows_uri,
+        "training_rows_uri": rows_uri,
+        "sha256": {"model": model_digest, "training_rows": rows_digest, "info": info_digest},
         "rows": description["rows"],
         "seconds": description["seconds"],
     }

@@ -86,7 +86,7 @@ def test_a_version_and_a_folder_of_results_score_alike(train: Train, predict: Co
     trained = train("--data", "rows.parquet", "--target", "target", "--model-name", "alike", "--json")
     version = trained.document["run_id"]
     assert predict("rows.parquet", "--version", version, "--out", "registry.parquet").code == 0
-    assert predict("rows.parquet", "--from", "out", "--out", "folder.parquet").code == 0
+    assert predict("rows.parquet", "--trust", "--from", "out", "--out", "folder.parquet").code == 0
     registry, folder = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("registry", "folder"))
     pd.testing.assert_frame_equal(registry, folder)
     assert list(registry) == ["prediction", "probability_0", "probability_1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -25,7 +26,7 @@ from botocore.exceptions import ClientError
 from sklearn.datasets import load_diabetes
 
 from common import storage
-from common.errors import InvalidDatasetError, InvalidRequestError, UntrustedModelError
+from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, UntrustedModelError
 from data_preparation import app as preparation
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
@@ -61,6 +62,10 @@ def put(s3: Any, frame: pd.DataFrame, key: str) -> str:
     frame.to_parquet(body, index=False) if key.endswith(".parquet") else frame.to_csv(body, index=False)
     s3.put_object(Bucket=BUCKET, Key=key, Body=body.getvalue())
     return f"s3://{BUCKET}/{key}"
+
+
+def digest_at(uri: str) -> str:
+    return hashlib.sha256(storage.read_bytes(storage.s3_client(), uri)).hexdigest()
 
 
 def keys(s3: Any) -> list[str]:
@@ -126,8 +131,14 @@ def trained(s3: Any, run_id: str, **fields: Any) -> dict[str, Any]:
 
 
 def promoted(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Evaluate a run as the first of its model, and return what later ones find as the champion."""
+    """Evaluate a run as the first of its model, and return what later ones find as the champion.
+
+    Where a file is said to be another one, whoever changed the registry has recorded that one's digest as well.
+    """
     item = evaluation.handler({**event, "champion": None}, None)["registry"]["version"]
+    for name, uri in changes.items():
+        if name.endswith("_uri") and uri is not None and "gone" not in uri:
+            item["sha256"]["M"][name.removesuffix("_uri")] = {"S": digest_at(uri)}
     changed = {name: {"S": value} if isinstance(value, str) else value for name, value in changes.items()}
     kept = {name: value for name, value in {**item, **changed}.items() if value is not None}
     return {"version": event["run_id"], "item": kept}
@@ -187,7 +198,8 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
     [
         ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (404)"),
         ({"model_uri": f"s3://{BUCKET}/data/x.csv"}, "its file may not be loaded"),
-        ({"training_rows_uri": None}, "kept no record of its rows"),
+        ({"training_rows_uri": None}, "kept no record of its files"),
+        ({"sha256": None}, "kept no record of its files"),
         ({"training_rows_uri": f"s3://{BUCKET}/data/x.csv"}, "not what its description says"),
         ({"info_uri": f"s3://{BUCKET}/data/x.csv"}, "its description cannot be read"),
         ({"target": "z"}, 'it predicts "z", not "y"'),
@@ -209,9 +221,9 @@ def test_a_champion_that_cannot_be_used_is_reported_kept_and_no_reason_to_fail(
 
 def test_an_error_of_s3_itself_is_not_taken_for_an_unusable_champion(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     event = trained(s3, "run-1")
-    champion = promoted(event, model_uri=f"s3://{BUCKET}/runs/old/model/model.skops")
+    champion = promoted(event, model_uri=f"s3://{BUCKET}/runs/gone/model/model.skops")
 
-    def fail(_client: Any, _uri: str, _path: Path) -> Path:
+    def fail(*_arguments: Any) -> Path:
         raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "GetObject")
 
     monkeypatch.setattr(champions, "download", fail)
@@ -279,7 +291,7 @@ def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training, "save", full)
+    monkeypatch.setattr(training, "save_model", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         training.handler(event, None)
     monkeypatch.setattr(evaluation, "load_part", full)
@@ -360,9 +372,54 @@ def test_a_foreign_model_file_is_not_loaded(s3: Any) -> None:
     event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"))}
     model = training.handler(event, None)
     s3.put_object(Bucket=BUCKET, Key="runs/run-1/model/model.skops", Body=b"something else")
+    model["sha256"]["model"] = digest_at(model["model_uri"])
     with pytest.raises(UntrustedModelError):
         evaluation.handler({**event, "model": model}, None)
     assert not [key for key in keys(s3) if "/evaluation/" in key]
+
+
+def test_a_champion_whose_file_was_replaced_in_place_is_found_out(s3: Any) -> None:
+    """Whatever may write below runs/ could once put another model into the champion's place."""
+    event = trained(s3, "run-1")
+    champion = promoted(event)
+    other = trained(s3, "run-2", estimator="random_forest")
+    s3.put_object(Bucket=BUCKET, Key="runs/run-1/model/model.skops", Body=get(s3, other["model"]["model_uri"]))
+    result = evaluation.handler({**other, "champion": champion}, None)
+    assert (result["decision"], result["rule"]) == ("reject", "champion_unusable")
+    assert "which is recorded: it was written again, or damaged" in result["champion"]["reason"]
+
+
+@pytest.mark.parametrize("name", ["train", "profile"])
+def test_training_reads_the_parts_of_one_reading_only(s3: Any, name: str) -> None:
+    """A second delivery of data preparation, with other data in between, once left test rows in the training part."""
+    event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"))}
+    prepare(put(s3, frame(seed=1), "data/x.csv"))
+    if name == "train":
+        event["prepared"]["sha256"]["profile"] = digest_at(event["prepared"]["profile_uri"])
+    with pytest.raises(DamagedFileError, match=f"{name}\\.(parquet|json).*Start a new run"):
+        training.handler(event, None)
+    assert not [key for key in keys(s3) if "/model/" in key]
+
+
+@pytest.mark.parametrize("name", ["model", "info", "training_rows", "test", "profile"])
+def test_evaluation_reads_the_files_of_one_run_only(s3: Any, name: str) -> None:
+    event = trained(s3, "run-1")
+    step = "prepared" if name in ("test", "profile") else "model"
+    bucket, key = storage.split_uri(event[step][f"{name}_uri"])
+    s3.put_object(Bucket=bucket, Key=key, Body=get(s3, event[step][f"{name}_uri"]) + b" ")
+    with pytest.raises(DamagedFileError):
+        evaluation.handler({**event, "champion": None}, None)
+    assert not [key for key in keys(s3) if "/evaluation/" in key]
+
+
+def without_digests(event: Any) -> Any:
+    """Return an event with zeros for its digests: those depend on the versions of the libraries."""
+    if not isinstance(event, dict):
+        return event
+    return {
+        key: dict.fromkeys(value, "0" * 64) if key == "sha256" else without_digests(value)
+        for key, value in event.items()
+    }
 
 
 def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -374,9 +431,9 @@ def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pyte
     s3.put_object(Bucket=bucket, Key=key, Body=load_diabetes(as_frame=True, scaled=False).frame.to_csv(index=False))
 
     event = {"run_id": "sample", **preparation.handler(sample["data_preparation"], None)}
-    assert event == sample["model_training"]
+    assert without_digests(event) == sample["model_training"]
     seconds = sample["model_evaluation"]["model"]["seconds"]
     event |= {"model": {**training.handler(event, None), "seconds": seconds}}
     event |= {"champion": None, "comparisons": 1, "contended": False}
-    assert event == sample["model_evaluation"]
+    assert without_digests(event) == sample["model_evaluation"]
     assert evaluation.handler(event, None)["decision"] == "promote"

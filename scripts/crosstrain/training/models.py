@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from common.errors import DamagedFileError
 from common.request import LOWER_IS_BETTER
-from common.storage import read_json, split_uri
+from common.storage import download, read_json, split_uri
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.training.registry import Item, Registry, champion_history, previous_champion
@@ -20,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
+FILES = ("model", "info", "training_rows", "profile", "evaluation", "report")
+"""The files of a version that the registry knows by their digests."""
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "404", "AccessDenied", "403"})
 
 Document = dict[str, Any]
@@ -56,6 +61,19 @@ class Models:
                 raise
             return {}, f"{uri} is gone or may not be read"
         return document, None
+
+    def state_of(self, uri: str, sha256: str | None) -> str:
+        """Return `as recorded`, `not recorded` where no digest is, `gone`, or `other` for a file of another digest."""
+        if not self.has_file(uri):
+            return "gone"
+        if sha256 is None:
+            return "not recorded"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                download(self.s3, uri, Path(folder) / "file", sha256)
+            except DamagedFileError:
+                return "other"
+        return "as recorded"
 
     def has_file(self, uri: str) -> bool:
         """Return whether there is an object at a URI."""
@@ -140,7 +158,7 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
     Raises
     ------
     BadInputError
-        If the version is unknown, was never promoted, has no model file, or is the champion already.
+        If the version is unknown, was never promoted, is the champion already, or its model file is gone or another.
     ChampionMovedError
         If somebody else has moved the champion meanwhile.
     """
@@ -158,12 +176,41 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
         raise BadInputError(f'{to} is the champion of "{model_name}" already.')
     if target["decision"] != "promote":
         raise BadInputError(f"{to} was never promoted, so it cannot be the champion: {target['reason']}")
-    if not models.has_file(target["model_uri"]):
+    state = models.state_of(target["model_uri"], (target.get("sha256") or {}).get("model"))
+    if state != "as recorded":
+        told = {"gone": "is gone", "other": "is not the one that was recorded", "not recorded": "was never recorded"}
         raise BadInputError(
-            f"The model file of {to} is gone ({target['model_uri']}): choose another version with --to."
+            f"The model file of {to} {told[state]} ({target['model_uri']}): choose another version with --to."
         )
     by = models.sts.get_caller_identity()["Arn"]
     return dict(models.registry.move_champion(pointer, target, by=by, reason=reason))
+
+
+def verify(models: Models, model_name: str) -> Document:
+    """Read all files of a model's versions, and return which are not those that were recorded.
+
+    Returns
+    -------
+    dict
+        `files`, one entry for each with `version`, `file`, `uri` and `state` (`Models.state_of`), and `sound`, whether
+        every one is as recorded.
+
+    Raises
+    ------
+    BadInputError
+        If there is no model of this name.
+    """
+    versions = models.registry.versions(model_name)
+    if not versions:
+        raise models.registry.without_champion(model_name)
+    files = [
+        {"version": item["version"], "file": kind, "uri": item[f"{kind}_uri"]}
+        | {"state": models.state_of(item[f"{kind}_uri"], (item.get("sha256") or {}).get(kind))}
+        for item in versions
+        for kind in FILES
+        if f"{kind}_uri" in item
+    ]
+    return {"model_name": model_name, "sound": all(each["state"] == "as recorded" for each in files), "files": files}
 
 
 def lineage(models: Models, version: str, model_name: str | None = None) -> Document:

@@ -27,6 +27,7 @@ from botocore.exceptions import ClientError
 
 from common import conversion
 from common.conversion import Profile, feature_columns
+from common.errors import DamagedFileError
 from common.model_file import load_model
 from common.request import did_you_mean
 from common.storage import download
@@ -150,6 +151,11 @@ def predict(options: argparse.Namespace, errors: Console) -> None:
     progress = Progress(errors)
     with tempfile.TemporaryDirectory() as folder:
         if options.folder is not None:
+            if not options.trust:
+                raise BadInputError(
+                    f'Nobody vouches for the model in "{options.folder}": say --trust if you know where it comes from, '
+                    "or leave --from out for one that a stack's registry knows."
+                )
             model, name = Model.load(Path(options.folder)), str(options.folder)
         else:
             stack = find_stack(options.stack)
@@ -173,7 +179,7 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
     BadInputError
         If there is no such version or model.
     OperationFailedError
-        If a file of it is gone.
+        If a file of it is gone, or is not the one that was recorded.
     """
     registry = Registry(stack.session.client("dynamodb"), stack.output("ModelRegistryTableName"))
     if version is not None:
@@ -181,12 +187,21 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
     else:
         _, item = registry.champion_version(model_name or "default")
     s3 = stack.session.client("s3")
-    for name, uri in zip(FILES, (item["model_uri"], item["profile_uri"]), strict=True):
+    digests = item.get("sha256")
+    if digests is None:
+        raise OperationFailedError(
+            f"The registry does not say which files the version {item['version']} has: it is from a version of this "
+            "project that did not record them. Train again."
+        )
+    for name, kind in zip(FILES, ("model", "profile"), strict=True):
+        uri = item[f"{kind}_uri"]
         try:
-            download(s3, uri, folder / name)
+            download(s3, uri, folder / name, digests[kind])
         except ClientError as error:
             code = error.response["Error"]["Code"]
             raise OperationFailedError(f"{uri} of the version {item['version']} cannot be read ({code}).") from error
+        except DamagedFileError as error:
+            raise OperationFailedError(f"The version {item['version']} cannot be used: {error}") from error
     return f"{item['model_name']} {item['version']}"
 
 

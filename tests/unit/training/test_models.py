@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -14,7 +15,7 @@ from moto import mock_aws
 import models
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.training.models import Models, compare, lineage, list_versions, roll_back, show
+from crosstrain.training.models import Models, compare, lineage, list_versions, roll_back, show, verify
 from crosstrain.training.stack import DeployedStack
 from models import main
 
@@ -79,6 +80,7 @@ def record(stack: DeployedStack) -> Record:
             "release": "2026-01-01.1",
             "commit": "abc",
             "split": json.dumps({"test_part": "00ff"}),
+            "sha256": {"model": hashlib.sha256(b"model").hexdigest()},
             "image_digests": DIGESTS,
             **({"compared_with": pointer["champion_version"]} if pointer else {}),
             **fields,
@@ -175,6 +177,26 @@ def test_a_metric_that_one_version_does_not_have_is_undefined(
     assert compare(registered, "run-a", "run-e")["metrics"]["r2"]["difference"] is None
     assert main(["compare", "run-a", "run-e"]) == 0
     assert "undefined" in capsys.readouterr().out
+
+
+def test_files_that_are_not_those_that_were_recorded_are_found(
+    registered: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = verify(registered, "default")
+    states = {(each["version"], each["file"]): each["state"] for each in document["files"]}
+    assert states["run-a", "model"] == "as recorded"
+    assert states["run-a", "info"] == "not recorded"
+    registered.s3.put_object(Bucket=BUCKET, Key="runs/run-a/model/model.skops", Body=b"other")
+    registered.s3.delete_object(Bucket=BUCKET, Key="runs/run-b/model/model.skops")
+    states = {(each["version"], each["file"]): each["state"] for each in verify(registered, "default")["files"]}
+    assert (states["run-a", "model"], states["run-b", "model"]) == ("other", "gone")
+    assert main(["verify"]) == 1
+    told = capsys.readouterr()
+    assert "model.skops" in told.out
+    assert "are not as recorded" in told.out
+    assert "not those that were recorded" in told.err
+    with pytest.raises(BadInputError, match="is not the one that was recorded"):
+        roll_back(registered, "default", to="run-a")
 
 
 def test_rollbacks_go_back_one_after_another(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def results(prepared_data: Make, tmp_path: Path) -> Results:
 def scored(folder: Path, data: Path, out: str = "predictions.csv") -> pd.DataFrame:
     """Score a file and return the predictions."""
     path = folder.parent / out
-    assert main([str(data), "--from", str(folder), "--out", str(path)]) == 0
+    assert main([str(data), "--trust", "--from", str(folder), "--out", str(path)]) == 0
     # Read as what it is: "01" stays a text.
     return pd.read_parquet(path) if out.endswith("parquet") else pd.read_csv(path, dtype={"prediction": object})
 
@@ -201,7 +201,7 @@ def test_no_rows_give_no_predictions(results: Results, tmp_path: Path, capsys: p
     data = frame(["a", "b"])
     _, folder = results(data, "classification", split_column="split")
     data[:0].to_csv(tmp_path / "rows.csv", index=False)
-    assert main([str(tmp_path / "rows.csv"), "--from", str(folder)]) == 0
+    assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder)]) == 0
     assert capsys.readouterr().out == "prediction,probability_a,probability_b\n"
 
 
@@ -242,7 +242,7 @@ def test_columns_that_do_not_fit_are_named_and_nothing_is_written(
     change(data).to_csv(tmp_path / "rows.csv", index=False)
     before = sorted(tmp_path.iterdir())
     for arguments in (["--out", str(tmp_path / "predictions.csv")], []):
-        assert main([str(tmp_path / "rows.csv"), "--from", str(folder), *arguments]) == 2
+        assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder), *arguments]) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert message in err.splitlines()[-1]
@@ -255,7 +255,7 @@ def test_a_parquet_column_of_another_kind_is_named(
     data = frame()
     _, folder = results(data, split_column="split")
     data.assign(kind=1).to_parquet(tmp_path / "rows.parquet")
-    assert main([str(tmp_path / "rows.parquet"), "--from", str(folder)]) == 2
+    assert main([str(tmp_path / "rows.parquet"), "--trust", "--from", str(folder)]) == 2
     assert (
         'Column "kind" of "rows.parquet" holds numbers, and the model was trained on texts.' in capsys.readouterr().err
     )
@@ -272,7 +272,7 @@ def test_rows_that_scikit_learn_refuses_are_told(
         raise ValueError("no")
 
     monkeypatch.setattr(prediction.Model, "score", refuse)
-    assert main([str(tmp_path / "rows.csv"), "--from", str(folder)]) == 2
+    assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder)]) == 2
     assert 'The rows 1 to 240 of "rows.csv" cannot be scored: ' in capsys.readouterr().err
 
 
@@ -299,9 +299,19 @@ def test_what_cannot_be_used_is_told(
     Path("out").mkdir()
     Path("rows.csv").write_text("a,y\n1,2\n")
     Path("notes.txt").touch()
-    assert main([*arguments, "--from", "out"]) == 2
+    assert main([*arguments, "--trust", "--from", "out"]) == 2
     assert message in capsys.readouterr().err
     assert Path("rows.csv").read_text() == "a,y\n1,2\n"
+
+
+def test_a_model_that_nobody_vouches_for_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("a,y\n1,2\n")
+    monkeypatch.setattr(prediction, "load_model", lambda _: pytest.fail("it was opened"))
+    assert main(["rows.csv", "--from", "out"]) == 2
+    assert 'Nobody vouches for the model in "out": say --trust' in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_a_folder_and_a_stack_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
