@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.aws import make_client
 from crosstrain.command import BadInputError, parse_pairs, run_command
-from crosstrain.delivery.ledger import Release, open_ledger, release_id
+from crosstrain.delivery.ledger import Release, latest_order, open_ledger, release_id
 from crosstrain.delivery.releases import execution_start, parse_images, require_images
 from crosstrain.delivery.repositories import find_repositories
 
@@ -37,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         images = parse_images(_read(options.images), repositories)
         require_images(images)
         order = options.order
+        if order is not None and not 0 < order <= latest_order():
+            raise BadInputError(
+                f"--order {order} is no time in milliseconds since 1970 up to now: a release of the future would stay "
+                "the latest for ever."
+            )
         if order is None:
             order = execution_start(make_client("codepipeline"), options.pipeline, options.execution)
         release = Release(

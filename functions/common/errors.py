@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 # The state machine tells the message of a function's error document, which is cut at 32,768 characters:
@@ -30,6 +31,11 @@ class DamagedFileError(_NamedError):
 
 class UntrustedModelError(_NamedError):
     """A model file holds a type outside the allow-list, so it is not loaded."""
+
+
+def without_values(message: str) -> str:
+    """Return a library's message without what it quotes: that may be data, and messages go to logs, events and mails."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"", "…", " ".join(message.split()))[:500]
 
 
 def first_few(items: Iterable[str], separator: str = ", ") -> str:

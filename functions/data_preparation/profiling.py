@@ -57,7 +57,6 @@ class ColumnSummary:
     integral: bool = True
     repeats: bool = False
     number_like: int = 0
-    first_text: str | None = None
     _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
 
@@ -105,7 +104,6 @@ class ColumnSummary:
             for head in () if self.repeats else other._head:
                 self._look_for_repeats(head)
             self.number_like += other.number_like
-            self.first_text = other.first_text if self.first_text is None else self.first_text
             if self.counts is not None:
                 self._count(None if other.counts is None else {as_own(k): n for k, n in other.counts.items()})
         self.rows += other.rows
@@ -150,8 +148,6 @@ class ColumnSummary:
         if self.kind == "text":
             like = pc.match_substring_regex(values, _NUMBER)
             self.number_like += pc.sum(pc.filter(counts, like)).as_py() or 0
-            if self.first_text is None and pc.any(pc.invert(like)).as_py():
-                self.first_text = pc.filter(values, pc.invert(like))[0].as_py()
         if self.counts is not None:
             few = len(values) <= MAX_CATEGORIES
             self._count(dict(zip(values.to_pylist(), counts.to_pylist(), strict=True)) if few else None)
@@ -209,11 +205,11 @@ def _identifier(summary: ColumnSummary) -> str | None:
 
 def mixed_types(summary: ColumnSummary) -> str | None:
     """Say what is mixed in a text column that is mostly numbers, or return None for any other column."""
-    if summary.kind != "text" or summary.first_text is None or 2 * summary.number_like <= summary.values:
+    if summary.kind != "text" or summary.number_like == summary.values or 2 * summary.number_like <= summary.values:
         return None
     return (
         f'Column "{summary.name}" mixes numbers and text: {summary.number_like:,} of {summary.values:,} values are '
-        f'numbers, "{summary.first_text[:40]}" is not. Leave unknown values empty; put a letter before codes.'
+        "numbers, the others are not. Leave unknown values empty; put a letter before codes."
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,7 +26,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from common.conversion import OFFSET, timestamps
-from common.errors import InvalidDatasetError, first_few
+from common.errors import InvalidDatasetError, first_few, without_values
 
 Kind = Literal["null", "boolean", "integer", "float", "timestamp", "text"]
 
@@ -298,8 +299,10 @@ def _starts_as_utf16(file: SourceFile) -> bool:
 
 
 def _one_line(message: str) -> str:
-    text = " ".join(message.split()).rstrip(".")
-    return text if len(text) <= 300 else text[:300] + "…"
+    """Return what pyarrow says of a file without the row that it shows, which is data."""
+    text = without_values(message)
+    shown = re.search(r"got \d+", text)
+    return (text[: shown.end()] if shown else text).rstrip(".")
 
 
 def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:

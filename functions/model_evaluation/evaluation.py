@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
-from common.errors import first_few
+from common.errors import first_few, without_values
 from common.request import TrainingRequest
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
 
@@ -57,7 +57,13 @@ def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
     """Score a fitted pipeline for the problem, `regression` or `classification`."""
     if problem == "regression":
         predicted = pipeline.predict(part.features)
-        return Scores(predicted, regression_metrics(part.target, predicted), {})
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = regression_metrics(part.target, predicted)
+        # Squares of the largest numbers overflow.
+        undefined = {
+            name: "it is beyond what a float holds" for name, value in values.items() if not np.isfinite(value)
+        }
+        return Scores(predicted, {**values, **dict.fromkeys(undefined)}, undefined)
     probabilities, classes = pipeline.predict_proba(part.features), pipeline.classes_
     return Scores(probabilities, *classification_metrics(classes, part.target, probabilities), classes)
 
@@ -129,7 +135,9 @@ def score_champion(champion: Pipeline, scores: Scores, part: HeldOut, request: T
     # A column of the same name may hold values of another kind, and the model be of another version of scikit-learn:
     # whatever keeps a champion from being scored, it is no reason for the run to fail.
     except Exception as error:
-        raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {error}") from error
+        # What an attribute is called is no data, and tells of another version.
+        told = str(error) if isinstance(error, AttributeError) else without_values(str(error))
+        raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {told}") from error
 
 
 def compare_on(
@@ -146,7 +154,12 @@ def compare_on(
     )
 
 
-def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> dict[str, float | None]:
+def _classes(labels: Sequence[Any]) -> str:
+    """Return how many classes are meant: what they are called is data, which stays out of messages."""
+    return "one class" if len(labels) == 1 else f"{len(labels):,} classes"
+
+
+def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> dict[str, float]:
     """Return rmse and mae, in the target's unit, and r2; arrays of shape (rows,)."""
     return {
         "rmse": float(metrics.root_mean_squared_error(target, predicted)),
@@ -181,11 +194,11 @@ def classification_metrics(
     unseen, missing = sorted(present - set(classes.tolist())), sorted(set(classes.tolist()) - present)
     undefined: dict[str, str] = {}
     if unseen:
-        undefined["log_loss"] = f"the test part holds the class {unseen[0]!r}, which training never saw"
+        undefined["log_loss"] = f"the test part holds {_classes(unseen)} that training never saw"
     else:
         scores["log_loss"] = float(metrics.log_loss(target, probabilities, labels=classes))
     if unseen or missing:
-        undefined["roc_auc"] = undefined.get("log_loss") or f"the test part has no row of the class {missing[0]!r}"
+        undefined["roc_auc"] = undefined.get("log_loss") or f"the test part has no row of {_classes(missing)}"
     elif len(classes) == 2:
         scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1]))
     else:

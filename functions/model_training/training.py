@@ -19,7 +19,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from common.conversion import Profile, feature_columns, feature_dtype, is_large
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, without_values
 from common.request import TrainingRequest
 from model_training.threads import ThreadBackend
 
@@ -166,7 +166,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
             with joblib.parallel_config(backend=ThreadBackend()):
                 pipeline["model"].fit(transformed, target)
         except ValueError as error:
-            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {error}") from error
+            told = without_values(str(error))
+            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
     if "n_jobs" in pipeline["model"].get_params():
         # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
         pipeline["model"].set_params(n_jobs=None)

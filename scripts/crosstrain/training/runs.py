@@ -122,8 +122,10 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
     if path.is_dir():
         # As data preparation does: names that begin with _ or . are markers, not data.
         found = [each for each in sorted(path.rglob("*")) if each.is_file() and not each.name.startswith(("_", "."))]
-    else:
+    elif path.is_file():
         found = [path]
+    else:
+        raise BadInputError(f'"{path}" is neither a file nor a folder.')
     if not found:
         raise BadInputError(f'"{path}" is a folder without a data file.')
     for each in found:

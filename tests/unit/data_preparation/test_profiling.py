@@ -100,7 +100,8 @@ def test_timestamps_stay_exact_and_texts_become_categories() -> None:
 def test_mostly_numbers_with_a_text_are_mixed_types() -> None:
     message = mixed_types(summarise(["1", "2.5", " -3e4 ", "unknown"], "text", "age"))
     assert message is not None
-    assert 'Column "age" mixes numbers and text: 3 of 4 values are numbers, "unknown" is not.' in message
+    assert 'Column "age" mixes numbers and text: 3 of 4 values are numbers, the others are not.' in message
+    assert "unknown " not in message.replace("unknown values", "")
 
 
 @pytest.mark.parametrize("values", [["1", "2", "K", "L"], ["007", "008"], ["a", "b"]])
@@ -156,4 +157,4 @@ def test_a_dictionary_is_counted_as_its_texts_are() -> None:
     plain.add(pa.array(values))
     encoded.add(pa.array(values).dictionary_encode())
     assert plain == encoded
-    assert (plain.number_like, plain.first_text) == (2, "x")
+    assert plain.number_like == 2

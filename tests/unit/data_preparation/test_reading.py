@@ -251,3 +251,25 @@ def test_a_row_may_be_longer_than_the_sample(write: Write, monkeypatch: pytest.M
     kinds, batches = read(write(b"x,y\n1,2\n" + b"t" * 1000 + b",3\n"))
     assert kinds == {"x": "text", "y": "integer"}
     assert [value for batch in batches for value in batch["y"].to_pylist()] == [2, 3]
+
+
+WORDS = "HIV positive since 2019"
+
+
+@pytest.mark.parametrize(
+    ("content", "name"),
+    [
+        (f"a,b\n1,2\n3,{WORDS},5\n", "data.csv"),
+        (f'a,b\n1,2\n"{WORDS},5\n', "data.csv"),
+        (f"a,a\n{WORDS},5\n", "data.csv"),
+        (WORDS, "data.parquet"),
+        (WORDS, "data.csv.gz"),
+    ],
+)
+def test_what_a_file_holds_is_in_no_message(tmp_path: Path, content: str, name: str) -> None:
+    """A message goes to six events of the history, to the event bus and to a mail."""
+    path = tmp_path / name
+    path.write_text(content)
+    with pytest.raises(InvalidDatasetError) as caught:
+        list(read_batches(SourceFile(name, path), {}))
+    assert "positive" not in str(caught.value)

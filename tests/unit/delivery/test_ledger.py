@@ -365,3 +365,10 @@ def test_a_region_without_the_service(monkeypatch: pytest.MonkeyPatch, no_waits:
 def test_a_release_is_named_by_commits_alone(commit: str) -> None:
     with pytest.raises(BadInputError, match="the full hexadecimal id"):
         release_id(commit, "f" * 40)
+
+
+def test_a_release_of_the_future_does_not_stay_the_latest(ledger: Ledger) -> None:
+    """One that was recorded with such an order once made the latest release unmovable."""
+    assert ledger.record_release(replace(release(1), order=99_999_999_999_999_999))
+    assert ledger.record_release(release(2))
+    assert ledger.resolve("latest").id == release(2).id

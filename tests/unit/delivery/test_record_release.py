@@ -164,3 +164,16 @@ def test_the_order_has_to_be_told(capsys: pytest.CaptureFixture[str]) -> None:
         record_release.main([*COMMITS, "--ledger", "table", "--pipeline", "delivery"])
     assert caught.value.code == 2
     assert "say --order N, or --pipeline NAME and --execution ID" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("order", ["99999999999999999", "0", "-5"])
+def test_an_order_that_is_no_time_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], order: str
+) -> None:
+    monkeypatch.setattr(Ledger, "record_release", lambda *_arguments: pytest.fail("it was recorded"))
+    monkeypatch.setattr(releases, "find_images", lambda images: dict.fromkeys(images, "sha256:found"))
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(IMAGES)))
+    for name, uri in REPOSITORIES.items():
+        monkeypatch.setenv(f"REPOSITORY_{name.upper()}", uri)
+    assert record_release.main([*COMMITS, "--ledger", "table", f"--order={order}"]) == 2
+    assert "is no time in milliseconds" in capsys.readouterr().err.replace("\n", " ")

@@ -274,11 +274,11 @@ def test_a_file_for_sam(tmp_path: Path) -> None:
 
     out = tmp_path / "parameters.yaml"
     base = tmp_path / "base.json"
-    base.write_text('{"Parameters": {"NotificationEmail": "", "DatasetPrefix": "a b"}}')
+    base.write_text('{"Parameters": {"NotificationEmail": "", "DatasetPrefix": "a b/"}}')
     options = ["latest", "--ledger", "t", "--stage", "prod", "--skip-registry", "--format", "sam", "--base", str(base)]
     assert resolve_images.main([*options, "--out", str(out)]) == 0
     read = CfnParameterOverridesType().convert((out.as_uri(),), None, None)
-    assert (read["Stage"], read["DatasetPrefix"]) == ("prod", "a b")
+    assert (read["Stage"], read["DatasetPrefix"]) == ("prod", "a b/")
 
 
 def test_words_that_a_shell_would_take_apart_are_refused() -> None:

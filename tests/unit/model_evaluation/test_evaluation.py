@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -163,3 +164,12 @@ def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> 
     del pipeline["features"].named_transformers_["numeric"]["impute"]._fill_dtype
     with pytest.raises(UnusableChampionError, match="_fill_dtype"):
         score_champion(pipeline, scores, part, prepared.request)
+
+
+def test_a_metric_beyond_what_a_float_holds_is_undefined(prepared_data: Make) -> None:
+    prepared = prepared_data("regression", metric="r2")
+    pipeline, part = fitted(prepared), held_out(prepared)
+    scores = score(pipeline, replace(part, target=part.target * 1e200), "regression")
+    assert scores.metrics["rmse"] is None
+    assert "rmse" in scores.undefined
+    json.dumps(scores.metrics, allow_nan=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,10 @@ def test_the_table_fits_results_with_undefined_metrics() -> None:
     assert "1,000 in, 999 used, 1 dropped" in capture.get()
     assert "undefined" in capture.get()
     json.dumps(result)
+
+
+def test_a_pipe_with_a_data_files_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """To open it would wait for ever for somebody to write."""
+    os.mkfifo(tmp_path / "data.csv")
+    assert train.main(["--data", str(tmp_path / "data.csv"), "--target", "y"]) == 2
+    assert "is neither a file nor a folder" in capsys.readouterr().err
