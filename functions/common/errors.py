@@ -34,7 +34,7 @@ class UntrustedModelError(_NamedError):
 
 
 def without_values(message: str) -> str:
-    """Return a library's message without what it quotes: that may be data, and messages go to logs, events and mails."""
+    """Return a library's message without what it quotes: that may be data, and messages go to logs and mails."""
     return re.sub(r"'[^']*'|\"[^\"]*\"", "…", " ".join(message.split()))[:500]
 
 

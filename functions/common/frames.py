@@ -44,7 +44,7 @@ def load_part(
     columns = feature_columns(profile)
     # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
     # file's pages to the function's memory.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
         rows = parquet.metadata.num_rows
         fill = _Fill(rows, large=is_large(profile))
         labels = list[pa.ChunkedArray]()

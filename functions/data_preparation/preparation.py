@@ -436,7 +436,7 @@ class _PartWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         # Dictionaries pay for texts; numbers of many different values only lose time to them.
-        self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4")
+        self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4", write_page_checksum=True)
         self._schema = schema
         self._row_group_rows = max(1024, ROW_GROUP_VALUES // len(schema))
         self._pending: list[pa.RecordBatch] = []

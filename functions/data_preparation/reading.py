@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -322,7 +322,9 @@ def _parquet_batches(
     file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None, _encode_texts: bool
 ) -> Iterator[pa.RecordBatch]:
     # Without pre-buffering a row group is read page by page, not held whole in memory.
-    with _parquet_errors(file), pq.ParquetFile(file.path, pre_buffer=False, buffer_size=1 << 20) as parquet:
+    # A flipped bit is a wrong value, unless the page's checksum is looked at, where the writer has made one.
+    options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
+    with _parquet_errors(file), pq.ParquetFile(file.path, **options) as parquet:
         schema = parquet.schema_arrow
         wanted = [name for name in _checked_names(file, schema.names) if columns is None or name in columns]
         kinds.update({name: _parquet_kind(file, schema.field(name)) for name in wanted})
@@ -336,7 +338,10 @@ def _parquet_batches(
 def _parquet_errors(file: SourceFile) -> Iterator[None]:
     try:
         yield
-    except (pa.ArrowInvalid, OSError) as error:
+    except InvalidDatasetError:
+        raise
+    # What Arrow cannot open, a size that no machine has, or a name that is no UTF-8.
+    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, KeyError) as error:
         raise InvalidDatasetError(f'"{file.name}" cannot be read as Parquet: {_one_line(str(error))}.') from error
 
 

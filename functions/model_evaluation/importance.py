@@ -30,6 +30,8 @@ PREDICTED_ROWS = 60_000
 classes, for each of which boosting has trees of its own."""
 CHEAP_CLASSES = 4
 SCREENING_ROWS = 16
+SCREENED_CELLS = 20_000_000
+"""How many values all predictions of the screening may take or return: up to 1,118 features all are looked at."""
 BLOCK_CELLS = 1 << 22
 """How many values one prediction may take or return (32 MB)."""
 
@@ -47,13 +49,16 @@ class Importance:
     rows
         How many test rows it was measured on.
     screened
-        How many features there were to choose those from that were measured.
+        How many features were looked at, to choose those from that were measured.
+    features
+        How many features there are.
     """
 
     names: list[str]
     losses: npt.NDArray[np.floating[Any]]
     rows: int
     screened: int
+    features: int
 
 
 def permutation_importance(
@@ -86,9 +91,9 @@ def permutation_importance(
     predict = pipeline.predict_proba if classification else pipeline.predict
     target = class_codes(pipeline.classes_, part.target)[0] if classification else part.target
     outputs, columns = predictions[0].size, part.features.shape[1]
-    names = list(part.features.columns)
+    names, screened = list(part.features.columns), columns
     if columns > MEASURED_FEATURES:
-        names = _screen(predict, part.features, predictions, seed)
+        names, screened = _screen(predict, part.features, predictions, seed)
     rows = _sample(target, _sample_size(len(names), columns, outputs), seed, every_class=classification)
     sample = part.features.iloc[rows].reset_index(drop=True)
     score = _scorer(metric, target[rows], outputs)
@@ -96,7 +101,7 @@ def permutation_importance(
     scores = np.array([score(predicted) for predicted in _predict_changed(predict, outputs, sample, changes)])
     losses = score(predictions[rows]) - scores.reshape(len(names), REPEATS)
     order = np.argsort(-losses.mean(axis=1), kind="stable")
-    return Importance([names[each] for each in order], losses[order], len(rows), columns)
+    return Importance([names[each] for each in order], losses[order], len(rows), screened, columns)
 
 
 def class_codes(classes: npt.NDArray[Any], target: npt.NDArray[Any]) -> tuple[Codes, list[Any]]:
@@ -145,14 +150,25 @@ def _permutations(rows: int, seed: int) -> list[Codes]:
     return orders
 
 
-def _screen(predict: Predict, features: pd.DataFrame, predictions: npt.NDArray[Any], seed: int) -> list[str]:
-    """Return the features whose values move the predictions most when a few rows take them from other rows."""
-    rows = np.random.default_rng(seed).permutation(len(features))[:SCREENING_ROWS]
+def _screen(
+    predict: Predict, features: pd.DataFrame, predictions: npt.NDArray[Any], seed: int
+) -> tuple[list[str], int]:
+    """Return the features whose values move the predictions most when a few rows take them from other rows.
+
+    Each feature is a prediction of as many values as there are features, which squares: of thousands of them a seeded
+    sample is looked at. The second value is how many were.
+    """
+    random = np.random.default_rng(seed)
+    rows = random.permutation(len(features))[:SCREENING_ROWS]
     sample = features.iloc[rows].reset_index(drop=True)
     order = np.roll(np.arange(len(rows)), 1)
-    changed = _predict_changed(predict, predictions[0].size, sample, [(name, order) for name in features.columns])
+    columns = features.shape[1]
+    affordable = max(MEASURED_FEATURES, SCREENED_CELLS // (len(rows) * max(columns, predictions[0].size)))
+    looked_at = np.sort(random.permutation(columns)[:affordable])
+    names = [features.columns[each] for each in looked_at]
+    changed = _predict_changed(predict, predictions[0].size, sample, [(name, order) for name in names])
     moves = np.array([np.abs(predicted - predictions[rows]).mean() for predicted in changed])
-    return [features.columns[each] for each in np.sort(np.argsort(-moves, kind="stable")[:MEASURED_FEATURES])]
+    return [names[each] for each in np.sort(np.argsort(-moves, kind="stable")[:MEASURED_FEATURES])], len(names)
 
 
 def _predict_changed(
