@@ -19,12 +19,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.lib.format
 import numpy.typing as npt
-import skops.io
-from sklearn.pipeline import Pipeline
 
 from common.errors import UntrustedModelError, first_few
 
 if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
     from sklearn.tree._tree import Tree
 
 _SCHEMA = "schema.json"
@@ -93,6 +92,8 @@ def save_model(pipeline: Pipeline, path: Path) -> Path:
     The same pipeline is the same file, to the last byte: what skops names by addresses in memory is numbered in the
     order of its first appearance, and the times in the archive are fixed.
     """
+    import skops.io  # noqa: PLC0415 (data preparation, whose image has the same package, does without it)
+
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline))) as archive:
         schema = json.loads(archive.read(_SCHEMA))
         numbers: dict[int, int] = {}
@@ -118,6 +119,9 @@ def load_model(path: Path) -> Pipeline:
         If the file is no skops file, holds a type that pipelines of this project do not, or trees that point anywhere
         else than into themselves.
     """
+    import skops.io  # noqa: PLC0415 (as above)
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415 (as above)
+
     with _unreadable_is_untrusted():
         _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))

@@ -221,7 +221,7 @@ def _judge(rule: Rule, comparison: Comparison, difference: Improvement, request:
         origin = f"Its data {data}, so the rule is {rule}"
     told = f"{_difference_in_words(comparison, difference)}. {origin}: {wanted}. "
     told += "It holds." if holds else "It does not hold."
-    if rule in ("significant", "non_inferior") and difference.low is None:
+    if rule in ("significant", "non_inferior") and difference.low is None and difference.different:
         told += f" Without an interval it cannot: that takes {LEAST_ROWS} rows, and {LEAST_DIFFERENT} that differ."
     return holds, told
 

@@ -38,8 +38,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         If the request cannot be used, the data does not fit the function's memory or the estimator, or is not what data
         preparation has written.
     """
-    s3, prepared = s3_client(), event["prepared"]
-    request = parse_request(event["request"])
+    s3 = s3_client()
+    request, prepared = parse_request(event["request"]), event["prepared"]
     prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, prepared["profile_uri"], prepared["sha256"]["profile"])

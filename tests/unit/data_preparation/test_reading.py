@@ -312,5 +312,5 @@ def test_a_flipped_bit_of_a_parquet_file_never_passes_as_a_value(tmp_path: Path)
 def test_parquet_types_that_cannot_be_trained_on_are_named(tmp_path: Path, table: pa.Table) -> None:
     path = tmp_path / "data.parquet"
     pq.write_table(table, path)
-    with pytest.raises(InvalidDatasetError, match='Column "a" of "data.parquet" has the type'):
+    with pytest.raises(InvalidDatasetError, match=r'Column "a" of "data\.parquet" has the type'):
         list(read_batches(SourceFile(path.name, path), {}))
