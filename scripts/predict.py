@@ -44,6 +44,11 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="folder", metavar="FOLDER", help="a folder that `make train` has written, instead of a stack"
     )
     parser.add_argument("--trust", action="store_true", help="load the model of --from, for which nobody else vouches")
+    parser.add_argument(
+        "--keep-formulas",
+        action="store_true",
+        help="write labels that begin with =, +, - or @ to CSV as they are (with an apostrophe, for spreadsheets)",
+    )
     parser.add_argument("--out", help="the file for the predictions, .csv or .parquet (stdout, as CSV)")
     return parser
 

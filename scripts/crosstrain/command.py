@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # Where no terminal says how wide it is: nothing that reads a file or a pipe needs lines to be folded at 80.
 _WIDTH_OF_NO_TERMINAL = 160
+# Escape sequences begin with one of the first; the last turn the direction of writing around.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 class BadInputError(Exception):
@@ -72,7 +75,7 @@ def result_console() -> Console:
     from rich.console import Console  # noqa: PLC0415 - as in _error_console
 
     width = None if sys.stdout.isatty() else _WIDTH_OF_NO_TERMINAL
-    return Console(highlight=False, markup=False, width=width)
+    return _harmless(Console)(highlight=False, markup=False, emoji=False, width=width)
 
 
 def terminate(_signal: int, _frame: object) -> NoReturn:
@@ -110,4 +113,19 @@ def _error_console() -> Console:
     # The import is a tenth of the time of a command that has no message.
     from rich.console import Console  # noqa: PLC0415
 
-    return Console(stderr=True, soft_wrap=True, highlight=False)
+    return _harmless(Console)(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
+def harmless(text: str) -> str:
+    """Return a text without what a terminal obeys: names and values come from data, and may hold such characters."""
+    return _OBEYED.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def _harmless(console: type[Console]) -> type[Console]:
+    """Return a console that prints no character of a text which a terminal would obey."""
+
+    class HarmlessConsole(console):  # type: ignore[misc, valid-type]
+        def render_str(self, text: str, **options: Any) -> Any:
+            return super().render_str(harmless(text), **options)
+
+    return HarmlessConsole

@@ -167,7 +167,7 @@ def predict(options: argparse.Namespace, errors: Console) -> None:
         quoted = ", ".join(f'"{other}"' for other in others)
         errors.print(f"ignored, for the model does not use it: {quoted}", markup=False)
     with _delivered(out) as path, progress.step("Score the rows"):
-        rows = score_file(model, file, path)
+        rows = score_file(model, file, path, keep_formulas=options.keep_formulas)
     errors.print(f"{rows:,} rows scored with {name}", markup=False)
 
 
@@ -205,7 +205,7 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
     return f"{item['model_name']} {item['version']}"
 
 
-def score_file(model: Model, file: SourceFile, path: Path) -> int:
+def score_file(model: Model, file: SourceFile, path: Path, *, keep_formulas: bool = False) -> int:
     """Score a file in batches, so that memory does not grow with it, and return the number of rows.
 
     Parameters
@@ -216,6 +216,8 @@ def score_file(model: Model, file: SourceFile, path: Path) -> int:
         A CSV or Parquet file.
     path
         Where to write the predictions, as Parquet or as CSV by its name.
+    keep_formulas
+        Whether a label that a spreadsheet would take for a formula is written to a CSV file as it is.
 
     Raises
     ------
@@ -228,7 +230,7 @@ def score_file(model: Model, file: SourceFile, path: Path) -> int:
     # What a CSV column is read as is what it was in training, not what this file's values look like: a text "01" stays
     # one.
     kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in features}
-    rows = 0
+    rows, as_parquet = 0, path.name.endswith(".parquet")
     with _writer(path, model.schema) as writer:
         for read in read_batches(file, kinds, frozenset(kinds)):
             for column in features:
@@ -238,7 +240,8 @@ def score_file(model: Model, file: SourceFile, path: Path) -> int:
                 try:
                     # What overflows is refused by scikit-learn, which says so itself.
                     with np.errstate(over="ignore"):
-                        writer.write_batch(model.score(batch))
+                        scored = model.score(batch)
+                        writer.write_batch(scored if keep_formulas or as_parquet else _without_formulas(scored))
                 except ValueError as error:
                     raise BadInputError(
                         f'The rows {rows + 1:,} to {rows + batch.num_rows:,} of "{file.name}" cannot be scored: '
@@ -276,6 +279,18 @@ def _fits(value: str, role: str) -> bool:
             continue
         return True
     return False
+
+
+def _without_formulas(scored: pa.RecordBatch) -> pa.RecordBatch:
+    """Put an apostrophe before labels that a spreadsheet would take for formulas, and run.
+
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    columns = [
+        pc.replace_substring_regex(column, r"^([=+\-@\t\r])", r"'\1") if pa.types.is_string(column.type) else column
+        for column in scored.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=scored.schema)
 
 
 def _writer(path: Path, schema: pa.Schema) -> pa.csv.CSVWriter | pq.ParquetWriter:

@@ -318,3 +318,17 @@ def test_a_folder_and_a_stack_exclude_each_other(capsys: pytest.CaptureFixture[s
     with pytest.raises(SystemExit, match="2"):
         main(["rows.csv", "--from", "out", "--version", "a"])
     assert "leave --stack, --version and --model-name out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_label_that_is_a_formula_runs_in_no_spreadsheet(results: Results, tmp_path: Path, *, keep: bool) -> None:
+    data = frame(["a", "b"])
+    label = '=HYPERLINK("http://evil")'
+    data["y"] = np.where(data["y"] == data["y"].iloc[0], label, "@SUM(A1)")
+    _, folder = results(data, "classification", split_column="split")
+    data.to_csv(tmp_path / "rows.csv", index=False)
+    out = tmp_path / "p.csv"
+    arguments = [str(tmp_path / "rows.csv"), "--trust", "--from", str(folder), "--out", str(out)]
+    assert main([*arguments, *(["--keep-formulas"] if keep else [])]) == 0
+    found = set(pd.read_csv(out)["prediction"])
+    assert found == ({label, "@SUM(A1)"} if keep else {f"'{label}", "'@SUM(A1)"})
