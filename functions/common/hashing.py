@@ -23,11 +23,15 @@ Booleans = npt.NDArray[np.bool_]
 
 NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 """A text that reads as a number."""
-_TIME = r"^\d{4}-\d\d-\d\d([ T]\d\d(:\d\d(:\d\d(\.\d{1,9})?)?)?)?(Z|[+-]\d\d(:?\d\d)?)?$"
+_TIME = (
+    r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+    r"([ T]([01]\d|2[0-3])(:[0-5]\d(:[0-5]\d(\.\d{1,9})?)?)?)?(Z|[+-]\d\d(:?\d\d)?)?$"
+)
 _INFINITY = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LARGEST_INTEGER = 2.0**63
 _FEW_TEXTS = 256
+_SHORT_TEXTS = 1 << 13
 
 
 def mix(values: Hashes) -> Hashes:
@@ -73,7 +77,7 @@ def column_hashes(name: str, column: pa.Array, *, exact: bool = False) -> Hashes
     """
     if pa.types.is_dictionary(column.type):
         # A batch brings the same few texts as the one before.
-        if len(column.dictionary) <= _FEW_TEXTS:
+        if len(column.dictionary) <= _FEW_TEXTS and column.dictionary.nbytes <= _SHORT_TEXTS:
             known = _few_hashes(name, tuple(column.dictionary.to_pylist()), exact)
         else:
             known = _with_missing(column_hashes(name, column.dictionary, exact=exact))
@@ -88,9 +92,27 @@ def column_hashes(name: str, column: pa.Array, *, exact: bool = False) -> Hashes
     return hashes
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def _few_hashes(name: str, texts: tuple[str | None, ...], exact: bool) -> Hashes:
     return _with_missing(column_hashes(name, pa.array(texts, pa.string()), exact=exact))
+
+
+def forget_texts() -> None:
+    """Let go of the texts of a data set, whose worker may serve another one next."""
+    _few_hashes.cache_clear()
+
+
+def label_codes(column: pa.Array) -> Hashes:
+    """Return a code of each label, shape (n,): numbers by all their digits, texts by their letters, 0 for none.
+
+    Unlike values of a row, the labels "1" and "01" are two.
+    """
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        codes: Hashes = _codes_of_words(pc.fill_null(column, ""))
+        return codes
+    return _codes(column, exact=True)[0]
 
 
 def _with_missing(hashes: Hashes) -> Hashes:
@@ -187,17 +209,14 @@ def _codes_of_number_texts(texts: pa.Array, *, exact: bool) -> tuple[Hashes, Boo
 
 
 def _times(texts: pa.Array) -> pa.Array:
-    """Return the times that texts say, null where a text only looks like one."""
+    """Return the times that texts say, null where a text only looks like one, such as the 30th of February."""
     try:
         return timestamps(texts)
     except pa.ArrowInvalid:
-        single = []
-        for text in texts:
-            try:
-                single.append(timestamps(pa.array([text.as_py()], pa.string()))[0].cast(pa.int64()).as_py())
-            except pa.ArrowInvalid:
-                single.append(None)
-        return pa.array(single, pa.int64()).cast(pa.timestamp("us"))
+        if len(texts) == 1:
+            return pa.nulls(1, pa.timestamp("us"))
+        half = len(texts) // 2
+        return pa.concat_arrays([_times(texts[:half]), _times(texts[half:])])
 
 
 def _codes_of_words(texts: pa.Array) -> Hashes:

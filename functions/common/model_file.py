@@ -86,6 +86,23 @@ ALLOWED: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 
 
+_FEATURES = "sklearn.compose._column_transformer.ColumnTransformer"
+ESTIMATORS: Mapping[str, str | None] = {
+    "sklearn.linear_model._base.LinearRegression": None,
+    "sklearn.linear_model._logistic.LogisticRegression": None,
+    "sklearn.linear_model._ridge.Ridge": None,
+    "sklearn.ensemble._forest.RandomForestClassifier": "sklearn.tree._classes.DecisionTreeClassifier",
+    "sklearn.ensemble._forest.RandomForestRegressor": "sklearn.tree._classes.DecisionTreeRegressor",
+    **{
+        f"sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoosting{kind}": (
+            "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"
+        )
+        for kind in ("Classifier", "Regressor")
+    },
+}
+"""What a pipeline of ours ends in, and what its trees are: nothing else that holds trees is looked into."""
+
+
 def save_model(pipeline: Pipeline, path: Path) -> Path:
     """Save a fitted pipeline with skops, and return the path.
 
@@ -125,11 +142,18 @@ def load_model(path: Path) -> Pipeline:
     with _unreadable_is_untrusted():
         _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
-    if not isinstance(pipeline, Pipeline) or [name for name, _ in pipeline.steps] != ["features", "model"]:
-        raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
     with _unreadable_is_untrusted():
+        fits = type(pipeline) is Pipeline and [name for name, _ in pipeline.steps] == ["features", "model"]
+        if not fits or _name_of(pipeline["features"]) != _FEATURES or _name_of(pipeline["model"]) not in ESTIMATORS:
+            raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
         _check_trees(pipeline["model"])
+        if "n_jobs" in pipeline["model"].get_params():
+            pipeline["model"].set_params(n_jobs=None)
     return pipeline
+
+
+def _name_of(value: Any) -> str:
+    return f"{type(value).__module__}.{type(value).__name__}"
 
 
 def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
@@ -200,14 +224,17 @@ def _unreadable_is_untrusted() -> Iterator[None]:
 
 def _check_trees(estimator: Any) -> None:
     """Refuse trees whose nodes lead out of them, or back, or to a feature that is none."""
-    for tree in getattr(estimator, "estimators_", ()):
+    kind = ESTIMATORS[_name_of(estimator)]
+    predictors = [each for iteration in getattr(estimator, "_predictors", ()) for each in iteration]
+    trees = list(getattr(estimator, "estimators_", ()))
+    if any(_name_of(each) != kind for each in (*trees, *predictors)):
+        raise UntrustedModelError("The model file holds trees of another kind than its model has.")
+    for tree in trees:
         _check_tree(tree.tree_, estimator.n_features_in_)
-    predictors = getattr(estimator, "_predictors", ())
-    if len(predictors):
+    if predictors:
         _check_bins(estimator)
-    for iteration in predictors:
-        for predictor in iteration:
-            _check_predictor(predictor, estimator.n_features_in_)
+    for predictor in predictors:
+        _check_predictor(predictor, estimator.n_features_in_)
 
 
 def _check_tree(tree: Tree, features: int) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from common.errors import InvalidDatasetError
-from common.lineage import image_digest
+from common.lineage import image_digest, unpack_names
 from common.request import parse_request
 from common.storage import download, s3_client, split_uri, upload, workspace, write_json
 from data_preparation.preparation import prepare
@@ -75,7 +75,8 @@ def _inherited(champion: dict[str, str] | None) -> dict[str, Any] | None:
     """Return what is inherited of a champion; one of an earlier version of this project says nothing of its split."""
     if champion is None or "split" not in champion:
         return None
-    return {**champion, "split": json.loads(champion["split"])}
+    split = json.loads(champion["split"])
+    return {**champion, "split": {**split, "columns": unpack_names(split["columns"])}}
 
 
 @dataclass(frozen=True)

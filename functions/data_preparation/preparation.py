@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from common.conversion import TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.errors import InvalidDatasetError, first_few
+from common.hashing import forget_texts
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
 from data_preparation.profiling import (
@@ -144,11 +145,13 @@ def prepare(
         problem = _problem(summaries[request.target], request)
         request = request.resolve(problem)
         columns = _assign_columns(summaries, request, parts_seen)
-        splitter = _splitter(spools, summaries[request.target], request)
+        with _inherited(spools[0].split):
+            splitter = _splitter(spools, summaries[request.target], request)
         rows, classes = _write_parts(spools, kinds, columns, splitter, request, workspace)
         for spool in spools:
             spool.path.unlink()
             spool.codes.delete()
+        forget_texts()
     _check_parts(rows, classes, request)
     profile = {
         "sources": [dict(spool.fingerprint) for spool in spools],
@@ -204,12 +207,27 @@ def _spool(
                     inexact = {each.name for each in summaries.values() if not each.survives_float32} - reading.exact
                     reading.exact.update(inexact)
                     complete = not inexact
-                    codes.write(usable)
+                    with _inherited(split):
+                        codes.write(usable)
                     _write_batch(sink, usable, summaries, reading.exact)
         if not rows:
             raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
     exact = frozenset(reading.exact)
     return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries, exact, split, codes)
+
+
+@contextmanager
+def _inherited(split: Split) -> Iterator[None]:
+    """Say of a split that does not fit the data where it comes from, if not from the request."""
+    try:
+        yield
+    except InvalidDatasetError as error:
+        if split.inherited_from is None:
+            raise
+        raise InvalidDatasetError(
+            f"{error} The split is that of the champion {split.inherited_from}; an empty split_key in the request "
+            "splits by rows."
+        ) from error
 
 
 def _codes(path: Path, split: Split, request: TrainingRequest, names: Sequence[str]) -> RowCodes:
@@ -218,7 +236,8 @@ def _codes(path: Path, split: Split, request: TrainingRequest, names: Sequence[s
         # Where the split does not go by them, the hashes of rows only name the test part.
         hashed=split.columns if split.by == "rows" else names,
         target=request.target,
-        seed=split.seed,
+        # A split by time or column is the same whatever the seed.
+        seed=split.seed if split.by in ("rows", "key") else 0,
         key=split.columns if split.by == "key" else (),
         time=split.columns[0] if split.by == "time" else None,
     )

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import InvalidDatasetError
-from common.hashing import Hashes, column_hashes, mix, row_hashes, seed_of
+from common.hashing import Hashes, label_codes, mix, row_hashes, seed_of
 
 CHUNK_ROWS = 1 << 18
 _SIGN = np.uint64(1 << 63)
@@ -74,7 +74,7 @@ class RowCodes:
         """
         codes = np.empty((batch.num_rows, self._width), np.uint64)
         codes[:, 0] = mix(row_hashes(batch, self._hashed) ^ self._seed)
-        codes[:, 1] = column_hashes(self._target, batch[self._target], exact=True)
+        codes[:, 1] = label_codes(batch[self._target])
         if self._key:
             codes[:, 2] = mix(row_hashes(batch, self._key, exact=self._key) ^ self._seed)
         if self._time:

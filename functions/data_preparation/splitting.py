@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.errors import InvalidDatasetError, first_few
-from common.hashing import Hashes, column_hashes, mix
+from common.hashing import Hashes, label_codes, mix
 from common.request import TrainingRequest
 from data_preparation.row_codes import RowCodes
 
@@ -94,12 +94,13 @@ def choose_split(request: TrainingRequest, names: Sequence[str], champion: Mappi
             return Split(by, tuple(columns), seed)
     known = tuple(name for name in old.get("columns", ()) if name in names)
     missing = tuple(name for name in old.get("columns", ()) if name not in names)
-    if old.get("by") == "rows" and known:
+    # With few of them left, rows could hardly be told apart.
+    if old.get("by") == "rows" and set(known) - {request.target} and len(known) >= len(missing):
         return Split("rows", known, seed, version, missing)
     if request.split_key is None and old.get("by") in ("key", "time") and not missing:
         return Split(old["by"], known, seed, version)
     own = tuple(name for name in names if not _POSITION.match(name))
-    return Split("rows", own, seed, None, missing if old.get("by") in ("key", "time") else ())
+    return Split("rows", own, seed, None, missing)
 
 
 class Splitter:
@@ -143,7 +144,7 @@ class Splitter:
         self._split, self._codes, self._request = split, codes, request
         self._rows = sum(each.rows for each in codes)
         self._repeated = _repeated(codes) if split.by == "rows" else np.empty(0, np.uint64)
-        self._classes = _Classes(request.target, labels if split.by == "rows" else None, self._rows)
+        self._classes = _Classes(labels if split.by == "rows" else None, self._rows)
         self.test_part, self.first_time = 0, None
         if split.by == "rows":
             wanted = quotas(self._classes.sizes, request.test_fraction)
@@ -213,19 +214,28 @@ class Splitter:
 class _Classes:
     """Finds the place of each row's class by the code of its label; all rows are of one class without labels."""
 
-    def __init__(self, target: str, labels: Sequence[tuple[pa.Scalar, int]] | None, rows: int) -> None:
-        self.sizes = [size for _, size in labels] if labels else [rows]
-        self._codes = None
+    def __init__(self, labels: Sequence[tuple[pa.Scalar, int]] | None, rows: int) -> None:
+        self.sizes, self._codes = [rows], np.empty(0, np.uint64)
         if labels:
-            codes = column_hashes(target, pa.array([label for label, _ in labels]), exact=True)
-            self._places = np.argsort(codes, kind="stable")
-            self._codes = codes[self._places]
+            codes = label_codes(pa.array([label for label, _ in labels]))
+            self._codes, places = np.unique(codes, return_inverse=True)
+            self.sizes = np.bincount(places, [size for _, size in labels]).astype(int).tolist()
 
     def __call__(self, codes: Hashes) -> Places:
-        if self._codes is None:
+        if not len(self._codes):
             return np.zeros(len(codes), np.intp)
-        places: Places = self._places[np.searchsorted(self._codes, codes)]
+        places = self._places(codes)
+        wrong = self._codes[places] != codes
+        if wrong.any():
+            # A whole number of a file whose column holds fractions in another one: the nearest float stands for it.
+            nearest = codes[wrong].view(np.int64).astype(np.float64).astype(np.int64).view(np.uint64)
+            places[wrong] = self._places(nearest)
+            if (self._codes[places[wrong]] != nearest).any():
+                raise ValueError("a label was not counted")
         return places
+
+    def _places(self, codes: Hashes) -> Places:
+        return np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
 
 
 class _Occurrences:

@@ -183,6 +183,9 @@ def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> Weig
     squares, absolutes = (target - predicted) ** 2, np.abs(target - predicted)
 
     def r2(weights: Floats) -> float:
+        drawn = target[weights > 0]
+        if drawn.min() == drawn.max():
+            return np.nan
         deviations = (target - np.average(target, weights=weights)) ** 2
         total = weights @ deviations
         return float(1 - (weights @ squares) / total) if total else np.nan

@@ -144,7 +144,7 @@ def compare(s3: S3Client, champion: Champion, candidate: Candidate) -> Compariso
     if candidate.scores.metrics[metric] is None:
         return replace(comparison, status="unfair", reason=f"the challenger's {metric} is undefined.")
     difference = compare_on(fairness.counted, candidate.scores, old, candidate.part, candidate.request)
-    if math.isnan(difference.value):
+    if not math.isfinite(difference.value) or not math.isfinite(difference.loss):
         return replace(comparison, status="unfair", reason=f"{metric} is undefined on the rows that count.")
     return replace(comparison, improvement=difference)
 

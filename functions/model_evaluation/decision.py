@@ -170,6 +170,8 @@ def _without_comparison(comparison: Comparison | None, request: TrainingRequest)
         return Decision("promote", "first", "There is no champion yet.")
     if comparison.status == "unfair":
         told = f"No comparison with the champion {comparison.version} is possible: {comparison.reason}"
+        if request.replace_unusable_champion:
+            return Decision("promote", "no_fair_rows", f"{told} The request says to replace it all the same.")
         return Decision("reject", "no_fair_rows", told)
     if comparison.status == "scored":
         return None

@@ -63,6 +63,8 @@ def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
         undefined = {
             name: "it is beyond what a float holds" for name, value in values.items() if not np.isfinite(value)
         }
+        if part.target.min() == part.target.max():
+            undefined["r2"] = "the target is the same in all test rows"
         return Scores(predicted, {**values, **dict.fromkeys(undefined)}, undefined)
     probabilities, classes = pipeline.predict_proba(part.features), pipeline.classes_
     return Scores(probabilities, *classification_metrics(classes, part.target, probabilities), classes)

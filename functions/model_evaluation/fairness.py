@@ -17,7 +17,7 @@ from common.training_rows import RowHashes, TrainingRows
 TOLERATED = 0.01
 """What share of the test rows the champion may know beyond what chance explains, before they no longer count."""
 LEAST_FAIR = 100
-LEAST_SHARE = 0.25
+LEAST_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ class Fairness:
         if self.possible:
             return f"{told}, which do not count."
         return (
-            f"{told}, and the others are too few for a comparison. A split that stays when data grow would help: name "
-            "what rows belong to by split_key."
+            f"{told}, and the others are too few for a comparison. Bring more rows, go back to the champion's split, "
+            "or say replace_unusable_champion to do without a comparison once."
         )
 
 
@@ -85,8 +85,8 @@ def fair_rows(own: TrainingRows, hashes: RowHashes, champion: TrainingRows, seen
     limit = expected + TOLERATED + 3 * np.sqrt(expected * (1 - expected) / rows)
     if seen.mean() <= limit:
         return Fairness(rows, int(seen.sum()), expected, np.ones(rows, np.bool_), True)
-    # Of a small test part most rows have to be left, of a large one a hundred, and a quarter at least.
-    least = max(min(LEAST_FAIR, 0.75 * rows), LEAST_SHARE * rows)
+    # Of a small test part most rows have to be left, of a large one a hundred.
+    least = min(LEAST_FAIR, LEAST_SHARE * rows)
     return Fairness(rows, int(seen.sum()), expected, ~seen, bool((~seen).sum() >= least))
 
 

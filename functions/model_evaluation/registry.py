@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from common.lineage import pack_names
+
 Attribute = dict[str, Any]
 LEAST_NUMBER = 1e-130
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html"""
@@ -72,7 +74,7 @@ def registry_items(
         # Whoever reads one of these files looks whether it is that one.
         "sha256": {**run.prepared["sha256"], **run.model["sha256"], **evaluation["sha256"]},
         "compared_with": (evaluation["champion"] or {}).get("version"),
-        "split": json.dumps(split, ensure_ascii=False),
+        "split": json.dumps({name: split[name] for name in ("by", "seed", "test_part")}),
         **lineage,
     }
     champion = {
@@ -84,7 +86,8 @@ def registry_items(
         "value": evaluation["value"],
         "model_uri": run.model["model_uri"],
         "target": request["target"],
-        "split": version["split"],
+        # The names of thousands of columns would fill a state.
+        "split": json.dumps({**split, "columns": pack_names(split["columns"])}),
     }
     return {"version": _map(version), "champion": _map(champion)}
 

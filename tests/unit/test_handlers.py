@@ -30,6 +30,7 @@ from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestE
 from data_preparation import app as preparation
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
+from model_evaluation.registry import Run, registry_items
 from model_training import app as training
 
 BUCKET = "artifacts"
@@ -122,6 +123,27 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     assert len(json.dumps({**event, "model": model, "evaluation": result})) < 10_000
 
 
+def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> None:
+    wide = pd.DataFrame({f"a column with a name {index:06}": [1.5] * 5 + [2.5] * 15 for index in range(5000)})
+    event = {"run_id": "run-1", **prepare(put(s3, wide.assign(y=range(20)), "data/wide.parquet"))}
+    split = json.loads(get(s3, event["prepared"]["profile_uri"]))["split"]
+    registry = registry_items_of(event, split)
+    assert len(json.dumps(registry)) < 60_000
+    inherited = {"version": "v", "target": "y", "split": registry["champion"]["split"]["S"]}
+    again = {"run_id": "run-2", "request": event["request"], "champion": inherited}
+    later = preparation.handler(again, None)["prepared"]
+    assert later["test_part"] == event["prepared"]["test_part"]
+
+
+def registry_items_of(event: dict[str, Any], split: dict[str, Any]) -> Any:
+    """Return the registry's items of a run that was not trained."""
+    files = dict.fromkeys(("model_uri", "info_uri", "training_rows_uri"), "s3://b/f")
+    run = Run(event["run_id"], event["request"], event["prepared"], {**files, "sha256": {}})
+    texts = ("evaluated_at", "decision", "rule", "reason", "evaluation_uri", "report_uri")
+    document = {**dict.fromkeys(texts, "x"), "value": 1.0, "metrics": {}, "champion": None, "sha256": {}}
+    return registry_items(run, document, {}, split)
+
+
 def trained(s3: Any, run_id: str, **fields: Any) -> dict[str, Any]:
     """Prepare and train, and return the event of model evaluation."""
     uri = put(s3, frame(), "data/x.csv")
@@ -135,13 +157,14 @@ def promoted(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
     Where a file is said to be another one, whoever changed the registry has recorded that one's digest as well.
     """
-    item = evaluation.handler({**event, "champion": None}, None)["registry"]["version"]
+    registry = evaluation.handler({**event, "champion": None}, None)["registry"]
+    item = registry["version"]
     for name, uri in changes.items():
         if name.endswith("_uri") and uri is not None and "gone" not in uri:
             item["sha256"]["M"][name.removesuffix("_uri")] = {"S": digest_at(uri)}
     changed = {name: {"S": value} if isinstance(value, str) else value for name, value in changes.items()}
     kept = {name: value for name, value in {**item, **changed}.items() if value is not None}
-    return {"version": event["run_id"], "item": kept}
+    return {"version": event["run_id"], "item": kept, "split": registry["champion"]["split"]["S"]}
 
 
 def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(s3: Any) -> None:
@@ -175,7 +198,7 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
     """A champion that was trained on the test part looks better there than it is."""
     first, grown = trained(s3, "run-1", split_seed=3), pd.concat([frame(), frame(50, seed=1)])
     champion = promoted(first)
-    split = {name: champion["item"][name]["S"] for name in ("version", "target", "split")}
+    split = {"version": "run-1", "target": "y", "split": champion.pop("split")}
     request = {"dataset_uri": put(s3, grown, "data/grown.csv"), "target": "y", "margin": 0.5}
     event = {"run_id": "run-2", **preparation.handler({"run_id": "run-2", "request": request, "champion": split}, None)}
     profile = json.loads(get(s3, event["prepared"]["profile_uri"]))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common import hashing
 from common.hashing import column_hashes, row_hashes
 
 MOMENT = datetime(2026, 11, 28, 12, 30, 15, tzinfo=UTC)
@@ -98,3 +99,22 @@ def test_times_of_any_zone_and_unit_are_the_same_microseconds() -> None:
     texts = column_hashes("c", pa.array([moment.isoformat() for moment in moments]))
     assert (one == texts).all()
     assert len(set(one.tolist())) == 3
+
+
+def test_a_date_that_is_none_costs_little_among_many() -> None:
+    """The zero date of MySQL once made each of a million texts a call of its own."""
+    texts = [f"2026-01-{day % 28 + 1:02} 12:00:00" for day in range(20_000)]
+    odd = [*texts, "0000-00-00 00:00:00", "2026-02-30 00:00:00", "2026-13-01"]
+    hashes = column_hashes("c", pa.array(odd))
+    moments = pa.array([datetime.fromisoformat(text) for text in texts], pa.timestamp("us"))
+    assert (hashes[: len(texts)] == column_hashes("c", moments)).all()
+    assert len(set(hashes[len(texts) :].tolist())) == 3
+
+
+def test_no_text_of_a_data_set_stays_behind() -> None:
+    column_hashes("c", pa.array(["short", "text"]).dictionary_encode())
+    assert hashing._few_hashes.cache_info().currsize > 0
+    hashing.forget_texts()
+    assert hashing._few_hashes.cache_info().currsize == 0
+    column_hashes("c", pa.array(["long" * 5000]).dictionary_encode())
+    assert hashing._few_hashes.cache_info().currsize == 0

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestRegressor, VotingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
@@ -122,6 +123,11 @@ def shout(_: Any) -> None:
 
 def in_a_pipeline(model: Any, features: Any = None) -> Pipeline:
     return Pipeline([("features", features or StandardScaler()), ("model", model)])
+
+
+def in_columns(model: Any) -> Pipeline:
+    """Return a pipeline as training makes it."""
+    return in_a_pipeline(model, ColumnTransformer([("numeric", StandardScaler(), ["a"])]))
 
 
 def reader_of_files(tmp_path: Path) -> Pipeline:
@@ -266,14 +272,14 @@ def test_a_trees_nodes_lead_nowhere_but_into_it(tmp_path: Path, what: str) -> No
     state["nodes"] = state["nodes"].copy()
     TREES[what](state["nodes"])
     estimator.estimators_[0].tree_.__setstate__(state)
-    skops.io.dump(in_a_pipeline(estimator), tmp_path / "model.skops")
+    skops.io.dump(in_columns(estimator), tmp_path / "model.skops")
     with pytest.raises(UntrustedModelError, match="The model file holds a tree"):
         load_model(tmp_path / "model.skops")
 
 
 def test_a_tree_of_another_number_of_nodes_than_there_are_is_not_looked_at(tmp_path: Path) -> None:
     estimator = forest()
-    skops.io.dump(in_a_pipeline(estimator), tmp_path / "model.skops")
+    skops.io.dump(in_columns(estimator), tmp_path / "model.skops")
 
     def more(name: str, content: bytes) -> bytes:
         # Under an id of its own: skops makes an object once that appears twice.
@@ -302,7 +308,7 @@ def test_a_boosted_trees_nodes_lead_nowhere_but_into_it(tmp_path: Path, what: st
     estimator = boosting()
     PREDICTORS[what](estimator._predictors[0][0])
     vars(estimator).pop("_feature_subsample_rng")
-    skops.io.dump(in_a_pipeline(estimator), tmp_path / "model.skops")
+    skops.io.dump(in_columns(estimator), tmp_path / "model.skops")
     with pytest.raises(UntrustedModelError, match="The model file holds a tree"):
         load_model(tmp_path / "model.skops")
 
@@ -313,7 +319,7 @@ def test_a_category_without_a_bin_is_refused(tmp_path: Path, value: float) -> No
     # Categories come first.
     estimator._bin_mapper.bin_thresholds_[0][0] = value
     vars(estimator).pop("_feature_subsample_rng")
-    skops.io.dump(in_a_pipeline(estimator), tmp_path / "model.skops")
+    skops.io.dump(in_columns(estimator), tmp_path / "model.skops")
     with pytest.raises(UntrustedModelError, match="category that has no bin"):
         load_model(tmp_path / "model.skops")
 

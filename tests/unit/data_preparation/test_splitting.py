@@ -244,6 +244,49 @@ def test_another_split_seed_draws_another_part_and_the_estimators_seed_does_not(
     assert marks(split(frame, split_seed=0, champion=as_champion(other))) == marks(first)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["true", "True", "unknown"],
+        ["inf", "Infinity", "ok"],
+        ["1", "01", "u", "x", "y", "z"],
+        ["2024-01-01", "2024-01-01 00:00", "x"],
+    ],
+)
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_labels_that_say_the_same_are_classes_of_their_own(split: Prepare, labels: list[str], suffix: str) -> None:
+    frame = table(300).assign(y=labels * (300 // len(labels)))
+    result = split(frame, suffix=suffix, problem="classification")
+    counts = pd.read_parquet(result.test)["y"].value_counts().to_dict()
+    assert counts == dict.fromkeys(labels, 60 // len(labels))
+
+
+def test_whole_labels_of_one_file_and_fractions_of_another_are_one_column(split: Prepare) -> None:
+    first = table(100).assign(y=[2**40 + 1, 7] * 50)
+    second = table(100, seed=1).assign(y=[0.5, 7.0] * 50)
+    result = split(first, second, suffix="parquet", problem="classification")
+    assert result.profile["rows"]["test"] == 40
+
+
+@pytest.mark.parametrize(("by", "spoilt"), [("split_key", {"kind": "x"}), ("split_time", {"whole": "text"})])
+def test_an_inherited_split_that_does_not_fit_says_where_it_comes_from(
+    split: Prepare, by: str, spoilt: dict[str, Any]
+) -> None:
+    (column,) = spoilt
+    before = split(table(200), **{by: [column] if by == "split_key" else column})
+    changed = table(200).assign(**spoilt)
+    with pytest.raises(
+        InvalidDatasetError, match="that of the champion v1; an empty split_key in the request splits by rows"
+    ):
+        split(changed, champion=as_champion(before))
+    assert split(changed, champion=as_champion(before), split_key=[]).profile["split"]["by"] == "rows"
+
+
+def test_a_split_by_time_has_one_id_whatever_the_seed(split: Prepare) -> None:
+    one, other = (split(table(200), split_time="when", split_seed=seed).profile["split"] for seed in (0, 5))
+    assert one["test_part"] == other["test_part"]
+
+
 def test_a_column_of_parts_is_used_as_it_is_and_names_its_test_part(split: Prepare) -> None:
     frame = table(100).assign(part=["test"] * 30 + ["train"] * 70)
     result = split(frame, split_column="part", champion=as_champion(split(frame)))
@@ -324,6 +367,11 @@ def test_the_choice_of_a_split_says_where_it_comes_from() -> None:
     old = {"version": "v", "target": "y", "split": {"by": "rows", "columns": ["a", "y"], "seed": 3}}
     assert choice() == Split("rows", ("a", "b", "y"))
     assert choice(old) == Split("rows", ("a", "y"), 3, "v")
+    # With the target alone, or fewer than are gone, rows could hardly be told apart.
+    few = {**old, "split": {"by": "rows", "columns": ["y", "c"], "seed": 0}}
+    assert choice(few) == Split("rows", ("a", "b", "y"), 0, None, ("c",))
+    gone = {**old, "split": {"by": "rows", "columns": ["a", "c", "d"], "seed": 0}}
+    assert choice(gone) == Split("rows", ("a", "b", "y"), 0, None, ("c", "d"))
     assert choice(old, split_seed=5) == Split("rows", ("a", "y"), 5, "v")
     assert choice(old, split_column="a") == Split("column", ("a",), 3)
     keyed = {**old, "split": {"by": "key", "columns": ["c"], "seed": 0}}

@@ -147,7 +147,10 @@ def test_without_fair_rows_nothing_is_promoted_and_the_reason_says_why() -> None
     found = decide(challenger(), asked(), Comparison("v1", "unfair", fairness.words(), fairness=fairness))
     assert (found.decision, found.rule) == ("reject", "no_fair_rows")
     assert "The champion was trained on 90 of these 100 test rows, and the others are too few" in found.reason
-    assert "split_key" in found.reason
+    assert "replace_unusable_champion" in found.reason
+    comparison = Comparison("v1", "unfair", fairness.words(), fairness=fairness)
+    replaced = decide(challenger(), asked(replace_unusable_champion=True), comparison)
+    assert (replaced.decision, replaced.rule) == ("promote", "no_fair_rows")
 
 
 def test_rows_that_do_not_count_and_doubts_are_told_with_the_decision() -> None:

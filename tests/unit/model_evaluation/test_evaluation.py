@@ -173,3 +173,18 @@ def test_a_metric_beyond_what_a_float_holds_is_undefined(prepared_data: Make) ->
     assert scores.metrics["rmse"] is None
     assert "rmse" in scores.undefined
     json.dumps(scores.metrics, allow_nan=False)
+
+
+def test_r2_of_a_target_that_never_changes_is_undefined(prepared_data: Make) -> None:
+    prepared = prepared_data("regression", metric="r2")
+    pipeline, part = fitted(prepared), held_out(prepared)
+    constant = replace(part, target=np.full(len(part.target), 0.1))
+    scores = score(pipeline, constant, "regression")
+    assert scores.metrics["r2"] is None
+    assert scores.undefined["r2"] == "the target is the same in all test rows"
+    assert own_interval(scores, constant, prepared.request) is None
+    assert over_constant(scores, constant, {"mean": 1.0}, prepared.request) is None
+    found = compare_on(
+        np.arange(len(part.target)) < 2, score(pipeline, part, "regression"), scores, constant, prepared.request
+    )
+    assert np.isnan(found.value)
