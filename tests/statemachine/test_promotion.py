@@ -122,7 +122,7 @@ def test_a_promotion_that_came_too_late_is_compared_with_the_new_champion(
 def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
     run_scripted: Machine, registry: Registry
 ) -> None:
-    started = run_scripted.start({"model_name": "never", "score": 5, "seconds": {"EvaluateModel": 0.3}}, "never-1")
+    started = run_scripted.start({"model_name": "never", "score": 5, "seconds": {"EvaluateModel": 1}}, "never-1")
     seen: list[str] = []
     for event in follow(run_scripted.sfn, started):
         if event.kind == "entered":
