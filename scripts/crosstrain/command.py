@@ -124,6 +124,7 @@ def harmless(text: str) -> str:
 def _harmless(console: type[Console]) -> type[Console]:
     """Return a console that prints no character of a text which a terminal would obey."""
 
+    # An argument, because rich is imported where it is used; mypy takes no such thing for a class.
     class HarmlessConsole(console):  # type: ignore[misc, valid-type]
         def render_str(self, text: str, **options: Any) -> Any:
             return super().render_str(harmless(text), **options)

@@ -93,9 +93,7 @@ def list_versions(models: Models, model_name: str) -> Document:
     BadInputError
         If there is no model of this name.
     """
-    versions = models.registry.versions(model_name)
-    if not versions:
-        raise models.registry.without_champion(model_name)
+    versions = _known_versions(models, model_name)
     pointer = models.registry.champion(model_name)
     return {
         "model_name": model_name,
@@ -200,9 +198,7 @@ def verify(models: Models, model_name: str) -> Document:
     BadInputError
         If there is no model of this name.
     """
-    versions = models.registry.versions(model_name)
-    if not versions:
-        raise models.registry.without_champion(model_name)
+    versions = _known_versions(models, model_name)
     files = [
         {"version": item["version"], "file": kind, "uri": item[f"{kind}_uri"]}
         | {"state": models.state_of(item[f"{kind}_uri"], (item.get("sha256") or {}).get(kind))}
@@ -278,6 +274,13 @@ def _contradictions(item: Item, profile: Document, info: Document) -> list[str]:
         for what, recorded, file, found in compared
         if recorded is not None and found is not None and recorded != found
     ]
+
+
+def _known_versions(models: Models, model_name: str) -> list[Item]:
+    versions = models.registry.versions(model_name)
+    if not versions:
+        raise models.registry.without_champion(model_name)
+    return versions
 
 
 def _previous(models: Models, pointer: Item) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -316,8 +317,7 @@ def test_exactly_the_quotas_are_drawn_of_rows_that_repeat(labels: list[int], fra
 
 
 def _masks(labels: Sequence[int], fraction: float, batch_rows: int) -> Any:
-    import tempfile  # noqa: PLC0415 (a folder for each example)
-
+    # A folder for each example.
     with tempfile.TemporaryDirectory() as folder:
         batch = pa.record_batch({"a": pa.array([label % 2 for label in labels]), "y": pa.array(labels)})
         codes = RowCodes(Path(folder) / "codes", hashed=["a", "y"], target="y", seed=0)
