@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -105,7 +105,7 @@ class ColumnSummary:
                 self._look_for_repeats(head)
             self.number_like += other.number_like
             if self.counts is not None:
-                self._count(None if other.counts is None else {as_own(k): n for k, n in other.counts.items()})
+                self._count(None if other.counts is None else ((as_own(k), n) for k, n in other.counts.items()))
         self.rows += other.rows
         self.nulls += other.nulls
 
@@ -150,12 +150,14 @@ class ColumnSummary:
             self.number_like += pc.sum(pc.filter(counts, like)).as_py() or 0
         if self.counts is not None:
             few = len(values) <= MAX_CATEGORIES
-            self._count(dict(zip(values.to_pylist(), counts.to_pylist(), strict=True)) if few else None)
+            self._count(zip(values.to_pylist(), counts.to_pylist(), strict=True) if few else None)
 
-    def _count(self, counts: Mapping[Any, int] | None) -> None:
+    def _count(self, counts: Iterable[tuple[Any, int]] | None) -> None:
         """Add counts; None, for too many different values, makes the sum None."""
-        if self.counts is not None and counts is not None:
-            self.counts.update(counts)
+        if self.counts is not None:
+            # One by one: what Arrow tells apart, such as both zeros, may be one key.
+            for value, count in counts or ():
+                self.counts[value] += count
         if counts is None or len(self.counts or ()) > MAX_CATEGORIES:
             self.counts = None
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common import conversion
@@ -128,6 +128,7 @@ def test_a_deviation_that_overflows_is_told_as_unknown() -> None:
     st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=50),
     st.lists(st.one_of(st.none(), st.integers(-1000, 1000)), max_size=50),
 )
+@example([-0.0], [0])
 def test_files_are_summed_up_as_if_they_were_one(floats: list[float | None], integers: list[int | None]) -> None:
     merged = ColumnSummary.of("x", "float", count_values=True)
     for kind, values in (("float", floats), ("integer", integers), ("null", [None, None])):
