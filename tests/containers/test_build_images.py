@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash
 from crosstrain.delivery.ledger import Ledger
 from crosstrain.delivery.repositories import find_images
-from crosstrain.local.server import LocalAws
+from crosstrain.local.server import LocalAws, Registry
 
 if TYPE_CHECKING:
     import docker
@@ -53,12 +54,17 @@ def ledger(local_aws: LocalAws, create_table: Callable[..., None]) -> Ledger:
 
 
 @pytest.fixture(scope="module")
-def registry(engine: docker.DockerClient, local_aws: LocalAws) -> Iterator[str]:
-    """Yield the registry's host, and let the engine forget at the end what was built for it."""
-    host = local_aws.endpoint_url.removeprefix("http://")
-    yield host
+def registry(engine: docker.DockerClient, local_aws: LocalAws) -> Iterator[Registry]:
+    """Yield the registry, and let the engine forget at the end what was built for it."""
+    host = local_aws.registry.host
+    yield local_aws.registry
     for tag in [tag for image in engine.images.list() for tag in image.tags if tag.startswith(f"{host}/")]:
         engine.images.remove(tag)
+
+
+def passwords(registry: Registry) -> dict[str, str]:
+    """Return the variables by which Docker and Podman find the registry's password."""
+    return {"DOCKER_CONFIG": str(registry.folder), "REGISTRY_AUTH_FILE": str(registry.folder / "config.json")}
 
 
 @pytest.fixture
@@ -73,16 +79,16 @@ def build(
     opened_engine: Engine,
     base_image: str,
     local_aws: LocalAws,
-    registry: str,
+    registry: Registry,
     context: Path,
     tmp_path: Path,
 ) -> Callable[..., Any]:
     """Return a function that runs the script: with podman where that is the engine, otherwise with docker."""
-    environment = local_aws.environment()
+    environment = local_aws.environment() | passwords(registry)
 
     def run(*arguments: str) -> Any:
         options = ["--ledger", TABLE, "--context", str(context), "--base-image", base_image, "--commit", "c" * 40]
-        options += [word for name in FUNCTIONS for word in ("--repository", f"{name}={registry}/delivery/{name}")]
+        options += [word for name in FUNCTIONS for word in ("--repository", f"{name}={registry.host}/delivery/{name}")]
         options += ["--engine", opened_engine.kind, *arguments]
         return subprocess.run(
             [sys.executable, str(SCRIPT), *options],
@@ -160,28 +166,34 @@ def test_a_build_that_fails_is_named(build: Callable[..., Any], ledger: Ledger, 
 
 
 @pytest.fixture(scope="module")
-def sent(images: dict[str, Any], opened_engine: Engine, registry: str, ledger: Ledger) -> dict[str, str]:
+def sent(images: dict[str, Any], opened_engine: Engine, registry: Registry, ledger: Ledger) -> dict[str, str]:
     """Push what `sam build` has made, as `sam deploy` does, to the repositories beside the ledger; return the tags."""
     assert ledger.table == TABLE
     program = shutil.which(opened_engine.kind)
     assert program is not None
     tags = {}
     for name, image in images.items():
-        tags[name] = f"{registry}/delivery/{name}:sam"
+        tags[name] = f"{registry.host}/delivery/{name}:sam"
         image.tag(*tags[name].rsplit(":", 1))
         command = DeliveryEngine(program, "podman" if opened_engine.kind == "podman" else "docker").push(tags[name])
-        pushed = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = os.environ | passwords(registry)
+        pushed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert pushed.returncode == 0, pushed.stderr
     return tags
 
 
-def test_trap_5_sam_build_makes_single_manifests_too(sent: dict[str, str]) -> None:
+def test_trap_5_sam_build_makes_single_manifests_too(
+    sent: dict[str, str], registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An attestation would make an index of the image, which Lambda refuses."""
+    for name, value in passwords(registry).items():
+        monkeypatch.setenv(name, value)
     for name, tag in sent.items():
         host, _, path = tag.partition("/")
         repository, _, reference = path.rpartition(":")
+        headers = {"Accept": ", ".join(MANIFESTS), "Authorization": registry.authorization}
         connection = http.client.HTTPConnection(host, timeout=30)
-        connection.request("GET", f"/v2/{repository}/manifests/{reference}", headers={"Accept": ", ".join(MANIFESTS)})
+        connection.request("GET", f"/v2/{repository}/manifests/{reference}", headers=headers)
         manifest = json.loads(connection.getresponse().read())
         connection.close()
         assert manifest["mediaType"] in MANIFESTS[:2], name

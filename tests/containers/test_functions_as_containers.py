@@ -26,7 +26,7 @@ from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash
 from crosstrain.files import SCRIPTS
-from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, Credentials, LocalAws
+from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, LocalAws, root_of
 from crosstrain.rehearsal.images.cache import ImageCache
 from crosstrain.rehearsal.images.containers import (
     Engine,
@@ -34,7 +34,6 @@ from crosstrain.rehearsal.images.containers import (
     forget_images,
     open_network,
     pull_images,
-    registry_of,
 )
 
 if TYPE_CHECKING:
@@ -85,14 +84,13 @@ def workshop(
         except BadInputError as error:
             pytest.skip(str(error))
         aws = stack.enter_context(LocalAws(containers=network))
-        registry = registry_of(aws)
-        environment = build_environment(opened_engine, tmp_path_factory.mktemp("command"), registry, base_image)
+        environment = build_environment(opened_engine, tmp_path_factory.mktemp("command"), aws.registry, base_image)
         for repository in REPOSITORIES.values():
             aws.client("ecr").create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
         create_table(aws.client("dynamodb"), "ImageLedger", "ledger")
         settings = Settings(project / "functions", environment.get("BASE_IMAGE"))
         yield Workshop(aws, network, environment, {name: content_hash(name, settings) for name in FUNCTIONS})
-        forget_images(opened_engine, registry)
+        forget_images(opened_engine, aws.registry.host)
     left = opened_engine.client.containers.list(all=True, filters={"network": network.name})
     assert left == []
     assert opened_engine.client.networks.list(names=[network.name]) == []
@@ -134,7 +132,7 @@ def deployed(workshop: Workshop, project: Path, tmp_path_factory: pytest.TempPat
     workshop.seconds["build and push"] = time.monotonic() - begin
     pull_images(workshop.environment, list(uris.values()))
     template = write_container_template(
-        project / "template.yaml", tmp_path_factory.mktemp("template"), registry_of(workshop.aws)
+        project / "template.yaml", tmp_path_factory.mktemp("template"), workshop.aws.registry.host
     )
     parameters = {f"{FUNCTIONS[name]}ImageUri": uri for name, uri in uris.items()}
     outputs = workshop.aws.deploy(template, "crosstrain-images", {**parameters, "RetentionPolicy": "Delete"})
@@ -186,7 +184,7 @@ def test_a_container_has_the_rights_of_its_functions_role_alone(deployed: Deploy
 def test_a_function_of_another_account_acts_in_that_account(
     deployed: Deployed, workshop: Workshop, project: Path
 ) -> None:
-    root = Credentials("210987654321", "local")
+    root = root_of("210987654321")
     iam, s3, functions = (workshop.aws.client(service, root) for service in ("iam", "s3", "lambda"))
     for bucket in ("data-of-another-account", "closed-in-another-account"):
         s3.create_bucket(Bucket=bucket)
@@ -196,7 +194,7 @@ def test_a_function_of_another_account_acts_in_that_account(
     resources = ["arn:aws:s3:::data-of-another-account", "arn:aws:s3:::data-of-another-account/*"]
     allowed = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject", "s3:PutObject"], "Resource": resources}
     iam.put_role_policy(RoleName="another", PolicyName="data", PolicyDocument=json.dumps(policy(allowed)))
-    uri = deployed.uris["data_preparation"].replace(REGISTRY, registry_of(workshop.aws))
+    uri = deployed.uris["data_preparation"].replace(REGISTRY, workshop.aws.registry.host)
     functions.create_function(
         FunctionName="another",
         Role=role,
@@ -239,7 +237,7 @@ def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, opened
             status, _ = container.exec_run(["python3", "-c", script])
             return bool(status == 0)
 
-        port = int(registry_of(workshop.aws).rpartition(":")[2])
+        port = int(workshop.aws.registry.host.rpartition(":")[2])
         reach = "import socket; socket.create_connection(('{}', {}), 2)".format
         assert does(reach(workshop.network.gateway, port))
         if opened_engine.kind == "podman":
@@ -253,7 +251,7 @@ def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, opened
 
 
 def test_the_embedded_aws_listens_for_containers_and_itself_alone(workshop: Workshop) -> None:
-    port = int(registry_of(workshop.aws).rpartition(":")[2])
+    port = int(workshop.aws.registry.host.rpartition(":")[2])
     listening = {
         bytes.fromhex(address)[::-1]
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -282,7 +280,7 @@ def test_a_digest_that_the_registry_does_not_have_cannot_be_pulled(workshop: Wor
 def test_an_image_that_was_built_before_is_not_built_again(
     deployed: Deployed, workshop: Workshop, tmp_path: Path
 ) -> None:
-    cache, registry = ImageCache(tmp_path / "cache"), registry_of(workshop.aws)
+    cache, registry = ImageCache(tmp_path / "cache"), workshop.aws.registry
     images = {}
     for name, uri in deployed.uris.items():
         repository, _, digest = uri.partition("@")

@@ -17,7 +17,6 @@ import pytest
 from crosstrain.command import OperationFailedError
 from crosstrain.local.server import LocalAws
 from crosstrain.rehearsal.images.cache import ImageCache
-from crosstrain.rehearsal.images.containers import registry_of
 
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
@@ -31,7 +30,7 @@ class Repository:
 
     def __init__(self, aws: LocalAws) -> None:
         self.name = f"cache/{uuid.uuid4().hex}"
-        self.registry = registry_of(aws)
+        self.registry = aws.registry
         self._ecr = aws.client("ecr")
         self._ecr.create_repository(repositoryName=self.name, imageTagMutability="IMMUTABLE")
 
@@ -53,8 +52,9 @@ class Repository:
 
     def send(self, method: str, path: str, body: bytes | None = None) -> bytes:
         """Send a request of the registry protocol, and return the answer's body."""
-        with closing(http.client.HTTPConnection(self.registry)) as connection:
-            connection.request(method, f"/v2/{self.name}/{path}", body, {"Content-Type": MANIFEST})
+        headers = {"Content-Type": MANIFEST, "Authorization": self.registry.authorization}
+        with closing(http.client.HTTPConnection(self.registry.host)) as connection:
+            connection.request(method, f"/v2/{self.name}/{path}", body, headers)
             answer = connection.getresponse()
             assert answer.status < 300, answer.read()
             return answer.read()
@@ -163,5 +163,7 @@ def test_a_blob_that_is_new_waits_for_its_image(repository: Repository, cache: I
 def test_a_registry_that_refuses_is_named(repository: Repository, cache: ImageCache) -> None:
     known = repository.push("known", b"base")
     cache.save(repository.registry, [repository.uri(known)])
-    with pytest.raises(OperationFailedError, match=f"The registry {repository.registry} refuses POST .*NAME_UNKNOWN"):
+    with pytest.raises(
+        OperationFailedError, match=f"The registry {repository.registry.host} refuses POST .*NAME_UNKNOWN"
+    ):
         cache.restore(repository.registry, {"host/nonesuch:known": known})

@@ -15,8 +15,10 @@ PATH = "/2018-06-01/runtime/invocation"
 
 def call(method: str, path: str, document: object = None) -> tuple[str, bytes]:
     """Call the runtime API, and return the id of the invocation with the body."""
-    connection = http.client.HTTPConnection(os.environ["AWS_LAMBDA_RUNTIME_API"])
-    connection.request(method, PATH + path, json.dumps(document) if method == "POST" else None)
+    # The embedded AWS's runtime API is below a path that only the function knows.
+    address, slash, below = os.environ["AWS_LAMBDA_RUNTIME_API"].partition("/")
+    connection = http.client.HTTPConnection(address)
+    connection.request(method, slash + below + PATH + path, json.dumps(document) if method == "POST" else None)
     response = connection.getresponse()
     return response.getheader("Lambda-Runtime-Aws-Request-Id", ""), response.read()
 

@@ -25,7 +25,7 @@ from samcli.yamlhelper import yaml_parse
 from crosstrain.command import OperationFailedError
 from crosstrain.delivery import taskcat
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.local.server import ACCOUNT, LocalAws
+from crosstrain.local.server import ACCOUNT, ROOT, LocalAws, root_of
 from crosstrain.local.template import leave_out_unsupported
 from embedded_cloudformation import deploy_tools_account
 
@@ -46,8 +46,8 @@ class Accounts:
 
     def client(self, service: str, account: str = ACCOUNT) -> Any:
         """Return a client of an account's root."""
-        key, secret = account, "local"
-        session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=self.region)
+        root = root_of(account)
+        session = boto3.Session(root.access_key_id, root.secret_access_key, region_name=self.region)
         return session.client(service, endpoint_url=self.aws.endpoint_url)
 
     def environment(self, hook: Path) -> dict[str, str]:
@@ -56,7 +56,8 @@ class Accounts:
         home.mkdir(exist_ok=True)
         (home / ".taskcat.yml").write_text(json.dumps({"general": {"prehooks": [{"type": "local_aws"}]}}))
         profiles = [
-            f"[crosstrain-{stage}]\naws_access_key_id = {account}\naws_secret_access_key = local\n"
+            f"[crosstrain-{stage}]\naws_access_key_id = {account}\n"
+            f"aws_secret_access_key = {root_of(account).secret_access_key}\n"
             for stage, account in STAGES.items()
         ]
         (home / "credentials").write_text("".join(profiles))
@@ -270,7 +271,7 @@ def test_a_report_is_not_believed(accounts: Accounts, tmp_path: Path, monkeypatc
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with Path(accounts.environment(HOOK)["AWS_SHARED_CREDENTIALS_FILE"]).open("a") as credentials:
-        credentials.write(f"[tools]\naws_access_key_id = {ACCOUNT}\naws_secret_access_key = local\n")
+        credentials.write(f"[tools]\naws_access_key_id = {ACCOUNT}\naws_secret_access_key = {ROOT.secret_access_key}\n")
     report = tmp_path / "index.html"
     rows = [
         f"<tr><td><h3>{test}</h3></td><td>{accounts.region}</td><td>crosstrain-tools</td><td>{status}</td><td></td></tr>"

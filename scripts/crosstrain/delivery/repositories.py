@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -119,8 +121,8 @@ def _find_in_registry(repository: str, reference: str) -> str | None:
     is_here = host.partition(":")[0] in ("127.0.0.1", "localhost")
     connection = (http.client.HTTPConnection if is_here else http.client.HTTPSConnection)(host, timeout=30)
     try:
-        accept = {"Accept": ", ".join([*_MANIFESTS, *_INDEXES])}
-        connection.request("HEAD", f"/v2/{name}/manifests/{reference}", headers=accept)
+        headers = {"Accept": ", ".join([*_MANIFESTS, *_INDEXES]), **_login(host)}
+        connection.request("HEAD", f"/v2/{name}/manifests/{reference}", headers=headers)
         answer = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         raise OperationFailedError(f"The registry {host} cannot be reached: {error}.") from error
@@ -133,6 +135,15 @@ def _find_in_registry(repository: str, reference: str) -> str | None:
         raise OperationFailedError(f"The registry {host} says nothing about {name}: {answer.status} {answer.reason}.")
     _refuse_index(repository, answer.headers.get("Content-Type", ""))
     return digest
+
+
+def _login(host: str) -> dict[str, str]:
+    """Return the header that lets in to a registry, with the password that an engine's `login` has left in a file."""
+    docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    for path in (Path(os.environ.get("REGISTRY_AUTH_FILE") or docker), docker):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return {"Authorization": f"Basic {json.loads(path.read_bytes())['auths'][host]['auth']}"}
+    return {}
 
 
 def _refuse_index(repository: str, media_type: str) -> None:

@@ -80,6 +80,8 @@ def _run(directory: str, module: str, arguments: Sequence[str]) -> None:
         # Not a shell, and every word of it is the caller's.
         sys.exit(subprocess.call(arguments, stdin=subprocess.DEVNULL))
     sys.argv = [module, *arguments]
+    # Last: what the module needs of this package is found, and hides nothing.
+    sys.path.append(str(Path(__file__).parents[2]))
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 

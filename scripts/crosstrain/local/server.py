@@ -9,9 +9,11 @@ Examples
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -31,7 +33,7 @@ from botocore.session import Session
 
 from crosstrain.command import OperationFailedError
 from crosstrain.files import PROJECT
-from crosstrain.local import guarded_process
+from crosstrain.local import GUARD_VARIABLE, guarded_process
 from crosstrain.local.policies import data_scientist_policy
 from crosstrain.local.template import write_local_template
 
@@ -82,12 +84,41 @@ class Credentials:
     session_token: str | None = field(default=None, repr=False)
 
 
+# Of every embedded AWS that this process starts: who does not have it is no root user there.
+_ROOT_SECRET = secrets.token_urlsafe(30)
+
+
 def root_of(account: str) -> Credentials:
     """Return the credentials of an account's root user, which no policy applies to; using them makes the account."""
-    return Credentials(account, "local")
+    return Credentials(account, _ROOT_SECRET)
 
 
 ROOT = root_of(ACCOUNT)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The embedded AWS's image registry, which takes the root secret for a password.
+
+    Attributes
+    ----------
+    host : str
+        Its host and port, as engines name it.
+    folder : Path
+        A folder of settings for Docker that hold the password, with a `config.json` that Podman reads, too.
+    """
+
+    host: str
+    folder: Path
+
+    @property
+    def authorization(self) -> str:
+        """Return the header's value that lets a request in."""
+        return f"Basic {_registry_token()}"
+
+
+def _registry_token() -> str:
+    return base64.b64encode(f"AWS:{_ROOT_SECRET}".encode()).decode()
 
 
 @dataclass(frozen=True)
@@ -147,7 +178,7 @@ class LocalAws:
     containers : ContainerNetwork, optional
         Where image functions run; without it the functions that `write_local_template` makes of them run as processes.
     registry_account : str
-        The account that images are pushed to: whoever pushes to the embedded registry does not sign.
+        The account that images are pushed to: whoever pushes has a password, which says no account.
 
     Attributes
     ----------
@@ -155,10 +186,13 @@ class LocalAws:
         The temporary folder, while the server runs.
     endpoint_url : str
         Where the server listens, while it runs.
+    registry : Registry
+        Where images are pushed to, while it runs.
     """
 
     directory: Path
     endpoint_url: str
+    registry: Registry
 
     def __init__(
         self,
@@ -174,7 +208,7 @@ class LocalAws:
     def __enter__(self) -> Self:
         self.directory = Path(tempfile.mkdtemp(prefix="crosstrain-aws-"))
         try:
-            for name in ("state", "server", "sam"):
+            for name in ("state", "server", "sam", "registry"):
                 (self.directory / name).mkdir()
             for name in ("config", "credentials"):
                 (self.directory / name).touch()
@@ -337,6 +371,9 @@ class LocalAws:
             listeners = [opened.enter_context(socket.create_server((_LOOPBACK, 0), backlog=128))]
             port = listeners[0].getsockname()[1]
             self.endpoint_url = f"http://{_LOOPBACK}:{port}"
+            self.registry = Registry(f"{_LOOPBACK}:{port}", self.directory / "registry")
+            passwords = {"auths": {self.registry.host: {"auth": _registry_token()}}}
+            (self.registry.folder / "config.json").write_text(json.dumps(passwords), encoding="utf-8")
             if self._containers is not None:
                 listeners.append(opened.enter_context(_listen_on_gateway(self._containers.gateway, port)))
             log = opened.enter_context((self.directory / "server.log").open("wb"))
@@ -346,7 +383,7 @@ class LocalAws:
                 self.directory,
                 "hypercorn",
                 # No worker process: the server is to be the one that is guarded.
-                ["ministack.app:app", *bound, "--workers", "0", "--keep-alive", "75"],
+                ["crosstrain.local.guard:app", *bound, "--workers", "0", "--keep-alive", "75"],
                 env=self._server_environment(port),
                 stdout=log,
                 stderr=log,
@@ -376,7 +413,20 @@ class LocalAws:
             "SFN_WAIT_SCALE": _WAIT_SCALE,
             **self._isolation(),
             **self._executor(port),
+            **self._guard(port),
         }
+
+    def _guard(self, port: int) -> dict[str, str]:
+        """Return what the gate before the server goes by (`guard.py`)."""
+        addresses = [_LOOPBACK, "localhost"]
+        if self._containers is not None:
+            addresses += [self._containers.gateway, "host.docker.internal"]
+        settings = {
+            "root_secret": _ROOT_SECRET,
+            "hosts": [f"{address}:{port}" for address in addresses],
+            "registry_token": _registry_token(),
+        }
+        return {GUARD_VARIABLE: json.dumps(settings)}
 
     def _executor(self, port: int) -> dict[str, str]:
         """Return the settings that decide where functions run."""
@@ -397,6 +447,7 @@ class LocalAws:
             "LAMBDA_DOCKER_NETWORK": self._containers.name,
             "LAMBDA_DOCKER_FLAGS": " ".join(flags),
             "DOCKER_HOST": self._containers.docker_host,
+            "DOCKER_CONFIG": str(self.registry.folder),
         }
 
     def _run_sam(self, arguments: Sequence[str]) -> tuple[int, str]:

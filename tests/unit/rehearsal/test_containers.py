@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from crosstrain.command import BadInputError
+from crosstrain.local.server import Registry
 from crosstrain.rehearsal.images import containers
 from crosstrain.rehearsal.images.containers import Engine, build_environment, open_engine, open_network
 
@@ -18,7 +19,7 @@ from crosstrain.rehearsal.images.containers import Engine, build_environment, op
 PRINTER = """#!/bin/sh
 printf '%s\\n' "$@"
 """
-REGISTRY = "127.0.0.1:4566"
+REGISTRY = Registry("127.0.0.1:4566", Path("/a folder"))
 URI = "123456789012.dkr.ecr.us-east-1.amazonaws.com/crosstrain/model-training"
 
 
@@ -98,15 +99,18 @@ def test_a_build_for_ecr_goes_to_the_embedded_registry(
 
     assert built[-5:] == [
         "--tag",
-        f"{REGISTRY}/crosstrain/model-training:a b",
+        f"{REGISTRY.host}/crosstrain/model-training:a b",
         "--build-arg",
         # The base image is pulled from where it is.
         f"BASE_IMAGE={URI}:1",
         "/a context",
     ]
-    assert pushed[-1] == f"{REGISTRY}/crosstrain/model-training:1"
+    assert pushed[-1] == f"{REGISTRY.host}/crosstrain/model-training:1"
     # Podman takes every registry to have TLS.
     assert ("--tls-verify=false" in pushed) == (kind == "podman")
+    password = ["--authfile", "/a folder/config.json"] if kind == "podman" else ["--config", "/a folder"]
+    assert set(password) <= set(pushed)
+    assert not set(password) & set(built)
     assert environment["BASE_IMAGE"] == "base"
 
 

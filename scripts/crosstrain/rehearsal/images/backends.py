@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from crosstrain.command import OperationFailedError
-from crosstrain.local.server import ContainerNetwork, LocalAws, root_of
+from crosstrain.local.server import ContainerNetwork, LocalAws, Registry, root_of
 from crosstrain.local.template import handler_of, leave_out_unsupported, use_registry
 from crosstrain.rehearsal.images import containers, standin_engine
 from crosstrain.rehearsal.images.cache import ImageCache
@@ -119,8 +119,9 @@ class ContainerImages:
             self.not_rehearsed.append(f"The images were built on {base_image} in place of {containers.DEFAULT_BASE}.")
         self._engine, self._network, self._directory, self._account = engine, network, directory, account
         self._base_image = base_image
-        self._registry = ""
         self._environment: dict[str, str] = {}
+
+    _registry: Registry
 
     def aws_options(self) -> dict[str, Any]:
         """Return where functions run, and whose the registry is."""
@@ -128,7 +129,7 @@ class ContainerImages:
 
     def start(self, aws: LocalAws) -> None:
         """Take note of the embedded AWS, whose registry runs now."""
-        self._registry = containers.registry_of(aws)
+        self._registry = aws.registry
         self._directory.mkdir(parents=True, exist_ok=True)
         self._environment = containers.build_environment(
             self._engine, self._directory, self._registry, self._base_image
@@ -141,7 +142,7 @@ class ContainerImages:
 
     def adapt(self, template: dict[str, Any]) -> None:
         """Let the image functions be pulled from the embedded registry."""
-        use_registry(template, self._registry)
+        use_registry(template, self._registry.host)
 
     def fetch(self, account: str, uris: Sequence[str]) -> None:  # noqa: ARG002 - all accounts have one engine
         """Pull images into the engine."""
@@ -157,8 +158,8 @@ class ContainerImages:
 
     def forget(self) -> None:
         """Let the engine forget what it has pulled from a registry that ends."""
-        if self._registry:
-            containers.forget_images(self._engine, self._registry)
+        if self._environment:
+            containers.forget_images(self._engine, self._registry.host)
 
 
 class LocalProcesses:

@@ -18,6 +18,7 @@ from typing import Any
 
 from crosstrain.command import OperationFailedError
 from crosstrain.files import write_whole
+from crosstrain.local.server import Registry
 from crosstrain.rehearsal.images.standin_base import cache_folder
 
 # What only older images need is removed.
@@ -38,13 +39,13 @@ class ImageCache:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder or cache_folder() / "images"
 
-    def save(self, registry: str, uris: Iterable[str]) -> None:
+    def save(self, registry: Registry, uris: Iterable[str]) -> None:
         """Keep images.
 
         Parameters
         ----------
         registry
-            The host and port of a registry that has them.
+            One that has them.
         uris
             The images by digest, `<host>/<repository>@sha256:…`; whatever the host is, `registry` is asked.
         """
@@ -60,13 +61,13 @@ class ImageCache:
             write_whole(self._manifest(digest), json.dumps(document))
         self._clean()
 
-    def restore(self, registry: str, images: Mapping[str, str]) -> list[str]:
+    def restore(self, registry: Registry, images: Mapping[str, str]) -> list[str]:
         """Put images into a registry.
 
         Parameters
         ----------
         registry
-            Its host and port; it speaks HTTP, and takes pushes from everybody.
+            It speaks HTTP.
         images
             The digest for each tag, `<host>/<repository>:<tag>`.
 
@@ -79,7 +80,7 @@ class ImageCache:
             put = pool.map(lambda each: self._put(registry, *each), images.items())
             return [tag for tag, is_there in zip(images, put, strict=True) if is_there]
 
-    def _put(self, registry: str, uri: str, digest: str) -> bool:
+    def _put(self, registry: Registry, uri: str, digest: str) -> bool:
         repository, _, tag = uri.partition("/")[2].rpartition(":")
         try:
             document = json.loads(self._manifest(digest).read_bytes())
@@ -134,17 +135,17 @@ def _digest(content: bytes) -> str:
 
 
 def _send(
-    registry: str, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    registry: Registry, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> tuple[bytes, str]:
     """Send one request to a registry, and return the body and its media type."""
-    with closing(http.client.HTTPConnection(registry, timeout=_SECONDS)) as connection:
+    with closing(http.client.HTTPConnection(registry.host, timeout=_SECONDS)) as connection:
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {"Authorization": registry.authorization, **(headers or {})})
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise OperationFailedError(f"The registry {registry} cannot be reached: {error}.") from error
+            raise OperationFailedError(f"The registry {registry.host} cannot be reached: {error}.") from error
     if answer.status >= http.client.BAD_REQUEST:
         message = content.decode("utf-8", "replace")[:300]
-        raise OperationFailedError(f"The registry {registry} refuses {method} {path}: {answer.status} {message}")
+        raise OperationFailedError(f"The registry {registry.host} refuses {method} {path}: {answer.status} {message}")
     return content, answer.headers.get("Content-Type", "")

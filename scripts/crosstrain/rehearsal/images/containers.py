@@ -4,7 +4,7 @@ Examples
 --------
 >>> with open_engine() as engine, open_network(engine) as network:                # doctest: +SKIP
 ...     with LocalAws(containers=network, registry_account=account) as aws:
-...         settings = build_environment(engine, directory, registry_of(aws), find_base_image(engine, print))
+...         settings = build_environment(engine, directory, aws.registry, find_base_image(engine, print))
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import docker
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.files import SCRIPTS
 from crosstrain.local import guarded_process
-from crosstrain.local.server import ContainerNetwork, LocalAws
+from crosstrain.local.server import ContainerNetwork, Registry
 from crosstrain.rehearsal.images import standin_base
 
 DEFAULT_BASE = "public.ecr.aws/lambda/python:3.13"
@@ -56,7 +56,7 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
-# The engine's command line as the build sees it. A registry of ECR is the embedded one, and needs no password.
+# The engine's command line as the build sees it. A registry of ECR is the embedded one, whose password is in a file.
 _COMMAND = """#!/bin/sh
 if [ "$1" = login ]; then
     exec cat > /dev/null
@@ -71,11 +71,15 @@ for word in "$@"; do
 done
 exec {program} "$@"
 """
+# A build keeps the user's own settings, in which Docker looks for `buildx` too.
+_DOCKER_DIALECT = """case "$1" in
+    push | pull) set -- --config {folder} "$@" ;;
+esac"""
 # Podman has a `buildx` that is none, and TLS is what it expects of every registry.
 _PODMAN_DIALECT = """case "$1" in
     buildx) echo "podman has no buildx" >&2; exit 1 ;;
     build) shift; set -- build --format docker "$@" ;;
-    push | pull) verb=$1; shift; set -- "$verb" --tls-verify=false "$@" ;;
+    push | pull) verb=$1; shift; set -- "$verb" --tls-verify=false --authfile {folder}/config.json "$@" ;;
 esac"""
 
 
@@ -182,12 +186,7 @@ def open_network(engine: Engine) -> Iterator[ContainerNetwork]:
         _remove(engine, network.name)
 
 
-def registry_of(aws: LocalAws) -> str:
-    """Return the host and port of the embedded AWS's registry, as engines name it."""
-    return aws.endpoint_url.removeprefix("http://")
-
-
-def build_environment(engine: Engine, directory: Path, registry: str, base_image: str) -> dict[str, str]:
+def build_environment(engine: Engine, directory: Path, registry: Registry, base_image: str) -> dict[str, str]:
     """Return the variables with which `scripts/build_images.py` builds for the embedded registry.
 
     It gets the repositories by their names in ECR, asks ECR for them, and finds a `docker` that replaces those names
@@ -200,7 +199,7 @@ def build_environment(engine: Engine, directory: Path, registry: str, base_image
     directory
         An existing folder for the command.
     registry
-        The host and port of the embedded registry.
+        The embedded registry.
     base_image
         The base image; AWS's own is left to the Dockerfiles, so that the images are known by the hash they have on AWS.
 
@@ -220,10 +219,11 @@ def build_environment(engine: Engine, directory: Path, registry: str, base_image
     folder = directory / "bin"
     folder.mkdir(parents=True, exist_ok=True)
     command = folder / "docker"
+    dialect = _PODMAN_DIALECT if engine.kind == "podman" else _DOCKER_DIALECT
     command.write_text(
         _COMMAND.format(
-            dialect=_PODMAN_DIALECT if engine.kind == "podman" else "",
-            registry=shlex.quote(registry),
+            dialect=dialect.format(folder=shlex.quote(str(registry.folder))),
+            registry=shlex.quote(registry.host),
             program=shlex.join(command_line),
         ),
         encoding="utf-8",
@@ -269,7 +269,7 @@ def pull_images(environment: Mapping[str, str], uris: Sequence[str]) -> None:
 
 
 def forget_images(engine: Engine, registry: str) -> None:
-    """Let the engine forget what it has pulled from a registry that ends; a later build still finds the layers."""
+    """Let the engine forget what it has pulled from a host that ends; a later build still finds the layers."""
     for image in engine.client.images.list():
         for tag in [tag for tag in image.tags if tag.startswith(f"{registry}/")]:
             name = tag.removeprefix(f"{registry}/").rpartition(":")[0]
