@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Profile = Mapping[str, Any]
+FINGERPRINT = "crosstrain.fingerprint"
+"""What a part's Parquet metadata call the fingerprint of the data set."""
 
 MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 """What is beyond counts as infinite: trees are grown in float32, and squares of such numbers overflow float64."""

@@ -12,7 +12,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from common.conversion import Profile, categories, feature_columns, feature_dtype, is_large, make_frame, numbers
+from common.conversion import (
+    FINGERPRINT,
+    Profile,
+    categories,
+    feature_columns,
+    feature_dtype,
+    is_large,
+    make_frame,
+    numbers,
+)
+from common.errors import DamagedFileError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,12 +49,18 @@ def load_part(
         whichever part is read; texts as categories.
     target : numpy.ndarray of shape (rows,)
         float64 for regression; class labels as int64, float64, bool or str.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
     """
     target = next(column for column in profile["columns"] if column["use"] == "target")
     columns = feature_columns(profile)
     # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
     # file's pages to the function's memory.
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
+        _require_same_reading(path, parquet.schema_arrow, profile)
         rows = parquet.metadata.num_rows
         fill = _Fill(rows, large=is_large(profile))
         labels = list[pa.ChunkedArray]()
@@ -62,6 +78,15 @@ def load_part(
     # What reading took goes back to the system, which the fit needs it from.
     pa.default_memory_pool().release_unused()
     return features, target_values
+
+
+def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:
+    found = (schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode()
+    if found != profile["fingerprint"]:
+        raise DamagedFileError(
+            f"{path.name} was made of the data set {found[:12] or 'unknown'}…, and the profile of "
+            f"{profile['fingerprint'][:12]}…: they are of two readings. Start a new run."
+        )
 
 
 class _Fill:

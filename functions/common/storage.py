@@ -1,4 +1,9 @@
-"""Reads and writes of S3 objects, with the client passed in."""
+"""Reads and writes of S3 objects, with the client passed in.
+
+Whatever a run writes is written once: each call of a step has a folder of its own, and no object that is there is
+replaced, which the bucket's policy demands too. Whoever reads an object insists on the version and on the digest that
+were handed on.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +12,18 @@ import functools
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError, InvalidDatasetError
 
@@ -22,6 +31,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _WORKSPACE = "crosstrain-function-"
+_CREATING = ("PutObject", "CompleteMultipartUpload")
 
 
 @functools.cache
@@ -94,19 +104,82 @@ def split_uri(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def download(s3: S3Client, uri: str, path: Path, sha256: str | None = None) -> Path:
-    """Copy the object at `uri` to the file `path` and return the path.
+@dataclass(frozen=True)
+class Stored:
+    """An object as it was written, which is what whoever reads it insists on.
+
+    Attributes
+    ----------
+    uri
+        Where it is.
+    sha256
+        Of its contents, in hexadecimal digits; None where nobody has recorded it.
+    size
+        In bytes.
+    version_id
+        S3's; None where it is not known, and the digest alone decides.
+    """
+
+    uri: str
+    sha256: str | None = None
+    size: int | None = None
+    version_id: str | None = None
+
+
+def describe_files(files: Mapping[str, Stored]) -> dict[str, Any]:
+    """Return what steps and the registry hold of files by name: `<name>_uri`, and `sha256`, `bytes`, `version_ids`."""
+    return {
+        **{f"{name}_uri": file.uri for name, file in files.items()},
+        "sha256": {name: file.sha256 for name, file in files.items()},
+        "bytes": {name: file.size for name, file in files.items()},
+        "version_ids": {name: file.version_id for name, file in files.items()},
+    }
+
+
+def pinned(document: Mapping[str, Any], name: str) -> Stored:
+    """Return a file that `describe_files` has described.
+
+    Raises
+    ------
+    KeyError
+        If no digest of it is recorded: nothing is read that nobody vouches for.
+    """
+    size, version_id = ((document.get(field) or {}).get(name) for field in ("bytes", "version_ids"))
+    return Stored(document[f"{name}_uri"], document["sha256"][name], size, version_id)
+
+
+def new_folder(run_id: str, step: str) -> str:
+    """Return the URI of a folder that one call of a step has for itself: a call that is repeated finds nothing there.
+
+    Examples
+    --------
+    >>> new_folder("run-1", "model")                                                  # doctest: +SKIP
+    's3://bucket/runs/run-1/model/20261128T153012-22f89fbf'
+    """
+    call = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+    return f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{run_id}/{step}/{call}"
+
+
+def download(s3: S3Client, file: Stored, path: Path) -> Path:
+    """Copy an object to the file `path` and return the path.
 
     Raises
     ------
     DamagedFileError
         If it has another digest than is recorded.
     """
-    bucket, key = split_uri(uri)
-    s3.download_file(bucket, key, str(path))
-    if sha256 is not None:
-        _require(uri, digest_of(path), sha256)
+    bucket, key = split_uri(file.uri)
+    s3.download_file(bucket, key, str(path), ExtraArgs=_version(file))
+    if file.sha256 is not None:
+        _require(file, digest_of(path))
     return path
+
+
+def download_unchanged(s3: S3Client, uri: str, etag: str, path: Path) -> None:
+    """Copy an object to the file `path`, if it is still the one that was listed with this ETag; else S3 answers 412."""
+    bucket, key = split_uri(uri)
+    with _adding(s3, ("HeadObject", "GetObject"), IfMatch=etag):
+        s3.download_file(bucket, key, str(path))
 
 
 def digest_of(path: Path) -> str:
@@ -115,50 +188,100 @@ def digest_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_bytes(s3: S3Client, uri: str, sha256: str | None = None) -> bytes:
-    """Return the contents of the object at `uri`.
+def read_bytes(s3: S3Client, file: Stored) -> bytes:
+    """Return the contents of an object.
 
     Raises
     ------
     DamagedFileError
         If it has another digest than is recorded.
     """
-    bucket, key = split_uri(uri)
-    content = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
-    if sha256 is not None:
-        _require(uri, hashlib.sha256(content).hexdigest(), sha256)
+    bucket, key = split_uri(file.uri)
+    content = s3.get_object(Bucket=bucket, Key=key, **_version(file))["Body"].read()
+    if file.sha256 is not None:
+        _require(file, hashlib.sha256(content).hexdigest())
     return content
 
 
-def _require(uri: str, found: str, recorded: str) -> None:
-    if found != recorded:
+def read_json(s3: S3Client, file: Stored) -> Any:
+    """Return the JSON document in an object, if it is the one that was recorded (`read_bytes`)."""
+    return json.loads(read_bytes(s3, file))
+
+
+def _version(file: Stored) -> dict[str, Any]:
+    return {} if file.version_id is None else {"VersionId": file.version_id}
+
+
+def _require(file: Stored, found: str) -> None:
+    if found != file.sha256:
         raise DamagedFileError(
-            f'"{uri}" has the SHA-256 {found[:12]}… and not {recorded[:12]}…, which is recorded: it was written again, '
-            "or damaged. Start a new run."
+            f'"{file.uri}" has the SHA-256 {found[:12]}… and not {str(file.sha256)[:12]}…, which is recorded: it was '
+            "written again, or damaged. Start a new run."
         )
 
 
-def upload(s3: S3Client, path: Path, uri: str) -> tuple[str, str]:
-    """Copy the file `path` to the object at `uri`, and return the URI and the SHA-256."""
+def upload(s3: S3Client, path: Path, uri: str) -> Stored:
+    """Copy the file `path` to a new object (`_write_once`)."""
     bucket, key = split_uri(uri)
-    s3.upload_file(str(path), bucket, key)
-    return uri, digest_of(path)
+    version_id = _write_once(s3, lambda: s3.upload_file(str(path), bucket, key))
+    return Stored(uri, digest_of(path), path.stat().st_size, version_id)
 
 
-def read_json(s3: S3Client, uri: str, sha256: str | None = None) -> Any:
-    """Return the JSON document stored at `uri`; with a digest, only if it is that one (`read_bytes`)."""
-    return json.loads(read_bytes(s3, uri, sha256))
-
-
-def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> tuple[str, str]:
-    """Store bytes at `uri`, and return the URI and their SHA-256."""
+def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> Stored:
+    """Store bytes as a new object (`_write_once`)."""
     bucket, key = split_uri(uri)
-    s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type)
-    return uri, hashlib.sha256(content).hexdigest()
+    version_id = _write_once(s3, lambda: s3.put_object(Bucket=bucket, Key=key, Body=content, ContentType=content_type))
+    return Stored(uri, hashlib.sha256(content).hexdigest(), len(content), version_id)
 
 
-def write_json(s3: S3Client, document: Any, uri: str) -> tuple[str, str]:
-    """Store a JSON document at `uri`, and return the URI and its SHA-256."""
+def write_json(s3: S3Client, document: Any, uri: str) -> Stored:
+    """Store a JSON document as a new object (`_write_once`)."""
     # Strict JSON: a NaN here would be unreadable for everybody but Python.
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
     return write_bytes(s3, text.encode(), uri, "application/json")
+
+
+def _write_once(s3: S3Client, write: Callable[[], object]) -> str | None:
+    """Write an object that is not there yet, and return its version, None where the answer with it was lost.
+
+    The condition reaches both ways in which an object comes to be, which `upload_file` chooses between:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+    """
+    versions: list[str | None] = []
+
+    def answered(parsed: Mapping[str, Any], **_: Any) -> None:
+        versions.append(parsed.get("VersionId"))
+
+    finished = [f"after-call.s3.{operation}" for operation in _CREATING]
+    for event in finished:
+        s3.meta.events.register(event, answered)
+    try:
+        with _adding(s3, _CREATING, IfNoneMatch="*"):
+            write()
+    except ClientError as error:
+        # The folder is this call's own: what is there already, an earlier attempt of this very request has written,
+        # whose answer was lost. Whoever reads it looks whether it is what was to be written.
+        if error.response["Error"]["Code"] != "PreconditionFailed":
+            raise
+        return None
+    finally:
+        for event in finished:
+            s3.meta.events.unregister(event, answered)
+    return versions[-1] if versions else None
+
+
+@contextmanager
+def _adding(s3: S3Client, operations: tuple[str, ...], **parameters: str) -> Iterator[None]:
+    """Give each call of these operations parameters that the client's own transfers do not take."""
+
+    def add(params: dict[str, Any], **_: Any) -> None:
+        params.update(parameters)
+
+    events = [f"provide-client-params.s3.{operation}" for operation in operations]
+    for event in events:
+        s3.meta.events.register(event, add)
+    try:
+        yield
+    finally:
+        for event in events:
+            s3.meta.events.unregister(event, add)

@@ -16,7 +16,16 @@ from botocore.exceptions import ClientError
 from common.errors import InvalidDatasetError
 from common.lineage import image_digest, unpack_names
 from common.request import parse_request
-from common.storage import download, s3_client, split_uri, upload, workspace, write_json
+from common.storage import (
+    describe_files,
+    download_unchanged,
+    new_folder,
+    s3_client,
+    split_uri,
+    upload,
+    workspace,
+    write_json,
+)
 from data_preparation.preparation import prepare
 from data_preparation.reading import SUFFIXES, SourceFile
 
@@ -48,21 +57,20 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """
     s3 = s3_client()
     request = parse_request(event["request"])
-    prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/prepared"
+    prefix = new_folder(event["run_id"], "prepared")
     with workspace() as folder:
         objects = _list_objects(s3, request.dataset_uri)
         prepared = prepare(_Downloads(s3, objects, folder), request, folder, _inherited(event.get("champion")))
         profile = {**prepared.profile, "image_digest": image_digest()}
         rows = profile["rows"]
-        train_uri, train_digest = upload(s3, prepared.train, f"{prefix}/train.parquet")
-        test_uri, test_digest = upload(s3, prepared.test, f"{prefix}/test.parquet")
-        # The profile is written last: where it is, the parts are whole.
-        profile_uri, profile_digest = write_json(s3, profile, f"{prefix}/profile.json")
+        files = {
+            "train": upload(s3, prepared.train, f"{prefix}/train.parquet"),
+            "test": upload(s3, prepared.test, f"{prefix}/test.parquet"),
+            # Written last: where it is, the parts are whole.
+            "profile": write_json(s3, profile, f"{prefix}/profile.json"),
+        }
         result = {
-            "train_uri": train_uri,
-            "test_uri": test_uri,
-            "profile_uri": profile_uri,
-            "sha256": {"train": train_digest, "test": test_digest, "profile": profile_digest},
+            **describe_files(files),
             "rows": rows,
             "columns": sum(column["use"] == "feature" for column in profile["columns"]),
             "test_part": profile["split"]["test_part"],
@@ -84,6 +92,7 @@ class _Object:
     uri: str
     name: str
     size: int
+    etag: str
 
 
 def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
@@ -92,14 +101,14 @@ def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
     folder = key.endswith("/")
     try:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
-        listed = {entry["Key"]: entry["Size"] for page in pages for entry in page.get("Contents", ())}
+        listed = {entry["Key"]: (entry["Size"], entry["ETag"]) for page in pages for entry in page.get("Contents", ())}
     except ClientError as error:
         raise _unreadable(uri, error) from error
     # In a folder, names that begin with _ or . are markers (_SUCCESS), not data; a key ending in a slash is a folder
     # that somebody made in the console.
     found = {
-        name: size
-        for name, size in listed.items()
+        name: version
+        for name, version in listed.items()
         if (name == key and not folder)
         or (folder and not name.endswith("/") and not name.rsplit("/", 1)[-1].startswith(("_", ".")))
     }
@@ -112,7 +121,7 @@ def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
                 f'"{name}" is of no format that can be read: its name must end in {" or ".join(SUFFIXES)}.'
             )
     return [
-        _Object(f"s3://{bucket}/{name}", name[len(key) :] if folder else name, found[name]) for name in sorted(found)
+        _Object(f"s3://{bucket}/{name}", name[len(key) :] if folder else name, *found[name]) for name in sorted(found)
     ]
 
 
@@ -134,7 +143,7 @@ class _Downloads:
                 )
             path = self.folder / "source"
             try:
-                download(self.s3, each.uri, path)
+                download_unchanged(self.s3, each.uri, each.etag, path)
             except ClientError as error:
                 raise _unreadable(each.uri, error) from error
             yield SourceFile(each.name.rsplit("/", 1)[-1], path)
@@ -150,6 +159,8 @@ def _unreadable(uri: str, error: ClientError) -> Exception:
             "or name their bucket by the parameter DatasetBucketName and, where a key of KMS encrypts it, the key by "
             "DatasetKeyArn."
         )
+    if code in ("PreconditionFailed", "412"):
+        return InvalidDatasetError(f'"{uri}" was replaced while the data set was read: start a new run.')
     if code in ("NoSuchBucket", "NoSuchKey", "404"):
         return InvalidDatasetError(f'"{uri}" does not exist ({code}).')
     return error

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from common.conversion import TEXTS, dtype_name, narrow_integer, to_part, without_infinities
+from common.conversion import FINGERPRINT, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.errors import InvalidDatasetError, first_few
 from common.hashing import forget_texts
 from common.request import TrainingRequest, did_you_mean
@@ -493,7 +493,9 @@ def _write_parts(
 ) -> tuple[dict[str, int], dict[str, set[Any]]]:
     """Write both parts and return the rows and the classes in each."""
     kept = [column for column in columns if column.type is not None]
-    schema = pa.schema([(column.summary.name, column.type) for column in kept])
+    # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
+    of_reading = {FINGERPRINT: _fingerprint(spools)}
+    schema = pa.schema([(column.summary.name, column.type) for column in kept], metadata=of_reading)
     classes: dict[str, set[Any]] = {part: set() for part in PARTS}
     with _part_writers(workspace, schema) as writers:
         for batch in _batches(spools):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,18 @@ from common.frames import load_part
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
 from common.request import parse_request
-from common.storage import download, read_bytes, read_json, s3_client, workspace, write_bytes, write_json
+from common.storage import (
+    describe_files,
+    download,
+    new_folder,
+    pinned,
+    read_bytes,
+    read_json,
+    s3_client,
+    workspace,
+    write_bytes,
+    write_json,
+)
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_evaluation.champion import Candidate, compare, find_champion
 from model_evaluation.decision import Challenger, decide, meets
@@ -58,16 +68,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     request = parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     prepared, model = run.prepared, run.model
-    profile = read_json(s3, prepared["profile_uri"], prepared["sha256"]["profile"])
-    info = read_json(s3, model["info_uri"], model["sha256"]["info"])
-    known = read_bytes(s3, model["training_rows_uri"], model["sha256"]["training_rows"])
+    profile, info = read_json(s3, pinned(prepared, "profile")), read_json(s3, pinned(model, "info"))
+    known = read_bytes(s3, pinned(model, "training_rows"))
     own = TrainingRows.read(known, info["training_rows"])
     champion = find_champion(s3, event.get("champion"), request)
     hashes = RowHashes(Columns.of(profile))
     watching = [each for each in (hashes, champion.hashes if champion else None) if each is not None]
     with workspace() as folder:
-        pipeline = load_model(download(s3, model["model_uri"], folder / "model.skops", model["sha256"]["model"]))
-        test = download(s3, prepared["test_uri"], folder / "test.parquet", prepared["sha256"]["test"])
+        pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
+        test = download(s3, pinned(prepared, "test"), folder / "test.parquet")
         part = HeldOut(*load_part(test, profile, _all(watching)))
     scores = score(pipeline, part, str(request.problem))
     metric = own_interval(scores, part, request)
@@ -108,14 +117,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "data_fingerprint": profile["fingerprint"],
         "evaluated_at": now(),
     }
-    uris, digests = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
+    files = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
     logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision.decision, "rule": decision.rule})
     return {
-        **uris,
+        **files,
         **{name: document[name] for name in ANSWERED},
-        "registry": registry_items(
-            run, {**document, **uris, "sha256": digests}, _lineage(profile, info), profile["split"]
-        ),
+        "registry": registry_items(run, {**document, **files}, _lineage(profile, info), profile["split"]),
     }
 
 
@@ -143,14 +150,15 @@ def _report(
     return render_report(ReportData(document, profile, info, pipeline, part.features, part.target, scores.predictions))
 
 
-def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> tuple[dict[str, str], dict[str, str]]:
-    """Store the evaluation and its report, and return their URIs and their digests."""
-    prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{run_id}/evaluation"
-    report_uri, report_digest = write_bytes(s3, report.encode(), f"{prefix}/report.html", "text/html; charset=utf-8")
-    # The evaluation is written last: where it is, the report is whole.
-    evaluation_uri, evaluation_digest = write_json(s3, document, f"{prefix}/evaluation.json")
-    uris = {"report_uri": report_uri, "evaluation_uri": evaluation_uri}
-    return uris, {"report": report_digest, "evaluation": evaluation_digest}
+def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> dict[str, Any]:
+    """Store the evaluation and its report, and return where and what they are."""
+    prefix = new_folder(run_id, "evaluation")
+    files = {
+        "report": write_bytes(s3, report.encode(), f"{prefix}/report.html", "text/html; charset=utf-8"),
+        # Written last: where it is, the report is whole.
+        "evaluation": write_json(s3, document, f"{prefix}/evaluation.json"),
+    }
+    return describe_files(files)
 
 
 def _lineage(profile: dict[str, Any], info: dict[str, Any]) -> dict[str, Any]:

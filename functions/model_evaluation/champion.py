@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from common.errors import DamagedFileError, UntrustedModelError
 from common.model_file import load_model
 from common.request import LOWER_IS_BETTER, TrainingRequest
-from common.storage import download, read_bytes, read_json, workspace
+from common.storage import download, pinned, read_bytes, read_json, workspace
 from common.training_rows import RowHashes, TrainingRows
 from model_evaluation.decision import Comparison
 from model_evaluation.evaluation import (
@@ -85,9 +85,8 @@ def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: Traini
         )
     try:
         with _unreadable_is_unusable():
-            digests = entry["sha256"]
-            described = read_json(s3, entry["info_uri"], digests["info"])["training_rows"]
-            known = read_bytes(s3, entry["training_rows_uri"], digests["training_rows"])
+            described = read_json(s3, pinned(entry, "info"))["training_rows"]
+            known = read_bytes(s3, pinned(entry, "training_rows"))
             rows = TrainingRows.read(known, described)
     except UnusableChampionError as error:
         return Champion(version, entry, unusable=str(error))
@@ -152,7 +151,7 @@ def compare(s3: S3Client, champion: Champion, candidate: Candidate) -> Compariso
 def _scored(s3: S3Client, champion: Champion, candidate: Candidate) -> Scores:
     with workspace() as folder, _unreadable_is_unusable():
         entry = champion.entry
-        loaded = load_model(download(s3, entry["model_uri"], folder / "model.skops", entry["sha256"]["model"]))
+        loaded = load_model(download(s3, pinned(entry, "model"), folder / "model.skops"))
         return score_champion(loaded, candidate.scores, candidate.part, candidate.request)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.lineage import pack_names
+from common.storage import describe_files, pinned
 
 Attribute = dict[str, Any]
 LEAST_NUMBER = 1e-130
@@ -65,14 +66,7 @@ def registry_items(
         "value": evaluation["value"],
         "metrics": evaluation["metrics"],
         "rows": run.prepared["rows"],
-        "model_uri": run.model["model_uri"],
-        "info_uri": run.model["info_uri"],
-        "training_rows_uri": run.model["training_rows_uri"],
-        "profile_uri": run.prepared["profile_uri"],
-        "evaluation_uri": evaluation["evaluation_uri"],
-        "report_uri": evaluation["report_uri"],
-        # Whoever reads one of these files looks whether it is that one.
-        "sha256": {**run.prepared["sha256"], **run.model["sha256"], **evaluation["sha256"]},
+        **_files(run.prepared, run.model, evaluation),
         "compared_with": (evaluation["champion"] or {}).get("version"),
         "split": json.dumps({name: split[name] for name in ("by", "seed", "test_part")}),
         **lineage,
@@ -90,6 +84,11 @@ def registry_items(
         "split": json.dumps({**split, "columns": pack_names(split["columns"])}),
     }
     return {"version": _map(version), "champion": _map(champion)}
+
+
+def _files(*steps: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where the files of all steps are, and what whoever reads one of them insists on."""
+    return describe_files({name: pinned(step, name) for step in steps for name in step["sha256"]})
 
 
 def from_item(item: Mapping[str, Attribute]) -> dict[str, Any]:

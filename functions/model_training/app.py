@@ -10,7 +10,18 @@ from common.frames import load_part
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
 from common.request import parse_request
-from common.storage import download, read_json, s3_client, upload, workspace, write_bytes, write_json
+from common.storage import (
+    describe_files,
+    download,
+    new_folder,
+    pinned,
+    read_json,
+    s3_client,
+    upload,
+    workspace,
+    write_bytes,
+    write_json,
+)
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit
 
@@ -40,37 +51,33 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     """
     s3 = s3_client()
     request, prepared = parse_request(event["request"]), event["prepared"]
-    prefix = f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{event['run_id']}/model"
+    prefix = new_folder(event["run_id"], "model")
     # By their digests, the parts and the profile are of one reading of the data set.
-    profile = read_json(s3, prepared["profile_uri"], prepared["sha256"]["profile"])
+    profile = read_json(s3, pinned(prepared, "profile"))
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
     with workspace() as folder:
         hashes = RowHashes(Columns.of(profile))
-        part = download(s3, prepared["train_uri"], folder / "train.parquet", prepared["sha256"]["train"])
+        part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         features, target = load_part(part, profile, hashes.add)
         training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
         model = fit(build_pipeline(request, profile), features, target, consume=True)
         file = save_model(model.pipeline, folder / "model.skops")
-        model_uri, model_digest = upload(s3, file, f"{prefix}/model.skops")
-    rows_uri, rows_digest = write_bytes(
-        s3, bytes(training_rows), f"{prefix}/training_rows.bloom", "application/octet-stream"
-    )
+        files = {"model": upload(s3, file, f"{prefix}/model.skops")}
+    record, kind = bytes(training_rows), "application/octet-stream"
+    files["training_rows"] = write_bytes(s3, record, f"{prefix}/training_rows.bloom", kind)
     description = {
         "run_id": event["run_id"],
         **describe(model, request, profile),
         "baseline": baseline,
         "training_rows": training_rows.description(),
-        "sha256": {"model": model_digest, "training_rows": rows_digest},
+        "sha256": {name: file.sha256 for name, file in files.items()},
         **_lineage(),
     }
     # The description is written last: where it is, the model is whole.
-    info_uri, info_digest = write_json(s3, description, f"{prefix}/model.json")
+    files["info"] = write_json(s3, description, f"{prefix}/model.json")
     logger.info("model trained", extra={"run_id": event["run_id"], "seconds": model.seconds})
     return {
-        "model_uri": model_uri,
-        "info_uri": info_uri,
-        "training_rows_uri": rows_uri,
-        "sha256": {"model": model_digest, "training_rows": rows_digest, "info": info_digest},
+        **describe_files(files),
         "rows": description["rows"],
         "seconds": description["seconds"],
     }

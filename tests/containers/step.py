@@ -7,6 +7,7 @@ import json
 import sys
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -19,7 +20,10 @@ objects = {key: zlib.decompress(base64.b64decode(value)) for key, value in store
 class Client:
     """As much of an S3 client as the functions use, over a dictionary."""
 
-    def download_file(self, _bucket: str, key: str, path: str) -> None:
+    # For the events that a real client has, of which there are none here.
+    meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_: None, unregister=lambda *_: None))
+
+    def download_file(self, _bucket: str, key: str, path: str, **_: object) -> None:
         """Write an object to a file."""
         Path(path).write_bytes(objects[key])
 
@@ -42,7 +46,7 @@ class Client:
     def paginate(self, **request: str) -> list[dict[str, Any]]:
         """Return one page of objects."""
         names = [name for name in objects if name.startswith(request["Prefix"])]
-        return [{"Contents": [{"Key": name, "Size": len(objects[name])} for name in names]}]
+        return [{"Contents": [{"Key": name, "Size": len(objects[name]), "ETag": "e"} for name in names]}]
 
 
 setattr(boto3, "client", lambda _service: Client())  # noqa: B010, an assignment would have another type

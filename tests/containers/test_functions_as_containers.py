@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from common.storage import pinned, read_json, split_uri
 from container_template import write_container_template
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
@@ -144,17 +145,14 @@ def test_a_training_run_succeeds_in_the_images_of_these_digests(
 ) -> None:
     data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
     begin = time.monotonic()
-    run_id, execution = deployed.run({"dataset_uri": data, "target": "target"})
+    _, execution = deployed.run({"dataset_uri": data, "target": "target"})
     workshop.seconds["run, with cold starts"] = time.monotonic() - begin
     begin = time.monotonic()
     _, again = deployed.run({"dataset_uri": data, "target": "target"})
     workshop.seconds["run, warm"] = time.monotonic() - begin
 
     assert [each["status"] for each in (execution, again)] == ["SUCCEEDED", "SUCCEEDED"], execution.get("cause")
-    model = deployed.aws.client("s3").get_object(
-        Bucket=deployed.outputs["ArtifactBucketName"], Key=f"runs/{run_id}/model/model.json"
-    )
-    document = json.loads(model["Body"].read())
+    document = read_json(deployed.aws.client("s3"), pinned(json.loads(execution["output"])["model"], "info"))
     assert document["image_digest"] == deployed.uris["model_training"].partition("@")[2]
     with capfd.disabled():
         for name, seconds in workshop.seconds.items():
@@ -209,9 +207,10 @@ def test_a_function_of_another_account_acts_in_that_account(
         payload = json.dumps({"run_id": "run-1", "request": request})
         return json.loads(functions.invoke(FunctionName="another", Payload=payload)["Payload"].read())
 
-    assert "errorType" not in prepare("data-of-another-account")
+    prepared = prepare("data-of-another-account")
+    assert "errorType" not in prepared
     assert prepare("closed-in-another-account")["errorType"] == "InvalidDatasetError"
-    assert "runs/run-1/prepared/train.parquet" in [
+    assert split_uri(prepared["prepared"]["train_uri"])[1] in [
         each["Key"] for each in s3.list_objects_v2(Bucket="data-of-another-account")["Contents"]
     ]
 

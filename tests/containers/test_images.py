@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from common.storage import split_uri
 from crosstrain.delivery.functions import FUNCTIONS
 from thread_meeting import MEETING
 
@@ -99,7 +100,7 @@ def test_what_was_removed_is_missed_by_no_step(
     evaluated, objects = run("model_evaluation", STEP, "model_evaluation", json.dumps(event), json.dumps(objects))
 
     assert evaluated["metrics"]["rmse"] >= 0
-    assert "runs/r1/evaluation/evaluation.json" in objects
+    assert split_uri(evaluated["evaluation_uri"])[1] in objects
 
 
 def test_trees_are_fitted_in_threads_without_shared_memory(run: Callable[..., Any]) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 
 from common.frames import load_part
 from common.model_file import load_model
+from common.storage import download, pinned, split_uri
 from crosstrain.local.server import LocalTrainingStack
+from crosstrain.training.registry import Registry
 
 from .conftest import Finished, Train
 
@@ -43,14 +46,18 @@ def predict(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -
     return run
 
 
+def find_version(training_stack: LocalTrainingStack, run_id: str) -> Any:
+    """Return what the registry holds of a run's model."""
+    registry = Registry(training_stack.client("dynamodb"), training_stack.outputs["ModelRegistryTableName"])
+    return registry.find_version(run_id)
+
+
 def read_test_part(training_stack: LocalTrainingStack, run_id: str, folder: Path) -> tuple[pd.DataFrame, object]:
     """Return the features of a run's test part, as its evaluation reads them."""
-    prefix = f"runs/{run_id}/prepared"
-    for name in ("profile.json", "test.parquet"):
-        # The data scientist's rights reach what a run has made.
-        training_stack.client("s3").download_file(
-            training_stack.outputs["ArtifactBucketName"], f"{prefix}/{name}", str(folder / name)
-        )
+    # The data scientist's rights reach what a run has made.
+    version = find_version(training_stack, run_id)
+    for name, kind in (("profile.json", "profile"), ("test.parquet", "test")):
+        download(training_stack.client("s3"), pinned(version, kind), folder / name)
     return load_part(folder / "test.parquet", json.loads((folder / "profile.json").read_text()))
 
 
@@ -112,9 +119,15 @@ def test_a_model_file_that_is_gone_is_named(
     training_stack: LocalTrainingStack, train: Train, predict: Command, tmp_path: Path
 ) -> None:
     version = train("--model-name", "gone", "--json").document["run_id"]
-    bucket, key = training_stack.outputs["ArtifactBucketName"], f"runs/{version}/model/model.skops"
-    training_stack.aws.client("s3").delete_object(Bucket=bucket, Key=key)
-    (tmp_path / "rows.csv").write_text("a\n1\n")
+    item = find_version(training_stack, version)
+    (bucket, key), s3 = split_uri(item["model_uri"]), training_stack.aws.client("s3")
+    s3.delete_object(Bucket=bucket, Key=key)
+    rows = load_diabetes(as_frame=True, scaled=False).data.head(3)
+    rows.rename(columns=str.upper).to_csv(tmp_path / "rows.csv", index=False)
+    # The bucket still has the version that the registry names.
+    kept = predict("rows.csv", "--model-name", "gone")
+    assert "cannot be read" not in kept.stderr
+    s3.delete_object(Bucket=bucket, Key=key, VersionId=item["version_ids"]["model"])
     done = predict("rows.csv", "--model-name", "gone")
     assert done.code == 1
     assert f"s3://{bucket}/{key} of the version {version} cannot be read" in done.stderr

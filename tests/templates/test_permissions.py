@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from ministack.core.iam_evaluator import parse_policy_document
 
 from crosstrain.local.server import Credentials, LocalAws, LocalTrainingStack
 from policy_evaluation import is_allowed_with, policies_of
@@ -25,38 +26,38 @@ ROLES = {
 }
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 CONTEXT = "kms:EncryptionContext:aws:s3:arn"
-RUN = "runs/run-1"
+RUN, CALL = "runs/run-1", "20261128T153012-22f89fbf"
 OBJECTS = (
     "data/houses.csv",
-    f"{RUN}/prepared/train.parquet",
-    f"{RUN}/prepared/test.parquet",
-    f"{RUN}/prepared/profile.json",
-    f"{RUN}/model/model.skops",
-    f"{RUN}/model/model.json",
-    f"{RUN}/evaluation/evaluation.json",
-    f"{RUN}/evaluation/report.html",
+    f"{RUN}/prepared/{CALL}/train.parquet",
+    f"{RUN}/prepared/{CALL}/test.parquet",
+    f"{RUN}/prepared/{CALL}/profile.json",
+    f"{RUN}/model/{CALL}/model.skops",
+    f"{RUN}/model/{CALL}/model.json",
+    f"{RUN}/evaluation/{CALL}/evaluation.json",
+    f"{RUN}/evaluation/{CALL}/report.html",
     "other/notes.txt",
 )
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
     "preparation": {"data/houses.csv"},
-    "training": {f"{RUN}/prepared/train.parquet", f"{RUN}/prepared/profile.json"},
+    "training": {f"{RUN}/prepared/{CALL}/train.parquet", f"{RUN}/prepared/{CALL}/profile.json"},
     "evaluation": {
-        f"{RUN}/prepared/test.parquet",
-        f"{RUN}/prepared/profile.json",
-        f"{RUN}/model/model.skops",
-        f"{RUN}/model/model.json",
+        f"{RUN}/prepared/{CALL}/test.parquet",
+        f"{RUN}/prepared/{CALL}/profile.json",
+        f"{RUN}/model/{CALL}/model.skops",
+        f"{RUN}/model/{CALL}/model.json",
     },
     "data scientist": set(OBJECTS) - {"other/notes.txt"},
 }
 WRITES = {
     "preparation": {
-        f"{RUN}/prepared/train.parquet",
-        f"{RUN}/prepared/test.parquet",
-        f"{RUN}/prepared/profile.json",
+        f"{RUN}/prepared/{CALL}/train.parquet",
+        f"{RUN}/prepared/{CALL}/test.parquet",
+        f"{RUN}/prepared/{CALL}/profile.json",
     },
-    "training": {f"{RUN}/model/model.skops", f"{RUN}/model/model.json"},
-    "evaluation": {f"{RUN}/evaluation/evaluation.json", f"{RUN}/evaluation/report.html"},
+    "training": {f"{RUN}/model/{CALL}/model.skops", f"{RUN}/model/{CALL}/model.json"},
+    "evaluation": {f"{RUN}/evaluation/{CALL}/evaluation.json", f"{RUN}/evaluation/{CALL}/report.html"},
     "data scientist": {"data/houses.csv"},
 }
 LISTS = {
@@ -147,8 +148,12 @@ def test_who_reads_what(
     training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str, key: str
 ) -> None:
     s3 = training_stack.aws.client("s3", sessions[who])
+    (version,) = training_stack.aws.client("s3").list_object_versions(Bucket=bucket, Prefix=key)["Versions"][-1:]
 
     assert is_allowed(s3.get_object, Bucket=bucket, Key=key) == (key in READS[who])
+    # Data sets are read as they are.
+    by_version = READS[who] - {"data/houses.csv"}
+    assert is_allowed(s3.get_object, Bucket=bucket, Key=key, VersionId=version["VersionId"]) == (key in by_version)
 
 
 @pytest.mark.parametrize("who", WHO)
@@ -159,6 +164,43 @@ def test_who_writes_what(
     s3 = training_stack.aws.client("s3", sessions[who])
 
     assert is_allowed(s3.put_object, Bucket=bucket, Key=key, Body=b"new") == (key in WRITES[who])
+
+
+@pytest.mark.parametrize(
+    ("key", "context", "allowed"),
+    [
+        # An object that is put, or that the parts of an upload are made into.
+        (f"{RUN}/model/{CALL}/model.skops", {"s3:ObjectCreationOperation": "true"}, False),
+        (f"{RUN}/model/{CALL}/model.skops", {"s3:ObjectCreationOperation": "true", "s3:if-none-match": "*"}, True),
+        # An upload's beginning and its parts, which have no condition.
+        (f"{RUN}/model/{CALL}/model.skops", {"s3:ObjectCreationOperation": "false"}, True),
+        (f"{RUN}/anything", {"s3:ObjectCreationOperation": "true"}, False),
+        ("data/houses.csv", {"s3:ObjectCreationOperation": "true"}, True),
+    ],
+)
+def test_nobody_replaces_what_a_run_has_written(
+    training_stack: LocalTrainingStack, bucket: str, key: str, context: dict[str, str], allowed: bool
+) -> None:
+    """S3 tells policies the header that makes a write conditional; the embedded AWS does not tell its own.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
+    """
+    document = json.loads(training_stack.aws.client("s3").get_bucket_policy(Bucket=bucket)["Policy"])
+    anything = {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}
+    policy = parse_policy_document(json.dumps({**document, "Statement": [*document["Statement"], anything]}))
+    context = {"aws:SecureTransport": "true", **context}
+
+    assert is_allowed_with(context, [policy], "s3:PutObject", f"arn:aws:s3:::{bucket}/{key}") == allowed
+
+
+@pytest.mark.parametrize("who", ["preparation", "training", "evaluation"])
+def test_a_function_that_writes_on_condition_replaces_nothing(
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], bucket: str, who: str
+) -> None:
+    s3 = training_stack.aws.client("s3", sessions[who])
+    for key in WRITES[who]:
+        with pytest.raises(ClientError, match="PreconditionFailed"):
+            s3.put_object(Bucket=bucket, Key=key, Body=b"new", IfNoneMatch="*")
 
 
 @pytest.mark.parametrize("who", WHO)

@@ -82,9 +82,10 @@ def test_the_bucket_is_private_encrypted_versioned_and_tls_only(template: Any) -
     assert properties["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
     encryption = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"][0]
     assert encryption["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
-    (deny,) = template["Resources"]["ArtifactBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    deny, overwrite = template["Resources"]["ArtifactBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     assert (deny["Effect"], deny["Principal"]) == ("Deny", "*")
     assert deny["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert (overwrite["Effect"], overwrite["Action"]) == ("Deny", "s3:PutObject")
 
 
 def test_no_account_region_or_bucket_is_in_any_file(project: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         storage.s3_client.cache_clear()
         client = boto3.client("s3")
         client.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         yield client
     storage.s3_client.cache_clear()
 
@@ -66,11 +68,23 @@ def put(s3: Any, frame: pd.DataFrame, key: str) -> str:
 
 
 def digest_at(uri: str) -> str:
-    return hashlib.sha256(storage.read_bytes(storage.s3_client(), uri)).hexdigest()
+    return hashlib.sha256(storage.read_bytes(storage.s3_client(), storage.Stored(uri))).hexdigest()
+
+
+CALL = re.compile(r"/\d{8}T\d{6}-[0-9a-f]{8}/")
+"""The folder of one call of a step."""
 
 
 def keys(s3: Any) -> list[str]:
-    return [entry["Key"] for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+    """Return the keys of all objects, without the folders of calls."""
+    listed = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return [CALL.sub("/", entry["Key"]) for entry in listed]
+
+
+def replaced(s3: Any, uri: str, content: bytes) -> None:
+    """Write an object again, as nobody may."""
+    bucket, key = storage.split_uri(uri)
+    s3.put_object(Bucket=bucket, Key=key, Body=content)
 
 
 def get(s3: Any, uri: str) -> bytes:
@@ -162,6 +176,8 @@ def promoted(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
     for name, uri in changes.items():
         if name.endswith("_uri") and uri is not None and "gone" not in uri:
             item["sha256"]["M"][name.removesuffix("_uri")] = {"S": digest_at(uri)}
+        if name.endswith("_uri"):
+            item["version_ids"]["M"].pop(name.removesuffix("_uri"))
     changed = {name: {"S": value} if isinstance(value, str) else value for name, value in changes.items()}
     kept = {name: value for name, value in {**item, **changed}.items() if value is not None}
     return {"version": event["run_id"], "item": kept, "split": registry["champion"]["split"]["S"]}
@@ -394,19 +410,23 @@ def test_data_too_large_for_the_function_is_refused(s3: Any, monkeypatch: pytest
 def test_a_foreign_model_file_is_not_loaded(s3: Any) -> None:
     event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"))}
     model = training.handler(event, None)
-    s3.put_object(Bucket=BUCKET, Key="runs/run-1/model/model.skops", Body=b"something else")
-    model["sha256"]["model"] = digest_at(model["model_uri"])
+    replaced(s3, model["model_uri"], b"something else")
+    model["sha256"]["model"], model["version_ids"] = digest_at(model["model_uri"]), {}
     with pytest.raises(UntrustedModelError):
         evaluation.handler({**event, "model": model}, None)
     assert not [key for key in keys(s3) if "/evaluation/" in key]
 
 
-def test_a_champion_whose_file_was_replaced_in_place_is_found_out(s3: Any) -> None:
+def test_a_champion_whose_file_was_replaced_in_place_is_the_one_that_was_promoted(s3: Any) -> None:
     """Whatever may write below runs/ could once put another model into the champion's place."""
     event = trained(s3, "run-1")
     champion = promoted(event)
     other = trained(s3, "run-2", estimator="random_forest")
-    s3.put_object(Bucket=BUCKET, Key="runs/run-1/model/model.skops", Body=get(s3, other["model"]["model_uri"]))
+    before = evaluation.handler({**other, "champion": champion}, None)["champion"]
+    replaced(s3, event["model"]["model_uri"], get(s3, other["model"]["model_uri"]))
+    assert evaluation.handler({**other, "champion": champion}, None)["champion"] == before
+    # Where S3 no longer has that version, or it was never recorded:
+    del champion["item"]["version_ids"]
     result = evaluation.handler({**other, "champion": champion}, None)
     assert (result["decision"], result["rule"]) == ("reject", "champion_unusable")
     assert "which is recorded: it was written again, or damaged" in result["champion"]["reason"]
@@ -416,9 +436,9 @@ def test_a_champion_whose_file_was_replaced_in_place_is_found_out(s3: Any) -> No
 def test_training_reads_the_parts_of_one_reading_only(s3: Any, name: str) -> None:
     """A second delivery of data preparation, with other data in between, once left test rows in the training part."""
     event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"))}
-    prepare(put(s3, frame(seed=1), "data/x.csv"))
-    if name == "train":
-        event["prepared"]["sha256"]["profile"] = digest_at(event["prepared"]["profile_uri"])
+    again = prepare(put(s3, frame(seed=1), "data/x.csv"))
+    # Each call writes into a folder of its own; somebody could still mix them up.
+    event["prepared"][f"{name}_uri"], event["prepared"]["version_ids"] = again["prepared"][f"{name}_uri"], {}
     with pytest.raises(DamagedFileError, match=f"{name}\\.(parquet|json).*Start a new run"):
         training.handler(event, None)
     assert not [key for key in keys(s3) if "/model/" in key]
@@ -428,19 +448,24 @@ def test_training_reads_the_parts_of_one_reading_only(s3: Any, name: str) -> Non
 def test_evaluation_reads_the_files_of_one_run_only(s3: Any, name: str) -> None:
     event = trained(s3, "run-1")
     step = "prepared" if name in ("test", "profile") else "model"
-    bucket, key = storage.split_uri(event[step][f"{name}_uri"])
-    s3.put_object(Bucket=bucket, Key=key, Body=get(s3, event[step][f"{name}_uri"]) + b" ")
+    event[step]["version_ids"] = {}
+    replaced(s3, event[step][f"{name}_uri"], get(s3, event[step][f"{name}_uri"]) + b" ")
     with pytest.raises(DamagedFileError):
         evaluation.handler({**event, "champion": None}, None)
     assert not [key for key in keys(s3) if "/evaluation/" in key]
 
 
+PLACEHOLDERS = {"sha256": "0" * 64, "bytes": 0, "version_ids": None}
+
+
 def without_digests(event: Any) -> Any:
-    """Return an event with zeros for its digests: those depend on the versions of the libraries."""
+    """Return an event with placeholders for what depends on the time and on the versions of the libraries."""
+    if isinstance(event, str):
+        return CALL.sub("/20261128T153012-22f89fbf/", event)
     if not isinstance(event, dict):
         return event
     return {
-        key: dict.fromkeys(value, "0" * 64) if key == "sha256" else without_digests(value)
+        key: dict.fromkeys(value, PLACEHOLDERS[key]) if key in PLACEHOLDERS else without_digests(value)
         for key, value in event.items()
     }
 

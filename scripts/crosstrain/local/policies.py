@@ -23,6 +23,8 @@ def data_scientist_policy(
         _allow("FindStack", ["cloudformation:DescribeStacks"], [stack_arn.rpartition("/")[0] + "/*"]),
         _allow("BringData", ["s3:PutObject"], [f"{bucket_arn}/data/*"]),
         _allow("ReadDataAndRuns", ["s3:GetObject"], [f"{bucket_arn}/data/*", f"{bucket_arn}/runs/*"]),
+        # The versions that the registry names.
+        _allow("ReadVersionsOfRuns", ["s3:GetObjectVersion"], [f"{bucket_arn}/runs/*"]),
         {**_allow("ListDataAndRuns", ["s3:ListBucket"], [bucket_arn]), "Condition": prefixes},
         _allow("StartRuns", ["states:StartExecution"], [state_machine_arn]),
         _allow(

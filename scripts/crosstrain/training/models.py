@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError
 from common.request import LOWER_IS_BETTER
-from common.storage import download, read_json, split_uri
+from common.storage import Stored, download, pinned, read_json, split_uri
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.training.registry import Item, Registry, champion_history, previous_champion
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
-FILES = ("model", "info", "training_rows", "profile", "evaluation", "report")
+FILES = ("train", "test", "profile", "model", "info", "training_rows", "evaluation", "report")
 """The files of a version that the registry knows by their digests."""
 _GONE = frozenset({"NoSuchKey", "NoSuchBucket", "404", "AccessDenied", "403"})
 
@@ -55,22 +55,28 @@ class Models:
         if uri is None:
             return {}, "the registry does not say where it is"
         try:
-            document: Document = read_json(self.s3, uri)
+            document: Document = read_json(self.s3, Stored(uri))
         except ClientError as error:
             if error.response["Error"]["Code"] not in _GONE:
                 raise
             return {}, f"{uri} is gone or may not be read"
         return document, None
 
-    def state_of(self, uri: str, sha256: str | None) -> str:
-        """Return `as recorded`, `not recorded` where no digest is, `gone`, or `other` for a file of another digest."""
+    def state_of(self, item: Item, kind: str) -> str:
+        """Return of a version's file `as recorded`, `not recorded` where no digest is, `gone`, or `other` than it was.
+
+        A file that was written again or deleted since, S3 still has as the version that was recorded; it counts as gone
+        or as another one all the same, for that is what people find there.
+        """
+        uri = item[f"{kind}_uri"]
         if not self.has_file(uri):
             return "gone"
-        if sha256 is None:
+        if kind not in (item.get("sha256") or {}):
             return "not recorded"
+        recorded = pinned(item, kind)
         with tempfile.TemporaryDirectory() as folder:
             try:
-                download(self.s3, uri, Path(folder) / "file", sha256)
+                download(self.s3, replace(recorded, version_id=None), Path(folder) / "file")
             except DamagedFileError:
                 return "other"
         return "as recorded"
@@ -174,7 +180,7 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
         raise BadInputError(f'{to} is the champion of "{model_name}" already.')
     if target["decision"] != "promote":
         raise BadInputError(f"{to} was never promoted, so it cannot be the champion: {target['reason']}")
-    state = models.state_of(target["model_uri"], (target.get("sha256") or {}).get("model"))
+    state = models.state_of(target, "model")
     if state != "as recorded":
         told = {"gone": "is gone", "other": "is not the one that was recorded", "not recorded": "was never recorded"}
         raise BadInputError(
@@ -200,8 +206,7 @@ def verify(models: Models, model_name: str) -> Document:
     """
     versions = _known_versions(models, model_name)
     files = [
-        {"version": item["version"], "file": kind, "uri": item[f"{kind}_uri"]}
-        | {"state": models.state_of(item[f"{kind}_uri"], (item.get("sha256") or {}).get(kind))}
+        {"version": item["version"], "file": kind, "uri": item[f"{kind}_uri"]} | {"state": models.state_of(item, kind)}
         for item in versions
         for kind in FILES
         if f"{kind}_uri" in item

@@ -30,7 +30,7 @@ from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError
 from common.model_file import load_model
 from common.request import did_you_mean
-from common.storage import download
+from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.progress import Progress
 from crosstrain.training.registry import Registry
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 BATCH_ROWS = 1 << 16
 """How many rows are scored at a time: what a batch takes is this times the number of features and classes."""
-FILES = ("model.skops", "profile.json")
+FILES = {"model.skops": "model", "profile.json": "profile"}
 OUT_SUFFIXES = (".csv", ".parquet")
 
 # The kinds of a file's column that a feature of each role can be made of; a column without any value has none.
@@ -187,19 +187,20 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
     else:
         _, item = registry.champion_version(model_name or "default")
     s3 = stack.session.client("s3")
-    digests = item.get("sha256")
-    if digests is None:
+    if not set(FILES.values()) <= set(item.get("sha256") or ()):
         raise OperationFailedError(
             f"The registry does not say which files the version {item['version']} has: it is from a version of this "
             "project that did not record them. Train again."
         )
-    for name, kind in zip(FILES, ("model", "profile"), strict=True):
-        uri = item[f"{kind}_uri"]
+    for name, kind in FILES.items():
+        file = pinned(item, kind)
         try:
-            download(s3, uri, folder / name, digests[kind])
+            download(s3, file, folder / name)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            raise OperationFailedError(f"{uri} of the version {item['version']} cannot be read ({code}).") from error
+            raise OperationFailedError(
+                f"{file.uri} of the version {item['version']} cannot be read ({code})."
+            ) from error
         except DamagedFileError as error:
             raise OperationFailedError(f"The version {item['version']} cannot be used: {error}") from error
     return f"{item['model_name']} {item['version']}"

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from common.errors import DamagedFileError
 from common.request import TrainingRequest, parse_request
-from common.storage import split_uri
+from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.execution import ExecutionResult, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
@@ -25,7 +26,14 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_stepfunctions import SFNClient
 
-FILES = ("model.skops", "model.json", "profile.json", "evaluation.json", "report.html")
+FILES = {
+    "model.skops": ("model", "model"),
+    "model.json": ("model", "info"),
+    "profile.json": ("prepared", "profile"),
+    "evaluation.json": ("evaluation", "evaluation"),
+    "report.html": ("evaluation", "report"),
+}
+"""What is fetched of a run: the step that has written it, and what it is called there."""
 
 
 @dataclass(frozen=True)
@@ -166,18 +174,14 @@ def _run(stack: Clients, request: TrainingRequest, run_id: str, progress: Progre
 def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progress) -> dict[str, str]:
     """Download the run's files into `out`, each whole or not at all, and return their paths."""
     output = result.output or {}
-    uris = {
-        "model.skops": output["model"]["model_uri"],
-        "model.json": output["model"]["info_uri"],
-        "profile.json": output["prepared"]["profile_uri"],
-        "evaluation.json": output["evaluation"]["evaluation_uri"],
-        "report.html": output["evaluation"]["report_uri"],
-    }
+    stored = {name: pinned(output[step], kind) for name, (step, kind) in FILES.items()}
     out.mkdir(parents=True, exist_ok=True)
     with progress.step("Fetch the results"), tempfile.TemporaryDirectory(dir=out, prefix=".incoming-") as folder:
-        for name in FILES:
-            bucket, key = split_uri(uris[name])
-            stack.s3.download_file(bucket, key, str(Path(folder) / name))
+        for name, file in stored.items():
+            try:
+                download(stack.s3, file, Path(folder) / name)
+            except DamagedFileError as error:
+                raise OperationFailedError(f"{name} is not what the run has written: {error}") from error
         for name in FILES:
             (Path(folder) / name).replace(out / name)
     return {name: str(out / name) for name in FILES}

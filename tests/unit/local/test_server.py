@@ -97,6 +97,7 @@ def test_a_data_scientist_may_do_what_training_needs_and_no_more() -> None:
         "cloudformation:DescribeStacks": ["arn:aws-cn:cloudformation:cn-north-1:123456789012:stack/local/*"],
         "s3:PutObject": ["arn:aws-cn:s3:::artifacts/data/*"],
         "s3:GetObject": ["arn:aws-cn:s3:::artifacts/data/*", "arn:aws-cn:s3:::artifacts/runs/*"],
+        "s3:GetObjectVersion": ["arn:aws-cn:s3:::artifacts/runs/*"],
         "s3:ListBucket": ["arn:aws-cn:s3:::artifacts"],
         "states:StartExecution": ["arn:aws-cn:states:cn-north-1:123456789012:stateMachine:training"],
         "states:DescribeExecution": ["arn:aws-cn:states:cn-north-1:123456789012:execution:training:*"],

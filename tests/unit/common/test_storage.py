@@ -1,0 +1,108 @@
+"""What a run writes is written once, and what it reads is what was handed on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import moto
+import pytest
+from botocore.exceptions import ClientError
+
+from common import storage
+from common.errors import DamagedFileError
+from common.storage import Stored, describe_files, download, download_unchanged, pinned, read_bytes, upload, write_bytes
+
+URI = "s3://artifacts/runs/run-1/model/call/model.skops"
+LARGE = 9 << 20
+"""More than one part of an upload."""
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with moto.mock_aws():
+        client = boto3.client("s3", region_name="us-east-1")
+        client.create_bucket(Bucket="artifacts")
+        client.put_bucket_versioning(Bucket="artifacts", VersioningConfiguration={"Status": "Enabled"})
+        yield client
+
+
+@pytest.fixture(params=[10, LARGE], ids=["one request", "parts"])
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * request.param)
+    return path
+
+
+def conditions(s3: Any) -> list[tuple[str, str | None]]:
+    """Collect the requests that make an object, with the condition that each has."""
+    found: list[tuple[str, str | None]] = []
+
+    def note(model: Any, params: Any, **_: Any) -> None:
+        if model.name in ("PutObject", "CompleteMultipartUpload"):
+            found.append((model.name, params["headers"].get("If-None-Match")))
+
+    s3.meta.events.register("before-call.s3", note)
+    return found
+
+
+def test_an_object_is_written_on_the_condition_that_there_is_none(s3: Any, file: Path) -> None:
+    asked = conditions(s3)
+    stored = upload(s3, file, URI)
+    operation = "CompleteMultipartUpload" if file.stat().st_size == LARGE else "PutObject"
+    assert asked == [(operation, "*")]
+    (version,) = s3.list_object_versions(Bucket="artifacts")["Versions"]
+    assert stored == Stored(URI, storage.digest_of(file), file.stat().st_size, version["VersionId"])
+    # The client's other calls are as they were.
+    s3.put_object(Bucket="artifacts", Key="other", Body=b"")
+    assert asked[-1] == ("PutObject", None)
+
+
+def test_what_is_there_already_stays(s3: Any) -> None:
+    """Only an attempt of the same request, whose answer was lost, can have written it."""
+    first = write_bytes(s3, b"first", URI, "text/plain")
+    second = write_bytes(s3, b"second", URI, "text/plain")
+    assert read_bytes(s3, first) == b"first"
+    assert second.version_id is None
+    with pytest.raises(DamagedFileError, match="Start a new run"):
+        read_bytes(s3, second)
+    assert len(s3.list_object_versions(Bucket="artifacts")["Versions"]) == 1
+
+
+def test_another_error_is_none_of_that(s3: Any) -> None:
+    with pytest.raises(ClientError, match="NoSuchBucket"):
+        write_bytes(s3, b"", "s3://none/key", "text/plain")
+
+
+def test_the_version_that_was_recorded_is_read_whatever_came_after_it(s3: Any, tmp_path: Path) -> None:
+    stored = write_bytes(s3, b"first", URI, "text/plain")
+    bucket, key = storage.split_uri(URI)
+    s3.put_object(Bucket=bucket, Key=key, Body=b"later")
+    assert read_bytes(s3, stored) == b"first"
+    assert download(s3, stored, tmp_path / "f").read_bytes() == b"first"
+    s3.delete_object(Bucket=bucket, Key=key)
+    assert read_bytes(s3, stored) == b"first"
+
+
+def test_a_file_without_a_recorded_digest_is_not_pinned() -> None:
+    document = describe_files({"model": Stored(URI, "d" * 64, 3, "v")})
+    assert document == {
+        "model_uri": URI, "sha256": {"model": "d" * 64}, "bytes": {"model": 3}, "version_ids": {"model": "v"}
+    }  # fmt: skip
+    assert pinned(document, "model") == Stored(URI, "d" * 64, 3, "v")
+    with pytest.raises(KeyError):
+        pinned({"model_uri": URI, "sha256": {}}, "model")
+
+
+def test_a_data_set_that_is_replaced_while_it_is_read_is_found_out(s3: Any, file: Path, tmp_path: Path) -> None:
+    s3.upload_file(str(file), "artifacts", "data/x.csv")
+    etag = s3.head_object(Bucket="artifacts", Key="data/x.csv")["ETag"]
+    download_unchanged(s3, "s3://artifacts/data/x.csv", etag, tmp_path / "first")
+    assert (tmp_path / "first").read_bytes() == file.read_bytes()
+    s3.put_object(Bucket="artifacts", Key="data/x.csv", Body=b"other")
+    with pytest.raises(ClientError, match=r"412|PreconditionFailed"):
+        download_unchanged(s3, "s3://artifacts/data/x.csv", etag, tmp_path / "second")
