@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.frames import load_part
@@ -23,7 +25,8 @@ from common.storage import (
     write_json,
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
-from model_evaluation.champion import Candidate, compare, find_champion
+from model_evaluation.apart import ApartPredictions, predicted_apart
+from model_evaluation.champion import Candidate, Champion, compare, fetch_model, find_champion
 from model_evaluation.decision import Challenger, decide, meets
 from model_evaluation.evaluation import HeldOut, Scores, over_constant, own_interval, score
 from model_evaluation.fairness import equal_features
@@ -37,11 +40,14 @@ if TYPE_CHECKING:
 # What the state machine and the system test get to know of the evaluation.
 ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion")
 
+# Of the time that is left, what scoring the champion may take; the report takes some, too.
+_SHARE_OF_TIME = 0.6
+
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Evaluate the model of one run.
 
     Parameters
@@ -75,15 +81,19 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     hashes = RowHashes(Columns.of(profile))
     watching = [each for each in (hashes, champion.hashes if champion else None) if each is not None]
     with workspace() as folder:
-        pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
         test = download(s3, pinned(prepared, "test"), folder / "test.parquet")
-        part = HeldOut(*load_part(test, profile, _all(watching)))
-    scores = score(pipeline, part, str(request.problem))
-    metric = own_interval(scores, part, request)
-    guess = over_constant(scores, part, info["baseline"], request)
-    comparison = None
-    if champion is not None:
-        comparison = compare(s3, champion, Candidate(own, hashes, scores, part, request, profile["fingerprint"]))
+        champion = fetch_model(s3, champion, folder / "champion.skops")
+        # Under way while this process does its own part.
+        with _champions_predictions(champion, folder, profile, str(request.problem), context) as predicted:
+            pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
+            part = HeldOut(*load_part(test, profile, _all(watching)))
+            scores = score(pipeline, part, str(request.problem))
+            metric = own_interval(scores, part, request)
+            guess = over_constant(scores, part, info["baseline"], request)
+            comparison = None
+            if champion is not None:
+                candidate = Candidate(own, hashes, scores, part, request, profile["fingerprint"])
+                comparison = compare(champion, candidate, predicted)
     comparisons = event.get("comparisons", 1)
     decision = decide(
         Challenger(metric, scores.undefined.get(str(request.metric)), guess),
@@ -124,6 +134,16 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         **{name: document[name] for name in ANSWERED},
         "registry": registry_items(run, {**document, **files}, _lineage(profile, info), profile["split"]),
     }
+
+
+def _champions_predictions(
+    champion: Champion | None, folder: Path, profile: dict[str, Any], problem: str, context: Any
+) -> AbstractContextManager[ApartPredictions | None]:
+    if champion is None or champion.unusable:
+        return nullcontext()
+    # Without a context, as on a laptop, for minutes.
+    seconds = 300.0 if context is None else context.get_remaining_time_in_millis() / 1000
+    return predicted_apart(folder, profile, problem, seconds * _SHARE_OF_TIME)
 
 
 def _all(watching: list[RowHashes]) -> Callable[[pa.RecordBatch], None]:

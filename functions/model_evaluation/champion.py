@@ -6,23 +6,24 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError, UntrustedModelError
-from common.model_file import load_model
 from common.request import LOWER_IS_BETTER, TrainingRequest
-from common.storage import download, pinned, read_bytes, read_json, workspace
+from common.storage import download, pinned, read_bytes, read_json
 from common.training_rows import RowHashes, TrainingRows
+from model_evaluation.apart import ApartPredictions
 from model_evaluation.decision import Comparison
 from model_evaluation.evaluation import (
     HeldOut,
     Scores,
     UnusableChampionError,
     compare_on,
+    measure_champion,
     own_interval,
-    score_champion,
 )
 from model_evaluation.fairness import fair_rows
 from model_evaluation.registry import from_item
@@ -117,15 +118,34 @@ class Candidate:
     data_fingerprint: str
 
 
-def compare(s3: S3Client, champion: Champion, candidate: Candidate) -> Comparison:
+def fetch_model(s3: S3Client, champion: Champion | None, path: Path) -> Champion | None:
+    """Copy the champion's model to a file, and return the champion, now unusable if there is no such model."""
+    if champion is None or champion.unusable:
+        return champion
+    try:
+        with _unreadable_is_unusable():
+            download(s3, pinned(champion.entry, "model"), path)
+    except UnusableChampionError as error:
+        return replace(champion, unusable=str(error))
+    return champion
+
+
+def compare(champion: Champion, candidate: Candidate, predicted: ApartPredictions | None) -> Comparison:
     """Compare the challenger with the champion; one that cannot be loaded or applied is reported, not raised.
 
-    The champion's `hashes` must have seen the test rows.
+    Parameters
+    ----------
+    champion
+        The champion, whose `hashes` have seen the test rows.
+    candidate
+        The challenger.
+    predicted
+        What the champion predicts of the test part, under way; None for one that is unusable already.
     """
-    if champion.unusable or champion.rows is None or champion.hashes is None:
+    if predicted is None or champion.rows is None or champion.hashes is None:
         return Comparison(champion.version, "unusable", champion.unusable)
     try:
-        old = _scored(s3, champion, candidate)
+        old = measure_champion(predicted.result(), candidate.scores, candidate.part.target)
     except UnusableChampionError as error:
         return Comparison(champion.version, "unusable", str(error))
     fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes)
@@ -146,13 +166,6 @@ def compare(s3: S3Client, champion: Champion, candidate: Candidate) -> Compariso
     if not math.isfinite(difference.value) or not math.isfinite(difference.loss):
         return replace(comparison, status="unfair", reason=f"{metric} is undefined on the rows that count.")
     return replace(comparison, improvement=difference)
-
-
-def _scored(s3: S3Client, champion: Champion, candidate: Candidate) -> Scores:
-    with workspace() as folder, _unreadable_is_unusable():
-        entry = champion.entry
-        loaded = load_model(download(s3, pinned(entry, "model"), folder / "model.skops"))
-        return score_champion(loaded, candidate.scores, candidate.part, candidate.request)
 
 
 @contextmanager

@@ -32,6 +32,22 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Predictions:
+    """What a model predicts.
+
+    Attributes
+    ----------
+    outputs
+        Of shape (rows,) for regression, probabilities of shape (rows, classes) for classification.
+    classes
+        The classes of the probabilities' columns; None for regression.
+    """
+
+    outputs: npt.NDArray[np.floating]
+    classes: npt.NDArray[Any] | None = None
+
+
+@dataclass(frozen=True)
 class Scores:
     """What a model made of the test part.
 
@@ -55,19 +71,31 @@ class Scores:
 
 def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
     """Score a fitted pipeline for the problem, `regression` or `classification`."""
+    return measure(predict(pipeline, part.features, problem), part.target)
+
+
+def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
+    """Return what a fitted pipeline predicts of features of shape (rows, features)."""
     if problem == "regression":
-        predicted = pipeline.predict(part.features)
+        return Predictions(pipeline.predict(features))
+    return Predictions(pipeline.predict_proba(features), pipeline.classes_)
+
+
+def measure(predictions: Predictions, target: npt.NDArray[Any]) -> Scores:
+    """Compare predictions with what is true, of shape (rows,)."""
+    if predictions.classes is None:
+        predicted = predictions.outputs
         with np.errstate(over="ignore", invalid="ignore"):
-            values = regression_metrics(part.target, predicted)
+            values = regression_metrics(target, predicted)
         # Squares of the largest numbers overflow.
         undefined = {
             name: "it is beyond what a float holds" for name, value in values.items() if not np.isfinite(value)
         }
-        if part.target.min() == part.target.max():
+        if target.min() == target.max():
             undefined["r2"] = "the target is the same in all test rows"
         return Scores(predicted, {**values, **dict.fromkeys(undefined)}, undefined)
-    probabilities, classes = pipeline.predict_proba(part.features), pipeline.classes_
-    return Scores(probabilities, *classification_metrics(classes, part.target, probabilities), classes)
+    probabilities, classes = predictions.outputs, predictions.classes
+    return Scores(probabilities, *classification_metrics(classes, target, probabilities), classes)
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:
@@ -104,42 +132,56 @@ def over_constant(
     return improvement(metric, part.target, scores.predictions, guess, scores.classes, request.seed)
 
 
-def score_champion(champion: Pipeline, scores: Scores, part: HeldOut, request: TrainingRequest) -> Scores:
-    """Score the champion on the challenger's test part.
+def predict_as_champion(champion: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
+    """Return what the champion predicts of the challenger's test part.
 
     Parameters
     ----------
     champion
         The champion.
-    scores
+    features
+        Those of the challenger's test part, of shape (rows, features).
+    problem
         The challenger's.
-    part
-        The rows that the challenger was scored on.
-    request
-        With every choice made.
 
     Raises
     ------
     UnusableChampionError
-        If the champion needs other columns, solves another problem or knows other classes.
+        If the champion needs other columns or solves another problem.
     """
     names = list(champion.feature_names_in_)
-    missing = [name for name in names if name not in part.features.columns]
+    missing = [name for name in names if name not in features.columns]
     if missing:
         quoted = first_few(f'"{name}"' for name in missing)
         raise UnusableChampionError(f"it needs {quoted}, which this run's data does not have as a feature")
-    if hasattr(champion, "classes_") != (request.problem == "classification"):
-        raise UnusableChampionError(f"it does not solve a {request.problem}")
-    if scores.classes is not None and not np.array_equal(champion.classes_, scores.classes):
-        raise UnusableChampionError("it knows other classes than this run's data has")
+    if hasattr(champion, "classes_") != (problem == "classification"):
+        raise UnusableChampionError(f"it does not solve a {problem}")
     try:
-        return score(champion, HeldOut(part.features[names], part.target), str(request.problem))
+        return predict(champion, features[names], problem)
+    except MemoryError:
+        raise
     # A column of the same name may hold values of another kind, and the model be of another version of scikit-learn:
     # whatever keeps a champion from being scored, it is no reason for the run to fail.
     except Exception as error:
         # What an attribute is called is no data, and tells of another version.
         told = str(error) if isinstance(error, AttributeError) else without_values(str(error))
         raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {told}") from error
+
+
+def measure_champion(predictions: Predictions, scores: Scores, target: npt.NDArray[Any]) -> Scores:
+    """Compare the champion's predictions with what is true, of shape (rows,), where the challenger has these scores.
+
+    Raises
+    ------
+    UnusableChampionError
+        If the champion knows other classes than the challenger, or its predictions are none.
+    """
+    classes, outputs = predictions.classes, predictions.outputs
+    if scores.classes is not None and (classes is None or not np.array_equal(classes, scores.classes)):
+        raise UnusableChampionError("it knows other classes than this run's data has")
+    if outputs.shape != scores.predictions.shape or not np.isfinite(outputs).all():
+        raise UnusableChampionError("it predicts something else than this run's model does")
+    return measure(predictions, target)
 
 
 def compare_on(

@@ -28,7 +28,9 @@ from sklearn.datasets import load_diabetes
 
 from common import storage
 from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, UntrustedModelError
+from common.frames import load_part
 from data_preparation import app as preparation
+from model_evaluation import apart
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
 from model_evaluation.registry import Run, registry_items
@@ -430,6 +432,24 @@ def test_a_champion_whose_file_was_replaced_in_place_is_the_one_that_was_promote
     result = evaluation.handler({**other, "champion": champion}, None)
     assert (result["decision"], result["rule"]) == ("reject", "champion_unusable")
     assert "which is recorded: it was written again, or damaged" in result["champion"]["reason"]
+
+
+def test_a_champion_that_crashes_what_scores_it_is_unusable(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = trained(s3, "run-1")
+    champion = promoted(event)
+    monkeypatch.setattr(apart, "__spec__", SimpleNamespace(name="antigravity_that_is_not_there"))
+    result = evaluation.handler({**event, "champion": champion}, None)
+    assert (result["decision"], result["rule"]) == ("reject", "champion_unusable")
+    assert result["champion"]["reason"] == "the process that scored it crashed (exit code 1)"
+
+
+def test_a_part_of_another_reading_than_the_profile_is_not_loaded(s3: Any, tmp_path: Path) -> None:
+    prepared = prepare(put(s3, frame(), "data/x.csv"))["prepared"]
+    path = storage.download(s3, storage.pinned(prepared, "train"), tmp_path / "train.parquet")
+    profile = json.loads(get(s3, prepared["profile_uri"]))
+    load_part(path, profile)
+    with pytest.raises(DamagedFileError, match=r"train\.parquet was made of the data set .*Start a new run"):
+        load_part(path, {**profile, "fingerprint": "0" * 64})
 
 
 @pytest.mark.parametrize("name", ["train", "profile"])

@@ -18,12 +18,14 @@ from common.request import ESTIMATORS, LOWER_IS_BETTER
 from data_preparation.preparation import PreparedData
 from model_evaluation.evaluation import (
     HeldOut,
+    Scores,
     UnusableChampionError,
     compare_on,
+    measure_champion,
     over_constant,
     own_interval,
+    predict_as_champion,
     score,
-    score_champion,
 )
 from model_training.training import build_pipeline, describe_baseline, fit
 
@@ -125,7 +127,7 @@ def test_a_champion_of_any_kind_is_scored_on_the_same_rows(prepared_data: Make, 
     scores = score(pipeline, part, problem)
     request = prepared.request.model_copy(update={"estimator": estimator})
     champion = fit(build_pipeline(request, prepared.profile), *load_part(prepared.train, prepared.profile)).pipeline
-    old = score_champion(champion, scores, part, prepared.request)
+    old = score_champion(champion, scores, part, problem)
     assert old.metrics == score(champion, part, problem).metrics
     metric = str(prepared.request.metric)
     sign = -1 if metric in LOWER_IS_BETTER else 1
@@ -138,22 +140,26 @@ def test_a_champion_of_any_kind_is_scored_on_the_same_rows(prepared_data: Make, 
         assert found.rows == rows.sum()
 
 
+def score_champion(champion: Any, scores: Scores, part: HeldOut, problem: str) -> Scores:
+    """Score a champion as a run does, but in this process."""
+    return measure_champion(predict_as_champion(champion, part.features, problem), scores, part.target)
+
+
 def test_a_champion_of_other_columns_classes_or_problem_is_unusable(prepared_data: Make) -> None:
     prepared = prepared_data("classification")
     pipeline, part = fitted(prepared), held_out(prepared)
     scores = score(pipeline, part, "classification")
     without = HeldOut(part.features.drop(columns=["amount"]), part.target)
     with pytest.raises(UnusableChampionError, match='it needs "amount", which this run\'s data does not have'):
-        score_champion(pipeline, scores, without, prepared.request)
+        score_champion(pipeline, scores, without, "classification")
     others = replace(scores, classes=np.array(["high", "middle"]))
     with pytest.raises(UnusableChampionError, match="it knows other classes"):
-        score_champion(pipeline, others, part, prepared.request)
-    regression = prepared.request.model_copy(update={"problem": "regression"})
+        score_champion(pipeline, others, part, "classification")
     with pytest.raises(UnusableChampionError, match="it does not solve a regression"):
-        score_champion(pipeline, scores, part, regression)
+        score_champion(pipeline, scores, part, "regression")
     texts = HeldOut(part.features.assign(amount="text"), part.target)
     with pytest.raises(UnusableChampionError, match="cannot apply it to this run's data"):
-        score_champion(pipeline, scores, texts, prepared.request)
+        score_champion(pipeline, scores, texts, "classification")
 
 
 def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> None:
@@ -163,7 +169,7 @@ def test_a_champion_of_another_scikit_learn_is_unusable(prepared_data: Make) -> 
     # What an attribute that a newer version expects looks like in an older model.
     del pipeline["features"].named_transformers_["numeric"]["impute"]._fill_dtype
     with pytest.raises(UnusableChampionError, match="_fill_dtype"):
-        score_champion(pipeline, scores, part, prepared.request)
+        score_champion(pipeline, scores, part, "regression")
 
 
 def test_a_metric_beyond_what_a_float_holds_is_undefined(prepared_data: Make) -> None:
