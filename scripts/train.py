@@ -74,6 +74,8 @@ def _table(result: dict[str, Any]) -> Table:
         table.add_row(name, "undefined" if value is None else f"{value:,.6g}")
     table.add_row("decision", result["decision"])
     table.add_row("reason", result["reason"])
+    if result["doubts"]:
+        table.add_row("doubts", "\n".join(result["doubts"]))
     table.add_row("files", "\n".join(result["files"].values()))
     return table
 

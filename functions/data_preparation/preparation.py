@@ -31,6 +31,7 @@ from data_preparation.profiling import (
     feature_type,
     infer_role,
     mixed_types,
+    splits_by,
     statistics,
 )
 from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches
@@ -582,4 +583,6 @@ def _describe(column: _Column, spools: list[_Spool]) -> dict[str, Any]:
         "infinities": sum(spool.infinities.get(summary.name, 0) for spool in spools),
         **statistics(summary),
     }
+    if column.use == "feature" and (by := splits_by(summary, column.role)):
+        described["splits_by"] = by
     return described | ({"reason": column.reason} if column.reason else {})

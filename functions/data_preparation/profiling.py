@@ -28,6 +28,9 @@ TOP_VALUES = 10
 _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key|index|row|rownum|rowid)$)|[a-z](Id|ID)$|^Unnamed: \d+$|^__index_level_\d+__$"
 )
+_TIME_NAME = re.compile(r"(?i)(^|[\W_])(date|time|datetime|timestamp|year)$")
+FEWEST_KEYS = 20
+"""A column of fewer texts sorts rows into kinds; one of more may name the things that rows are about."""
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
@@ -203,6 +206,15 @@ def _identifier(summary: ColumnSummary) -> str | None:
     if summary.counts is None:
         return f"it has more than {MAX_CATEGORIES:,} different texts"
     return "each of its texts occurs once only" if len(summary.counts) == summary.values else None
+
+
+def splits_by(summary: ColumnSummary, role: Role) -> Literal["time", "key"] | None:
+    """Return whether rows that are alike may belong together by a column: as of one time, or of one thing."""
+    if role == "timestamp" or (role == "numeric" and _TIME_NAME.search(summary.name)):
+        return "time"
+    named = summary.kind == "integer" and summary.repeats and _IDENTIFIER_NAME.search(summary.name)
+    texts = len(summary.counts) if role == "categorical" and summary.counts is not None else 0
+    return "key" if named or FEWEST_KEYS <= texts <= summary.values / 2 else None
 
 
 def mixed_types(summary: ColumnSummary) -> str | None:

@@ -29,7 +29,7 @@ from model_evaluation.apart import ApartPredictions, predicted_apart
 from model_evaluation.champion import Candidate, Champion, compare, fetch_model, find_champion
 from model_evaluation.decision import Challenger, decide, meets
 from model_evaluation.evaluation import HeldOut, Scores, over_constant, own_interval, score
-from model_evaluation.fairness import equal_features
+from model_evaluation.fairness import doubts, equal_features
 from model_evaluation.registry import Run, registry_items
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 # What the state machine and the system test get to know of the evaluation.
-ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion")
+ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion", "doubts")
 
 # Of the time that is left, what scoring the champion may take; the report takes some, too.
 _SHARE_OF_TIME = 0.6
@@ -123,6 +123,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "comparisons": comparisons,
         "champion": comparison.document() if comparison else None,
         "rows_with_equal_features": equal_features(own, hashes),
+        "other_splits": info["other_splits"],
+        "doubts": doubts(info["other_splits"]),
         "model_uri": run.model["model_uri"],
         "data_fingerprint": profile["fingerprint"],
         "evaluated_at": now(),

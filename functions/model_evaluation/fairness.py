@@ -1,4 +1,4 @@
-"""Which test rows may count in a comparison with the champion: those that it was not trained on.
+"""Which test rows may count in a comparison with the champion, those that it was not trained on, and what a test says.
 
 Rows come and go between two runs and are corrected, so that some of this run's test rows may have been among the
 champion's training rows, on which it is better than it is.
@@ -6,16 +6,20 @@ champion's training rows, on which it is better than it is.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from common.request import LOWER_IS_BETTER
 from common.training_rows import RowHashes, TrainingRows
 
 TOLERATED = 0.01
 """What share of the test rows the champion may know beyond what chance explains, before they no longer count."""
+NOTABLY_WORSE = 0.1
+"""By what share of its loss a model may be worse by another split without a word."""
 LEAST_FAIR = 100
 LEAST_SHARE = 0.75
 
@@ -95,3 +99,33 @@ def equal_features(own: TrainingRows, hashes: RowHashes) -> int:
     found = own.features.contains(hashes.features)
     mistakes = own.features.mistakes()
     return max(0, round(float((found.sum() - mistakes * len(found)) / (1 - mistakes))))
+
+
+def doubts(other_splits: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return in sentences where rows that resemble each other make the model look better than it will be.
+
+    Parameters
+    ----------
+    other_splits
+        As model training describes them: the metric by a split of rows, and by each column that may hold kin together.
+    """
+    return [words for each in other_splits if (words := _doubt(each))]
+
+
+def _doubt(tried: Mapping[str, Any]) -> str:
+    column, metric, by_rows, by_column = (tried[name] for name in ("column", "metric", "by_rows", "by_column"))
+    ways = {
+        "time": ("the last rows", "split_time", "the model is to predict what comes later"),
+        "key": ("whole values", "split_key", "the model is to predict for values that it has not met"),
+    }
+    held_out, option, purpose = ways[tried["by"]]
+    advice = f'Say {option} "{column}" if {purpose}.'
+    if by_rows is None or by_column is None:
+        return f'How good the model is with {held_out} of "{column}" held out could not be tried. {advice}'
+    loss = [value if metric in LOWER_IS_BETTER else 1 - value for value in (by_rows, by_column)]
+    if loss[1] - loss[0] <= NOTABLY_WORSE * loss[0]:
+        return ""
+    return (
+        f'With {held_out} of "{column}" held out, {metric} is {by_column:.4g} and not {by_rows:.4g} (tried on '
+        f"{tried['rows']:,} training rows). {advice}"
+    )

@@ -269,7 +269,7 @@ def _split(profile: Mapping[str, Any]) -> str:
 
 def _warnings(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
     """Return what may make the model look better here than it is."""
-    told, equal = [], evaluation["rows_with_equal_features"]
+    told, equal = [*evaluation["doubts"]], evaluation["rows_with_equal_features"]
     split = profile["split"]
     if equal > EQUAL_FEATURES * evaluation["rows"] and split["by"] == "rows":
         told.append(

@@ -23,6 +23,7 @@ from common.storage import (
     write_json,
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
+from model_training.other_splits import try_other_splits
 from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         features, target = load_part(part, profile, hashes.add)
         training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
+        other_splits = try_other_splits(request, profile, features, target)
         model = fit(build_pipeline(request, profile), features, target, consume=True)
         file = save_model(model.pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
@@ -69,6 +71,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "run_id": event["run_id"],
         **describe(model, request, profile),
         "baseline": baseline,
+        "other_splits": other_splits,
         "training_rows": training_rows.description(),
         "sha256": {name: file.sha256 for name, file in files.items()},
         **_lineage(),

@@ -132,6 +132,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         "rule": "significant",
         "comparisons": 12,
         "rows_with_equal_features": 5,
+        "doubts": [],
         "reason": f"{metric} is {value:.6g}, and {HOSTILE[0]}.",
         "champion": CHAMPION if regression else None,
         "model_uri": "s3://bucket/model.skops",

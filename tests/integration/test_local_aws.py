@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from crosstrain.local.server import LocalAws
+
 pytestmark = pytest.mark.slow
 
 Serve = Callable[..., subprocess.Popen[str]]
@@ -136,3 +138,16 @@ def test_a_file_that_is_somebodys_is_left_alone(serve: Serve, tmp_path: Path, na
     assert (process.returncode, out) == (2, "")
     assert message in err
     assert (tmp_path / "there").read_text() == "mine"
+
+
+def test_a_version_is_read_in_parts_as_aws_reads_it(local_aws: LocalAws) -> None:
+    """Files of more than eight megabytes are downloaded so, by the version that the registry names."""
+    s3 = local_aws.client("s3")
+    s3.create_bucket(Bucket="versions-in-parts")
+    s3.put_bucket_versioning(Bucket="versions-in-parts", VersioningConfiguration={"Status": "Enabled"})
+    version = s3.put_object(Bucket="versions-in-parts", Key="k", Body=b"0123456789")["VersionId"]
+    s3.put_object(Bucket="versions-in-parts", Key="k", Body=b"later")
+    for asked, span, body in (("bytes=2-4", "bytes 2-4/10", b"234"), ("bytes=7-", "bytes 7-9/10", b"789")):
+        answer = s3.get_object(Bucket="versions-in-parts", Key="k", VersionId=version, Range=asked)
+        assert (answer["ContentRange"], answer["Body"].read()) == (span, body)
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == 206

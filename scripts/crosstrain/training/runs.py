@@ -204,5 +204,6 @@ def _result_document(run_id: str, result: ExecutionResult, files: dict[str, str]
         "value": evaluation["value"],
         "decision": evaluation["decision"],
         "reason": evaluation["reason"],
+        "doubts": evaluation["doubts"],
         "files": files,
     }

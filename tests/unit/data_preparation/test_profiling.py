@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common import conversion
-from data_preparation.profiling import ColumnSummary, feature_type, infer_role, mixed_types, statistics
+from data_preparation.profiling import ColumnSummary, feature_type, infer_role, mixed_types, splits_by, statistics
 from data_preparation.reading import ARROW_TYPES, Kind
 
 
@@ -159,3 +159,24 @@ def test_a_dictionary_is_counted_as_its_texts_are() -> None:
     encoded.add(pa.array(values).dictionary_encode())
     assert plain == encoded
     assert plain.number_like == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("city", [f"c{number % 20}" for number in range(100)], "key"),
+        ("colour", [f"c{number % 19}" for number in range(100)], None),
+        ("note", [f"c{number % 60}" for number in range(100)], None),
+        ("customer_id", [number % 30 for number in range(100)], "key"),
+        ("rooms", [number % 30 for number in range(100)], None),
+        ("year", [2000 + number % 20 for number in range(100)], "time"),
+        ("yearly", list(range(100)), None),
+        ("seen", [dt.datetime(2024, 1, 1, tzinfo=dt.UTC) + dt.timedelta(days=number) for number in range(100)], "time"),
+    ],
+)
+def test_columns_by_which_rows_may_belong_together(name: str, values: list[Any], expected: str | None) -> None:
+    array = pa.array(values)
+    kinds = {pa.string(): "text", pa.int64(): "integer"}
+    summary = ColumnSummary.of(name, kinds.get(array.type, "timestamp"))  # type: ignore[arg-type]
+    summary.add(array)
+    assert splits_by(summary, infer_role(summary)[0]) == expected

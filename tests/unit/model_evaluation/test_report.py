@@ -123,6 +123,7 @@ def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
         "rule": "first",
         "comparisons": 1,
         "rows_with_equal_features": 0,
+        "doubts": [],
         "reason": "The reason in words.",
         "model_uri": "s3://bucket/runs/run-1/model/model.skops",
         "data_fingerprint": prepared.profile["fingerprint"],

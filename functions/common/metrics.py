@@ -1,0 +1,71 @@
+"""The metrics of both problems, by scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn import metrics
+
+Metrics = dict[str, float | None]
+Reasons = dict[str, str]
+
+
+def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> tuple[Metrics, Reasons]:
+    """Return rmse and mae, in the target's unit, and r2, of arrays of shape (rows,), and why any is undefined."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        values = {
+            "rmse": float(metrics.root_mean_squared_error(target, predicted)),
+            "mae": float(metrics.mean_absolute_error(target, predicted)),
+            "r2": float(metrics.r2_score(target, predicted)),
+        }
+    # Squares of the largest numbers overflow.
+    undefined = {name: "it is beyond what a float holds" for name, value in values.items() if not np.isfinite(value)}
+    if target.min() == target.max():
+        undefined["r2"] = "the target is the same in all test rows"
+    return {**values, **dict.fromkeys(undefined)}, undefined
+
+
+def classification_metrics(
+    classes: npt.NDArray[Any], target: npt.NDArray[Any], probabilities: npt.NDArray[np.floating]
+) -> tuple[Metrics, Reasons]:
+    """Return accuracy, f1_macro, roc_auc (one-versus-rest, macro average) and log_loss, and why any is undefined.
+
+    Parameters
+    ----------
+    classes
+        The classes that the model knows, sorted, shape (classes,).
+    target
+        Shape (rows,).
+    probabilities
+        Shape (rows, classes).
+    """
+    # The class of the highest probability is what `predict` returns; one pass over the data is enough.
+    predicted = classes[probabilities.argmax(axis=1)]
+    scores: Metrics = {
+        "accuracy": float(metrics.accuracy_score(target, predicted)),
+        "f1_macro": float(metrics.f1_score(target, predicted, average="macro", zero_division=0)),
+        "roc_auc": None,
+        "log_loss": None,
+    }
+    present = set(np.unique(target).tolist())
+    unseen, missing = sorted(present - set(classes.tolist())), sorted(set(classes.tolist()) - present)
+    undefined: Reasons = {}
+    if unseen:
+        undefined["log_loss"] = f"the test part holds {_classes(unseen)} that training never saw"
+    else:
+        scores["log_loss"] = float(metrics.log_loss(target, probabilities, labels=classes))
+    if unseen or missing:
+        undefined["roc_auc"] = undefined.get("log_loss") or f"the test part has no row of {_classes(missing)}"
+    elif len(classes) == 2:
+        scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1]))
+    else:
+        scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities, multi_class="ovr", labels=classes))
+    return scores, undefined
+
+
+def _classes(labels: Sequence[Any]) -> str:
+    """Return how many classes are meant: what they are called is data, which stays out of messages."""
+    return "one class" if len(labels) == 1 else f"{len(labels):,} classes"

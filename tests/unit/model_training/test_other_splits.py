@@ -1,0 +1,113 @@
+"""A model that knows rows' kin is told to be worse where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from common.frames import load_part
+from common.request import parse_request
+from data_preparation.preparation import prepare
+from data_preparation.reading import SourceFile
+from model_evaluation.fairness import doubts
+from model_training import other_splits
+from model_training.other_splits import try_other_splits
+
+
+def houses(rows: int = 1500, *, of_cities: float = 5.0, of_days: float = 0.3) -> pd.DataFrame:
+    """Return prices that hang on the city and on the day, by how much, beside a size."""
+    random = np.random.default_rng(0)
+    city, day = random.integers(0, 40, rows), np.sort(random.integers(0, 1000, rows))
+    price = random.normal(0, of_cities, 40)[city] + np.cumsum(random.normal(0, of_days, 1000))[day]
+    return pd.DataFrame(
+        {
+            "city": [f"c{each}" for each in city],
+            "date": pd.Timestamp("2020-01-01") + pd.to_timedelta(day, unit="D"),
+            "size": (size := random.normal(0, 1, rows)),
+            "price": price + size + random.normal(0, 0.5, rows),
+        }
+    )
+
+
+def tried(frame: pd.DataFrame, folder: Path, **fields: Any) -> list[dict[str, Any]]:
+    frame.to_csv(folder / "data.csv", index=False)
+    estimator = {"estimator": "hist_gradient_boosting", "hyperparameters": {"max_iter": 30}}
+    request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "price", **estimator, **fields})
+    prepared = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
+    features, target = load_part(prepared.train, prepared.profile)
+    before = features.copy()
+    found = try_other_splits(prepared.request, prepared.profile, features, target)
+    # The model itself is fitted on what it would have been.
+    pd.testing.assert_frame_equal(features, before)
+    return found
+
+
+def test_rows_that_belong_together_make_a_model_look_better_than_it_is(tmp_path: Path) -> None:
+    found = {each["by"]: each for each in tried(houses(), tmp_path)}
+    assert {by: (each["column"], each["metric"]) for by, each in found.items()} == {
+        "key": ("city", "rmse"), "time": ("date", "rmse")
+    }  # fmt: skip
+    for each in found.values():
+        assert each["rows"] == 1200
+        assert each["by_column"] > 1.5 * each["by_rows"]
+    told = doubts(found.values())
+    for words, advice in (
+        ('whole values of "city"', 'split_key "city"'),
+        ('the last rows of "date"', 'split_time "date"'),
+    ):
+        assert any(f"With {words} held out, rmse is" in each and f"Say {advice}" in each for each in told)
+
+
+def test_where_nothing_hangs_together_nothing_is_told(tmp_path: Path) -> None:
+    found = tried(houses(of_cities=0, of_days=0), tmp_path)
+    assert len(found) == 2
+    assert doubts(found) == []
+
+
+@pytest.mark.parametrize("fields", [{"split_key": ["city"]}, {"split_time": "date"}])
+def test_a_split_that_keeps_kin_together_is_not_doubted(tmp_path: Path, fields: dict[str, Any]) -> None:
+    assert tried(houses(), tmp_path, **fields) == []
+
+
+def test_what_takes_too_long_is_left_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_splits, "MOST_SECONDS", 0.0)
+    found = tried(houses(), tmp_path)
+    assert [(each["by_rows"], each["by_column"]) for each in found] == [(None, None)] * 2
+    assert all("could not be tried" in each for each in doubts(found))
+
+
+def test_a_sample_keeps_kin_whole() -> None:
+    times = pd.Series(np.repeat(np.arange(50_000.0), 2))
+    rows, held_out = other_splits._hold_out(times, "time", 0)
+    assert rows.min() == len(times) - other_splits.MOST_ROWS
+    assert times[rows[held_out]].min() > times[rows[~held_out]].max()
+    keys = pd.Series(np.random.default_rng(0).integers(0, 5000, 100_000))
+    rows, held_out = other_splits._hold_out(keys, "key", 0)
+    assert 0.8 * other_splits.MOST_ROWS < len(rows) <= other_splits.MOST_ROWS
+    assert not set(keys[rows[held_out]]) & set(keys[rows[~held_out]])
+    assert set(np.flatnonzero(keys.isin(keys[rows]))) == set(rows)
+    assert held_out.mean() == pytest.approx(0.2, abs=0.02)
+
+
+def test_one_key_that_has_most_rows_leaves_the_others_to_train_on() -> None:
+    keys = pd.Series(["big"] * 900 + [f"k{number}" for number in range(100)])
+    rows, held_out = other_splits._hold_out(keys, "key", 0)
+    assert 0 < held_out.sum() < len(rows)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"metric": "r2", "by_rows": 0.94, "by_column": 0.28}, True),
+        ({"metric": "r2", "by_rows": 0.94, "by_column": 0.935}, False),
+        ({"metric": "accuracy", "by_rows": 0.8, "by_column": 0.9}, False),
+        ({"metric": "rmse", "by_rows": 1.0, "by_column": 1.05}, False),
+        ({"metric": "rmse", "by_rows": 1.0, "by_column": 1.2}, True),
+    ],
+)
+def test_only_what_is_notably_worse_is_told(changed: dict[str, Any], told: bool) -> None:
+    assert bool(doubts([{"column": "c", "by": "key", "rows": 100, **changed}])) == told
