@@ -1,4 +1,4 @@
-"""Image repositories: in ECR, or a plain registry of this machine; what they hold is asked for by one call each."""
+"""Image repositories: in ECR, in any other registry, or in one of this machine; each is asked for an image's digest."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ import http.client
 import json
 import os
 import re
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from email.message import Message
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode, urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -28,6 +33,7 @@ ECR = re.compile(
 """The URI of a repository in ECR."""
 BY_DIGEST = re.compile(r"[a-z0-9][a-z0-9.:_/-]*/[a-z0-9._/-]+@sha256:[0-9a-f]{64}")
 """An image by its digest, in any registry."""
+DOCKER_HUB = "docker.io"
 _MANIFESTS = (
     "application/vnd.docker.distribution.manifest.v2+json",
     "application/vnd.oci.image.manifest.v1+json",
@@ -36,15 +42,24 @@ _INDEXES = (
     "application/vnd.docker.distribution.manifest.list.v2+json",
     "application/vnd.oci.image.index.v1+json",
 )
+# Where Docker Hub has its images, and under which name `docker login` keeps its password.
+_DOCKER_HUB_HOST, _DOCKER_HUB_LOGIN = "registry-1.docker.io", "https://index.docker.io/v1/"
+_ANSWER_SECONDS = 30
+# What a registry answers that is busy, and the seconds before it is asked again.
+_BUSY = frozenset({429, 500, 502, 503, 504})
+_WAITS = (2.0, 8.0)
+_CHALLENGE = re.compile(r'([a-z_]+)="([^"]*)"')
 
 
-def find_images(images: Mapping[str, str]) -> dict[str, Found]:
+def find_images(images: Mapping[str, str], *, takes_indexes: bool = False) -> dict[str, Found]:
     """Return the digest under which the registry has each image, None for one that it does not have.
 
     Parameters
     ----------
     images
-        Each by tag (`repository:tag`) or by digest (`repository@sha256:…`), in ECR or in a plain registry.
+        Each by tag (`repository:tag`) or by digest (`repository@sha256:…`), in ECR or in any other registry.
+    takes_indexes
+        Whether an index of images, one for each platform, will do; Lambda rejects it, builds take it.
 
     Returns
     -------
@@ -55,7 +70,8 @@ def find_images(images: Mapping[str, str]) -> dict[str, Found]:
     for region in {match["region"] for uri in images.values() if (match := ECR.fullmatch(split_image(uri)[0]))}:
         ecr_client(region)
     with ThreadPoolExecutor(max(1, len(images))) as pool:
-        return dict(zip(images, pool.map(_find_image, images.values()), strict=True))
+        found = pool.map(lambda uri: _find_image(uri, takes_indexes), images.values())
+        return dict(zip(images, found, strict=True))
 
 
 def find_repositories(named: Mapping[str, str]) -> dict[str, str]:
@@ -90,17 +106,26 @@ def project_of(repository: str) -> tuple[str, str] | None:
     return (project, match["region"]) if match and separator else None
 
 
-def _find_image(uri: str) -> Found:
+def _find_image(uri: str, takes_indexes: bool) -> Found:
     repository, reference = split_image(uri)
     match = ECR.fullmatch(repository)
     try:
-        return _find_in_registry(repository, reference) if match is None else _find_in_ecr(match, reference)
+        found = _find_in_registry(repository, reference) if match is None else _find_in_ecr(match, reference)
     except (OperationFailedError, BadInputError) as error:
         return error
+    if found is None:
+        return None
+    digest, media_type = found
+    if media_type.partition(";")[0] in _INDEXES and not takes_indexes:
+        return OperationFailedError(
+            f"What {repository} holds is an image index, which Lambda rejects: delete it there, and build with "
+            "--provenance=false for one platform."
+        )
+    return digest
 
 
-def _find_in_ecr(match: re.Match[str], reference: str) -> str | None:
-    """Return an image's digest; the one right that it takes, every role that fetches images has."""
+def _find_in_ecr(match: re.Match[str], reference: str) -> tuple[str, str] | None:
+    """Return an image's digest and media type; the one right that it takes, every role that fetches images has."""
     key = "imageDigest" if ":" in reference else "imageTag"
     with explained(match[0]):
         answer = ecr_client(match["region"]).batch_get_image(
@@ -110,48 +135,102 @@ def _find_in_ecr(match: re.Match[str], reference: str) -> str | None:
             acceptedMediaTypes=[*_MANIFESTS, *_INDEXES],
         )
     for image in answer["images"]:
-        _refuse_index(match[0], image.get("imageManifestMediaType", ""))
-        return str(image["imageId"]["imageDigest"])
+        return str(image["imageId"]["imageDigest"]), str(image.get("imageManifestMediaType", ""))
     return None
 
 
-def _find_in_registry(repository: str, reference: str) -> str | None:
-    """Return an image's digest in a registry that is not ECR, by the protocol that all registries have in common."""
+def _find_in_registry(repository: str, reference: str) -> tuple[str, str] | None:
+    """Return an image's digest and media type by the protocol that all registries have in common.
+
+    A HEAD is no pull to those that count them.
+
+    References
+    ----------
+    .. [1] https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pull
+    .. [2] https://docs.docker.com/docker-hub/usage/pulls/
+    """
     host, _, name = repository.partition("/")
-    is_here = host.partition(":")[0] in ("127.0.0.1", "localhost")
-    connection = (http.client.HTTPConnection if is_here else http.client.HTTPSConnection)(host, timeout=30)
-    try:
-        headers = {"Accept": ", ".join([*_MANIFESTS, *_INDEXES]), **_login(host)}
-        connection.request("HEAD", f"/v2/{name}/manifests/{reference}", headers=headers)
-        answer = connection.getresponse()
-    except (OSError, http.client.HTTPException) as error:
-        raise OperationFailedError(f"The registry {host} cannot be reached: {error}.") from error
-    finally:
-        connection.close()
-    if answer.status == http.client.NOT_FOUND:
+    address = _DOCKER_HUB_HOST if host == DOCKER_HUB else host
+    url = f"{'http' if _is_here(host) else 'https'}://{address}/v2/{name}/manifests/{reference}"
+    status, headers, _ = _ask("HEAD", url)
+    if status == http.client.UNAUTHORIZED:
+        challenges = headers.get_all("WWW-Authenticate", [])
+        challenge = next((each for each in challenges if each.lower().startswith("bearer ")), None)
+        login = _login(host)
+        status, headers, _ = _ask("HEAD", url, login if challenge is None else _token(host, challenge, login))
+    if status == http.client.NOT_FOUND:
         return None
-    digest = answer.headers.get("Docker-Content-Digest")
-    if answer.status != http.client.OK or digest is None:
-        raise OperationFailedError(f"The registry {host} says nothing about {name}: {answer.status} {answer.reason}.")
-    _refuse_index(repository, answer.headers.get("Content-Type", ""))
-    return digest
+    digest = headers.get("Docker-Content-Digest")
+    if status != http.client.OK or digest is None:
+        reason = http.client.responses.get(status, "")
+        raise OperationFailedError(f"The registry {host} says nothing about {name}: {status} {reason}.")
+    return digest, headers.get("Content-Type", "")
 
 
-def _login(host: str) -> dict[str, str]:
-    """Return the header that lets in to a registry, with the password that an engine's `login` has left in a file."""
+def _token(host: str, challenge: str, login: str) -> str:
+    """Return what lets in to a registry that asks for a token, fetched without a name where no engine has logged in.
+
+    References
+    ----------
+    .. [1] https://distribution.github.io/distribution/spec/auth/token/
+    .. [2] https://github.com/aws/containers-roadmap/issues/1806, for ECR Public
+    """
+    fields = dict(_CHALLENGE.findall(challenge))
+    realm = fields.get("realm", "")
+    if not (realm.startswith("https://") or (_is_here(host) and realm.startswith("http://"))):
+        raise OperationFailedError(f"The registry {host} asks for a token that it has no safe address for: {realm}.")
+    query = urlencode({name: fields[name] for name in ("service", "scope") if name in fields})
+    status, _, body = _ask("GET", f"{realm}?{query}", login)
+    with suppress(ValueError, TypeError, AttributeError):
+        answer = json.loads(body)
+        if token := answer.get("token") or answer.get("access_token"):
+            return f"Bearer {token}"
+    raise OperationFailedError(f"The registry {host} gives no token for {fields.get('scope', 'its images')}: {status}.")
+
+
+def _ask(method: str, url: str, authorization: str = "") -> tuple[int, Message, bytes]:
+    """Return what a registry answers: status, headers and body; one that is busy is asked again after a while."""
+    for wait in _WAITS:
+        answer = _send(method, url, authorization)
+        if answer[0] not in _BUSY:
+            return answer
+        time.sleep(wait)
+    return _send(method, url, authorization)
+
+
+def _send(method: str, url: str, authorization: str) -> tuple[int, Message, bytes]:
+    host = urlsplit(url).netloc
+    headers = {"Accept": ", ".join([*_MANIFESTS, *_INDEXES])}
+    request = urllib.request.Request(url, headers=headers, method=method)  # noqa: S310 - its scheme is http or https
+    if authorization:
+        # Not for where a redirect leads to.
+        request.add_unredirected_header("Authorization", authorization)
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if _is_here(host) else []))
+    try:
+        with opener.open(request, timeout=_ANSWER_SECONDS) as answer:
+            return answer.status, answer.headers, answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, error.read()
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        raise OperationFailedError(f"The registry {host} cannot be reached: {reason}.") from error
+
+
+def _is_here(host: str) -> bool:
+    """Return whether a registry is one of this machine's own, which engines speak plain HTTP to."""
+    return host.partition(":")[0] in ("127.0.0.1", "localhost")
+
+
+def _login(host: str) -> str:
+    """Return what lets in to a registry, with the password that an engine's `login` has left in a file; or nothing."""
     docker = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    names = (host, _DOCKER_HUB_LOGIN) if host == DOCKER_HUB else (host,)
     for path in (Path(os.environ.get("REGISTRY_AUTH_FILE") or docker), docker):
-        with suppress(OSError, ValueError, LookupError, TypeError):
-            return {"Authorization": f"Basic {json.loads(path.read_bytes())['auths'][host]['auth']}"}
-    return {}
-
-
-def _refuse_index(repository: str, media_type: str) -> None:
-    if media_type.partition(";")[0] in _INDEXES:
-        raise OperationFailedError(
-            f"What {repository} holds is an image index, which Lambda rejects: delete it there, and build with "
-            "--provenance=false for one platform."
-        )
+        for name in names:
+            with suppress(OSError, ValueError, LookupError, TypeError):
+                return f"Basic {json.loads(path.read_bytes())['auths'][name]['auth']}"
+    return ""
 
 
 @lru_cache
