@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import parse_pairs, run_command
 from crosstrain.delivery.engine import Log
-from crosstrain.delivery.images import PLATFORMS, Plan, Settings, execute_plans, make_plans
+from crosstrain.delivery.images import PLATFORMS, Plan, Settings, execute_plans, make_plans, pin_bases
 from crosstrain.delivery.ledger import open_ledger
 from crosstrain.delivery.repositories import find_repositories
 from crosstrain.files import PROJECT, write_whole
@@ -35,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = Settings(options.context, options.base_image, build_arguments, options.platform)
         repositories = find_repositories(parse_pairs(options.repository, "--repository"))
         ledger = open_ledger(options.ledger)
-        plans = make_plans(ledger, settings, repositories)
         log = _log_to(errors)
+        settings = pin_bases(settings, options.engine, log)
+        plans = make_plans(ledger, settings, repositories)
         for plan in plans:
             log(plan.function, f"{'would ' if options.dry_run else ''}{plan.action}: {plan.why}")
         if options.dry_run:

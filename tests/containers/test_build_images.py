@@ -6,6 +6,7 @@ The registry and the ledger are those of the embedded AWS. How long each took is
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import pytest
 
 from crosstrain.delivery.engine import Engine as DeliveryEngine
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.delivery.images import Settings, content_hash
+from crosstrain.delivery.images import Settings, content_hash, pin_bases
 from crosstrain.delivery.ledger import Ledger
 from crosstrain.delivery.repositories import find_images
 from crosstrain.local.server import LocalAws, Registry
@@ -103,8 +104,23 @@ def build(
     return run
 
 
+@pytest.fixture
+def current_hashes(context: Path, base_image: str, opened_engine: Engine) -> Callable[[], dict[str, str]]:
+    """Return a function that returns the content hash of each function now."""
+
+    def find() -> dict[str, str]:
+        settings = pin_bases(Settings(context, base_image), opened_engine.kind, lambda *_told: None)
+        return {name: content_hash(name, settings) for name in FUNCTIONS}
+
+    return find
+
+
 def test_only_what_changed_is_built(
-    build: Callable[..., Any], ledger: Ledger, context: Path, base_image: str, capfd: pytest.CaptureFixture[str]
+    build: Callable[..., Any],
+    ledger: Ledger,
+    context: Path,
+    current_hashes: Callable[[], dict[str, str]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def measured(name: str) -> dict[str, str]:
         begin = time.monotonic()
@@ -132,8 +148,7 @@ def test_only_what_changed_is_built(
     assert pushed == {"everything": 3, "one changed function": 1, "nothing changed": 0}
     assert [name for name in FUNCTIONS if everything[name] != one[name]] == ["model_training"]
     assert nothing == one
-    hashes = {name: content_hash(name, Settings(context, base_image)) for name in FUNCTIONS}
-    assert ledger.images(hashes) == nothing
+    assert ledger.images(current_hashes()) == nothing
     with capfd.disabled():
         for name, each in seconds.items():
             ratio = each / seconds["everything"]
@@ -141,7 +156,7 @@ def test_only_what_changed_is_built(
 
 
 def test_two_builds_of_the_same_contents_at_once_both_end_well(
-    build: Callable[..., Any], ledger: Ledger, context: Path, base_image: str
+    build: Callable[..., Any], ledger: Ledger, context: Path, current_hashes: Callable[[], dict[str, str]]
 ) -> None:
     with (context / "data_preparation/app.py").open("a") as file:
         file.write("# built twice at once\n")
@@ -150,8 +165,44 @@ def test_two_builds_of_the_same_contents_at_once_both_end_well(
 
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert json.loads(first.stdout) == json.loads(second.stdout)
-    hashes = {name: content_hash(name, Settings(context, base_image)) for name in FUNCTIONS}
-    assert ledger.images(hashes) == json.loads(first.stdout)
+    assert ledger.images(current_hashes()) == json.loads(first.stdout)
+
+
+@pytest.fixture
+def moved_base(engine: docker.DockerClient, base_image: str) -> Iterator[str]:
+    """Yield a tag of the base image that a test may move, and let the engine forget it at the end."""
+    name = "localhost/crosstrain-moved-base"
+    engine.images.get(base_image).tag(name, "1")
+    yield f"{name}:1"
+    for tag in [tag for image in engine.images.list() for tag in image.tags if tag.startswith(f"{name}:")]:
+        engine.images.remove(tag)
+
+
+def test_other_contents_behind_the_tag_of_the_base_image_are_built_upon(
+    build: Callable[..., Any], engine: docker.DockerClient, registry: Registry, context: Path, moved_base: str
+) -> None:
+    for name in FUNCTIONS:
+        (context / name / "Dockerfile").write_text("ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\nCOPY common /common\n")
+    first, again = build("--base-image", moved_base), build("--base-image", moved_base)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "pushed after" not in again.stderr
+    # No registry has it, which is said.
+    assert f"Which digest the base image {moved_base} has now is not known." in again.stderr
+
+    update = f"FROM {moved_base}\nLABEL update=applied\n".encode()
+    engine.images.build(fileobj=io.BytesIO(update), tag=moved_base)
+    updated = build("--base-image", moved_base)
+    assert updated.returncode == 0, updated.stderr
+    assert updated.stderr.count(": pushed after") == 3
+    uris = json.loads(updated.stdout)
+    assert not set(uris.values()) & set(json.loads(first.stdout).values())
+    labels = {
+        tag.partition(":")[2].partition("/")[2].partition(":")[0]
+        for image in engine.images.list()
+        for tag in image.tags
+        if tag.startswith(f"{registry.host}/") and image.labels.get("update") == "applied"
+    }
+    assert labels == {f"delivery/{name}" for name in FUNCTIONS}
 
 
 def test_a_build_that_fails_is_named(build: Callable[..., Any], ledger: Ledger, context: Path) -> None:

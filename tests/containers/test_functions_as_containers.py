@@ -25,7 +25,7 @@ from common.storage import pinned, read_json, split_uri
 from container_template import write_container_template
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.delivery.images import Settings, content_hash
+from crosstrain.delivery.images import Settings, content_hash, pin_bases
 from crosstrain.files import SCRIPTS
 from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, LocalAws, root_of
 from crosstrain.rehearsal.images.cache import ImageCache
@@ -90,6 +90,7 @@ def workshop(
             aws.client("ecr").create_repository(repositoryName=repository, imageTagMutability="IMMUTABLE")
         create_table(aws.client("dynamodb"), "ImageLedger", "ledger")
         settings = Settings(project / "functions", environment.get("BASE_IMAGE"))
+        settings = pin_bases(settings, opened_engine.kind, lambda *_told: None)
         yield Workshop(aws, network, environment, {name: content_hash(name, settings) for name in FUNCTIONS})
         forget_images(opened_engine, aws.registry.host)
     left = opened_engine.client.containers.list(all=True, filters={"network": network.name})

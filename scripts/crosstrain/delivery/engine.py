@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import shutil
 import signal
@@ -27,6 +28,10 @@ Log = Callable[[str, str], None]
 PUBLIC_ECR, _PUBLIC_ECR_REGION = "public.ecr.aws", "us-east-1"
 
 
+class EngineMissingError(OperationFailedError):
+    """There is no container engine, or it does not answer."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """A container engine's command line.
@@ -42,8 +47,10 @@ class Engine:
     program: str
     kind: Literal["buildx", "docker", "podman"]
 
-    def build(self, dockerfile: Path, tag: str, platform: str, arguments: Mapping[str, str]) -> list[str]:
-        """Return the command that builds an image; the build context is the folder above the Dockerfile's."""
+    def build(
+        self, dockerfile: Path, context: Path, tag: str, platform: str, arguments: Mapping[str, str]
+    ) -> list[str]:
+        """Return the command that builds an image."""
         own = {
             # Lambda takes an image, never an index, which an attestation of its provenance would make it.
             "buildx": ["buildx", "build", "--provenance=false", "--load"],
@@ -53,7 +60,7 @@ class Engine:
         command = [self.program, *own, "--platform", platform, "--tag", tag, "--file", str(dockerfile)]
         for name, value in arguments.items():
             command += ["--build-arg", f"{name}={value}"]
-        return [*command, str(dockerfile.parents[1])]
+        return [*command, str(context)]
 
     def push(self, tag: str) -> list[str]:
         """Return the command that pushes an image."""
@@ -68,21 +75,21 @@ def find_engine(name: str | None, log: Log) -> Engine:
 
     Raises
     ------
-    OperationFailedError
+    EngineMissingError
         If there is none, or it does not answer.
     """
     program = next(
         (found for each in ([name] if name else ("docker", "podman")) if (found := shutil.which(each))), None
     )
     if program is None:
-        raise OperationFailedError(
+        raise EngineMissingError(
             f"No container engine is installed that could build the images ({name or 'docker, podman'}): install "
             "Docker, or let the pipeline build them."
         )
     asked = _run([program, "version"])
     if asked.returncode:
         message = asked.stdout.strip().splitlines()[-1:] or ["it says nothing"]
-        raise OperationFailedError(f"{program} does not reach its container engine, start it: {message[0]}")
+        raise EngineMissingError(f"{program} does not reach its container engine, start it: {message[0]}")
     if Path(program).name == "podman":
         log("engine", "podman")
         return Engine(program, "podman")
@@ -90,6 +97,40 @@ def find_engine(name: str | None, log: Log) -> Engine:
         return Engine(program, "buildx")
     log("engine", "docker has no buildx here: building with `docker build`")
     return Engine(program, "docker")
+
+
+def find_local_image(engine: Engine, image: str, repository: str) -> str | None:
+    """Return a name for what an engine has under an image's name that stays with these contents, None if it has none.
+
+    That is its digest or, where the engine keeps none of what no registry has, a tag made of its id: BuildKit builds
+    upon no id (https://github.com/moby/buildkit/issues/2204).
+
+    Parameters
+    ----------
+    engine
+        The engine.
+    image
+        The image's name as it is known to the engine.
+    repository
+        The image's repository, in full.
+
+    Raises
+    ------
+    OperationFailedError
+        If the engine cannot tag the image.
+    """
+    asked = subprocess.run([engine.program, "image", "inspect", image], check=False, capture_output=True, text=True)
+    if asked.returncode:
+        return None
+    found = json.loads(asked.stdout)[0]
+    by_digest: list[str] = found.get("RepoDigests") or []
+    if by_digest:
+        return next((each for each in by_digest if each.startswith(f"{repository}@")), by_digest[0])
+    tag = f"{repository}:{found['Id'].removeprefix('sha256:')}"
+    tagged = _run([engine.program, "image", "tag", image, tag])
+    if tagged.returncode:
+        raise OperationFailedError(f"{engine.program} could not tag {image}: {last_lines(tagged.stdout, 3)}")
+    return tag
 
 
 def log_in(engine: Engine, repository: str) -> None:

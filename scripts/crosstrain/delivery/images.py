@@ -12,14 +12,17 @@ import json
 import os
 import posixpath
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Literal
 
 from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.delivery.base_images import find_digests, images_of, replace_images
 from crosstrain.delivery.engine import Engine, Jobs, Log, find_engine, last_lines, log_in, log_in_to_base
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Ledger
@@ -35,7 +38,6 @@ _PUSHES = 2
 _COMMENT = re.compile(r"^[ \t]*#.*\n?", re.MULTILINE)
 _CONTINUED = re.compile(r"\\[ \t]*\n([ \t]*\n)*")
 _ESCAPE = re.compile(r"^[ \t]*#[ \t]*escape[ \t]*=[ \t]*[^\s\\]", re.MULTILINE | re.IGNORECASE)
-_DEFAULT_BASE = re.compile(r"^ARG BASE_IMAGE=(?P<image>\S+)$", re.MULTILINE)
 # Seconds before a build is tried again that a registry has turned away, the base image's or that of packages.
 _BUILD_WAITS = (10.0, 30.0, 90.0)
 # https://docs.aws.amazon.com/AmazonECR/latest/userguide/common-errors-docker.html
@@ -60,17 +62,35 @@ class Settings:
         Further build arguments.
     platform : str
         The one platform that the images are for.
+    bases : mapping
+        The name by digest of each image that a Dockerfile fetches, by its name there; `pin_bases` finds them.
     """
 
     context: Path
     base_image: str | None = None
     build_arguments: Mapping[str, str] | None = None
     platform: str = PLATFORMS[0]
+    bases: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> dict[str, str]:
         """Return all build arguments."""
         base = {"BASE_IMAGE": self.base_image} if self.base_image else {}
         return {**base, **(self.build_arguments or {})}
+
+
+def pin_bases(settings: Settings, engine_name: str | None, log: Log) -> Settings:
+    """Return the settings with the present digest of each image that the functions' Dockerfiles fetch.
+
+    Raises
+    ------
+    BadInputError
+        If a Dockerfile is missing or not understood, or there is no such image.
+    OperationFailedError
+        If a registry does not tell a digest, and the engine does not have the image.
+    """
+    arguments = settings.arguments()
+    images = {image for name in FUNCTIONS for image in images_of(_dockerfile(name, settings), arguments)}
+    return replace(settings, bases=find_digests(sorted(images), lambda: find_engine(engine_name, _say_nothing), log))
 
 
 Action = Literal["reuse", "record", "build"]
@@ -98,8 +118,8 @@ def content_hash(function: str, settings: Settings) -> str:
     """Return the hash of everything that decides what is in a function's image.
 
     That is the names, contents and executable bits of the function's files, of what all functions share and of whatever
-    else the Dockerfile copies, the build arguments with the base image, and the platform; not the order or times of
-    files, nor caches.
+    else the Dockerfile copies, the digests of the images that it fetches, the build arguments, and the platform; not
+    the order or times of files, nor caches.
 
     Raises
     ------
@@ -113,12 +133,14 @@ def content_hash(function: str, settings: Settings) -> str:
         for part in parts:
             digest.update(len(part).to_bytes(8, "big") + part)
 
-    for path in _inputs(function, settings.context):
+    for path in _inputs(function, settings):
         name = path.relative_to(settings.context).as_posix().encode()
         if path.is_symlink():
             add(b"link", name, os.fsencode(path.readlink()))
         else:
             add(b"file", name, b"x" if path.stat().st_mode & 0o100 else b"-", path.read_bytes())
+    # With the base images by their digests, as it is built from.
+    add(b"dockerfile", _pinned_dockerfile(function, settings).encode())
     for name_of_argument, value in sorted(settings.arguments().items()):
         add(b"argument", name_of_argument.encode(), value.encode())
     add(b"platform", settings.platform.encode())
@@ -187,14 +209,16 @@ def execute_plans(
         with Jobs() as jobs:
             for repository in {plan.repository.partition("/")[0]: plan.repository for plan in to_build}.values():
                 log_in(engine, repository)
-            for image in {_base_image(plan, settings) for plan in to_build}:
-                log_in_to_base(engine, image, log)
+            fetched = [base for plan in to_build for base in _bases(plan.function, settings).values()]
+            for base in {each.partition("/")[0]: each for each in fetched}.values():
+                log_in_to_base(engine, base, log)
             uris |= jobs.run({each.function: _building(each, engine, settings, jobs, log) for each in to_build})
     for plan in plans:
         if plan.action != "reuse":
             uri = uris[plan.function]
+            bases = _bases(plan.function, settings)
             uris[plan.function] = ledger.record_image(
-                plan.function, plan.content_hash, uri, commit, replaces=plan.replaces
+                plan.function, plan.content_hash, uri, commit, bases=bases, replaces=plan.replaces
             )
     return {name: uris[name] for name in FUNCTIONS}
 
@@ -221,13 +245,35 @@ def push(plan: Plan, engine: Engine, jobs: Jobs, output: IO[bytes]) -> str:
     raise OperationFailedError(f"The image of {plan.function} was not pushed: {reason}.{_reason(output)}")
 
 
-def _inputs(function: str, context: Path) -> Iterator[Path]:
-    """Yield every file and link that goes into a function's image, in an order that only their names decide."""
+def _dockerfile(function: str, settings: Settings) -> str:
+    """Return a function's Dockerfile, if what every image needs is there."""
+    context = settings.context
     dockerfile = context / function / "Dockerfile"
     needed = [context / function, dockerfile, *(context / each for each in _SHARED)]
     if missing := [str(path) for path in needed if not path.exists()]:
         raise BadInputError(f"The image of {function} cannot be built without {', '.join(missing)}.")
-    copied = _copied(dockerfile.read_text(encoding="utf-8"), context)
+    return dockerfile.read_text(encoding="utf-8")
+
+
+def _pinned_dockerfile(function: str, settings: Settings) -> str:
+    """Return a function's Dockerfile with each image that it fetches by its digest."""
+    return replace_images(_dockerfile(function, settings), settings.arguments(), lambda image: settings.bases[image])
+
+
+def _bases(function: str, settings: Settings) -> dict[str, str]:
+    """Return the name by digest of each image that a function's Dockerfile fetches, by its name there."""
+    images = images_of(_dockerfile(function, settings), settings.arguments())
+    return {image: settings.bases[image] for image in images}
+
+
+def _say_nothing(*_told: str) -> None:
+    """Take what is said again when the images are built."""
+
+
+def _inputs(function: str, settings: Settings) -> Iterator[Path]:
+    """Yield every file and link that goes into a function's image, in an order that only their names decide."""
+    context = settings.context
+    copied = _copied(_dockerfile(function, settings), context)
     roots = {context / each for each in (function, *_SHARED, *copied)}
     found = {path for root in roots for path in (root, *root.rglob("*")) if path.is_symlink() or path.is_file()}
     for path in sorted(found, key=lambda each: each.relative_to(context).as_posix()):
@@ -286,10 +332,10 @@ def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: L
 
     def work() -> str:
         begin = time.monotonic()
-        dockerfile = settings.context / plan.function / "Dockerfile"
-        command = engine.build(dockerfile, plan.tag, settings.platform, settings.arguments())
         log(plan.function, "building")
-        _build(plan, command, jobs, log)
+        with _written_dockerfile(plan.function, settings) as dockerfile:
+            command = engine.build(dockerfile, settings.context, plan.tag, settings.platform, settings.arguments())
+            _build(plan, command, jobs, log)
         log(plan.function, f"built in {time.monotonic() - begin:.0f} s, pushing")
         with tempfile.TemporaryFile() as output:
             uri = push(plan, engine, jobs, output)
@@ -297,6 +343,20 @@ def _building(plan: Plan, engine: Engine, settings: Settings, jobs: Jobs, log: L
         return uri
 
     return work
+
+
+@contextmanager
+def _written_dockerfile(function: str, settings: Settings) -> Iterator[Path]:
+    """Yield a file outside of the context, which stays as it is, that holds a function's Dockerfile with digests."""
+    with tempfile.TemporaryDirectory(prefix="crosstrain-") as directory:
+        dockerfile = Path(directory, function, "Dockerfile")
+        dockerfile.parent.mkdir()
+        dockerfile.write_text(_pinned_dockerfile(function, settings), encoding="utf-8")
+        # BuildKit looks for it beside the Dockerfile: https://docs.docker.com/build/concepts/context/#filename-and-location
+        own = settings.context / function / "Dockerfile.dockerignore"
+        if own.is_file():
+            shutil.copy(own, dockerfile.parent)
+        yield dockerfile
 
 
 def _build(plan: Plan, command: Sequence[str], jobs: Jobs, log: Log) -> None:
@@ -312,13 +372,6 @@ def _build(plan: Plan, command: Sequence[str], jobs: Jobs, log: Log) -> None:
                 f"a registry has turned the build away, again in {wait:.0f} s: {last_lines(_text(output), 1)}",
             )
         jobs.wait(wait)
-
-
-def _base_image(plan: Plan, settings: Settings) -> str:
-    """Return the base image that a build fetches, empty where the Dockerfile names it in a way of its own."""
-    dockerfile = (settings.context / plan.function / "Dockerfile").read_text(encoding="utf-8")
-    match = _DEFAULT_BASE.search(dockerfile)
-    return settings.base_image or (match["image"] if match else "")
 
 
 def _text(output: IO[bytes]) -> str:

@@ -3,7 +3,7 @@
 It has one key, `id`. Nothing in it is half-written: a release is one item, and whatever points to a release has a
 copy of it (a release never changes), so every question is one strongly consistent read of one item.
 
-- `IMAGE#<function>#<content hash>`: uri (by digest), built_at, commit
+- `IMAGE#<function>#<content hash>`: uri (by digest), built_at, commit, bases (the images it is built upon, by digest)
 - `RELEASE#<release>`: release, images, order, recorded_at, model_commit, infrastructure_commit, pipeline_execution
 - `LATEST`: release, order, contents (the release)
 - `STAGE#<stage>`: release, previous, deployed_at, contents (the release), earlier (those before it, newest first)
@@ -137,7 +137,14 @@ class Ledger:
         return {name: uri for name, item in found if item is not None and (uri := _uri(item))}
 
     def record_image(
-        self, function: str, content_hash: str, uri: str, commit: str, *, replaces: str | None = None
+        self,
+        function: str,
+        content_hash: str,
+        uri: str,
+        commit: str,
+        *,
+        bases: Mapping[str, str] | None = None,
+        replaces: str | None = None,
     ) -> str:
         """Record an image unless one of the same contents is recorded, and return the URI that the ledger then holds.
 
@@ -145,15 +152,18 @@ class Ledger:
         ----------
         function, content_hash, uri, commit
             The image.
+        bases
+            The images that it is built upon: their names by digest, by those in the Dockerfile.
         replaces
             The URI that the ledger holds although it does not serve, because the registry has lost the image or it is
             in another repository: the new one takes its place.
         """
-        item = {
+        item: Item = {
             "id": _image_id(function, content_hash),
             "uri": uri,
             "built_at": timestamp("microseconds"),
             "commit": commit,
+            "bases": dict(bases or {}),
         }
         # An item without a URI, which only a hand can have made, is none.
         values = {":text": "S", ":empty": ""} | ({":replaced": replaces} if replaces is not None else {})
@@ -311,8 +321,8 @@ class Ledger:
         recorded = self.release(release.id)
         if not release.is_same_as(recorded):
             raise BadInputError(
-                f"Release {release.id} is recorded with other images of the same commits, and a release never "
-                "changes: make a commit, an empty one will do, and release that."
+                f"Release {release.id} is recorded with other images of the same commits, as after an update of the "
+                "base image, and a release never changes: make a commit, an empty one will do, and release that."
             )
 
     def _is_latest(self, release: Release) -> bool:

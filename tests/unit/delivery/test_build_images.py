@@ -21,25 +21,32 @@ from moto import mock_aws
 
 import build_images
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.delivery import repositories
+from crosstrain.delivery import base_images, repositories
 from crosstrain.delivery.engine import Engine, Jobs, find_engine
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.delivery.images import Plan, Settings, content_hash, make_plans, push
+from crosstrain.delivery.images import Plan, Settings, content_hash, make_plans, pin_bases, push
 from crosstrain.delivery.ledger import Ledger
 from crosstrain.delivery.repositories import find_images, find_repositories
+from image_registry import serve_registry
 
 HOST = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
 REPOSITORIES = {name: f"{HOST}/{name}" for name in FUNCTIONS}
 TABLE = "image-ledger"
 # The last line of a failed build, and what else is then said.
 FAILURES = {"syntax error": "line 30", "no space left on device": "disk is full"}
-# Stands for the engine's command line. It notes its arguments; FAIL, FULL, ABSENT, BUSY and SLOW name what goes wrong.
+# Stands for the engine's command line. It notes its arguments and keeps the Dockerfiles; FAIL, FULL, ABSENT, BUSY and
+# SLOW name what goes wrong.
 ENGINE = """#!/bin/sh
 echo "$@" >> "$CALLS"
+for word; do
+  [ "$before" != --file ] || cp "$word" "$CALLS.$(basename "$(dirname "$word")")"
+  before=$word
+done
 case "$1 $*" in
   "version "*) [ -z "$ABSENT" ] || { echo "Cannot connect to the Docker daemon"; exit 1; } ;;
   "buildx buildx version"*) [ -z "$NO_BUILDX" ] || exit 1 ;;
   "login "*) cat > "$CALLS.password" ;;
+  "image "*) exit 1 ;;
   *build*"$SLOW/Dockerfile"*) [ -z "$SLOW" ] || { sleep 30; echo "never" >> "$CALLS"; } ;;
 esac
 case "$1 $*" in
@@ -66,6 +73,14 @@ def manifest(name: str) -> str:
 def context(tmp_path: Path, project: Path) -> Path:
     """Return a build context of its own."""
     return shutil.copytree(project / "functions", tmp_path / "functions", ignore=shutil.ignore_patterns("__pycache__"))
+
+
+@pytest.fixture(autouse=True)
+def base_digest(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let every base image have one digest."""
+    digest = f"sha256:{'b' * 64}"
+    monkeypatch.setattr(base_images, "find_images", lambda images, **_options: dict.fromkeys(images, digest))
+    return digest
 
 
 @pytest.fixture
@@ -123,8 +138,13 @@ def pushed(aws: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     return digests
 
 
+def pinned(context: Path, **fields: Any) -> Settings:
+    return pin_bases(Settings(context, **fields), None, lambda *_told: None)
+
+
 def hashes(context: Path, **fields: Any) -> dict[str, str]:
-    return {name: content_hash(name, Settings(context, **fields)) for name in FUNCTIONS}
+    settings = pinned(context, **fields)
+    return {name: content_hash(name, settings) for name in FUNCTIONS}
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
@@ -233,7 +253,7 @@ def test_a_context_that_lacks_something(context: Path, path: str) -> None:
 
 def test_plans_say_what_is_done_and_why(context: Path, ledger: Ledger, aws: Any) -> None:
     known = hashes(context)
-    settings = Settings(context)
+    settings = pinned(context)
     assert [plan.action for plan in make_plans(ledger, settings, REPOSITORIES)] == ["build"] * 3
 
     for name in ("data_preparation", "model_training"):
@@ -274,6 +294,52 @@ def test_trap_5_all_is_built_for_one_platform_once_and_then_used_again(
     again = json.loads(capsys.readouterr().out)
     assert changed(first, again) == ["model_training"]
     assert engine.read_text().count("push ") == 1
+
+
+@pytest.mark.usefixtures("socket_enabled", "pushed")
+def test_an_update_behind_the_tag_of_a_base_image_is_built(
+    context: Path,
+    aws: Any,
+    engine: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(base_images, "find_images", find_images)
+    with serve_registry() as registry:
+        for name in ("lambda/python:3.13", "tools/uv:1"):
+            registry.update(name, "first")
+        dockerfile = context / "model_training/Dockerfile"
+        dockerfile.write_text(f"{dockerfile.read_text()}COPY --from={registry.host}/tools/uv:1 /uv /uv\n")
+        options = ["--context", str(context), "--base-image", f"{registry.host}/lambda/python:3.13"]
+
+        def build() -> dict[str, str]:
+            engine.write_text("")
+            assert build_images.main(options) == 0
+            return dict(json.loads(capsys.readouterr().out))
+
+        first = build()
+        assert build() == first
+        assert engine.read_text() == ""
+        tool = registry.update("tools/uv:1", "second")
+        second = build()
+        assert changed(first, second) == ["model_training"]
+        base = registry.update("lambda/python:3.13", "third")
+        assert changed(second, build()) == list(FUNCTIONS)
+        by_digest = {f"{registry.host}/lambda/python@{base}", f"{registry.host}/tools/uv@{tool}"}
+        built = Path(f"{engine}.model_training").read_text()
+        assert set(re.findall(r"[^ =]+@sha256:\w+", built)) == by_digest
+        assert built.count(base) == built.count("FROM ") - 1 == 2
+        recorded = boto3.client("dynamodb").scan(TableName=TABLE)["Items"]
+        assert by_digest in [{each["S"] for each in item["bases"]["M"].values()} for item in recorded]
+
+    # Where nobody says what the tag stands for, nothing is built and nothing used again.
+    engine.write_text("")
+    assert build_images.main(options) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "cannot be reached" in captured.err
+    assert not re.search("--file|push", engine.read_text())
+    assert len(aws.list_images(repositoryName="model_training")["imageIds"]) == 3
 
 
 def test_an_image_that_the_ledger_has_in_another_repository_is_taken_over(

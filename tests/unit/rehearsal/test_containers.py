@@ -96,6 +96,7 @@ def test_a_build_for_ecr_goes_to_the_embedded_registry(
 
     built = printed_by(environment, "build", "--tag", f"{URI}:a b", "--build-arg", f"BASE_IMAGE={URI}:1", "/a context")
     pushed = printed_by(environment, "push", f"{URI}:1")
+    asked = printed_by(environment, "image", "inspect", f"{URI}:1")
 
     assert built[-5:] == [
         "--tag",
@@ -105,6 +106,7 @@ def test_a_build_for_ecr_goes_to_the_embedded_registry(
         f"BASE_IMAGE={URI}:1",
         "/a context",
     ]
+    assert asked[-1] == f"{URI}:1"
     assert pushed[-1] == f"{REGISTRY.host}/crosstrain/model-training:1"
     # Podman takes every registry to have TLS.
     assert ("--tls-verify=false" in pushed) == (kind == "podman")

@@ -24,6 +24,7 @@ NO_IMAGES = (
     "were tried. Digests stand for the sources of an image. The functions ran as processes of this machine, with the "
     "packages of this project."
 )
+_NO_BASE = f"localhost/none@sha256:{'0' * 64}"
 _CODE_BUCKET = "rehearsal-images-{account}"
 
 
@@ -186,14 +187,14 @@ class LocalProcesses:
         self._aws = aws
 
     def build_environment(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """Return a PATH on which `docker` is the stand-in for an engine."""
+        """Return a PATH on which `docker` is the stand-in for an engine, and a base image that no registry has."""
         commands = self._store / "bin"
         commands.mkdir(parents=True, exist_ok=True)
         program = [sys.executable, "-P", standin_engine.__file__, str(self._store)]
         command = commands / "docker"
         command.write_text(f'#!/bin/sh\nexec {shlex.join(program)} "$@"\n', encoding="utf-8")
         command.chmod(0o755)
-        return {"PATH": os.pathsep.join([str(commands), environment["PATH"]])}
+        return {"PATH": os.pathsep.join([str(commands), environment["PATH"]]), "BASE_IMAGE": _NO_BASE}
 
     def adapt(self, template: dict[str, Any]) -> None:
         """Turn each image function into one whose code is found by the digest in the image's parameter."""
@@ -233,8 +234,9 @@ class LocalProcesses:
         """Put the images of an earlier rehearsal into the repositories again, those of which there still is a copy."""
         restored = []
         for tag, digest in images.items():
-            manifest = self._store / "images" / digest.removeprefix("sha256:") / "manifest.json"
-            if manifest.is_file():
+            image = self._store / "images" / digest.removeprefix("sha256:")
+            manifest = image / "manifest.json"
+            if manifest.is_file() and (image / "Dockerfile").is_file():
                 uri, _, reference = tag.rpartition(":")
                 account, _, name = uri.partition(".dkr.")[0], *uri.partition("/")[1:]
                 self._aws.client("ecr", root_of(account)).put_image(
@@ -249,7 +251,7 @@ class LocalProcesses:
     def _code(self, image: Path) -> bytes:
         """Return a custom runtime that starts the image's handler in this Python environment."""
         context = image / "context"
-        handler = handler_of(context / (image / "dockerfile").read_text(encoding="utf-8"))
+        handler = handler_of(image / "Dockerfile")
         lines = [
             "#!/bin/sh",
             f"export AWS_ENDPOINT_URL={shlex.quote(self._aws.endpoint_url)}",

@@ -56,10 +56,14 @@ runtime = "runc"
 cgroup_manager = "cgroupfs"
 events_logger = "file"
 """
-# The engine's command line as the build sees it. A registry of ECR is the embedded one, whose password is in a file.
+# The engine's command line as the build sees it. A registry of ECR is the embedded one, whose password is in a file;
+# but base images, which `image` asks for, are where they are.
 _COMMAND = """#!/bin/sh
 if [ "$1" = login ]; then
     exec cat > /dev/null
+fi
+if [ "$1" = image ]; then
+    exec {program} "$@"
 fi
 {dialect}
 for word in "$@"; do
