@@ -33,6 +33,8 @@ NAMES = (
     "estimators",
     "cost",
     "decisions",
+    "coverage",
+    "split",
 )
 QUICK = ("whole_run", "orchestration", "cold_start", "resolving")
 RAW = SCRATCH / "figures.json"

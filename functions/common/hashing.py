@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -32,6 +33,9 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _LARGEST_INTEGER = 2.0**63
 _FEW_TEXTS = 256
 _SHORT_TEXTS = 1 << 13
+_KNOWN_TEXTS = 1 << 10
+# The hashes of texts that a column's dictionaries brought, by its name and by whether numbers are exact.
+_known_texts: defaultdict[tuple[str, bool], dict[str | None, int]] = defaultdict(dict)
 
 
 def mix(values: Hashes) -> Hashes:
@@ -78,7 +82,7 @@ def column_hashes(name: str, column: pa.Array, *, exact: bool = False) -> Hashes
     if pa.types.is_dictionary(column.type):
         # A batch brings the same few texts as the one before.
         if len(column.dictionary) <= _FEW_TEXTS and column.dictionary.nbytes <= _SHORT_TEXTS:
-            known = _few_hashes(name, tuple(column.dictionary.to_pylist()), exact)
+            known = _few_hashes(name, column.dictionary.to_pylist(), exact=exact)
         else:
             known = _with_missing(column_hashes(name, column.dictionary, exact=exact))
         places = pc.fill_null(column.indices, len(known) - 1) if column.indices.null_count else column.indices
@@ -92,14 +96,22 @@ def column_hashes(name: str, column: pa.Array, *, exact: bool = False) -> Hashes
     return hashes
 
 
-@functools.lru_cache(maxsize=256)
-def _few_hashes(name: str, texts: tuple[str | None, ...], exact: bool) -> Hashes:
-    return _with_missing(column_hashes(name, pa.array(texts, pa.string()), exact=exact))
+def _few_hashes(name: str, texts: list[str | None], *, exact: bool) -> Hashes:
+    """Return what `_with_missing` does, for texts that come in another order with each batch."""
+    known = _known_texts[name, exact]
+    new = [text for text in texts if text not in known]
+    if len(known) + len(new) > _KNOWN_TEXTS:
+        known.clear()
+        new = texts
+    if new:
+        hashes = column_hashes(name, pa.array(new, pa.string()), exact=exact)
+        known.update(zip(new, hashes.tolist(), strict=True))
+    return _with_missing(np.array([known[text] for text in texts], np.uint64))
 
 
 def forget_texts() -> None:
     """Let go of the texts of a data set, whose worker may serve another one next."""
-    _few_hashes.cache_clear()
+    _known_texts.clear()
 
 
 def label_codes(column: pa.Array) -> Hashes:

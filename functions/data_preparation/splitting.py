@@ -29,6 +29,9 @@ BUCKET_ROWS = 1 << 21
 # The number of a row, which pandas writes into a file: the next export gives it to another row.
 _POSITION = re.compile(r"^Unnamed: \d+$|^__index_level_\d+__$")
 
+_FIRST = mix(np.ones(1, np.uint64))
+"""What the hash of a row is moved by that no earlier row equals."""
+
 Booleans = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.intp]
 
@@ -251,7 +254,7 @@ class _Occurrences:
 
     def __call__(self, hashes: Hashes) -> Hashes:
         """Return the order of the next rows, shape (rows,)."""
-        earlier = np.zeros(len(hashes), np.uint64)
+        order = hashes + _FIRST
         if len(self._repeated):
             places = np.minimum(np.searchsorted(self._repeated, hashes), len(self._repeated) - 1)
             found = np.flatnonzero(self._repeated[places] == hashes)
@@ -261,9 +264,10 @@ class _Occurrences:
             begins = np.flatnonzero(np.diff(in_order, prepend=-1))
             lengths = np.diff(begins, append=len(in_order))
             ranks = np.arange(len(in_order)) - np.repeat(begins, lengths)
-            earlier[found[sorted_]] = self._seen[in_order] + ranks.astype(np.uint64)
+            earlier = self._seen[in_order] + ranks.astype(np.uint64)
+            order[found[sorted_]] = hashes[found[sorted_]] + mix(earlier + np.uint64(1))
             self._seen[in_order[begins]] += lengths.astype(np.uint64)
-        return mix(hashes + mix(earlier + np.uint64(1)))
+        return mix(order)
 
 
 def _repeated(files: Sequence[RowCodes]) -> Hashes:

@@ -113,8 +113,22 @@ def test_a_date_that_is_none_costs_little_among_many() -> None:
 
 def test_no_text_of_a_data_set_stays_behind() -> None:
     column_hashes("c", pa.array(["short", "text"]).dictionary_encode())
-    assert hashing._few_hashes.cache_info().currsize > 0
+    assert hashing._known_texts
     hashing.forget_texts()
-    assert hashing._few_hashes.cache_info().currsize == 0
+    assert not hashing._known_texts
     column_hashes("c", pa.array(["long" * 5000]).dictionary_encode())
-    assert hashing._few_hashes.cache_info().currsize == 0
+    assert not hashing._known_texts
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_texts_are_known_in_whatever_order_a_batch_brings_them(exact: bool) -> None:
+    """Known texts are hashed once; so many of them are let go of that a file cannot fill memory."""
+    random = np.random.default_rng(0)
+    texts = [None, "1", "01", "true", *(f"text {number}" for number in range(2 * hashing._KNOWN_TEXTS))]
+    for name in ("a", "b"):
+        for _ in range(40):
+            batch = random.choice(np.array(texts, object), 100).tolist()
+            found = column_hashes(name, pa.array(batch, pa.string()).dictionary_encode(), exact=exact)
+            assert found.tolist() == column_hashes(name, pa.array(batch, pa.string()), exact=exact).tolist()
+            assert len(hashing._known_texts[name, exact]) <= hashing._KNOWN_TEXTS
+    hashing.forget_texts()
