@@ -90,7 +90,7 @@ def aftermath(stack: LocalTrainingStack) -> Aftermath:
 
 def _run_all(stack: LocalTrainingStack, models: Models, found: Aftermath) -> dict[str, str]:
     """Start all runs, so many at once, and kill and roll back until the last has ended; return their ARNs by id."""
-    choose, sfn = random.Random(found.seed), stack.client("stepfunctions")
+    choose, sfn = random.Random(found.seed), stack.client("stepfunctions")  # noqa: S311 - no secret
     data = [_upload(stack, choose.randrange(2**32)) for _ in range(DATA_SETS)]
     waiting = [_request(choose, data) for _ in range(RUNS)]
     started: dict[str, str] = {}
@@ -230,9 +230,7 @@ def test_one_champion_is_what_its_history_leads_to(aftermath: Aftermath) -> None
     moves |= {item["move"]: ("rollback", item["to_version"]) for item in aftermath.recorded_rollbacks}
     assert sorted(moves) == list(range(1, len(promotions) + len(aftermath.recorded_rollbacks) + 1))
     assert aftermath.pointer["moves"] == len(moves)
-    history = champion_history(
-        aftermath.pointer["champion_version"], aftermath.versions, aftermath.recorded_rollbacks
-    )
+    history = champion_history(aftermath.pointer["champion_version"], aftermath.versions, aftermath.recorded_rollbacks)
     assert {change.move: (change.kind, change.version) for change in history} == moves
     assert [change.move for change in history] == sorted(moves)
     assert [change.origin for change in history] == [None, *(change.version for change in history[:-1])]
