@@ -60,7 +60,7 @@ def trained(train: Train, tmp_path: Path) -> Callable[[str], list[str]]:
     return run
 
 
-def test_the_life_of_a_model(models: Command, trained: Callable[[str], list[str]]) -> None:
+def test_the_life_of_a_model(models: Command, trained: Callable[[str], list[str]], train: Train) -> None:
     first, second, third, rejected = trained("life")
 
     listed = models("list", "--model-name", "life", "--json").document
@@ -88,6 +88,10 @@ def test_the_life_of_a_model(models: Command, trained: Callable[[str], list[str]
     forward = models("rollback", "life", "--to", third)
     assert forward.stdout == f"{third} is the champion of life again, in place of {first}.\n"
     assert len(models("list", "--model-name", "life", "--json").document["rollbacks"]) == 3
+
+    after = train("--data", "diabetes.csv", "--target", "target", "--model-name", "life", "--json")
+    assert after.code == 0, after.stderr
+    assert models("compare", third, after.document["run_id"], "--json").document["same_test_rows"] is True
 
 
 def test_a_lineage_of_a_local_run_says_what_only_a_delivery_knows(models: Command, train: Train) -> None:
