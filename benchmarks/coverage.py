@@ -37,21 +37,21 @@ class Rows:
 
 
 def _even_errors(random: np.random.Generator, rows: int) -> Rows:
-    """Normal targets and errors; the models have half of their errors in common, and the champion's are larger."""
+    """Draw normal targets and errors; the models have half of theirs in common, and the champion's are larger."""
     signal = random.normal(0, 2, rows)
     target = signal + random.normal(0, 1, rows)
     return Rows(target, *(signal + errors for errors in _errors(random, rows)))
 
 
 def _uneven_errors(random: np.random.Generator, rows: int) -> Rows:
-    """Lognormal targets and errors in proportion to them, as prices have: a few rows are most of the rmse."""
+    """Draw lognormal targets and errors in proportion to them, as prices have: a few rows are most of the rmse."""
     signal = random.normal(0, 0.6, rows)
     target = np.exp(signal + random.normal(0, 0.25, rows))
     return Rows(target, *(np.exp(signal + 0.25 * errors) for errors in _errors(random, rows)))
 
 
 def _classes(share: float, random: np.random.Generator, rows: int) -> Rows:
-    """Two classes and the probabilities that each model makes of a score with noise of its own."""
+    """Draw two classes, and the probabilities that each model makes of a score with noise of its own."""
     yes = random.random(rows) < share
     prior = np.log(share / (1 - share))
     score = np.where(yes, 1.2, -1.2) + random.normal(0, 1, rows)
@@ -104,7 +104,7 @@ class Tally:
 
     def text(self) -> str:
         """Return the coverage in per cent."""
-        return f"{100 * self.coverage:.0f}" if self.is_told else "–"
+        return f"{100 * self.coverage:.0f}" if self.is_told else "none"
 
 
 Tallies = dict[tuple[str, int], list[Tally]]
@@ -122,15 +122,20 @@ def measure(options: Options) -> Section:
     section.tables = [_table("metric itself", own), _table("improvement over another model", between)]
     told = [tally for tallies in (*own.values(), *between.values()) for tally in tallies if tally.is_told]
     worst = 100 * max(tally.error for tally in told)
-    section.notes += [
-        "Before the stroke: normal errors, or two classes of equal size. Behind it: lognormal targets whose errors grow "
-        "with them, as prices have, or one row in ten of the second class.",
-        f"{repeats} test parts for each figure, drawn anew, with the intervals of this project's own functions; the "
-        f"truth is scikit-learn's metric of {POPULATION:,} rows. The standard error of the simulation is "
-        f"{100 * np.sqrt(0.95 * 0.05 / repeats):.1f} points for a coverage of 95 %, and at most {worst:.1f}.",
-        "–: most test parts have no interval, for the two models differ on fewer than 10 rows. Where some have none, "
-        "the coverage is that of the others.",
-    ]
+    section.notes.append(
+        "Before the stroke: normal errors, or two classes of equal size. Behind it: lognormal targets whose errors "
+        "grow with them, as prices have, or one row in ten of the second class."
+    )
+    section.notes.append(
+        f"{repeats} test parts for each figure, with the intervals of this project's own functions; the truth is "
+        f"scikit-learn's metric of {POPULATION:,} rows. The standard error of the simulation is "
+        f"{100 * np.sqrt(0.95 * 0.05 / repeats):.1f} points for a coverage of 95 %, and at most {worst:.1f}. The "
+        "figures of a column are of the same test parts, so they err together."
+    )
+    section.notes.append(
+        "Where most test parts have no interval, for the two models differ on fewer than 10 rows, there is none; where "
+        "some have none, the coverage is that of the others."
+    )
     section.data = {
         name: {f"{metric} {rows}": [vars(each) for each in found] for (metric, rows), found in tallies.items()}
         for name, tallies in (("own", own), ("improvement", between))

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from benchmarks import data
 from benchmarks.figures import Section, Spread, at_most, interleaved, ratio
@@ -25,6 +24,9 @@ from data_preparation import preparation
 from data_preparation.reading import SourceFile
 from data_preparation.row_codes import RowCodes
 from data_preparation.splitting import Splitter
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 LIMIT = 0.1
 WORK: dict[str, tuple[type, str]] = {
