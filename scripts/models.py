@@ -68,9 +68,10 @@ def _list_tables(document: Document) -> Iterable[Table | str]:
         )
     yield table
     if document["rollbacks"]:
-        rollbacks = Table("rolled back", "from", "to", "by", "reason")
+        rollbacks = Table("rolled back", "from", "to", "by or execution", "reason")
         for item in document["rollbacks"]:
-            when, by = _short_time(item["recorded_at"]), item["by"]
+            # Rollbacks of earlier versions of this project name who claimed to make them.
+            when, by = _short_time(item["recorded_at"]), item.get("execution") or item["by"]
             rollbacks.add_row(when, item["from_version"], item["to_version"], by, item["reason"])
         yield rollbacks
 

@@ -8,15 +8,15 @@ from crosstrain.training.registry import INDEX
 
 
 def data_scientist_policy(
-    stack_arn: str, state_machine_arn: str, bucket: str, table: str | None = None
+    stack_arn: str, state_machine_arn: str, bucket: str, table: str | None = None, rollback_arn: str | None = None
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
-    Without the name of a model registry's table there are no rights on one.
+    Nobody writes to the model registry but state machines. Without the name of its table there are no rights on one,
+    and without the ARN of the state machine that rolls back none on that.
     """
     _, partition, _, region, account, *_ = state_machine_arn.split(":")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
-    execution_arn = state_machine_arn.replace(":stateMachine:", ":execution:") + ":*"
     prefixes = {"StringLike": {"s3:prefix": ["data/*", "runs/*"]}}
     statements = [
         # Who asks by the stack's name is checked against every id that it may have.
@@ -30,24 +30,26 @@ def data_scientist_policy(
         _allow(
             "FollowRuns",
             ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"],
-            [execution_arn],
+            [_executions_of(state_machine_arn)],
         ),
     ]
     if table is not None:
-        statements += _registry_statements(f"arn:{partition}:dynamodb:{region}:{account}:table/{table}")
+        table_arn = f"arn:{partition}:dynamodb:{region}:{account}:table/{table}"
+        statements += [
+            _allow("ReadModels", ["dynamodb:GetItem", "dynamodb:Scan"], [table_arn]),
+            _allow("FindModels", ["dynamodb:Query"], [table_arn, f"{table_arn}/index/{INDEX}"]),
+        ]
+    if rollback_arn is not None:
+        followed = ["states:DescribeExecution", "states:GetExecutionHistory"]
+        statements += [
+            _allow("RollBack", ["states:StartExecution"], [rollback_arn]),
+            _allow("FollowRollbacks", followed, [_executions_of(rollback_arn)]),
+        ]
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _registry_statements(table_arn: str) -> list[dict[str, Any]]:
-    """Allow to read models and to roll back; IAM knows no rights on single items of a partition."""
-    # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
-    in_transactions = {"ForAnyValue:StringEquals": {"dynamodb:EnclosingOperation": ["TransactWriteItems"]}}
-    writes = ["dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem"]
-    return [
-        _allow("ReadModels", ["dynamodb:GetItem", "dynamodb:Scan"], [table_arn]),
-        _allow("FindModels", ["dynamodb:Query"], [table_arn, f"{table_arn}/index/{INDEX}"]),
-        {**_allow("RollBack", writes, [table_arn]), "Condition": in_transactions},
-    ]
+def _executions_of(state_machine_arn: str) -> str:
+    return state_machine_arn.replace(":stateMachine:", ":execution:") + ":*"
 
 
 def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:

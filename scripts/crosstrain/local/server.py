@@ -306,6 +306,7 @@ class LocalAws:
             outputs["StateMachineArn"],
             outputs["ArtifactBucketName"],
             outputs.get("ModelRegistryTableName"),
+            outputs.get("RollbackStateMachineArn"),
         )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 

@@ -117,3 +117,5 @@ PARTS_OF_TRANSACTION: Mapping[str, str] = {
     "Put": "dynamodb:PutItem",
     "Update": "dynamodb:UpdateItem",
 }
+# And what the context of each part says that it is a part of.
+ENCLOSING_OPERATION = "dynamodb:EnclosingOperation"

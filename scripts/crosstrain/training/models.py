@@ -16,12 +16,12 @@ from common.request import LOWER_IS_BETTER
 from common.storage import Stored, download, pinned, read_json, split_uri
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.training.moves import move_champion
 from crosstrain.training.registry import Item, Registry, champion_history, previous_champion
 from crosstrain.training.stack import DeployedStack
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_sts import STSClient
 
 FILES = ("train", "test", "profile", "model", "info", "training_rows", "evaluation", "report")
 """The files of a version that the registry knows by their digests."""
@@ -32,11 +32,11 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Models:
-    """The registry of a stack and the clients for what it refers to."""
+    """The registry of a stack, the client for what it refers to, and the stack itself, which moves champions."""
 
     registry: Registry
     s3: S3Client
-    sts: STSClient
+    stack: DeployedStack
 
     @classmethod
     def of(cls, stack: DeployedStack) -> Models:
@@ -48,7 +48,7 @@ class Models:
             If the stack has no model registry.
         """
         registry = Registry(stack.session.client("dynamodb"), stack.output("ModelRegistryTableName"))
-        return cls(registry, stack.session.client("s3"), stack.session.client("sts"))
+        return cls(registry, stack.session.client("s3"), stack)
 
     def read(self, uri: str | None) -> tuple[Document, str | None]:
         """Return the JSON document at a URI, empty where there is none, and then why."""
@@ -146,7 +146,7 @@ def compare(models: Models, first: str, second: str, model_name: str | None = No
 
 
 def roll_back(models: Models, model_name: str, to: str | None = None, reason: str = "") -> Document:
-    """Make an earlier version the champion again, and return the rollback as it was recorded.
+    """Have an earlier version made the champion again, and return the rollback as it was recorded.
 
     Parameters
     ----------
@@ -162,10 +162,14 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
     Raises
     ------
     BadInputError
-        If the version is unknown, was never promoted, is the champion already, or its model file is gone or another.
+        If the version is unknown, was never promoted, is the champion already, or its model file is gone or another; or
+        if the stack is older than its rollback state machine.
     ChampionMovedError
         If somebody else has moved the champion meanwhile.
+    OperationFailedError
+        If the state machine does not move it, or it is not known whether it has.
     """
+    state_machine_arn = models.stack.output("RollbackStateMachineArn")
     pointer = models.registry.champion(model_name)
     if pointer is None:
         raise models.registry.without_champion(model_name)
@@ -186,8 +190,8 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
         raise BadInputError(
             f"The model file of {to} {told[state]} ({target['model_uri']}): choose another version with --to."
         )
-    by = models.sts.get_caller_identity()["Arn"]
-    return dict(models.registry.move_champion(pointer, target, by=by, reason=reason))
+    sfn = models.stack.session.client("stepfunctions")
+    return dict(move_champion(sfn, state_machine_arn, pointer, to, reason=reason))
 
 
 def verify(models: Models, model_name: str) -> Document:

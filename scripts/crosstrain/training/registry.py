@@ -6,29 +6,23 @@ look, and the table is read before a version is called unknown.
 
 from __future__ import annotations
 
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from crosstrain.aws import from_dynamodb, timestamp, to_dynamodb
+from crosstrain.aws import from_dynamodb, to_dynamodb
 from crosstrain.command import BadInputError, OperationFailedError, nearest_names
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Item = Mapping[str, Any]
 """One entry of the registry, in the types of JSON."""
 
 INDEX = "by-version"
 _CHAMPION, _VERSION, _ROLLBACK = "champion", "version#", "rollback#"
-
-
-class ChampionMovedError(OperationFailedError):
-    """Somebody else has moved the champion meanwhile; nothing was changed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +51,7 @@ class Change:
 
 
 class Registry:
-    """Reads the registry and moves champions.
+    """Reads the registry; only state machines write to it.
 
     Parameters
     ----------
@@ -134,93 +128,6 @@ class Registry:
             return BadInputError("The registry holds no model yet: train one first.")
         return BadInputError(f'There is no model "{model_name}".{nearest_names(model_name, known)}')
 
-    def move_champion(self, pointer: Item, target: Item, *, by: str, reason: str) -> Item:
-        """Make `target` the champion in place of the one that was read, and record it as a rollback, or do neither.
-
-        Parameters
-        ----------
-        pointer
-            The champion as it was read.
-        target
-            A version of the same model.
-        by : str
-            The ARN of whoever asks.
-        reason : str
-            Why.
-
-        Returns
-        -------
-        mapping
-            The recorded rollback.
-
-        Raises
-        ------
-        ChampionMovedError
-            If the champion is no longer the one that was read.
-        OperationFailedError
-            If the target is no longer a promoted version.
-        """
-        now = timestamp()
-        rollback = {
-            "model_name": pointer["model_name"],
-            "entry": f"{_ROLLBACK}{now}-{uuid.uuid4().hex[:8]}",
-            "from_version": pointer["champion_version"],
-            "to_version": target["version"],
-            "move": _moves(pointer) + 1,
-            "recorded_at": now,
-            "by": by,
-            "reason": reason,
-        }
-        try:
-            self._dynamodb.transact_write_items(
-                TransactItems=[
-                    self._pointer_update(pointer, target, now),
-                    {"ConditionCheck": self._promoted(target)},
-                    {
-                        "Put": {
-                            "TableName": self._table,
-                            "Item": to_dynamodb(rollback),
-                            "ConditionExpression": "attribute_not_exists(entry)",
-                        }
-                    },
-                ]
-            )
-        except self._dynamodb.exceptions.TransactionCanceledException as error:
-            raise _cancelled(error.response, pointer, target) from error
-        return rollback
-
-    def _pointer_update(self, pointer: Item, target: Item, now: str) -> TransactWriteItemTypeDef:
-        new = {
-            "champion_version": target["version"],
-            "promoted_at": now,
-            "moves": _moves(pointer) + 1,
-            # The next run is split as the champion's was; a version from before that says nothing of it.
-            **{name: target[name] for name in ("metric", "value", "model_uri", "target", "split") if name in target},
-        }
-        # The moves as well: meanwhile another version may have been the champion, and this one again.
-        old = {name: pointer[name] for name in ("champion_version", "moves", "promoted_at") if name in pointer}
-        return {
-            "Update": {
-                "TableName": self._table,
-                "Key": to_dynamodb({"model_name": pointer["model_name"], "entry": _CHAMPION}),
-                "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in new),
-                "ConditionExpression": " AND ".join(f"#{name} = :old_{name}" for name in old),
-                "ExpressionAttributeNames": {f"#{name}": name for name in {**new, **old}},
-                "ExpressionAttributeValues": to_dynamodb(
-                    {f":{name}": value for name, value in new.items()}
-                    | {f":old_{name}": value for name, value in old.items()}
-                ),
-            }
-        }
-
-    def _promoted(self, target: Item) -> Any:
-        return {
-            "TableName": self._table,
-            "Key": to_dynamodb({name: target[name] for name in ("model_name", "entry")}),
-            "ConditionExpression": "decision = :promote",
-            "ExpressionAttributeValues": to_dynamodb({":promote": "promote"}),
-        }
-
     def _get(self, model_name: str, entry: str) -> Item | None:
         key = to_dynamodb({"model_name": model_name, "entry": entry})
         item = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
@@ -274,7 +181,7 @@ class Registry:
         return BadInputError(f'There is no version "{version}"{of}.{nearest_names(version, known)}')
 
 
-def _moves(pointer: Item) -> int:
+def moves_of(pointer: Item) -> int:
     """Return how often a pointer has moved; 0 for one of an earlier version of this project."""
     return int(pointer.get("moves", 0))
 
@@ -337,23 +244,3 @@ def previous_champion(history: Sequence[Change]) -> str | None:
         else:
             earlier.append(change.version)
     return earlier[-2] if len(earlier) > 1 else None
-
-
-_CONTENDED = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
-
-
-def _cancelled(response: Any, pointer: Item, target: Item) -> OperationFailedError:
-    """Return the error for a cancelled transaction, by which of its items did not go through."""
-    codes = [reason.get("Code", "None") for reason in response.get("CancellationReasons", [])]
-    name = pointer["model_name"]
-    if codes and codes[0] in _CONTENDED:
-        return ChampionMovedError(
-            f'Somebody else moves or has moved the champion of "{name}" since it was read as '
-            f"{pointer['champion_version']}, and nothing was changed: look at it, and roll back again if need be."
-        )
-    if len(codes) > 1 and codes[1] in _CONTENDED:
-        return OperationFailedError(
-            f'{target["version"]} is no longer a promoted version of "{name}", and nothing was changed.'
-        )
-    reason = ", ".join(code for code in codes if code != "None") or response["Error"]["Message"]
-    return OperationFailedError(f'The champion of "{name}" could not be moved, and nothing was changed: {reason}.')

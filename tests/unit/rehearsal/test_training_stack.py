@@ -23,4 +23,19 @@ INNER = {"StartAt": "Call", "States": {"Call": {"Type": "Task", "Resource": FUNC
     ids=["branch", "item-processor", "iterator", "nested"],
 )
 def test_tasks_inside_other_states_are_found(outer: dict[str, Any]) -> None:
-    assert list(calls_of({"States": {"Outer": outer}}, "000000000002")) == [("lambda:InvokeFunction", FUNCTION)]
+    assert list(calls_of({"States": {"Outer": outer}}, "000000000002")) == [("lambda:InvokeFunction", FUNCTION, {})]
+
+
+def test_the_parts_of_a_transaction_are_asked_for_as_parts_of_one() -> None:
+    parts = [{kind: {"TableName": "registry"}} for kind in ("Update", "ConditionCheck", "Put", "Update")]
+    task = {
+        "Type": "Task",
+        "Resource": "arn:aws:states:::aws-sdk:dynamodb:transactWriteItems",
+        "Arguments": {"TransactItems": parts},
+    }
+    found = list(calls_of({"States": {"Move": task}}, "000000000002"))
+    assert [action for action, _, _ in found] == [
+        "dynamodb:ConditionCheckItem", "dynamodb:PutItem", "dynamodb:UpdateItem",
+    ]  # fmt: skip
+    assert {arn for _, arn, _ in found} == {"arn:aws:dynamodb:us-east-1:000000000002:table/registry"}
+    assert all(context == {"dynamodb:EnclosingOperation": "TransactWriteItems"} for _, _, context in found)

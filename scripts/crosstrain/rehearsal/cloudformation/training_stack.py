@@ -116,8 +116,8 @@ class TrainingStack:
             declared = self._template["Resources"][resource["LogicalResourceId"]]["Properties"]
             if declared.get("Logging", {}).get("Level", "OFF") != "OFF":
                 authorizer.check(machine["roleArn"], service_calls.DELIVER_LOGS, "*")
-            for action, arn in calls_of(json.loads(machine["definition"]), self._account):
-                authorizer.check(machine["roleArn"], action, arn)
+            for action, arn, context in calls_of(json.loads(machine["definition"]), self._account):
+                authorizer.check(machine["roleArn"], action, arn, context)
 
     def _read_images(self) -> dict[str, str]:
         """Return the image that the parameters give each function."""
@@ -146,8 +146,8 @@ class TrainingStack:
             yield resource["Properties"], bucket, key
 
 
-def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str, str]]:
-    """Yield the action and the resource of each call that a state machine's tasks make, nested ones included.
+def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield action, resource and context of each call that a state machine's tasks make, nested ones included.
 
     Raises
     ------
@@ -163,22 +163,24 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
             continue
         resource, arguments = state["Resource"], json.dumps(state.get("Arguments", {}))
         if resource.startswith("arn:aws:lambda:"):
-            yield service_calls.INVOKE_FUNCTION, resource
+            yield service_calls.INVOKE_FUNCTION, resource, {}
             continue
         match = _SDK.fullmatch(resource)
         service = match["service"] if match else None
         table = _TABLE.search(arguments)
         if match and service == "dynamodb" and table:
-            actions = [f"dynamodb:{match['operation'][0].upper()}{match['operation'][1:]}"]
-            if actions == ["dynamodb:TransactWriteItems"]:
+            operation, context = f"{match['operation'][0].upper()}{match['operation'][1:]}", {}
+            actions = [f"dynamodb:{operation}"]
+            if operation == "TransactWriteItems":
                 parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
                 actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
+                context = {service_calls.ENCLOSING_OPERATION: operation}
             for action in actions:
-                yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
+                yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
         elif match and (service, match["operation"]) == ("states", "startExecution"):
-            yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"]
+            yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
         elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
-            yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default"
+            yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
         else:
             raise OperationFailedError(
                 f"What the task {name} calls ({resource}) is not known: add it to training_stack.py."

@@ -1,0 +1,100 @@
+"""Moves of a champion: the stack's state machine makes them, for nobody but state machines may write to the registry."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.training.execution import ExecutionResult, new_run_id, outcome
+from crosstrain.training.registry import Item, moves_of
+
+if TYPE_CHECKING:
+    from mypy_boto3_stepfunctions import SFNClient
+
+# What the state machine itself ends with where it has changed nothing: statemachine/rollback.asl.json.
+_REFUSALS = frozenset({"RollbackRefusedError", "RollbackFailedError"})
+
+
+class ChampionMovedError(OperationFailedError):
+    """Somebody else has moved the champion meanwhile; nothing was changed."""
+
+
+def move_champion(sfn: SFNClient, state_machine_arn: str, pointer: Item, version: str, *, reason: str) -> Item:
+    """Make `version` the champion in place of the one that was read, and wait until that is done.
+
+    Parameters
+    ----------
+    sfn
+        A Step Functions client.
+    state_machine_arn : str
+        The rollback state machine of the stack.
+    pointer
+        The champion as it was read.
+    version : str
+        A version of the same model.
+    reason : str
+        Why.
+
+    Returns
+    -------
+    mapping
+        The rollback as it was recorded.
+
+    Raises
+    ------
+    BadInputError
+        If the state machine does not take the request, a reason that is too long say.
+    ChampionMovedError
+        If the champion is no longer the one that was read.
+    OperationFailedError
+        If the version cannot be the champion, or it is not known whether it is.
+    """
+    name, run = pointer["model_name"], new_run_id()
+    execution_arn = f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{run}"
+    expected = {"champion_version": pointer["champion_version"], "moves": moves_of(pointer)}
+    request = {"model_name": name, "version": version, "reason": reason, "expected": expected}
+    try:
+        _start(sfn, state_machine_arn, run, json.dumps(request))
+        result = _follow(sfn, execution_arn)
+    except (BotoCoreError, _NotFollowedError, KeyboardInterrupt) as error:
+        raise _unknown(name, execution_arn, str(error).rstrip(".") or "interrupted") from error
+    if result.output is not None:
+        return result.output
+    cause = result.cause or "no cause is given"
+    if result.error == "ChampionMovedError":
+        raise ChampionMovedError(cause)
+    if result.error == "InvalidRequestError":
+        raise BadInputError(cause)
+    if result.error in _REFUSALS:
+        raise OperationFailedError(cause)
+    raise _unknown(name, execution_arn, f"{result.error or result.status}: {cause}".rstrip("."))
+
+
+class _NotFollowedError(Exception):
+    """An execution that has begun cannot be looked at."""
+
+
+def _start(sfn: SFNClient, state_machine_arn: str, run: str, request: str) -> None:
+    try:
+        sfn.start_execution(stateMachineArn=state_machine_arn, name=run, input=request)
+    except ClientError as error:
+        # Nobody else has this name: it is a first attempt of this call whose answer was lost.
+        if error.response["Error"]["Code"] != "ExecutionAlreadyExists":
+            raise
+
+
+def _follow(sfn: SFNClient, execution_arn: str) -> ExecutionResult:
+    try:
+        return outcome(sfn, execution_arn)
+    except ClientError as error:
+        raise _NotFollowedError(str(error)) from error
+
+
+def _unknown(name: str, execution_arn: str, why: str) -> OperationFailedError:
+    return OperationFailedError(
+        f'Whether the champion of "{name}" has moved is not known ({why}): look with '
+        f"`models.py champion --model-name {name}`, and at the execution {execution_arn}."
+    )
