@@ -62,10 +62,38 @@ def run_explaining(training_stack: LocalTrainingStack) -> Machine:
     return _machine(training_stack, "explaining", definition, deployed["roleArn"])
 
 
-def deployed_machine(training_stack: LocalTrainingStack) -> dict[str, Any]:
-    """Return the deployed state machine, its definition with every substitution made."""
+@pytest.fixture(scope="session")
+def rolling_back(training_stack: LocalTrainingStack) -> Machine:
+    """Roll back by the deployed definition, under the name that mock_config.json knows."""
+    deployed = deployed_machine(training_stack, "RollbackStateMachineArn")
+    return _machine(training_stack, "rollback", deployed["definition"], deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def rolling_back_slowly(training_stack: LocalTrainingStack) -> Machine:
+    """Roll back with a second between what was read and the move; the embedded AWS shortens what a state waits."""
+    deployed = deployed_machine(training_stack, "RollbackStateMachineArn")
+    definition = json.dumps(with_pause(json.loads(deployed["definition"]), seconds=1000))
+    return _machine(training_stack, "slow-rollback", definition, deployed["roleArn"])
+
+
+def with_pause(definition: dict[str, Any], seconds: int) -> dict[str, Any]:
+    """Return the definition of a rollback with a state `Pause` before the move."""
+    states = definition["States"]
+    return {
+        **definition,
+        "States": {
+            **states,
+            "DescribeMove": {**states["DescribeMove"], "Next": "Pause"},
+            "Pause": {"Type": "Wait", "Seconds": seconds, "Next": "MoveChampion"},
+        },
+    }
+
+
+def deployed_machine(training_stack: LocalTrainingStack, output: str = "StateMachineArn") -> dict[str, Any]:
+    """Return a deployed state machine, its definition with every substitution made."""
     sfn = training_stack.aws.client("stepfunctions")
-    machine: dict[str, Any] = sfn.describe_state_machine(stateMachineArn=training_stack.outputs["StateMachineArn"])
+    machine: dict[str, Any] = sfn.describe_state_machine(stateMachineArn=training_stack.outputs[output])
     return machine
 
 

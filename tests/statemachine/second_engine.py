@@ -106,18 +106,19 @@ class StepFunctions:
 
     def worker(self, evaluation_details: Any, **arguments: Any) -> ExecutionWorker:
         """Return what runs an execution, with its mocked results: moto knows them, but not how to ask for them."""
-        case = self.cases[evaluation_details.execution_details.name]
-        mocked = self._mocked(case) if case else None
+        details = evaluation_details.execution_details
+        case, machine = self.cases[details.name], details.arn.split(":")[-2]
+        mocked = self._mocked(machine, case) if case else None
         return ExecutionWorker(evaluation_details, mock_test_case=mocked, **arguments)
 
-    def _mocked(self, case: str) -> MockTestCase:
-        states = self.mocks["StateMachines"]["training"]["TestCases"][case]
+    def _mocked(self, machine: str, case: str) -> MockTestCase:
+        states = self.mocks["StateMachines"][machine]["TestCases"][case]
         results = {
             state: [_result(span, result) for span, result in self.mocks["MockedResponses"][name].items()]
             for state, name in states.items()
         }
         return MockTestCase(
-            "training", case, [StateMockedResponses(state, states[state], each) for state, each in results.items()]
+            machine, case, [StateMockedResponses(state, states[state], each) for state, each in results.items()]
         )
 
 
@@ -161,16 +162,17 @@ class SecondEngine:
     """What the tests run the state machine with; `second_engine()` starts one."""
 
     def __init__(self, project: Path, evaluate: Jsonata) -> None:
-        self.definition, self.evaluate, self.waits = _definition(project), evaluate, Waits()
+        self.definition, self.evaluate, self.waits = _definition(project, "TrainingStateMachine"), evaluate, Waits()
+        self.rollback_definition = _definition(project, "RollbackStateMachine")
         self.sfn = StepFunctions(self.client("stepfunctions"))
 
     def client(self, service: str) -> Any:
         """Return a client of a service of moto."""
         return boto3.client(service, region_name=REGION)
 
-    def machine(self, name: str, **changes: Any) -> Machine:
-        """Return the state machine of the project, with fields of its definition changed."""
-        definition = json.dumps({**json.loads(self.definition), **changes})
+    def machine(self, name: str, of: str | None = None, **changes: Any) -> Machine:
+        """Return a state machine by its definition, that of training unless another is given, with fields changed."""
+        definition = json.dumps({**json.loads(of or self.definition), **changes})
         created = self.sfn.client.create_state_machine(name=name, definition=definition, roleArn=ROLE)
         return Machine(self.sfn, created["stateMachineArn"])
 
@@ -192,10 +194,10 @@ def second_engine(project: Path) -> Iterator[SecondEngine]:
         yield engine
 
 
-def _definition(project: Path) -> str:
-    """Return the definition with the substitutions of the template."""
+def _definition(project: Path, logical_id: str) -> str:
+    """Return a definition with the substitutions of the template."""
     template = yaml_parse((project / "template.yaml").read_text(encoding="utf-8"))
-    machine = template["Resources"]["TrainingStateMachine"]["Properties"]
+    machine = template["Resources"][logical_id]["Properties"]
     definition = (project / machine["DefinitionUri"]).read_text(encoding="utf-8")
     for name, value in machine["DefinitionSubstitutions"].items():
         definition = definition.replace(f"${{{name}}}", _resolved(value))

@@ -32,6 +32,15 @@ EXPLAINED = {
     "Next": "ExplainFailure",
 }
 ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure")
+# Of the state machine that rolls back.
+ROLLBACK_CALLS = ("FindChampion", "FindVersion", "FindOwnRollback", "MoveChampion")
+# What may have been carried out all the same.
+OPEN = {
+    "DynamoDb.TransactionCanceledException",
+    "DynamoDb.InternalServerErrorException",
+    "DynamoDb.SdkClientException",
+    "States.Timeout",
+}
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +187,70 @@ def test_the_name_of_a_model_that_the_input_leaves_open_is_the_requests_own(stat
     """Which champion a run may replace is not left to what data preparation returns."""
     default = TrainingRequest.model_fields["model_name"].default
     assert f"$states.input.request.model_name : '{default}'" in states["PrepareData"]["Output"]["request"]
+
+
+@pytest.fixture(scope="module")
+def rollback_text(project: Path) -> str:
+    return (project / "statemachine" / "rollback.asl.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def rollback(rollback_text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(rollback_text)["States"]
+    return found
+
+
+def test_every_task_of_a_rollback_is_known_and_somebody_waits_for_it(rollback: dict[str, Any]) -> None:
+    tasks = {name: state for name, state in rollback.items() if state["Type"] == "Task"}
+    assert set(tasks) == {*ROLLBACK_CALLS, "AnnounceRollback"}
+    for state in tasks.values():
+        assert 0 < state["TimeoutSeconds"] <= 20
+        (retrier,) = state["Retry"]
+        assert retrier["JitterStrategy"] == "FULL"
+        assert retrier["MaxDelaySeconds"] <= 30
+        assert not {error for error in retrier["ErrorEquals"] if "Conditional" in error or "Canceled" in error}
+
+
+def test_whatever_a_rollback_calls_an_error_is_caught(rollback: dict[str, Any]) -> None:
+    for name in ROLLBACK_CALLS:
+        caught = rollback[name]["Catch"][-1]
+        assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "RollbackFailed")
+    (unheard,) = rollback["AnnounceRollback"]["Catch"]
+    assert (unheard["ErrorEquals"], unheard["Next"]) == (["States.ALL"], "RolledBack")
+    assert rollback["RollbackFailed"]["Type"] == "Fail"
+
+
+def test_a_move_that_may_have_been_made_is_looked_for_before_it_is_called_failed(rollback: dict[str, Any]) -> None:
+    unclear, _ = rollback["MoveChampion"]["Catch"]
+    assert set(unclear["ErrorEquals"]) == OPEN
+    path = ["LetOthersFinish", "FindChampion", "FindVersion", "FindOwnRollback", "CheckMove"]
+    assert [unclear["Next"], *(rollback[name]["Next"] for name in path[:-1])] == path
+    # Before anything is refused.
+    assert rollback["CheckMove"]["Choices"][0]["Next"] == "ReadRollback"
+    assert {each["Next"] for each in rollback["CheckMove"]["Choices"][1:]} == {"RollbackFailed"}
+
+
+def test_a_rollback_records_nothing_that_is_claimed(rollback: dict[str, Any]) -> None:
+    """Of the input it takes the name, the version and the reason; who asks is not among its fields."""
+    written = json.dumps([rollback[name] for name in ("BeginRollback", "DescribeMove", "MoveChampion")])
+    taken = set(re.findall(r"\$states\.input\.request\.(\w+)", written))
+    assert taken == {"model_name", "version", "reason"}
+    assert "'execution': {'S': $states.context.Execution.Id}" in written
+
+
+def test_every_state_of_a_rollback_is_reached_and_nothing_of_it_belongs_to_an_account(
+    rollback_text: str, rollback: dict[str, Any], template: dict[str, Any]
+) -> None:
+    assert set(re.findall(r'"(?:Next|Default|StartAt)": "(\w+)"', rollback_text)) == set(rollback)
+    assert "arn:" not in rollback_text
+    assert not re.search(r"\d{12}", rollback_text)
+    assert not re.findall(r"\)(?:[*+]|\{\d)", rollback_text)
+    machine = template["Resources"]["RollbackStateMachine"]["Properties"]
+    assert machine["Type"] == "STANDARD"
+    assert set(re.findall(r"\$\{(\w+)\}", rollback_text)) == set(machine["DefinitionSubstitutions"])
+
+
+def test_the_input_of_a_rollback_takes_the_names_that_a_request_takes(rollback_text: str) -> None:
+    pattern = next(each.pattern for each in TrainingRequest.model_fields["model_name"].metadata if hasattr(each, "pattern"))
+    assert pattern == r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+    assert "> 64 or $contains($states.input.model_name, /^[_-]/) or $contains($states.input.model_name, /[^A-Za-z0-9_-]/)" in rollback_text

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
-from .conftest import Machine
+from .conftest import Machine, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_paths import (  # noqa: F401
     test_a_cause_of_any_form_is_told_in_words,
@@ -38,6 +38,23 @@ from .test_promotion import (  # noqa: F401
     test_comparisons_on_the_same_test_part_are_counted,
     test_the_split_of_the_champions_run_reaches_preparation,
     test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded,
+)
+
+from .test_rollback import (  # noqa: F401
+    test_a_champion_that_is_counted_for_the_first_time_after_it_was_read_stays,
+    test_a_champion_that_moves_after_it_was_read_stays,
+    test_a_champion_whose_moves_nobody_counted_is_moved_once,
+    test_a_move_that_may_not_be_is_refused,
+    test_a_move_whose_answer_was_lost_is_told_as_made_whoever_came_after_it,
+    test_a_registry_that_does_not_answer_ends_it_with_the_step,
+    test_a_rollback_that_cannot_be_announced_is_made,
+    test_a_version_from_before_splits_were_recorded_says_nothing_of_one,
+    test_a_version_of_another_model_is_unknown,
+    test_a_version_that_is_no_longer_promoted_is_not_moved_to,
+    test_an_earlier_version_is_the_champion_again_and_the_execution_is_recorded,
+    test_an_input_that_is_none_is_refused_with_what_is_wrong,
+    test_what_never_comes_through_is_tried_three_times,
+    trained,
 )
 
 # What a function's error may be made of, whole or cut.
@@ -67,6 +84,17 @@ def run_scripted(engine: SecondEngine) -> Machine:
 @pytest.fixture(scope="module")
 def run_explaining(engine: SecondEngine) -> Machine:
     return engine.machine("explaining", StartAt="ExplainFailure")
+
+
+@pytest.fixture(scope="module")
+def rolling_back(engine: SecondEngine) -> Machine:
+    return engine.machine("rollback", engine.rollback_definition)
+
+
+@pytest.fixture(scope="module")
+def rolling_back_slowly(engine: SecondEngine) -> Machine:
+    changed = with_pause(json.loads(engine.rollback_definition), seconds=1)
+    return engine.machine("slow-rollback", json.dumps(changed))
 
 
 @pytest.fixture
@@ -143,6 +171,25 @@ def test_events_are_announced(
         "error": "InvalidDatasetError",
         "cause": "The column 'größe' / holds 😀 and more.",
     }
+
+
+def test_a_rollback_is_announced(
+    rolling_back: Machine, registry: Registry, announced: Callable[[], list[dict[str, Any]]]
+) -> None:
+    _, result = rolling_back({**trained(registry, "told-back"), "reason": 'it "drifts" \\\n since  May'})
+    assert result.output is not None
+    (event,) = announced()
+    assert (event["source"], event["detail-type"]) == ("crosstrain", "Model Rolled Back")
+    assert event["detail"] == {
+        "stack": STACK,
+        "model_name": "told-back",
+        "from_version": "b",
+        "to_version": "a",
+        "reason": "it 'drifts' / since May",
+        "execution": result.output["execution"],
+    }
+    # What is recorded is what was said.
+    assert registry.items("told-back")[result.output["entry"]]["reason"]["S"] == 'it "drifts" \\\n since  May'
 
 
 @pytest.mark.parametrize("error", ["Lambda.TooManyRequestsException", *PENDING_ERRORS[:1]])

@@ -70,7 +70,7 @@ def test_no_role_has_a_wildcard_action_and_only_log_delivery_has_a_wildcard_reso
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], logical_id
         if statement["Resource"] == "*":
-            assert logical_id in ("TrainingStateMachineRole", "SystemTestRole")
+            assert logical_id in ("TrainingStateMachineRole", "RollbackRole", "SystemTestRole")
             assert statement["Sid"] == "DeliverLogs"
 
 
