@@ -251,6 +251,11 @@ def test_every_state_of_a_rollback_is_reached_and_nothing_of_it_belongs_to_an_ac
 
 
 def test_the_input_of_a_rollback_takes_the_names_that_a_request_takes(rollback_text: str) -> None:
-    pattern = next(each.pattern for each in TrainingRequest.model_fields["model_name"].metadata if hasattr(each, "pattern"))
+    pattern = next(
+        each.pattern for each in TrainingRequest.model_fields["model_name"].metadata if hasattr(each, "pattern")
+    )
     assert pattern == r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-    assert "> 64 or $contains($states.input.model_name, /^[_-]/) or $contains($states.input.model_name, /[^A-Za-z0-9_-]/)" in rollback_text
+    assert (
+        "> 64 or $contains($states.input.model_name, /^[_-]/) or $contains($states.input.model_name, /[^A-Za-z0-9_-]/)"
+        in rollback_text
+    )

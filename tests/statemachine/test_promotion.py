@@ -17,58 +17,9 @@ from crosstrain.training import execution
 from state_events import follow
 from training_stacks import MockedAws
 
-from .conftest import Machine, mocked_machine, scripted_machine
+from .conftest import Machine, Registry, mocked_machine, scripted_machine
 
 SLOW_STATES = ("PrepareData", "TrainModel", "EvaluateModel")
-
-
-@pytest.fixture
-def registry(training_stack: LocalTrainingStack) -> Any:
-    """Return the registry's table, with root's rights."""
-    return Registry(training_stack.aws.client("dynamodb"), training_stack.outputs["ModelRegistryTableName"])
-
-
-class Registry:
-    """The model registry's table."""
-
-    def __init__(self, client: Any, table: str) -> None:
-        self.client, self.table = client, table
-
-    def items(self, model_name: str) -> dict[str, dict[str, Any]]:
-        """Return all items of a model name by their entry."""
-        pages = self.client.get_paginator("query").paginate(
-            TableName=self.table,
-            ConsistentRead=True,
-            KeyConditionExpression="model_name = :name",
-            ExpressionAttributeValues={":name": {"S": model_name}},
-        )
-        return {item["entry"]["S"]: item for page in pages for item in page["Items"]}
-
-    def champion(self, model_name: str) -> str | None:
-        """Return the version that the pointer points to."""
-        pointer = self.items(model_name).get("champion")
-        return pointer["champion_version"]["S"] if pointer else None
-
-    def put(self, **attributes: str) -> None:
-        """Write an item of strings."""
-        self.client.put_item(TableName=self.table, Item={name: {"S": value} for name, value in attributes.items()})
-
-    def promote(self, name: str, version: str, value: int, *, moves: int, decision: str = "promote") -> None:
-        """Write what a promotion writes; of a rejection, the version alone."""
-        key = {"model_name": {"S": name}}
-        item: dict[str, Any] = {
-            **key,
-            "entry": {"S": f"version#{version}"},
-            "version": {"S": version},
-            "value": {"N": str(value)},
-            "move": {"N": str(moves)},
-            **{each: {"S": "recorded"} for each in ("rule", "reason", "report_uri", "evaluation_uri")},
-            "decision": {"S": decision},
-        }
-        self.client.put_item(TableName=self.table, Item=item)
-        if decision == "promote":
-            pointer = {"entry": {"S": "champion"}, "champion_version": {"S": version}, "moves": {"N": str(moves)}}
-            self.client.put_item(TableName=self.table, Item={**key, **pointer})
 
 
 def test_twenty_runs_at_once_leave_the_best_as_the_one_champion(run_scripted: Machine, registry: Registry) -> None:

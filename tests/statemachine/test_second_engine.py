@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
-from .conftest import Machine, with_pause
+from .conftest import Machine, Registry, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_paths import (  # noqa: F401
     test_a_cause_of_any_form_is_told_in_words,
@@ -29,7 +29,6 @@ from .test_paths import (  # noqa: F401
     test_whatever_is_caught_can_be_explained,
 )
 from .test_promotion import (  # noqa: F401
-    Registry,
     test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared,
     test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
     test_a_run_id_that_was_used_is_refused_before_anything_is_written,
@@ -39,7 +38,6 @@ from .test_promotion import (  # noqa: F401
     test_the_split_of_the_champions_run_reaches_preparation,
     test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded,
 )
-
 from .test_rollback import (  # noqa: F401
     test_a_champion_that_is_counted_for_the_first_time_after_it_was_read_stays,
     test_a_champion_that_moves_after_it_was_read_stays,

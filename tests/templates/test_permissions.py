@@ -338,7 +338,86 @@ def test_the_state_machine_reaches_its_functions_and_its_registry_only(
     assert [each["EvalDecision"] for each in simulated["EvaluationResults"]] == [decision]
 
 
-@pytest.mark.parametrize("role", [*ROLES.values(), "TrainingStateMachineRole", "NotificationRole"])
+TABLE = "arn:aws:dynamodb:us-east-1:123456789012:table/"
+IN_TRANSACTION = {"dynamodb:EnclosingOperation": "TransactWriteItems"}
+POINTER = [
+    "model_name", "entry", "champion_version", "promoted_at", "moves",
+    "metric", "value", "model_uri", "target", "split",
+]  # fmt: skip
+ROLLBACK = ["model_name", "entry", "from_version", "to_version", "move", "recorded_at", "execution", "reason"]
+VERSION = ["model_name", "entry", "version", "decision"]
+
+
+@pytest.mark.parametrize(
+    ("action", "context", "attributes", "allowed"),
+    [
+        ("dynamodb:GetItem", {}, [], True),
+        ("dynamodb:UpdateItem", IN_TRANSACTION, POINTER, True),
+        ("dynamodb:UpdateItem", {}, POINTER, False),
+        ("dynamodb:UpdateItem", IN_TRANSACTION, [*POINTER, "decision"], False),
+        ("dynamodb:UpdateItem", IN_TRANSACTION, [*POINTER, "by"], False),
+        ("dynamodb:ConditionCheckItem", IN_TRANSACTION, ["model_name", "entry", "decision"], True),
+        ("dynamodb:ConditionCheckItem", {}, ["model_name", "entry", "decision"], False),
+        ("dynamodb:PutItem", IN_TRANSACTION, ROLLBACK, True),
+        ("dynamodb:PutItem", {}, ROLLBACK, False),
+        ("dynamodb:PutItem", IN_TRANSACTION, VERSION, False),
+        ("dynamodb:PutItem", IN_TRANSACTION, POINTER, False),
+        ("dynamodb:PutItem", IN_TRANSACTION, [*ROLLBACK, "by"], False),
+        *(
+            (f"dynamodb:{name}", IN_TRANSACTION, [], False)
+            for name in ("DeleteItem", "Query", "Scan", "BatchWriteItem")
+        ),
+        ("dynamodb:PartiQLUpdate", IN_TRANSACTION, [], False),
+    ],
+)
+def test_the_rollback_moves_pointers_and_records_that_and_no_more(
+    training_stack: LocalTrainingStack, action: str, context: dict[str, str], attributes: list[str], allowed: bool
+) -> None:
+    role, table = (physical_id(training_stack, name) for name in ("RollbackRole", "ModelRegistry"))
+    policies = policies_of(training_stack.aws.client("iam"), role)
+    asked: Any = {**context, **({"dynamodb:Attributes": attributes} if attributes else {})}
+
+    assert is_allowed_with(asked, policies, action, TABLE + table) == allowed
+    assert not is_allowed_with(asked, policies, action, f"{TABLE}another")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "allowed"),
+    [
+        ("events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/default", True),
+        ("events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/other", False),
+        ("lambda:InvokeFunction", "arn:aws:lambda:us-east-1:123456789012:function:any", False),
+        (
+            "states:StartExecution",
+            "arn:aws:states:us-east-1:123456789012:stateMachine:crosstrain-local-training",
+            False,
+        ),
+        ("s3:GetObject", "arn:aws:s3:::crosstrain-local/runs/1/model/model.skops", False),
+        ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:any", False),
+    ],
+)
+def test_the_rollback_reaches_the_registry_and_the_bus_only(
+    training_stack: LocalTrainingStack, action: str, resource: str, allowed: bool
+) -> None:
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "RollbackRole"))
+
+    assert is_allowed_with({}, policies, action, resource) == allowed
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_only_the_data_scientist_starts_rollbacks(
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str
+) -> None:
+    sfn = training_stack.aws.client("stepfunctions", sessions[who])
+    arn = training_stack.outputs["RollbackStateMachineArn"]
+
+    # The input is refused; it is the start that counts here.
+    assert is_allowed(sfn.start_execution, stateMachineArn=arn, input="{}") == (who == "data scientist")
+
+
+@pytest.mark.parametrize(
+    "role", [*ROLES.values(), "TrainingStateMachineRole", "RollbackRole", "SystemTestRole", "NotificationRole"]
+)
 def test_a_role_is_for_its_service_alone(training_stack: LocalTrainingStack, role: str) -> None:
     sts = training_stack.client("sts")
 

@@ -1,4 +1,4 @@
-"""Moves of a champion: the stack's state machine makes them, for nobody but state machines may write to the registry."""
+"""Moves of a champion, which a state machine of the stack makes: nobody else may write to the registry."""
 
 from __future__ import annotations
 

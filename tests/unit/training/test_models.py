@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -20,8 +21,47 @@ from crosstrain.training.stack import DeployedStack
 from models import main
 
 TABLE, BUCKET = "models", "artifacts"
+MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:tested-rollback"
+EXECUTIONS = MACHINE.replace(":stateMachine:", ":execution:")
 REQUEST = {"target": "y", "problem": "regression", "seed": 42, "test_fraction": 0.2, "split_column": None}
 DIGESTS = {name: f"sha256:{name[:5]}" for name in FUNCTIONS}
+
+
+class WithRollbacks:
+    """A session whose state machine moves champions at once; `tests/statemachine` has the real one."""
+
+    def __init__(self, session: boto3.Session) -> None:
+        self.session, self.event = session, dict[str, Any]()
+
+    def client(self, service: str) -> Any:
+        """Return a client of a service; for the state machine, itself."""
+        return self if service == "stepfunctions" else self.session.client(service)
+
+    def start_execution(self, *, name: str, input: str, **_: str) -> None:  # noqa: A002
+        """Move the champion, if it is the one that was read."""
+        asked, table = json.loads(input), boto3.resource("dynamodb").Table(TABLE)
+        key = {"model_name": asked["model_name"], "entry": "champion"}
+        found = table.get_item(Key=key)["Item"]
+        if found["champion_version"] != asked["expected"]["champion_version"]:
+            details = {"error": "ChampionMovedError", "cause": "Somebody else has moved the champion."}
+            self.event = {"type": "ExecutionFailed", "executionFailedEventDetails": details}
+            return
+        at = "2026-02-01T00:00:00.000Z"
+        recorded = {
+            "model_name": asked["model_name"], "entry": f"rollback#{at}-{name}", "recorded_at": at,
+            "from_version": found["champion_version"], "to_version": asked["version"], "reason": asked["reason"],
+            "move": int(found.get("moves", 0)) + 1, "execution": f"{EXECUTIONS}:{name}",
+        }  # fmt: skip
+        table.put_item(Item={**found, "champion_version": asked["version"], "moves": recorded["move"]})
+        table.put_item(Item=recorded)
+        self.event = {
+            "type": "ExecutionSucceeded",
+            "executionSucceededEventDetails": {"output": json.dumps(recorded)},
+        }
+
+    def get_execution_history(self, **_: Any) -> dict[str, Any]:
+        """Return the end of the last execution."""
+        return {"events": [{"id": 1, "timestamp": datetime(2026, 2, 1, tzinfo=UTC), **self.event}]}
 
 
 @pytest.fixture
@@ -37,7 +77,8 @@ def stack(monkeypatch: pytest.MonkeyPatch, create_table: Callable[..., None]) ->
         session = boto3.Session()
         session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         create_table(session.client("dynamodb"), "ModelRegistry", TABLE)
-        stack = DeployedStack("tested", {"ModelRegistryTableName": TABLE}, session)
+        outputs = {"ModelRegistryTableName": TABLE, "RollbackStateMachineArn": MACHINE}
+        stack = DeployedStack("tested", outputs, WithRollbacks(session))
         monkeypatch.setattr(models, "find_stack", lambda _: stack)
         yield stack
 
@@ -202,7 +243,7 @@ def test_files_that_are_not_those_that_were_recorded_are_found(
 def test_rollbacks_go_back_one_after_another(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
     recorded = roll_back(registered, "default", reason="worse in use")
     assert (recorded["from_version"], recorded["to_version"]) == ("run-d", "run-b")
-    assert recorded["by"].startswith("arn:aws:")
+    assert recorded["execution"].startswith(f"{EXECUTIONS}:")
     assert roll_back(registered, "default")["to_version"] == "run-a"
     assert main(["rollback", "default"]) == 2
     assert "knows no champion" in capsys.readouterr().err
@@ -248,9 +289,40 @@ def test_a_champion_that_somebody_else_moves_meanwhile_stays(
 
     monkeypatch.setattr(Models, "has_file", moved_meanwhile)
     assert main(["rollback", "default"]) == 1
-    assert 'champion of "default" since it was read as run-d, and nothing was changed' in capsys.readouterr().err
+    assert capsys.readouterr().err == "error: Somebody else has moved the champion.\n"
     document = list_versions(registered, "default")
     assert (document["champion"], document["rollbacks"]) == ("run-e", [])
+
+
+def test_rollbacks_of_earlier_versions_are_shown_by_who_claimed_to_make_them(
+    registered: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = {
+        "model_name": "default", "entry": "rollback#2025-01-01T00:00:00.000Z-1", "from_version": "run-b", "move": 1,
+        "to_version": "run-a", "recorded_at": "2025-01-01T00:00:00.000Z", "by": "arn:aws:iam::1:user/ann", "reason": "",
+    }  # fmt: skip
+    boto3.resource("dynamodb").Table(TABLE).put_item(Item=earlier)
+    executed = roll_back(registered, "default")["execution"]
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert "arn:aws:iam::1:user/ann" in shown
+    assert executed in shown
+    assert main(["list", "--json"]) == 0
+    assert [each.get("by") for each in json.loads(capsys.readouterr().out)["rollbacks"]] == [None, earlier["by"]]
+
+
+def test_a_stack_without_the_state_machine_says_so_before_anything_is_read(
+    stack: DeployedStack, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("run-a", 3.0)
+    older = DeployedStack("older", {"ModelRegistryTableName": TABLE}, stack.session)
+    monkeypatch.setattr(models, "find_stack", lambda _: older)
+    assert main(["list"]) == 0
+    capsys.readouterr()
+    assert main(["rollback", "default"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert 'The stack "older" has no output RollbackStateMachineArn: it is no training stack, or one of an older' in err
 
 
 def test_a_lineage_leads_from_the_data_to_the_decision(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
