@@ -79,7 +79,8 @@ def writes(table: str, model: str) -> dict[str, tuple[str, dict[str, Any]]]:
         "ConditionExpression": "decision = :reject",
         "ExpressionAttributeValues": {":reject": {"S": "reject"}},
     }
-    statement = f"UPDATE \"{table}\" SET champion_version = 'rejected' WHERE model_name = ? AND entry = 'champion'"
+    where = "model_name = ? AND entry = 'champion'"
+    statement = f"UPDATE \"{table}\" SET champion_version = 'rejected' WHERE {where}"  # noqa: S608 - the attack itself
     return {
         "put": ("put_item", pointer),
         "put a rollback": ("put_item", rollback),

@@ -253,12 +253,19 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTra
         assert result.status == "SUCCEEDED", result
     _, failed = run_mocked(case="InvalidDatasetInTrainModel")
     assert failed.status == "FAILED"
+    registry = Registry(aws.client("dynamodb"), training_stack.outputs["ModelRegistryTableName"])
+    promoted = registry.champion("told")
+    registry.promote("told", "worse", 0, moves=2)
+    read = {"champion_version": "worse", "moves": 2}
+    request = {"model_name": "told", "version": promoted, "reason": 'it "drifts"', "expected": read}
+    _, rolled_back = Machine(aws.client("stepfunctions"), training_stack.outputs["RollbackStateMachineArn"])(request)
+    assert rolled_back.output is not None, rolled_back
 
-    told = [json.loads(body) for body in _receive(sqs, bus, 3)]
+    told = [json.loads(body) for body in _receive(sqs, bus, 4)]
     assert {event["source"] for event in told} == {"crosstrain"}
     # A queue keeps no order.
     details = {event["detail-type"]: event["detail"] for event in told}
-    assert set(details) == {"Model Promoted", "Model Rejected", "Training Failed"}
+    assert set(details) == {"Model Promoted", "Model Rejected", "Training Failed", "Model Rolled Back"}
     assert details["Model Promoted"] == {
         "stack": training_stack.name,
         "model_name": "told",
@@ -270,10 +277,21 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTra
         "report_uri": "s3://scripted/report.html",
     }
     assert details["Training Failed"]["error"] == "InvalidDatasetError"
-    mails = sorted(_receive(sqs, mail, 2))
+    assert details["Model Rolled Back"] == {
+        "stack": training_stack.name,
+        "model_name": "told",
+        "from_version": "worse",
+        "to_version": promoted,
+        "reason": "it 'drifts'",
+        "execution": rolled_back.output["execution"],
+    }
+    mails = sorted(_receive(sqs, mail, 3))
     assert mails[0].strip('"').startswith("The model told has a new champion, scripted-")
-    assert mails[1].strip('"').startswith("The training run InvalidDatasetInTrainModel-")
-    assert "failed in TrainModel with InvalidDatasetError: The data set has no rows." in mails[1]
+    assert mails[1].strip('"') == (
+        f"The model told was rolled back to {promoted}, from worse. The reason: it 'drifts'. (Stack {training_stack.name})"
+    )
+    assert mails[2].strip('"').startswith("The training run InvalidDatasetInTrainModel-")
+    assert "failed in TrainModel with InvalidDatasetError: The data set has no rows." in mails[2]
 
 
 def _receive(sqs: Any, url: str, count: int) -> list[str]:
