@@ -287,9 +287,8 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTra
     }
     mails = sorted(_receive(sqs, mail, 3))
     assert mails[0].strip('"').startswith("The model told has a new champion, scripted-")
-    assert mails[1].strip('"') == (
-        f"The model told was rolled back to {promoted}, from worse. The reason: it 'drifts'. (Stack {training_stack.name})"
-    )
+    told_back = f"The model told was rolled back to {promoted}, from worse. The reason: it 'drifts'."
+    assert mails[1].strip('"') == f"{told_back} (Stack {training_stack.name})"
     assert mails[2].strip('"').startswith("The training run InvalidDatasetInTrainModel-")
     assert "failed in TrainModel with InvalidDatasetError: The data set has no rows." in mails[2]
 
