@@ -357,7 +357,7 @@ VERSION = ["model_name", "entry", "version", "decision"]
         ("dynamodb:UpdateItem", IN_TRANSACTION, [*POINTER, "decision"], False),
         ("dynamodb:UpdateItem", IN_TRANSACTION, [*POINTER, "by"], False),
         ("dynamodb:ConditionCheckItem", IN_TRANSACTION, ["model_name", "entry", "decision"], True),
-        ("dynamodb:ConditionCheckItem", {}, ["model_name", "entry", "decision"], False),
+        ("dynamodb:ConditionCheckItem", IN_TRANSACTION, ["model_name", "entry", "reason"], False),
         ("dynamodb:PutItem", IN_TRANSACTION, ROLLBACK, True),
         ("dynamodb:PutItem", {}, ROLLBACK, False),
         ("dynamodb:PutItem", IN_TRANSACTION, VERSION, False),
