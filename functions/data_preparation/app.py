@@ -80,10 +80,10 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 
 def _inherited(champion: dict[str, str] | None) -> dict[str, Any] | None:
-    """Return what is inherited of a champion; one of an earlier version of this project says nothing of its split."""
-    if champion is None or "split" not in champion:
+    """Return what is inherited of a champion; an earlier version of this project did not say all of the split."""
+    split = json.loads((champion or {}).get("split", "{}"))
+    if champion is None or "columns" not in split:
         return None
-    split = json.loads(champion["split"])
     return {**champion, "split": {**split, "columns": unpack_names(split["columns"])}}
 
 

@@ -39,7 +39,7 @@ class Run:
 def registry_items(
     run: Run, evaluation: Mapping[str, Any], lineage: Mapping[str, Any], split: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the version's item and the champion's pointer that promoting it would write.
+    """Return the version's item and the champion's pointer that promoting it would write, with the version's `split`.
 
     Parameters
     ----------
@@ -68,7 +68,8 @@ def registry_items(
         "rows": run.prepared["rows"],
         **_files(run.prepared, run.model, evaluation),
         "compared_with": (evaluation["champion"] or {}).get("version"),
-        "split": json.dumps({name: split[name] for name in ("by", "seed", "test_part")}),
+        # The names of thousands of columns would fill a state of the state machine.
+        "split": json.dumps({**split, "columns": pack_names(split["columns"])}),
         **lineage,
     }
     champion = {
@@ -80,8 +81,6 @@ def registry_items(
         "value": evaluation["value"],
         "model_uri": run.model["model_uri"],
         "target": request["target"],
-        # The names of thousands of columns would fill a state.
-        "split": json.dumps({**split, "columns": pack_names(split["columns"])}),
     }
     return {"version": _map(version), "champion": _map(champion)}
 

@@ -79,10 +79,11 @@ def trained(registry: Registry, name: str, *, pointer: str = "b", moves: int | N
     return {"model_name": name, "version": "a", "reason": "it drifts", "expected": expected}
 
 
-def point(registry: Registry, name: str, version: str, *, moves: int | None) -> None:
+def point(registry: Registry, name: str, version: str, *, moves: int | None, **texts: str) -> None:
     """Let the pointer point to a version; one of an earlier version of this project does not count its moves."""
     counted = {} if moves is None else {"moves": {"N": str(moves)}}
     item = {"model_name": {"S": name}, "entry": {"S": "champion"}, "champion_version": {"S": version}, **counted}
+    item |= {attribute: {"S": text} for attribute, text in texts.items()}
     registry.client.put_item(TableName=registry.table, Item=item)
 
 
@@ -143,7 +144,8 @@ def test_a_version_from_before_splits_were_recorded_says_nothing_of_one(
 ) -> None:
     request = trained(registry, "old")
     registry.promote("old", "a", 1, moves=1)
-    point(registry, "old", "b", moves=2)
+    # What the champion before said of itself does not stay.
+    point(registry, "old", "b", moves=2, split="{}", model_uri="s3://b", metric="rmse", target="y")
     _, result = rolling_back(request)
     assert result.status == "SUCCEEDED", result
     assert set(registry.items("old")["champion"]) == {

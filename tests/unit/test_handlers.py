@@ -145,7 +145,7 @@ def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> No
     split = json.loads(get(s3, event["prepared"]["profile_uri"]))["split"]
     registry = registry_items_of(event, split)
     assert len(json.dumps(registry)) < 60_000
-    inherited = {"version": "v", "target": "y", "split": registry["champion"]["split"]["S"]}
+    inherited = {"version": "v", "target": "y", "split": registry["version"]["split"]["S"]}
     again = {"run_id": "run-2", "request": event["request"], "champion": inherited}
     later = preparation.handler(again, None)["prepared"]
     assert later["test_part"] == event["prepared"]["test_part"]
@@ -182,7 +182,7 @@ def promoted(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
             item["version_ids"]["M"].pop(name.removesuffix("_uri"))
     changed = {name: {"S": value} if isinstance(value, str) else value for name, value in changes.items()}
     kept = {name: value for name, value in {**item, **changed}.items() if value is not None}
-    return {"version": event["run_id"], "item": kept, "split": registry["champion"]["split"]["S"]}
+    return {"version": event["run_id"], "item": kept, "split": registry["version"]["split"]["S"]}
 
 
 def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(s3: Any) -> None:

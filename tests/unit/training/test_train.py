@@ -176,6 +176,7 @@ def test_the_table_fits_results_with_undefined_metrics() -> None:
         "metrics": {"accuracy": 0.5, "roc_auc": None},
         "decision": "reject",
         "reason": "because",
+        "doubts": ["Rows of one city belong together."],
         "files": {"model.json": "out/model.json"},
     }
     console = Console(width=80)
@@ -183,6 +184,7 @@ def test_the_table_fits_results_with_undefined_metrics() -> None:
         console.print(train._table(result))
     assert "1,000 in, 999 used, 1 dropped" in capture.get()
     assert "undefined" in capture.get()
+    assert "Rows of one city belong together." in capture.get()
     json.dumps(result)
 
 
