@@ -2,7 +2,8 @@
 
     python -m benchmarks [--quick] [--only NAME …]
 
-A quick run prints only. With `--only` the other sections are what they were in the last full run.
+A quick run prints only. With `--only` the other sections are what they were in the last full run; where one was never
+measured on this machine, nothing is written.
 """
 
 from __future__ import annotations
@@ -60,7 +61,9 @@ def main() -> int:
     ordered = {name: measured[name] for name in NAMES if name in measured}
     text = render(ordered, quick=options.quick)
     print(text)
-    if not options.quick:
+    if missing := [name for name in NAMES if name not in ordered and not options.quick]:
+        print(f"results.md stays as it is: {', '.join(missing)} were never measured here.", file=sys.stderr)
+    elif not options.quick:
         # What was stored is what is drawn, whether measured now or before.
         stored = json.loads(RAW.read_text(encoding="utf-8"))
         ordered = {name: Section(**stored[name]) for name in ordered}

@@ -64,8 +64,8 @@ def run_silent_command(work: Callable[[], None]) -> int:
         # Whoever reads the output (`| head`) has enough of it; at exit Python would flush to the closed pipe once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        _error_console().print("Stopped; nothing is left running.")
+    except KeyboardInterrupt as stop:
+        _error_console().print(str(stop) or "Stopped; nothing is left running.", markup=False)
         return 130
     return 0
 

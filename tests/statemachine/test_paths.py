@@ -65,6 +65,15 @@ def test_a_cause_of_any_form_is_told_in_words(
     assert (result.status, result.error, result.cause) == ("FAILED", error, f"{step}: {cause}")
 
 
+def test_a_registry_that_never_answers_a_promotion_ends_the_run(run_mocked: Machine) -> None:
+    events, result = run_mocked(case="NoAnswerInPromote")
+
+    assert (result.status, result.error) == ("FAILED", "DecisionNotRecordedError")
+    assert result.cause is not None
+    assert result.cause.startswith("IsRecorded: The registry has recorded no decision of seven evaluations")
+    assert [event.state for event in events if event.kind == "entered"].count("Promote") == 7
+
+
 @pytest.mark.parametrize(("caught", "error", "cause"), EXPLAINED)
 def test_whatever_is_caught_can_be_explained(
     run_explaining: Machine, caught: dict[str, Any], error: str, cause: str
@@ -102,6 +111,6 @@ def test_a_functions_own_error_is_never_retried(run_scripted: Machine, step: str
 
 def test_every_mocked_case_is_run() -> None:
     mocks = json.loads(Path(__file__).with_name("mock_config.json").read_text(encoding="utf-8"))
-    cases = {*(row[0] for row in FAILURES), *(row[0] for row in UNEXPECTED), *(row[0] for row in ODD)}
+    cases = {"NoAnswerInPromote", *(row[0] for rows in (FAILURES, UNEXPECTED, ODD) for row in rows)}
 
     assert set(mocks["StateMachines"]["training"]["TestCases"]) == cases

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,7 +95,8 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
         run_id = new_run_id()
         uri = options.data if not files else _upload(stack, files, run_id, Path(options.data), progress)
         request = parse_request(_document(options, uri))
-        result = _run(stack, request, run_id, progress)
+        with _told_what_goes_on(stack, run_id) if options.stack else nullcontext():
+            result = _run(stack, request, run_id, progress)
         paths = _fetch(stack, result, Path(options.out), progress)
     return _result_document(run_id, result, paths)
 
@@ -169,6 +170,19 @@ def _run(stack: Clients, request: TrainingRequest, run_id: str, progress: Progre
         cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
         raise OperationFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
     return result
+
+
+@contextmanager
+def _told_what_goes_on(stack: Clients, run_id: str) -> Iterator[None]:
+    """Say of a run that nobody waits for any longer that it goes on, and how to stop it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        arn = f"{stack.state_machine_arn.replace(':stateMachine:', ':execution:')}:{run_id}"
+        raise KeyboardInterrupt(
+            f"Stopped waiting; the run {run_id} goes on: "
+            f"aws stepfunctions stop-execution --execution-arn {arn} stops it."
+        ) from None
 
 
 def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progress) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -15,6 +16,7 @@ import pytest
 from rich.console import Console
 
 import train
+from crosstrain.training import runs
 from crosstrain.training.stack import STACK_VARIABLE
 
 
@@ -193,3 +195,25 @@ def test_a_pipe_with_a_data_files_name_is_refused(tmp_path: Path, capsys: pytest
     os.mkfifo(tmp_path / "data.csv")
     assert train.main(["--data", str(tmp_path / "data.csv"), "--target", "y"]) == 2
     assert "is neither a file nor a folder" in capsys.readouterr().err
+
+
+def test_who_stops_waiting_for_a_run_on_aws_is_told_that_it_goes_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is stopped here is the command alone."""
+    write("houses.csv", houses())
+    machine = "arn:aws:states:eu-west-1:123456789012:stateMachine:prod-training"
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    clients = runs.Clients(machine, "bucket", *[SimpleNamespace(upload_file=lambda *_: None)] * 2)
+    monkeypatch.setattr(
+        runs, "find_stack", lambda _: SimpleNamespace(output=None, session=SimpleNamespace(client=None))
+    )
+    monkeypatch.setattr(runs.Clients, "of", lambda *_: clients)
+    monkeypatch.setattr(runs, "start", interrupted)
+    assert train.main(["--data", "houses.csv", "--target", "price", "--stack", "prod"]) == 130
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "goes on: aws stepfunctions stop-execution --execution-arn" in shown
+    assert "execution:prod-training:20" in shown
