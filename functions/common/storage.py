@@ -15,6 +15,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ import boto3
 from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError, InvalidDatasetError
+from common.hashing import forget_texts
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _WORKSPACE = "crosstrain-function-"
 _CREATING = ("PutObject", "CompleteMultipartUpload")
+_WAITS = (0.2, 1.0, 5.0)
 
 
 @functools.cache
@@ -77,8 +80,12 @@ def workspace() -> Iterator[Path]:
         owner = left.name.removeprefix(_WORKSPACE).partition("-")[0]
         if owner == str(os.getpid()) or not _is_running(owner):
             shutil.rmtree(left, ignore_errors=True)
-    with disk_errors(), tempfile.TemporaryDirectory(prefix=f"{_WORKSPACE}{os.getpid()}-") as folder:
-        yield Path(folder)
+    try:
+        with disk_errors(), tempfile.TemporaryDirectory(prefix=f"{_WORKSPACE}{os.getpid()}-") as folder:
+            yield Path(folder)
+    finally:
+        # What is in memory of the data set goes as well: the worker may serve another one next.
+        forget_texts()
 
 
 def _is_running(process: str) -> bool:
@@ -223,8 +230,13 @@ def _require(file: Stored, found: str) -> None:
 def upload(s3: S3Client, path: Path, uri: str) -> Stored:
     """Copy the file `path` to a new object (`_write_once`)."""
     bucket, key = split_uri(uri)
-    version_id = _write_once(s3, lambda: s3.upload_file(str(path), bucket, key))
-    return Stored(uri, digest_of(path), path.stat().st_size, version_id)
+
+    def write() -> None:
+        # Not `upload_file`, which turns what S3 answers into an error of its own.
+        with path.open("rb") as stream:
+            s3.upload_fileobj(stream, bucket, key)
+
+    return Stored(uri, digest_of(path), path.stat().st_size, _write_once(s3, write))
 
 
 def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> Stored:
@@ -244,7 +256,7 @@ def write_json(s3: S3Client, document: Any, uri: str) -> Stored:
 def _write_once(s3: S3Client, write: Callable[[], object]) -> str | None:
     """Write an object that is not there yet, and return its version, None where the answer with it was lost.
 
-    The condition reaches both ways in which an object comes to be, which `upload_file` chooses between:
+    The condition reaches both ways in which an object comes to be, which an upload chooses between:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
     """
     versions: list[str | None] = []
@@ -257,7 +269,7 @@ def _write_once(s3: S3Client, write: Callable[[], object]) -> str | None:
         s3.meta.events.register(event, answered)
     try:
         with _adding(s3, _CREATING, IfNoneMatch="*"):
-            write()
+            _despite_itself(write)
     except ClientError as error:
         # The folder is this call's own: what is there already, an earlier attempt of this very request has written,
         # whose answer was lost. Whoever reads it looks whether it is what was to be written.
@@ -268,6 +280,23 @@ def _write_once(s3: S3Client, write: Callable[[], object]) -> str | None:
         for event in finished:
             s3.meta.events.unregister(event, answered)
     return versions[-1] if versions else None
+
+
+def _despite_itself(write: Callable[[], object]) -> None:
+    """Write once more where an attempt meets an earlier one of the same request, which S3 has not finished with.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html#conditional-error-response
+    """
+    for wait in _WAITS:
+        try:
+            write()
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalRequestConflict":
+                raise
+            time.sleep(wait)
+        else:
+            return
+    write()
 
 
 @contextmanager

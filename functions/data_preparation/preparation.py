@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 
 from common.conversion import FINGERPRINT, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.errors import InvalidDatasetError, first_few
-from common.hashing import forget_texts
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
 from data_preparation.profiling import (
@@ -152,7 +151,6 @@ def prepare(
         for spool in spools:
             spool.path.unlink()
             spool.codes.delete()
-        forget_texts()
     _check_parts(rows, classes, request)
     profile = {
         "sources": [dict(spool.fingerprint) for spool in spools],

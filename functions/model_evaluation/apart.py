@@ -1,7 +1,7 @@
 """Predictions of a champion by a process of its own, with bounds: whatever its file does, the run goes on.
 
 The file is one that the registry vouches for and is checked before anything is predicted. Should it be bad all the
-same, it crashes, fills or stalls that process, which has no keys of AWS, and the champion is unusable.
+same, it crashes, fills or stalls that process alone. It is no cage: code in it would have this function's rights.
 
     python -m model_evaluation.apart FOLDER
 
@@ -11,6 +11,7 @@ reads `champion.skops`, `test.parquet` and `job.json` in the folder, and writes 
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,12 +28,21 @@ import numpy as np
 from common.errors import UntrustedModelError
 from common.frames import load_part
 from common.model_file import load_model
-from model_evaluation.evaluation import Predictions, UnusableChampionError, predict_as_champion
+from model_evaluation.evaluation import (
+    Predictions,
+    UnscoredChampionError,
+    UnusableChampionError,
+    predict_as_champion,
+)
 
 if TYPE_CHECKING:
     from common.conversion import Profile
 
 _POLL_SECONDS = 0.01
+# Of the function's memory: what is left is for what grows between two looks.
+_SHARE_OF_MEMORY = 0.9
+# What a model's own code ends in; anything else is the machine's doing, or a broken image.
+_CRASHES = frozenset({"SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV"})
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Linux's; elsewhere memory has no bound, and functions run on Linux.
 _PROCESSES = Path("/proc")
@@ -56,11 +66,11 @@ class ApartPredictions:
     def __init__(self, folder: Path, profile: Profile, problem: str, seconds: float) -> None:
         self._folder, self._seconds = folder, seconds
         self._killed = ""
-        (folder / "job.json").write_text(json.dumps({"profile": profile, "problem": problem}), encoding="utf-8")
-        # Whose file it is has no business with the function's keys.
+        job = {"profile": profile, "problem": problem, "seconds": seconds}
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self._process = subprocess.Popen(  # noqa: S603, every word of it is this project's
-            [sys.executable, "-m", __spec__.name, str(folder)],
+            [sys.executable, "-P", "-m", __spec__.name, str(folder)],
             env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -75,22 +85,27 @@ class ApartPredictions:
 
         Raises
         ------
+        UnscoredChampionError
+            If the process had to be ended, or could not do its work.
         UnusableChampionError
-            If there are none.
+            If there are no predictions for a reason that is the champion's own.
         """
         self._watch.join()
         if self._killed:
-            raise UnusableChampionError(self._killed)
+            raise UnscoredChampionError(self._killed)
         status = self._process.wait()
+        if status < 0:
+            name = signal.Signals(-status).name
+            kind = UnusableChampionError if name in _CRASHES else UnscoredChampionError
+            raise kind(f"the process that scored it ended with {name}")
         try:
             answer = json.loads((self._folder / "answer.json").read_bytes())
-        except FileNotFoundError:
-            how = signal.Signals(-status).name if status < 0 else f"exit code {status}"
-            raise UnusableChampionError(f"the process that scored it crashed ({how})") from None
-        if answer["refused"]:
-            raise UnusableChampionError(answer["refused"])
-        values = np.load(self._folder / "predictions.npy", allow_pickle=False)
-        return Predictions(values, None if answer["classes"] is None else np.array(answer["classes"]))
+            if answer["refused"]:
+                raise UnusableChampionError(answer["refused"])
+            values = np.load(self._folder / "predictions.npy", allow_pickle=False)
+            return Predictions(values, None if answer["classes"] is None else np.array(answer["classes"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UnscoredChampionError(f"the process that scored it gave no answer (exit code {status})") from error
 
     def stop(self) -> None:
         """End the process, wherever it is."""
@@ -102,10 +117,11 @@ class ApartPredictions:
         """Kill the process at the end of its time, or before both processes fill the function's memory."""
         deadline = time.monotonic() + self._seconds
         megabytes = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0")) if (_PROCESSES / "self").exists() else 0
+        limit = _SHARE_OF_MEMORY * (megabytes << 20)
         while self._process.poll() is None:
             if time.monotonic() > deadline:
                 self._kill(f"scoring it took longer than {self._seconds:.0f} s: raise the parameter FunctionTimeout")
-            elif megabytes and _memory("self") + _memory(str(self._process.pid)) > megabytes << 20:
+            elif megabytes and _memory("self") + _memory(str(self._process.pid)) > limit:
                 self._kill(
                     f"scoring it needs more memory than the function's {megabytes:,} MB: raise the parameter "
                     "ModelEvaluationMemory"
@@ -138,15 +154,18 @@ def _memory(process: str) -> int:
 
 def main(folder: Path) -> None:
     """Write the predictions of the test part, or why there are none."""
+    job = json.loads((folder / "job.json").read_bytes())
+    # Whatever becomes of the function's own process, and where memory ends, this one goes first.
+    signal.alarm(math.ceil(job["seconds"]) + 1)
+    with suppress(OSError):
+        (_PROCESSES / "self" / "oom_score_adj").write_text("1000")
     answer: dict[str, Any] = {"classes": None, "refused": None}
     try:
-        predictions = _predict(folder)
+        predictions = _predict(folder, job)
     except UntrustedModelError as error:
         answer["refused"] = f"its file may not be loaded ({error})"
     except UnusableChampionError as error:
         answer["refused"] = str(error)
-    except MemoryError:
-        answer["refused"] = "scoring it needs more memory than there is"
     else:
         np.save(folder / "predictions.npy", predictions.outputs, allow_pickle=False)
         if predictions.classes is not None:
@@ -156,8 +175,7 @@ def main(folder: Path) -> None:
     (folder / "answer.json.new").rename(folder / "answer.json")
 
 
-def _predict(folder: Path) -> Predictions:
-    job = json.loads((folder / "job.json").read_bytes())
+def _predict(folder: Path, job: dict[str, Any]) -> Predictions:
     model = load_model(folder / "champion.skops")
     features, _ = load_part(folder / "test.parquet", job["profile"])
     return predict_as_champion(model, features, job["problem"])

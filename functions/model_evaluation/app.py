@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.frames import load_part
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
-from common.request import parse_request
+from common.request import TrainingRequest, parse_request
 from common.storage import (
     describe_files,
     download,
@@ -26,8 +27,9 @@ from common.storage import (
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_evaluation.apart import ApartPredictions, predicted_apart
+from model_evaluation.bootstrap import Improvement, Interval
 from model_evaluation.champion import Candidate, Champion, compare, fetch_model, find_champion
-from model_evaluation.decision import Challenger, decide, meets
+from model_evaluation.decision import Challenger, Comparison, decide, meets
 from model_evaluation.evaluation import HeldOut, Scores, over_constant, own_interval, score
 from model_evaluation.fairness import doubts, equal_features
 from model_evaluation.registry import Run, registry_items
@@ -70,16 +72,86 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         If the request cannot be used, the data do not fit, the model may not be loaded, or a file is not the one that
         an earlier step has written.
     """
-    s3 = s3_client()
-    request = parse_request(event["request"])
+    s3, request = s3_client(), parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
+    scored = _score(s3, run, request, event.get("champion"), context)
+    comparisons = event.get("comparisons", 1)
+    decision = decide(
+        scored.challenger(request),
+        request,
+        scored.comparison,
+        contended=event.get("contended", False),
+        comparisons=comparisons,
+    )
+    document = {
+        "run_id": run.run_id,
+        **scored.document(request),
+        "decision": decision.decision,
+        "rule": decision.rule,
+        "reason": decision.reason,
+        "comparisons": comparisons,
+        "model_uri": run.model["model_uri"],
+        "evaluated_at": now(),
+    }
+    files = _store(s3, run.run_id, document, _report(document, scored))
+    logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision.decision, "rule": decision.rule})
+    return {
+        **files,
+        **{name: document[name] for name in ANSWERED},
+        "registry": registry_items(
+            run, {**document, **files}, _lineage(scored.profile, scored.info), scored.profile["split"]
+        ),
+    }
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What the test part says of the challenger, and of the champion beside it."""
+
+    profile: dict[str, Any]
+    info: dict[str, Any]
+    pipeline: Pipeline
+    part: HeldOut
+    scores: Scores
+    metric: Interval | None
+    over_constant: Improvement | None
+    comparison: Comparison | None
+    equal_features: int
+
+    def challenger(self, request: TrainingRequest) -> Challenger:
+        return Challenger(self.metric, self.scores.undefined.get(str(request.metric)), self.over_constant)
+
+    def document(self, request: TrainingRequest) -> dict[str, Any]:
+        value = None if self.metric is None else self.metric.value
+        return {
+            "problem": request.problem,
+            "estimator": request.estimator,
+            "rows": len(self.part.target),
+            "metric": request.metric,
+            "value": value,
+            "interval": None if self.metric is None else vars(self.metric),
+            "threshold": request.threshold,
+            "threshold_met": value is not None and meets(str(request.metric), value, request.threshold),
+            "minimum_improvement": request.minimum_improvement,
+            "metrics": self.scores.metrics,
+            "undefined": self.scores.undefined,
+            "over_constant": None if self.over_constant is None else vars(self.over_constant),
+            "champion": None if self.comparison is None else self.comparison.document(),
+            "rows_with_equal_features": self.equal_features,
+            "other_splits": self.info["other_splits"],
+            "doubts": doubts(self.info["other_splits"]),
+            "data_fingerprint": self.profile["fingerprint"],
+        }
+
+
+def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, Any] | None, context: Any) -> _Scored:
     prepared, model = run.prepared, run.model
     profile, info = read_json(s3, pinned(prepared, "profile")), read_json(s3, pinned(model, "info"))
-    known = read_bytes(s3, pinned(model, "training_rows"))
-    own = TrainingRows.read(known, info["training_rows"])
-    champion = find_champion(s3, event.get("champion"), request)
+    own = TrainingRows.read(read_bytes(s3, pinned(model, "training_rows")), info["training_rows"])
+    champion = find_champion(s3, given, request)
     hashes = RowHashes(Columns.of(profile))
     watching = [each for each in (hashes, champion.hashes if champion else None) if each is not None]
+    comparison = None
     with workspace() as folder:
         test = download(s3, pinned(prepared, "test"), folder / "test.parquet")
         champion = fetch_model(s3, champion, folder / "champion.skops")
@@ -90,52 +162,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             scores = score(pipeline, part, str(request.problem))
             metric = own_interval(scores, part, request)
             guess = over_constant(scores, part, info["baseline"], request)
-            comparison = None
             if champion is not None:
                 candidate = Candidate(own, hashes, scores, part, request, profile["fingerprint"])
                 comparison = compare(champion, candidate, predicted)
-    comparisons = event.get("comparisons", 1)
-    decision = decide(
-        Challenger(metric, scores.undefined.get(str(request.metric)), guess),
-        request,
-        comparison,
-        contended=event.get("contended", False),
-        comparisons=comparisons,
-    )
-    value = None if metric is None else metric.value
-    document = {
-        "run_id": run.run_id,
-        "problem": request.problem,
-        "estimator": request.estimator,
-        "rows": len(part.target),
-        "metric": request.metric,
-        "value": value,
-        "interval": None if metric is None else vars(metric),
-        "threshold": request.threshold,
-        "threshold_met": value is not None and meets(str(request.metric), value, request.threshold),
-        "minimum_improvement": request.minimum_improvement,
-        "metrics": scores.metrics,
-        "undefined": scores.undefined,
-        "over_constant": None if guess is None else vars(guess),
-        "decision": decision.decision,
-        "rule": decision.rule,
-        "reason": decision.reason,
-        "comparisons": comparisons,
-        "champion": comparison.document() if comparison else None,
-        "rows_with_equal_features": equal_features(own, hashes),
-        "other_splits": info["other_splits"],
-        "doubts": doubts(info["other_splits"]),
-        "model_uri": run.model["model_uri"],
-        "data_fingerprint": profile["fingerprint"],
-        "evaluated_at": now(),
-    }
-    files = _store(s3, run.run_id, document, _report(document, profile, info, pipeline, part, scores))
-    logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision.decision, "rule": decision.rule})
-    return {
-        **files,
-        **{name: document[name] for name in ANSWERED},
-        "registry": registry_items(run, {**document, **files}, _lineage(profile, info), profile["split"]),
-    }
+    return _Scored(profile, info, pipeline, part, scores, metric, guess, comparison, equal_features(own, hashes))
 
 
 def _champions_predictions(
@@ -158,18 +188,14 @@ def _all(watching: list[RowHashes]) -> Callable[[pa.RecordBatch], None]:
     return watch
 
 
-def _report(
-    document: dict[str, Any],
-    profile: dict[str, Any],
-    info: dict[str, Any],
-    pipeline: Pipeline,
-    part: HeldOut,
-    scores: Scores,
-) -> str:
+def _report(document: dict[str, Any], scored: _Scored) -> str:
     # Imported here: drawing costs a second that a function's start does not have to pay.
     from model_evaluation.report import ReportData, render_report  # noqa: PLC0415
 
-    return render_report(ReportData(document, profile, info, pipeline, part.features, part.target, scores.predictions))
+    part, predictions = scored.part, scored.scores.predictions
+    return render_report(
+        ReportData(document, scored.profile, scored.info, scored.pipeline, part.features, part.target, predictions)
+    )
 
 
 def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> dict[str, Any]:

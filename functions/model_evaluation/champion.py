@@ -35,6 +35,15 @@ SUSPICIOUS_DEVIATIONS = 3
 """By how many standard errors a champion may be better here than on its own test part without a word."""
 
 
+# A version that is gone has codes of its own, and so has a delete marker's.
+_GONE = frozenset(
+    {
+        *("403", "404", "405", "AccessDenied", "InvalidArgument", "MethodNotAllowed"),
+        *("NoSuchBucket", "NoSuchKey", "NoSuchVersion"),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Champion:
     """The champion, as far as it is known before it is loaded.
@@ -147,7 +156,7 @@ def compare(champion: Champion, candidate: Candidate, predicted: ApartPrediction
     try:
         old = measure_champion(predicted.result(), candidate.scores, candidate.part.target)
     except UnusableChampionError as error:
-        return Comparison(champion.version, "unusable", str(error))
+        return Comparison(champion.version, error.status, str(error))
     fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes)
     comparison = Comparison(
         champion.version,
@@ -180,7 +189,7 @@ def _unreadable_is_unusable() -> Iterator[None]:
     except ClientError as error:
         code = error.response["Error"]["Code"]
         # Without the right to list the bucket, S3 answers 403 for an object that is gone.
-        if code not in ("403", "404", "AccessDenied", "NoSuchKey", "NoSuchBucket"):
+        if code not in _GONE:
             raise
         raise UnusableChampionError(f"its file cannot be read ({code})") from error
 

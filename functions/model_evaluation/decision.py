@@ -17,6 +17,7 @@ Rule = Literal[
     "threshold",
     "baseline",
     "first",
+    "champion_unscored",
     "champion_unusable",
     "no_fair_rows",
     "not_worse",
@@ -75,7 +76,7 @@ class Comparison:
     """
 
     version: str
-    status: Literal["scored", "unfair", "unusable"]
+    status: Literal["scored", "unfair", "unscored", "unusable"]
     reason: str | None = None
     metrics: dict[str, float | None] | None = None
     improvement: Improvement | None = None
@@ -147,7 +148,7 @@ def _by_itself(
 ) -> Decision | None:
     """Return the decision on a challenger that is refused whatever the champion is, or None."""
     if contended:
-        told = "Other runs promoted a model during each evaluation of this one: run it again."
+        told = "No decision of six evaluations could be recorded, for other runs promoted meanwhile say: run it again."
         return Decision("reject", "contended", told)
     if not meets(str(request.metric), metric.value, request.threshold):
         return Decision("reject", "threshold", "")
@@ -173,9 +174,14 @@ def _without_comparison(comparison: Comparison | None, request: TrainingRequest)
         if request.replace_unusable_champion:
             return Decision("promote", "no_fair_rows", f"{told} The request says to replace it all the same.")
         return Decision("reject", "no_fair_rows", told)
-    if comparison.status == "scored":
-        return None
+    return None if comparison.status == "scored" else _without_scores(comparison, request)
+
+
+def _without_scores(comparison: Comparison, request: TrainingRequest) -> Decision:
     told = f"The champion {comparison.version} cannot be compared: {comparison.reason}."
+    if comparison.status == "unscored":
+        # A busy machine is no reason to go without the comparison.
+        return Decision("reject", "champion_unscored", f"{told} It stays.")
     if request.replace_unusable_champion:
         return Decision("promote", "champion_unusable", f"{told} The request says to replace it.")
     way_out = "choose another model_name where this is another model, or say replace_unusable_champion to replace it."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 
 class UnusableChampionError(Exception):
     """The champion cannot score this run's test part."""
+
+    status: Literal["unscored", "unusable"] = "unusable"
+
+
+class UnscoredChampionError(UnusableChampionError):
+    """The champion was not scored, for reasons that need not be its own."""
+
+    status = "unscored"
 
 
 @dataclass(frozen=True)

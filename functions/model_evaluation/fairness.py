@@ -18,7 +18,7 @@ from common.training_rows import RowHashes, TrainingRows
 
 TOLERATED = 0.01
 """What share of the test rows the champion may know beyond what chance explains, before they no longer count."""
-NOTABLY_WORSE = 0.1
+NOTABLY_WORSE = 0.2
 """By what share of its loss a model may be worse by another split without a word."""
 LEAST_FAIR = 100
 LEAST_SHARE = 0.75

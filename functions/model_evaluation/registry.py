@@ -66,7 +66,7 @@ def registry_items(
         "value": evaluation["value"],
         "metrics": evaluation["metrics"],
         "rows": run.prepared["rows"],
-        **_files(run.prepared, run.model, evaluation),
+        **_files(run, evaluation),
         "compared_with": (evaluation["champion"] or {}).get("version"),
         # The names of thousands of columns would fill a state of the state machine.
         "split": json.dumps({**split, "columns": pack_names(split["columns"])}),
@@ -85,9 +85,14 @@ def registry_items(
     return {"version": _map(version), "champion": _map(champion)}
 
 
-def _files(*steps: Mapping[str, Any]) -> dict[str, Any]:
-    """Return where the files of all steps are, and what whoever reads one of them insists on."""
-    return describe_files({name: pinned(step, name) for step in steps for name in step["sha256"]})
+def _files(run: Run, evaluation: Mapping[str, Any]) -> dict[str, Any]:
+    """Return where all files are and what their readers insist on, each as the step says that has written it."""
+    of_steps: tuple[tuple[Mapping[str, Any], tuple[str, ...]], ...] = (
+        (run.prepared, ("train", "test", "profile")),
+        (run.model, ("model", "info", "training_rows")),
+        (evaluation, ("evaluation", "report")),
+    )
+    return describe_files({name: pinned(step, name) for step, names in of_steps for name in names})
 
 
 def from_item(item: Mapping[str, Attribute]) -> dict[str, Any]:

@@ -21,12 +21,13 @@ from model_training.training import build_pipeline, fit
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_ROWS = 10_000
-"""How many rows a split is tried on: kin that are neighbours in time, or whole keys, so that they stay as alike as they
+MOST_ROWS, MOST_VALUES = 10_000, 2_000_000
+"""How much a split is tried on: kin that are neighbours in time, or whole keys, so that they stay as alike as they
 are."""
-LEAST_ROWS = 50
+LEAST_ROWS = 250
+"""Of fewer rows the metrics differ by chance alone."""
 MOST_SECONDS = 5.0
-"""After how long no further column is tried."""
+"""How long the fits may take, by what one on a tenth of the rows takes."""
 _HELD_OUT = 0.2
 
 Rows = npt.NDArray[np.intp]
@@ -58,61 +59,85 @@ def try_other_splits(
     suspects = [column for column in feature_columns(profile) if "splits_by" in column]
     # The last of each kind that is put in stays: the first column.
     chosen = {column["splits_by"]: column for column in reversed(suspects)}
-    begin, found = time.perf_counter(), []
+    most_rows = min(MOST_ROWS, MOST_VALUES // len(features.columns))
+    left, found = MOST_SECONDS, []
     for column in chosen.values():
-        told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric}
-        values: dict[str, float | None] = {"by_rows": None, "by_column": None}
-        rows, held_out = _hold_out(features[column["name"]], column["splits_by"], request.seed)
-        if time.perf_counter() - begin < MOST_SECONDS and len(rows) >= LEAST_ROWS and 0 < held_out.sum() < len(rows):
-            some, labels = features.iloc[rows], target[rows]
-            shuffled = np.random.default_rng(request.seed).permutation(held_out)
-            values = {
-                name: _value(request, profile, some, labels, mask)
-                for name, mask in (("by_rows", shuffled), ("by_column", held_out))
-            }
-        found.append({**told, "rows": len(rows), **values})
+        rows, held_out = _hold_out(features[column["name"]], column["splits_by"], request.seed, most_rows)
+        if len(rows) < LEAST_ROWS or not 0 < held_out.mean() <= 0.5:
+            continue
+        begin = time.perf_counter()
+        try_ = _Try(request, profile, features.iloc[rows], target[rows])
+        told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
+        found.append({**told, **try_.both(held_out, left)})
+        left -= time.perf_counter() - begin
     return found
 
 
-def _hold_out(column: pd.Series[Any], by: str, seed: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
+def _hold_out(column: pd.Series[Any], by: str, seed: int, most_rows: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
     """Return the rows that a split is tried on, and which of them it holds out."""
-    if by == "time":
-        known = np.flatnonzero(column.notna())
-        rows = known[np.argsort(column.to_numpy()[known], kind="stable")][-MOST_ROWS:]
-        times = column.to_numpy()[rows]
-        # Rows of one time are together.
-        return rows, times >= times[-max(1, round(len(rows) * _HELD_OUT))] if len(rows) else times.astype(bool)
+    if by == "key":
+        return _hold_out_keys(column, seed, most_rows)
+    known = np.flatnonzero(column.notna())
+    rows = known[np.argsort(column.to_numpy()[known], kind="stable")][-most_rows:]
+    times = column.to_numpy()[rows]
+    if not len(times):
+        return rows, np.zeros(0, np.bool_)
+    # Rows of one time are together.
+    return rows, times >= times[-max(1, round(len(rows) * _HELD_OUT))]
+
+
+def _hold_out_keys(column: pd.Series[Any], seed: int, most_rows: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
     codes, keys = column.factorize()
     sizes = np.bincount(codes[codes >= 0], minlength=len(keys))
     drawn = np.random.default_rng(seed).permutation(len(keys))
+    # Those that alone are more than is held out come last, and are trained on.
+    large = sizes[drawn] > _HELD_OUT * min(most_rows, sizes.sum())
+    drawn = drawn[np.argsort(large, kind="stable")]
     ends = np.cumsum(sizes[drawn])
-    taken = max(1, int(np.searchsorted(ends, MOST_ROWS, side="right")))
+    taken = int(np.searchsorted(ends, most_rows, side="right"))
+    if not taken:
+        return np.zeros(0, np.intp), np.zeros(0, np.bool_)
     rank = np.full(len(keys), len(keys))
     rank[drawn[:taken]] = np.arange(taken)
     rows = np.flatnonzero((codes >= 0) & (rank[codes] < taken))
     last = int(np.searchsorted(ends[:taken], ends[taken - 1] * _HELD_OUT)) + 1
+    last = min(last, max(1, int((~large).sum())))
     return rows, rank[codes[rows]] < last
 
 
-def _value(
-    request: TrainingRequest,
-    profile: Profile,
-    features: pd.DataFrame,
-    target: npt.NDArray[Any],
-    held_out: npt.NDArray[np.bool_],
-) -> float | None:
-    """Return the metric on the rows that are held out from the fit; None where it is undefined."""
-    # A function's start does not pay for what few data sets need.
-    from common.metrics import classification_metrics, regression_metrics  # noqa: PLC0415
+class _Try:
+    """Fits the request's pipeline on a part of some rows, of shape (rows, features) and (rows,)."""
 
-    try:
-        model = fit(build_pipeline(request, profile), features[~held_out], target[~held_out]).pipeline
-        if request.problem == "regression":
-            metrics, _ = regression_metrics(target[held_out], model.predict(features[held_out]))
-        else:
-            probabilities = model.predict_proba(features[held_out])
-            metrics, _ = classification_metrics(model.classes_, target[held_out], probabilities)
-    except (InvalidDatasetError, ValueError):
-        # What is left is of one class, say. The model itself is fitted on more rows.
-        return None
-    return metrics[str(request.metric)]
+    def __init__(
+        self, request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
+    ) -> None:
+        self._request, self._profile = request, profile
+        self._features, self._target = features, target
+
+    def both(self, held_out: npt.NDArray[np.bool_], seconds: float) -> dict[str, float | None]:
+        """Return the metric by a draw of rows and with these held out; None for both if that takes too long."""
+        shuffled = np.random.default_rng(self._request.seed).permutation(held_out)
+        begin = time.perf_counter()
+        # Of a tenth of the rows first, to know how long: most fits take time in proportion, some of them minutes.
+        self._value(np.arange(len(held_out)) % 10 > 0, shuffled)
+        if 2 * 10 * (time.perf_counter() - begin) > seconds:
+            return {"by_rows": None, "by_column": None}
+        return {"by_rows": self._value(shuffled, shuffled), "by_column": self._value(held_out, held_out)}
+
+    def _value(self, left_out: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_]) -> float | None:
+        """Return the metric on some rows after a fit without others; None where it is undefined."""
+        # A function's start does not pay for what few data sets need.
+        from common.metrics import classification_metrics, regression_metrics  # noqa: PLC0415
+
+        features, target = self._features[scored], self._target[scored]
+        try:
+            pipeline = build_pipeline(self._request, self._profile)
+            model = fit(pipeline, self._features[~left_out], self._target[~left_out]).pipeline
+            if self._request.problem == "regression":
+                metrics, _ = regression_metrics(target, model.predict(features))
+            else:
+                metrics, _ = classification_metrics(model.classes_, target, model.predict_proba(features))
+        except (InvalidDatasetError, ValueError):
+            # What is left is of one class, say. The model itself is fitted on more rows.
+            return None
+        return metrics[str(self._request.metric)]

@@ -8,7 +8,7 @@ import sys
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 
@@ -27,9 +27,9 @@ class Client:
         """Write an object to a file."""
         Path(path).write_bytes(objects[key])
 
-    def upload_file(self, path: str, _bucket: str, key: str) -> None:
+    def upload_fileobj(self, stream: BinaryIO, _bucket: str, key: str) -> None:
         """Make an object of a file."""
-        objects[key] = Path(path).read_bytes()
+        objects[key] = stream.read()
 
     def get_object(self, **request: str) -> dict[str, Any]:
         """Return an object."""

@@ -236,7 +236,7 @@ def test_what_never_comes_through_is_tried_three_times(
     assert entered(events) == [*READ, *(MOVE + AGAIN) * 3, "RollbackFailed"]
     assert (result.error, result.cause) == (
         "RollbackFailedError",
-        f'The champion of "{case}" could not be moved in three attempts, and nothing was changed: {failure}',
+        f'The champion of "{case}" could not be moved in three attempts, and no move is recorded so far: {failure}',
     )
     assert registry.items(case) == before
 

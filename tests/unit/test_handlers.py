@@ -144,6 +144,8 @@ def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> No
     event = {"run_id": "run-1", **prepare(put(s3, wide.assign(y=range(20)), "data/wide.parquet"))}
     split = json.loads(get(s3, event["prepared"]["profile_uri"]))["split"]
     registry = registry_items_of(event, split)
+    assert registry["version"]["profile_uri"]["S"] == event["prepared"]["profile_uri"]
+    assert registry["version"]["sha256"]["M"]["profile"]["S"] == event["prepared"]["sha256"]["profile"]
     assert len(json.dumps(registry)) < 60_000
     inherited = {"version": "v", "target": "y", "split": registry["version"]["split"]["S"]}
     again = {"run_id": "run-2", "request": event["request"], "champion": inherited}
@@ -153,10 +155,15 @@ def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> No
 
 def registry_items_of(event: dict[str, Any], split: dict[str, Any]) -> Any:
     """Return the registry's items of a run that was not trained."""
-    files = dict.fromkeys(("model_uri", "info_uri", "training_rows_uri"), "s3://b/f")
-    run = Run(event["run_id"], event["request"], event["prepared"], {**files, "sha256": {}})
-    texts = ("evaluated_at", "decision", "rule", "reason", "evaluation_uri", "report_uri")
-    document = {**dict.fromkeys(texts, "x"), "value": 1.0, "metrics": {}, "champion": None, "sha256": {}}
+    model, own = (
+        storage.describe_files({name: storage.Stored("s3://b/f", "0" * 64) for name in names})
+        for names in (("model", "info", "training_rows"), ("evaluation", "report"))
+    )
+    # A file of another step is not this one's to tell.
+    model |= {"profile_uri": "s3://forged", "sha256": {**model["sha256"], "profile": "f" * 64}}
+    run = Run(event["run_id"], event["request"], event["prepared"], model)
+    texts = ("evaluated_at", "decision", "rule", "reason")
+    document = {**dict.fromkeys(texts, "x"), "value": 1.0, "metrics": {}, "champion": None, **own}
     return registry_items(run, document, {}, split)
 
 
@@ -239,6 +246,7 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
     [
         ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (404)"),
         ({"model_uri": f"s3://{BUCKET}/data/x.csv"}, "its file may not be loaded"),
+        ({"version_ids": {"M": {"model": {"S": "00000000-gone"}}}}, "its file cannot be read ("),
         ({"training_rows_uri": None}, "kept no record of its files"),
         ({"sha256": None}, "kept no record of its files"),
         ({"training_rows_uri": f"s3://{BUCKET}/data/x.csv"}, "not what its description says"),
@@ -434,13 +442,16 @@ def test_a_champion_whose_file_was_replaced_in_place_is_the_one_that_was_promote
     assert "which is recorded: it was written again, or damaged" in result["champion"]["reason"]
 
 
-def test_a_champion_that_crashes_what_scores_it_is_unusable(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_champion_that_was_not_scored_stays_whatever_is_asked(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     event = trained(s3, "run-1")
     champion = promoted(event)
     monkeypatch.setattr(apart, "__spec__", SimpleNamespace(name="antigravity_that_is_not_there"))
-    result = evaluation.handler({**event, "champion": champion}, None)
-    assert (result["decision"], result["rule"]) == ("reject", "champion_unusable")
-    assert result["champion"]["reason"] == "the process that scored it crashed (exit code 1)"
+    allowed = {**event, "request": {**event["request"], "replace_unusable_champion": True}}
+    result = evaluation.handler({**allowed, "champion": champion}, None)
+    assert (result["decision"], result["rule"]) == ("reject", "champion_unscored")
+    assert result["champion"]["reason"] == "the process that scored it gave no answer (exit code 1)"
+    assert result["reason"].endswith("It stays.")
+    assert "(was not scored)" in get(s3, result["report_uri"]).decode()
 
 
 def test_a_part_of_another_reading_than_the_profile_is_not_loaded(s3: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crosstrain.training.execution import execution_arn
 from crosstrain.training.registry import INDEX
 
 
@@ -49,7 +50,7 @@ def data_scientist_policy(
 
 
 def _executions_of(state_machine_arn: str) -> str:
-    return state_machine_arn.replace(":stateMachine:", ":execution:") + ":*"
+    return execution_arn(state_machine_arn, "*")
 
 
 def _allow(sid: str, actions: list[str], resources: list[str]) -> dict[str, Any]:

@@ -104,6 +104,11 @@ class ExecutionResult:
     failed_state: str | None = None
 
 
+def execution_arn(state_machine_arn: str, name: str) -> str:
+    """Return the ARN of an execution of a state machine."""
+    return f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{name}"
+
+
 def new_run_id(prefix: str = "") -> str:
     """Return an id for a run: the time of day, so that ids sort by it, and what no other run has."""
     return f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:8]}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.training.execution import ExecutionResult, new_run_id, outcome
+from crosstrain.training.execution import ExecutionResult, execution_arn, new_run_id, outcome
 from crosstrain.training.registry import Item, moves_of
 
 if TYPE_CHECKING:
@@ -53,14 +53,14 @@ def move_champion(sfn: SFNClient, state_machine_arn: str, pointer: Item, version
         If the version cannot be the champion, or it is not known whether it is.
     """
     name, run = pointer["model_name"], new_run_id()
-    execution_arn = f"{state_machine_arn.replace(':stateMachine:', ':execution:')}:{run}"
+    arn = execution_arn(state_machine_arn, run)
     expected = {"champion_version": pointer["champion_version"], "moves": moves_of(pointer)}
     request = {"model_name": name, "version": version, "reason": reason, "expected": expected}
     try:
         _start(sfn, state_machine_arn, run, json.dumps(request))
-        result = _follow(sfn, execution_arn)
+        result = _follow(sfn, arn)
     except (BotoCoreError, _NotFollowedError, KeyboardInterrupt) as error:
-        raise _unknown(name, execution_arn, str(error).rstrip(".") or "interrupted") from error
+        raise _unknown(name, arn, str(error).rstrip(".") or "interrupted") from error
     if result.output is not None:
         return result.output
     cause = result.cause or "no cause is given"
@@ -70,7 +70,7 @@ def move_champion(sfn: SFNClient, state_machine_arn: str, pointer: Item, version
         raise BadInputError(cause)
     if result.error in _REFUSALS:
         raise OperationFailedError(cause)
-    raise _unknown(name, execution_arn, f"{result.error or result.status}: {cause}".rstrip("."))
+    raise _unknown(name, arn, f"{result.error or result.status}: {cause}".rstrip("."))
 
 
 class _NotFollowedError(Exception):
@@ -86,15 +86,15 @@ def _start(sfn: SFNClient, state_machine_arn: str, run: str, request: str) -> No
             raise
 
 
-def _follow(sfn: SFNClient, execution_arn: str) -> ExecutionResult:
+def _follow(sfn: SFNClient, arn: str) -> ExecutionResult:
     try:
-        return outcome(sfn, execution_arn)
+        return outcome(sfn, arn)
     except ClientError as error:
         raise _NotFollowedError(str(error)) from error
 
 
-def _unknown(name: str, execution_arn: str, why: str) -> OperationFailedError:
+def _unknown(name: str, arn: str, why: str) -> OperationFailedError:
     return OperationFailedError(
         f'Whether the champion of "{name}" has moved is not known ({why}): look with '
-        f"`models.py champion --model-name {name}`, and at the execution {execution_arn}."
+        f"`models.py champion --model-name {name}`, and at the execution {arn}."
     )

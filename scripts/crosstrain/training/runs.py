@@ -15,7 +15,7 @@ from common.errors import DamagedFileError
 from common.request import TrainingRequest, parse_request
 from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.training.execution import ExecutionResult, new_run_id, outcome, start
+from crosstrain.training.execution import ExecutionResult, execution_arn, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import find_stack
@@ -178,7 +178,7 @@ def _told_what_goes_on(stack: Clients, run_id: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        arn = f"{stack.state_machine_arn.replace(':stateMachine:', ':execution:')}:{run_id}"
+        arn = execution_arn(stack.state_machine_arn, run_id)
         raise KeyboardInterrupt(
             f"Stopped waiting; the run {run_id} goes on: "
             f"aws stepfunctions stop-execution --execution-arn {arn} stops it."

@@ -73,6 +73,29 @@ def test_what_is_there_already_stays(s3: Any) -> None:
     assert len(s3.list_object_versions(Bucket="artifacts")["Versions"]) == 1
 
 
+@pytest.mark.parametrize("answers", [["lost"], ["conflict", "conflict"]])
+def test_an_upload_whose_answer_is_lost_has_been_made(
+    s3: Any, file: Path, monkeypatch: pytest.MonkeyPatch, answers: list[str]
+) -> None:
+    """The client's own second attempt meets the first one's object, and S3 may still be at work on that."""
+    monkeypatch.setattr(storage, "_WAITS", (0, 0))
+    known = {"lost": (412, "PreconditionFailed"), "conflict": (409, "ConditionalRequestConflict")}
+    left = list(answers)
+
+    def answer(model: Any, **_: Any) -> Any:
+        if model.name not in storage._CREATING or not left:
+            return None
+        status, code = known[left.pop(0)]
+        error = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        return type("Response", (), {"status_code": status})(), error
+
+    s3.meta.events.register("before-call.s3", answer)
+    stored = upload(s3, file, URI)
+    assert not left
+    assert stored.sha256 == storage.digest_of(file)
+    assert (stored.version_id is None) == (answers == ["lost"])
+
+
 def test_another_error_is_none_of_that(s3: Any) -> None:
     with pytest.raises(ClientError, match="NoSuchBucket"):
         write_bytes(s3, b"", "s3://none/key", "text/plain")

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +22,7 @@ from common.model_file import save_model
 from data_preparation.preparation import PreparedData
 from model_evaluation import apart
 from model_evaluation.apart import predicted_apart
-from model_evaluation.evaluation import UnusableChampionError, predict
+from model_evaluation.evaluation import UnscoredChampionError, UnusableChampionError, predict
 from model_training.training import build_pipeline, fit
 
 Make = Callable[..., PreparedData]
@@ -34,9 +36,9 @@ def job(prepared: PreparedData, folder: Path) -> Any:
     return model.pipeline
 
 
-def refused(reason: str) -> Any:
-    """Expect an unusable champion for this reason."""
-    return pytest.raises(UnusableChampionError, match=f"^{re.escape(reason)}")
+def refused(reason: str, kind: type[UnusableChampionError] = UnusableChampionError) -> Any:
+    """Expect a champion that has no predictions for this reason."""
+    return pytest.raises(kind, match=f"^{re.escape(reason)}")
 
 
 @pytest.mark.parametrize("problem", ["regression", "classification"])
@@ -78,23 +80,51 @@ def evil(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Any
 
 
 @pytest.mark.parametrize(
-    ("code", "reason"),
+    ("code", "told"),
     [
-        ("import ctypes; ctypes.string_at(0)", r"crashed \(SIGSEGV\)"),
-        ("import os; os.abort()", r"crashed \(SIGABRT\)"),
-        ("raise RecursionError", r"crashed \(exit code 1\)"),
+        ("import ctypes; ctypes.string_at(0)", "SIGSEGV"),
+        ("import os; os.abort()", "SIGABRT"),
     ],
 )
-def test_a_crash_is_an_unusable_champion(evil: Any, code: str, reason: str) -> None:
-    with evil(code) as under_way, pytest.raises(UnusableChampionError, match=reason):
+def test_a_crash_is_an_unusable_champion(evil: Any, code: str, told: str) -> None:
+    with evil(code) as under_way, refused(f"the process that scored it ended with {told}") as caught:
         under_way.result()
+    assert caught.value.status == "unusable"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "ended with SIGKILL"),
+        ("import nonesuch", "gave no answer (exit code 1)"),
+        ("import sys; open(sys.argv[1] + '/answer.json', 'w').write('[]')", "gave no answer (exit code 0)"),
+    ],
+)
+def test_what_need_not_be_the_champions_fault_is_none(evil: Any, code: str, told: str) -> None:
+    """A promotion without a comparison would follow from it, where the request allows that."""
+    with evil(code) as under_way, refused(f"the process that scored it {told}", UnscoredChampionError) as caught:
+        under_way.result()
+    assert caught.value.status == "unscored"
+
+
+def test_the_process_ends_in_time_though_nobody_watches_it(prepared_data: Make, tmp_path: Path) -> None:
+    job(prepared_data("regression"), tmp_path)
+    (tmp_path / "job.json").write_text(json.dumps({"profile": {}, "problem": "regression", "seconds": 0.5}))
+    # What reads the model never ends.
+    code = (
+        "import pathlib, sys, time\nfrom model_evaluation import apart\n"
+        "apart.load_model = lambda path: time.sleep(600)\napart.main(pathlib.Path(sys.argv[1]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], env=environment, timeout=120, check=False)
+    assert done.returncode == -signal.SIGALRM
 
 
 def test_a_process_that_never_ends_is_ended(evil: Any) -> None:
     begin = time.monotonic()
     with (
         evil("while True: pass", seconds=0.3) as under_way,
-        refused("scoring it took longer than 0 s: raise the param"),
+        refused("scoring it took longer", UnscoredChampionError),
     ):
         under_way.result()
     assert time.monotonic() - begin < 30
@@ -104,7 +134,7 @@ def test_a_process_that_never_ends_is_ended(evil: Any) -> None:
 def test_memory_has_a_bound(evil: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", str((apart._memory("self") >> 20) + 300))
     code = "kept = []\nwhile True: kept.append(bytearray(b'1') * (10 << 20))"
-    with evil(code) as under_way, refused("scoring it needs more memory than the function's"):
+    with evil(code) as under_way, refused("scoring it needs more memory", UnscoredChampionError):
         under_way.result()
 
 
