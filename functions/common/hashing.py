@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import defaultdict
+import itertools
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -36,6 +37,8 @@ _SHORT_TEXTS = 1 << 13
 _KNOWN_TEXTS = 1 << 10
 # The hashes of texts that a column's dictionaries brought, by its name and by whether numbers are exact.
 _known_texts: defaultdict[tuple[str, bool], dict[str | None, int]] = defaultdict(dict)
+_SLICE_BYTES = 4 << 20
+"""How much text is hashed at once, for that takes thirty times as much memory."""
 
 
 def mix(values: Hashes) -> Hashes:
@@ -120,10 +123,12 @@ def label_codes(column: pa.Array) -> Hashes:
     Unlike values of a row, the labels "1" and "01" are two.
     """
     if pa.types.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        codes: Hashes = _codes_of_words(pc.fill_null(column, ""))
+        # Decoded, a text of a megabyte would be one for each row.
+        known = np.append(label_codes(column.dictionary), label_codes(pa.nulls(1, column.dictionary.type)))
+        codes: Hashes = known[pc.fill_null(column.indices, len(known) - 1).to_numpy(zero_copy_only=False)]
         return codes
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+        return np.concatenate([_codes_of_words(pc.fill_null(texts, "")) for texts in _slices(column)])
     return _codes(column, exact=True)[0]
 
 
@@ -135,8 +140,9 @@ def _with_missing(hashes: Hashes) -> Hashes:
 def row_hashes(batch: pa.RecordBatch, names: Iterable[str], *, exact: Collection[str] = ()) -> Hashes:
     """Return the sum of the hashes of the named columns, of shape (rows,); a column that is missing counts as empty."""
     total = np.zeros(batch.num_rows, np.uint64)
+    known = frozenset(batch.schema.names)
     for name in names:
-        if name in batch.schema.names:
+        if name in known:
             total += column_hashes(name, batch[name], exact=name in exact)
     return total
 
@@ -144,7 +150,8 @@ def row_hashes(batch: pa.RecordBatch, names: Iterable[str], *, exact: Collection
 def _codes(column: pa.Array, *, exact: bool) -> tuple[Hashes, Booleans | None]:
     """Return 64 bits for each value, the same for equal ones, and which are missing; None where none is."""
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        return _codes_of_texts(column, exact=exact)
+        codes, unknown = zip(*(_codes_of_texts(texts, exact=exact) for texts in _slices(column)), strict=True)
+        return np.concatenate(codes), np.concatenate(unknown)
     missing = _booleans(column.is_null()) if column.null_count else None
     if pa.types.is_null(column.type):
         return np.zeros(len(column), np.uint64), missing
@@ -181,6 +188,15 @@ def _values(column: pa.Array) -> npt.NDArray[Any]:
     """Return a column's values, 0 for those that are missing."""
     filled = pc.fill_null(column, pa.scalar(0, column.type)) if column.null_count else column
     return np.asarray(filled.to_numpy(zero_copy_only=False))
+
+
+def _slices(texts: pa.Array) -> list[pa.Array]:
+    """Return texts in slices of `_SLICE_BYTES` each, or of a single text that is longer."""
+    if texts.nbytes <= _SLICE_BYTES:
+        return [texts]
+    ends = np.cumsum(pc.fill_null(pc.binary_length(texts), 0).to_numpy(), dtype=np.int64)
+    cuts = np.flatnonzero(np.diff(ends // _SLICE_BYTES)) + 1
+    return [texts[begin:end] for begin, end in itertools.pairwise([0, *cuts.tolist(), len(texts)])]
 
 
 def _codes_of_texts(column: pa.Array, *, exact: bool) -> tuple[Hashes, Booleans]:

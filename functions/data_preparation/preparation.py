@@ -7,6 +7,7 @@ spool file of typed batches, with a summary of each column), and write (drop, co
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ import pyarrow.parquet as pq
 
 from common.conversion import FINGERPRINT, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.errors import InvalidDatasetError, first_few
+from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
 from data_preparation.profiling import (
@@ -33,16 +35,25 @@ from data_preparation.profiling import (
     splits_by,
     statistics,
 )
-from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, read_batches
+from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, declared_rows, read_batches
 from data_preparation.row_codes import RowCodes, time_of
 from data_preparation.splitting import Split, Splitter, choose_split
 
 MIN_ROWS = 10
+MAX_LABEL_CHARACTERS = 256
+"""A class is handed to scikit-learn with each row, in as much room as the longest one takes."""
 MAX_CLASSES_OF_NUMBERS = 20
 """Where the problem is `auto`, whole numbers with at most this many different values are class labels."""
 ROW_GROUP_VALUES = 4_000_000
 """How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
 PARTS = ("train", "test")
+MAX_NAMES_BYTES = 100 << 10
+"""How long the packed names of the split's columns may be: they go through the state machine, whose states hold 256 KB.
+
+https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+"""
+ROW_BYTES = 16
+"""What a row takes of the disk at least, whatever it holds: its codes."""
 
 _Fingerprint = dict[str, str | int]
 
@@ -183,6 +194,7 @@ def _spool(
     Where a late row shows that earlier ones were given too narrow a type, the file is read once more, with what is then
     known.
     """
+    _check_disk(file, reading.workspace)
     kinds: dict[str, Kind] = {}
     request, path = reading.request, reading.workspace / f"spool-{index}.arrow"
     complete = False
@@ -196,6 +208,7 @@ def _spool(
                     check_columns(request, list(kinds))
                     known, summaries = dict(kinds), _summaries(kinds, request)
                     split = first.split if first else choose_split(request, list(kinds), reading.champion)
+                    _check_split(split)
                     codes = stack.enter_context(_codes(path.with_suffix(".codes"), split, request, list(kinds)))
                 rows += batch.num_rows
                 complete = complete and kinds == known
@@ -285,6 +298,26 @@ def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Ar
                 return pa.nulls(len(column))
             return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     return column
+
+
+def _check_disk(file: SourceFile, workspace: Path) -> None:
+    """Refuse more rows than the disk has room for; a file of a few KB may say that it has 2^40, all of them missing."""
+    rows, free = declared_rows(file) or 0, shutil.disk_usage(workspace).free
+    if rows * ROW_BYTES > free:
+        raise InvalidDatasetError(
+            f'"{file.name}" has {rows:,} rows, which take {rows * ROW_BYTES >> 20:,} MB at least, and the function\'s '
+            f"temporary disk has {free >> 20:,} MB free: raise the parameter FunctionStorage or bring fewer rows."
+        )
+
+
+def _check_split(split: Split) -> None:
+    """Refuse names that are too long together to be kept with a version, for the next run to split by."""
+    size = len(pack_names(split.columns))
+    if size > MAX_NAMES_BYTES:
+        raise InvalidDatasetError(
+            f"The names of the {len(split.columns):,} columns take {size >> 10:,} KB once they are packed, and the "
+            f"registry has room for {MAX_NAMES_BYTES >> 10} KB: shorten them."
+        )
 
 
 def _check_same_columns(name: str, kinds: Mapping[str, Kind], first: _Spool | None) -> None:
@@ -405,6 +438,11 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
             f'The target "{request.target}" has {many} different values in {target.values:,} rows, too many for '
             f"classification: choose {way_out}."
         )
+    if problem == "classification" and target.kind == "text" and max(map(len, target.counts)) > MAX_LABEL_CHARACTERS:
+        raise InvalidDatasetError(
+            f'The target "{request.target}" has labels of more than {MAX_LABEL_CHARACTERS} characters: name the '
+            "classes in fewer."
+        )
     return problem
 
 
@@ -505,8 +543,8 @@ def _write_parts(
             for part, mask in (("train", ~test), ("test", test)):
                 writers[part].write(converted.filter(pa.array(mask)))
                 if request.problem == "classification":
-                    labels = pc.cast(batch[request.target], ARROW_TYPES[kinds[request.target]])
-                    classes[part].update(pc.unique(labels.filter(pa.array(mask))).to_pylist())
+                    labels = pc.unique(batch[request.target].filter(pa.array(mask)))
+                    classes[part].update(pc.cast(labels, ARROW_TYPES[kinds[request.target]]).to_pylist())
     return {part: writers[part].rows for part in PARTS}, classes
 
 

@@ -20,6 +20,8 @@ Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "id
 
 MAX_CATEGORIES = 1000
 """A text column with more different values than this is no category: each would have too few rows to learn from."""
+MAX_CATEGORY_CHARACTERS = 250_000
+"""How long the different texts of a category may be altogether: the profile and the model hold them."""
 UNIQUENESS_SAMPLE = 1 << 16
 """How many values an integer column with an identifier's name is looked at for a repetition."""
 TOP_VALUES = 10
@@ -43,7 +45,8 @@ class ColumnSummary:
     minimum, maximum
         Of the values that are there: numbers, or microseconds since 1970 in UTC; None for booleans and texts.
     counts
-        How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or where nobody asked.
+        How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or or more than
+        `MAX_CATEGORY_CHARACTERS` in them, or where nobody asked.
     number_like
         How many values of a text column read as a number.
     """
@@ -152,7 +155,7 @@ class ColumnSummary:
             like = pc.match_substring_regex(values, _NUMBER)
             self.number_like += pc.sum(pc.filter(counts, like)).as_py() or 0
         if self.counts is not None:
-            few = len(values) <= MAX_CATEGORIES
+            few = len(values) <= MAX_CATEGORIES and _characters(values) <= MAX_CATEGORY_CHARACTERS
             self._count(zip(values.to_pylist(), counts.to_pylist(), strict=True) if few else None)
 
     def _count(self, counts: Iterable[tuple[Any, int]] | None) -> None:
@@ -161,8 +164,14 @@ class ColumnSummary:
             # One by one: what Arrow tells apart, such as both zeros, may be one key.
             for value, count in counts or ():
                 self.counts[value] += count
-        if counts is None or len(self.counts or ()) > MAX_CATEGORIES:
+        known = self.counts or ()
+        long = self.kind == "text" and sum(map(len, known)) > MAX_CATEGORY_CHARACTERS
+        if counts is None or len(known) > MAX_CATEGORIES or long:
             self.counts = None
+
+
+def _characters(values: pa.Array) -> int:
+    return (pc.sum(pc.utf8_length(values)).as_py() or 0) if pa.types.is_string(values.type) else 0
 
 
 def _value_counts(present: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -204,7 +213,9 @@ def _identifier(summary: ColumnSummary) -> str | None:
     if summary.kind != "text":
         return None
     if summary.counts is None:
-        return f"it has more than {MAX_CATEGORIES:,} different texts"
+        return (
+            f"it has more than {MAX_CATEGORIES:,} different texts, or {MAX_CATEGORY_CHARACTERS:,} characters in them"
+        )
     return "each of its texts occurs once only" if len(summary.counts) == summary.values else None
 
 

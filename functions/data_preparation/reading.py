@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from common.conversion import OFFSET, timestamps
 from common.errors import InvalidDatasetError, first_few, without_values
+from data_preparation.parquet_pages import TEXT_BYTES, Plan, UnusableFileError, plan_reading
 
 Kind = Literal["null", "boolean", "integer", "float", "timestamp", "text"]
 
@@ -60,6 +61,8 @@ ENCODED_SHARE = 0.5
 """The largest share of different texts, in the sample, for which a column is worth a dictionary."""
 BATCH_VALUES = 2_000_000
 """How many values a batch of a Parquet file holds, so that memory does not grow with the number of columns."""
+MAX_COLUMNS = 10_000
+"""What a run bears, in a minute and a half: each step does something for each column, and each batch for each, too."""
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
@@ -87,8 +90,22 @@ def read_columns(file: SourceFile) -> list[str]:
     """
     if file.name.endswith(".parquet"):
         with _parquet_errors(file), pq.ParquetFile(file.path) as parquet:
-            return _checked_names(file, parquet.schema_arrow.names)
+            return _parquet_names(file, parquet)
     return _checked_names(file, _csv_header(file))
+
+
+def declared_rows(file: SourceFile) -> int | None:
+    """Return how many rows the file says that it has; None for CSV, which does not say.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If it is no Parquet file, whatever its name says.
+    """
+    if not file.name.endswith(".parquet"):
+        return None
+    with _parquet_errors(file), pq.ParquetFile(file.path) as parquet:
+        return int(parquet.metadata.num_rows)
 
 
 def read_batches(
@@ -106,12 +123,14 @@ def read_batches(
     columns
         The columns to read, whatever the others hold; all, if not given.
     encode_texts
-        Whether columns of few different texts may come as dictionaries, each batch with its own.
+        Whether texts may come as dictionaries, each batch with its own: those of a CSV column of few different ones,
+        and those that a Parquet file holds so, which may be huge without it.
 
     Raises
     ------
     InvalidDatasetError
-        If the file is empty, damaged or not what its name says, or has unusable column names.
+        If the file is empty, damaged or not what its name says, has unusable column names, more columns than
+        `MAX_COLUMNS`, or pages or texts too large to be read.
     """
     reader = _parquet_batches if file.name.endswith(".parquet") else _csv_batches
     yield from reader(file, kinds, columns, encode_texts)
@@ -307,6 +326,7 @@ def _one_line(message: str) -> str:
 
 def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
     """Return the column names; an empty one is named as pandas does (`Unnamed: 0`)."""
+    _check_number(file, len(header))
     names = [name or f"Unnamed: {index}" for index, name in enumerate(header)]
     if any("\0" in name for name in names):
         raise _not_utf8(file)
@@ -318,26 +338,49 @@ def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
     return names
 
 
+def _check_number(file: SourceFile, columns: int) -> None:
+    if columns > MAX_COLUMNS:
+        raise InvalidDatasetError(
+            f'"{file.name}" has {columns:,} columns, and a run bears {MAX_COLUMNS:,}: leave out those that say least, '
+            "or turn them into fewer."
+        )
+
+
+def _parquet_names(file: SourceFile, parquet: pq.ParquetFile) -> list[str]:
+    _check_number(file, parquet.metadata.num_columns)
+    return _checked_names(file, parquet.schema_arrow.names)
+
+
 def _parquet_batches(
-    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None, _encode_texts: bool
+    file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None, encode_texts: bool
 ) -> Iterator[pa.RecordBatch]:
     # Without pre-buffering a row group is read page by page, not held whole in memory.
     # A flipped bit is a wrong value, unless the page's checksum is looked at, where the writer has made one.
     options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
-    with _parquet_errors(file), pq.ParquetFile(file.path, **options) as parquet:
-        schema = parquet.schema_arrow
-        wanted = [name for name in _checked_names(file, schema.names) if columns is None or name in columns]
-        kinds.update({name: _parquet_kind(file, schema.field(name)) for name in wanted})
-        rows = max(1024, BATCH_VALUES // max(1, len(wanted)))
-        for batch in parquet.iter_batches(rows, columns=None if columns is None else wanted):
-            arrays = [_from_parquet(batch[name], kinds[name]) for name in wanted]
-            yield pa.RecordBatch.from_arrays(arrays, names=wanted)
+    with _parquet_errors(file):
+        with file.path.open("rb") as stream, pq.ParquetFile(file.path, **options) as parquet:
+            metadata, schema = parquet.metadata, parquet.schema_arrow
+            wanted = [name for name in _parquet_names(file, parquet) if columns is None or name in columns]
+            kinds.update({name: _parquet_kind(file, schema.field(name)) for name in wanted})
+            plan = plan_reading(stream, parquet, wanted)
+        encoded = [name for name in plan.encoded if kinds[name] == "text"]
+        with pq.ParquetFile(file.path, metadata=metadata, read_dictionary=encoded, **options) as parquet:
+            for batch in parquet.iter_batches(_batch_rows(plan, len(wanted)), columns=wanted):
+                arrays = [_from_parquet(file, name, batch[name], kinds[name], encode_texts) for name in wanted]
+                yield pa.RecordBatch.from_arrays(arrays, names=wanted)
+
+
+def _batch_rows(plan: Plan, columns: int) -> int:
+    rows = max(1024, BATCH_VALUES // max(1, columns))
+    return min(rows, max(1, int(TEXT_BYTES / plan.text_bytes))) if plan.text_bytes else rows
 
 
 @contextmanager
 def _parquet_errors(file: SourceFile) -> Iterator[None]:
     try:
         yield
+    except UnusableFileError as error:
+        raise InvalidDatasetError(f'"{file.name}" cannot be read as Parquet: {error}.') from error
     except InvalidDatasetError:
         raise
     # What Arrow cannot open, a size that no machine has, or a name that is no UTF-8.
@@ -365,9 +408,38 @@ def _parquet_kind(file: SourceFile, field: pa.Field) -> Kind:
     )
 
 
-def _from_parquet(column: pa.Array, kind: Kind) -> pa.Array:
+def _from_parquet(file: SourceFile, name: str, column: pa.Array, kind: Kind, encode_texts: bool) -> pa.Array:
+    if kind == "text":
+        return _parquet_text(file, name, column, encode_texts)
     if pa.types.is_dictionary(column.type):
+        column.validate(full=True)
         column = column.dictionary_decode()
     # Nanoseconds are cut to microseconds (a timestamp with a zone is stored as UTC, and stays so); the nearest float
     # stands for a whole number or a decimal that has more digits than a float.
     return pc.cast(column, ARROW_TYPES[kind], safe=kind not in ("timestamp", "float"))
+
+
+def _parquet_text(file: SourceFile, name: str, column: pa.Array, encode_texts: bool) -> pa.Array:
+    """Return texts that are UTF-8 and not too long; a dictionary holds no more texts than there are rows."""
+    try:
+        # Neither texts nor places in a dictionary have been looked at so far, and whoever reads them relies on both.
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InvalidDatasetError(f'Column "{name}" of "{file.name}" holds texts that are not UTF-8.') from error
+    indices, texts = None, column
+    if pa.types.is_dictionary(column.type):
+        indices, texts = column.indices, column.dictionary
+        if len(texts) > len(column):
+            used = indices.dictionary_encode()
+            indices, texts = used.indices, texts.take(used.dictionary)
+    texts = pc.cast(texts, pa.string())
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    if longest > TEXT_BYTES:
+        raise InvalidDatasetError(
+            f'Column "{name}" of "{file.name}" holds a text of {longest >> 20:,} MB, and {TEXT_BYTES >> 20} MB is the '
+            "most that one may have: leave the column out or cut its texts."
+        )
+    if indices is None:
+        return texts
+    encoded = pa.DictionaryArray.from_arrays(pc.cast(indices, pa.int32()), texts)
+    return encoded if encode_texts else encoded.dictionary_decode()

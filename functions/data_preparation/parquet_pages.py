@@ -1,0 +1,331 @@
+"""What a Parquet file says of its own size, looked at before pyarrow takes memory by it.
+
+pyarrow allocates what a page header or a schema tells it to: a file of 400 KB once made it ask for 3.3 TB. So each
+page header of the columns that are to be read is parsed here (a few bytes a page, the pages themselves are skipped) and
+held against the file and against the memory that there is.
+
+References
+----------
+https://parquet.apache.org/docs/file-format/ and its parquet.thrift, for the numbers of fields;
+https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+READING_SHARE = 0.4
+"""The share of the memory that the open pages and dictionaries of all columns may take; batches need the rest."""
+TEXT_BYTES = 4 << 20
+"""How many bytes of text a batch is to hold, and the most that one text may."""
+MAX_FIXED_BYTES = 32
+"""The longest value of a fixed length that is a number: a decimal of 76 digits."""
+
+# The first look at a page header, which holds statistics, too; and how long pyarrow takes one to be at most.
+_HEADER_BYTES = 256
+_MAX_HEADER_BYTES = 16 << 20
+# What the oldest writers forgot to count of a dictionary page's header (PARQUET-816), as pyarrow grants it.
+_UNCOUNTED_BYTES = 100
+_DENSITY_VALUES = 1024
+_DATA, _DICTIONARY, _DATA_2 = 0, 2, 3
+_DICTIONARY_ENCODINGS = frozenset({2, 8})
+_DELTA_BYTE_ARRAY = 7
+# How many bytes of a dictionary page a value takes at least: a text has its length before it.
+_VALUE_BYTES = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, "BYTE_ARRAY": 4}
+_TEXT_VIEW_BYTES = 16
+
+_Fields = dict[int, Any]
+
+
+class UnusableFileError(Exception):
+    """A file says of its size what cannot be, or what the memory cannot hold: half a sentence, without a name."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """What reading one column of a row group takes: bytes for its pages, and bytes of text for a row."""
+
+    open_bytes: int
+    row_bytes: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a file is to be read.
+
+    Attributes
+    ----------
+    rows
+        In the whole file.
+    text_bytes
+        How many bytes of text a row takes, wherever in the file most.
+    encoded
+        The columns with dictionaries: read as such, a text of a megabyte in a million rows stays one text.
+    """
+
+    rows: int
+    text_bytes: float
+    encoded: tuple[str, ...]
+
+
+def memory_bytes() -> int:
+    """Return the memory of the function or, where this is none, of the machine."""
+    megabytes = os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE")
+    if megabytes is not None:
+        return int(megabytes) << 20
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str]) -> Plan:
+    """Look at everything that a Parquet file says of its size.
+
+    Parameters
+    ----------
+    stream
+        The file.
+    parquet
+        Its `pyarrow.parquet.ParquetFile`.
+    columns
+        The columns that are to be read, none of them nested.
+
+    Raises
+    ------
+    UnusableFileError
+        If the file says of itself what cannot be, or what the memory cannot hold; without the file's name.
+    """
+    metadata, places = parquet.metadata, _places(parquet, columns)
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    if metadata.num_rows < 0 or sum(group.num_rows for group in groups) != metadata.num_rows:
+        raise UnusableFileError(
+            f"it says that it has {metadata.num_rows:,} rows, and its row groups say otherwise: it is damaged"
+        )
+    size, text_bytes, encoded, most = stream.seek(0, os.SEEK_END), 0.0, dict[str, None](), 0
+    for group in groups:
+        if group.num_columns != len(parquet.schema):
+            raise UnusableFileError("a row group has not as many columns as the file: it is damaged")
+        chunks = []
+        for name, place in places.items():
+            column = group.column(place)
+            chunks.append(_chunk(stream, column, name, parquet.schema.column(place), group.num_rows, size))
+            if column.physical_type == "BYTE_ARRAY" and _has_dictionary(column):
+                encoded[name] = None
+        text_bytes = max(text_bytes, sum(chunk.row_bytes for chunk in chunks))
+        most = max(most, sum(chunk.open_bytes for chunk in chunks))
+    limit = int(READING_SHARE * memory_bytes())
+    if most > limit:
+        raise UnusableFileError(
+            f"one page of each column takes {most >> 20:,} MB, and there is room for {limit >> 20:,} MB: write it "
+            "with smaller pages (1 MB is usual) or row groups, or raise the parameter DataPreparationMemory"
+        )
+    return Plan(metadata.num_rows, text_bytes, tuple(encoded))
+
+
+def _places(parquet: Any, columns: Sequence[str]) -> dict[str, int]:
+    """Return the place of each column among the file's leaves; a column that is not nested is one."""
+    leaves = {parquet.schema.column(place).path: place for place in range(len(parquet.schema))}
+    places = {}
+    for name in columns:
+        if name not in leaves:
+            raise UnusableFileError(f'column "{name}" is not where the schema says: it is damaged')
+        leaf = parquet.schema.column(leaves[name])
+        if leaf.max_repetition_level > 0:
+            raise UnusableFileError(f'column "{name}" is nested where the schema says otherwise: it is damaged')
+        if leaf.physical_type == "FIXED_LEN_BYTE_ARRAY" and not 0 < leaf.length <= MAX_FIXED_BYTES:
+            raise UnusableFileError(
+                f'column "{name}" says that each value has {leaf.length:,} bytes, and {MAX_FIXED_BYTES} hold any '
+                "number: it is damaged"
+            )
+        places[name] = leaves[name]
+    return places
+
+
+def _has_dictionary(column: Any) -> bool:
+    return bool(column.has_dictionary_page and column.dictionary_page_offset > 0)
+
+
+def _chunk(stream: BinaryIO, column: Any, name: str, leaf: Any, rows: int, size: int) -> _Chunk:
+    """Walk the pages of one column of a row group, and add up what they say."""
+
+    def refuse(what: str) -> UnusableFileError:
+        return UnusableFileError(f'column "{name}" {what}: it is damaged')
+
+    if column.num_values != rows or rows < 0:
+        raise refuse(f"says that it has {column.num_values:,} values in a row group of {rows:,} rows")
+    is_text = column.physical_type == "BYTE_ARRAY"
+    largest, dictionary, seen, density = 0, 0, 0, _Density()
+    for page in _pages(stream, column, size, refuse):
+        unpacked = page.packed + page.unpacked
+        if page.kind == _DICTIONARY:
+            smallest = leaf.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else _VALUE_BYTES.get(
+                column.physical_type, 1
+            )  # fmt: skip
+            if page.values < 0 or page.values * smallest > page.unpacked:
+                raise refuse(
+                    f"has a dictionary that says to hold {page.values:,} values in {page.unpacked:,} bytes"
+                )
+            dictionary = max(dictionary, unpacked + page.values * (_TEXT_VIEW_BYTES if is_text else smallest))
+        elif page.kind in (_DATA, _DATA_2):
+            if page.values < 0:
+                raise refuse(f"has a page that says to hold {page.values:,} values")
+            seen += page.values
+            largest = max(largest, unpacked)
+            if is_text:
+                density.add(page)
+    if seen != rows:
+        raise refuse(f"has pages of {seen:,} values in a row group of {rows:,} rows")
+    return _Chunk(largest + dictionary, density.most)
+
+
+class _Density:
+    """How many bytes of text a row takes where it takes most, over a thousand rows or a page, whichever is more."""
+
+    def __init__(self) -> None:
+        self._most = 0.0
+        self._bytes = self._values = 0
+
+    @property
+    def most(self) -> float:
+        """The bytes of text for a row."""
+        last = self._bytes / max(1, _DENSITY_VALUES if self._most else self._values)
+        return max(self._most, last)
+
+    def add(self, page: _Page) -> None:
+        """Take in the next page; in one of a dictionary the texts themselves are not."""
+        if page.encoding == _DELTA_BYTE_ARRAY:
+            # Each text may begin with all that the ones before it ended with.
+            self._most = max(self._most, float(page.unpacked))
+        elif page.encoding not in _DICTIONARY_ENCODINGS:
+            self._bytes += page.unpacked
+            self._values += page.values
+            if self._values >= _DENSITY_VALUES:
+                self._most = max(self._most, self._bytes / self._values)
+                self._bytes = self._values = 0
+
+
+@dataclass(frozen=True)
+class _Page:
+    kind: int
+    packed: int
+    unpacked: int
+    values: int
+    encoding: int
+
+
+def _pages(stream: BinaryIO, column: Any, size: int, refuse: Any) -> Iterator[_Page]:
+    """Yield what each page header says, up to the page that pyarrow reads last."""
+    place = column.data_page_offset
+    if _has_dictionary(column) and column.dictionary_page_offset < place:
+        place = column.dictionary_page_offset
+    length = column.total_compressed_size
+    if not (0 < place <= size and 0 <= length <= size - place):
+        raise refuse("says that it lies outside of the file")
+    end, seen = min(place + length + _UNCOUNTED_BYTES, size), 0
+    while seen < column.num_values:
+        if place >= end:
+            return
+        fields, header = _header(stream, place, end, refuse)
+        kind, unpacked, packed = (_whole(fields.get(number)) for number in (1, 2, 3))
+        inner = fields.get({_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}.get(kind, 0))
+        inner = inner if isinstance(inner, dict) else {}
+        place += header
+        if unpacked < 0 or not 0 <= packed <= end - place:
+            raise refuse(
+                f"has a page that says to have {packed:,} bytes, {unpacked:,} unpacked, where {end - place:,} are left"
+            )
+        place += packed
+        page = _Page(kind, packed, unpacked, _whole(inner.get(1)), _whole(inner.get(4 if kind == _DATA_2 else 2)))
+        seen += max(page.values, 0) if kind in (_DATA, _DATA_2) else 0
+        yield page
+
+
+def _whole(value: Any) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _header(stream: BinaryIO, place: int, end: int, refuse: Any) -> tuple[_Fields, int]:
+    """Return the fields of the page header at a place, and its length."""
+    wanted = _HEADER_BYTES
+    while True:
+        stream.seek(place)
+        content = stream.read(min(wanted, end - place))
+        try:
+            return _Compact(content).struct()
+        except IndexError:
+            if len(content) < wanted or wanted >= _MAX_HEADER_BYTES:
+                raise refuse("has a page header that does not end") from None
+            wanted *= 8
+        except ValueError:
+            raise refuse("has a page header that cannot be read") from None
+
+
+class _Compact:
+    """A reader of thrift's compact protocol that keeps whole numbers and structs, and skips all else."""
+
+    _MAX_DEPTH = 8
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._at = content, 0
+
+    def struct(self) -> tuple[_Fields, int]:
+        """Return the fields of the struct that the content begins with, and how many bytes it takes.
+
+        Raises
+        ------
+        IndexError
+            If the content ends before the struct does.
+        ValueError
+            If it is no struct.
+        """
+        return self._struct(0), self._at
+
+    def _struct(self, depth: int) -> _Fields:
+        if depth > self._MAX_DEPTH:
+            raise ValueError
+        fields: _Fields = {}
+        number = 0
+        while header := self._byte():
+            delta, kind = header >> 4, header & 15
+            number = number + delta if delta else self._zigzag()
+            fields[number] = self._value(kind, depth)
+        return fields
+
+    def _value(self, kind: int, depth: int) -> Any:
+        if kind in (1, 2):
+            return kind == 1
+        if kind in (4, 5, 6):
+            return self._zigzag()
+        if kind == 12:
+            return self._struct(depth + 1)
+        # A byte, a double, bytes; a page header holds no list, set or map.
+        length = {3: 1, 7: 8}.get(kind)
+        if length is None:
+            if kind != 8:
+                raise ValueError
+            length = self._varint()
+        self._at += length
+        if self._at > len(self._content):
+            raise IndexError
+        return None
+
+    def _byte(self) -> int:
+        byte = self._content[self._at]
+        self._at += 1
+        return byte
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+            shift += 7
+            if shift > 63:
+                raise ValueError
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
