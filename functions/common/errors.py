@@ -14,7 +14,9 @@ class _NamedError(Exception):
     """An error whose message fits an error document, whatever the data put into it."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message if len(message) <= _MAX_CHARACTERS else message[:_MAX_CHARACTERS] + "…")
+        # In one line, and without half of a character, which a name in JSON may hold and no file or terminal takes.
+        line = re.sub(r"[\r\n]+", " ", message[: _MAX_CHARACTERS + 1]).encode(errors="backslashreplace").decode()
+        super().__init__(line if len(line) <= _MAX_CHARACTERS else line[:_MAX_CHARACTERS] + "…")
 
 
 class InvalidRequestError(_NamedError):

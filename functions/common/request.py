@@ -33,6 +33,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
 
 
+# Estimators count in 32 bits.
+_Count = Annotated[int, Field(ge=1, lt=2**31)]
+_MAX_PROBLEMS = 20
+
+
 # The defaults below say what scikit-learn takes; only what a request sets is passed on (`hyperparameters`).
 
 
@@ -49,7 +54,7 @@ class RidgeParameters(_Strict):
     alpha: Annotated[float, Field(ge=0)] = 1.0
     fit_intercept: bool = True
     solver: Literal["auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga"] = "auto"
-    max_iter: Annotated[int, Field(ge=1)] | None = None
+    max_iter: _Count | None = None
     tol: Annotated[float, Field(ge=0)] = 1e-4
 
 
@@ -59,7 +64,7 @@ class LogisticRegressionParameters(_Strict):
     C: Annotated[float, Field(gt=0)] = 1.0
     class_weight: Literal["balanced"] | None = None
     fit_intercept: bool = True
-    max_iter: Annotated[int, Field(ge=1)] = 100
+    max_iter: _Count = 100
     tol: Annotated[float, Field(gt=0)] = 1e-4
 
 
@@ -67,9 +72,9 @@ class RandomForestParameters(_Strict):
     """Hyperparameters of `sklearn.ensemble.RandomForestRegressor` and `RandomForestClassifier`."""
 
     n_estimators: Annotated[int, Field(ge=1, le=10_000)] = 100
-    max_depth: Annotated[int, Field(ge=1)] | None = None
-    min_samples_leaf: Annotated[int, Field(ge=1)] = 1
-    min_samples_split: Annotated[int, Field(ge=2)] = 2
+    max_depth: _Count | None = None
+    min_samples_leaf: _Count = 1
+    min_samples_split: Annotated[int, Field(ge=2, lt=2**31)] = 2
     max_features: Annotated[float, Field(gt=0, le=1)] | Literal["sqrt", "log2"] | None = None
     max_samples: Annotated[float, Field(gt=0, le=1)] | None = None
 
@@ -79,9 +84,9 @@ class HistGradientBoostingParameters(_Strict):
 
     learning_rate: Annotated[float, Field(gt=0)] = 0.1
     max_iter: Annotated[int, Field(ge=1, le=10_000)] = 100
-    max_leaf_nodes: Annotated[int, Field(ge=2)] | None = 31
-    max_depth: Annotated[int, Field(ge=1)] | None = None
-    min_samples_leaf: Annotated[int, Field(ge=1)] = 20
+    max_leaf_nodes: Annotated[int, Field(ge=2, lt=2**31)] | None = 31
+    max_depth: _Count | None = None
+    min_samples_leaf: _Count = 20
     l2_regularization: Annotated[float, Field(ge=0)] = 0.0
     max_bins: Annotated[int, Field(ge=2, le=255)] = 255
 
@@ -197,7 +202,7 @@ def parse_request(document: Any) -> TrainingRequest:
     Raises
     ------
     InvalidRequestError
-        Naming every field that is wrong, with the nearest valid name where one is close.
+        Naming the fields that are wrong, twenty at most, with the nearest valid name where one is close.
     """
     if not isinstance(document, dict):
         raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")
@@ -254,7 +259,8 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
 
 def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> str:
     problems = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details[:_MAX_PROBLEMS]:
         name = str(detail["loc"][0]) if detail["loc"] else subject
         if detail["type"] == "extra_forbidden":
             problems.append(f'"{name}" is unknown.{did_you_mean(name, model.model_fields)}')
@@ -264,5 +270,19 @@ def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> s
             known = [each.strip("' ") for each in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
             problems.append(f'"{name}" is "{detail["input"]}".{did_you_mean(detail["input"], known)}')
         else:
-            problems.append(f'"{name}" is {detail["input"]!r}: {detail["msg"][0].lower()}{detail["msg"][1:]}.')
+            problems.append(f'"{name}" is {_shown(detail["input"])}: {detail["msg"][0].lower()}{detail["msg"][1:]}.')
+    more = len(details) - _MAX_PROBLEMS
+    if more > 0:
+        problems.append(f"So are {more:,} more.")
     return f"The {subject} cannot be used: " + " ".join(dict.fromkeys(problems))
+
+
+def _shown(value: Any) -> str:
+    """Return what a field holds, as Python writes it, where that has an end: lists may nest a hundred thousand deep."""
+    if isinstance(value, dict):
+        return "a JSON object"
+    if isinstance(value, list):
+        return "a JSON array"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return f"a whole number of {value.bit_length():,} bits"
+    return repr(value)

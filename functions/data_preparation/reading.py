@@ -239,7 +239,27 @@ _CONVERSIONS: Mapping[Kind, Callable[[pa.StringArray], pa.Array]] = {"boolean": 
 
 def _csv_header(file: SourceFile) -> list[str]:
     with _csv_errors(file):
+        _check_number(file, _count_columns(file))
         return list(_open_sample(file, {}).schema.names)
+
+
+def _count_columns(file: SourceFile) -> int:
+    """Return the number of columns, or some number beyond `MAX_COLUMNS`: pyarrow takes ten kilobytes for each."""
+    with _open_stream(file) as stream:
+        content = b""
+        while len(content) < CSV_BLOCK_BYTES and (read := stream.read(CSV_SAMPLE_BYTES)):
+            content += read
+            # A comma or a new line in quotes is none; a quote in quotes is two, and looks like two texts.
+            bare = re.sub(rb'"[^"]*"?', b"", content).lstrip(b"\r\n")
+            line = re.split(rb"[\r\n]", bare, maxsplit=1)
+            columns = line[0].count(b",") + 1
+            if len(line) > 1 or columns > MAX_COLUMNS:
+                return columns
+    return 0
+
+
+def _open_stream(file: SourceFile) -> pa.NativeFile:
+    return pa.input_stream(str(file.path), compression="gzip" if file.name.endswith(".gz") else None)
 
 
 def _open_sample(file: SourceFile, types: Mapping[str, pa.DataType]) -> pa.csv.CSVStreamingReader:
@@ -254,7 +274,7 @@ def _open_csv(
     file: SourceFile, types: Mapping[str, pa.DataType], *, block: int | None = None, threads: bool = True
 ) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
-        pa.input_stream(str(file.path), compression="gzip" if file.name.endswith(".gz") else None),
+        _open_stream(file),
         read_options=pa.csv.ReadOptions(block_size=block or CSV_BLOCK_BYTES, use_threads=threads and block is None),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
@@ -341,8 +361,8 @@ def _checked_names(file: SourceFile, header: Sequence[str]) -> list[str]:
 def _check_number(file: SourceFile, columns: int) -> None:
     if columns > MAX_COLUMNS:
         raise InvalidDatasetError(
-            f'"{file.name}" has {columns:,} columns, and a run bears {MAX_COLUMNS:,}: leave out those that say least, '
-            "or turn them into fewer."
+            f'"{file.name}" has more than {MAX_COLUMNS:,} columns, more than a run bears: leave out those that say '
+            "least, or turn them into fewer."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 import signal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _WIDTH_OF_NO_TERMINAL = 160
 # Escape sequences begin with one of the first; the last turn the direction of writing around.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class BadInputError(Exception):
@@ -61,13 +64,47 @@ def run_silent_command(work: Callable[[], None]) -> int:
         _error_console().print(f"error: {error}", markup=False, style="red")
         return 1
     except BrokenPipeError:
-        # Whoever reads the output (`| head`) has enough of it; at exit Python would flush to the closed pipe once more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever reads the output (`| head`) has enough of it.
+        _write_no_more()
+        return 1
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        _write_no_more()
+        _error_console().print(f"error: The output cannot be written: {reason_of(error)}.", markup=False, style="red")
         return 1
     except KeyboardInterrupt as stop:
         _error_console().print(str(stop) or "Stopped; nothing is left running.", markup=False)
         return 130
     return 0
+
+
+def _write_no_more() -> None:
+    """Let stdout lead nowhere: at exit Python would write what is left of it once more, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def reason_of(error: OSError) -> str:
+    """Return in few words why something could not be read or written."""
+    return os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+
+
+def check_name(name: str | os.PathLike[str], what: str) -> None:
+    """Check the name of a file, which becomes a key on S3 and part of messages and documents.
+
+    Raises
+    ------
+    BadInputError
+        If it is no UTF-8.
+    """
+    text = os.fspath(name)
+    if printable(text) != text:
+        raise BadInputError(f'The name of {what}, "{printable(text)}", is not UTF-8: give it another name.')
+
+
+def printable(text: str) -> str:
+    """Return a text with what is no UTF-8 in it, as a file's name may hold, as `\\xff`."""
+    return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 def result_console() -> Console:

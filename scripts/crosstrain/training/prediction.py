@@ -31,7 +31,7 @@ from common.errors import DamagedFileError
 from common.model_file import load_model
 from common.request import did_you_mean
 from common.storage import download, pinned
-from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
 from crosstrain.training.progress import Progress
 from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
@@ -233,7 +233,7 @@ def score_file(model: Model, file: SourceFile, path: Path, *, keep_formulas: boo
     kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in features}
     rows, as_parquet = 0, path.name.endswith(".parquet")
     with _writer(path, model.schema) as writer:
-        for read in read_batches(file, kinds, frozenset(kinds)):
+        for read in read_batches(file, kinds, frozenset(kinds), encode_texts=True):
             for column in features:
                 _check_kind(column, kinds[column["name"]], read[column["name"]], file.name)
             for begin in range(0, read.num_rows, BATCH_ROWS):
@@ -259,7 +259,8 @@ def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file
         return
     example = ""
     if kind == "text":
-        shown = next((value for value in column.to_pylist() if value is not None and not _fits(value, role)), None)
+        different = (value.as_py() for value in pc.unique(column))
+        shown = next((value for value in different if value is not None and not _fits(value, role)), None)
         example = f' such as "{shown[:40]}"' if shown is not None else ""
     raise BadInputError(
         f'Column "{described["name"]}" of "{file}" holds {_KIND_WORDS.get(kind, "texts")}{example}, and the model was '
@@ -307,18 +308,32 @@ def _writer(path: Path, schema: pa.Schema) -> pa.csv.CSVWriter | pq.ParquetWrite
 
 @contextmanager
 def _delivered(out: Path | None) -> Iterator[Path]:
-    """Yield a path to write to; what was written there is moved to `out`, or copied to stdout, if all went well."""
-    with tempfile.TemporaryDirectory(dir=out.parent if out else None, prefix=".incoming-") as folder:
-        path = Path(folder) / (out.name if out else "predictions.csv")
-        yield path
-        if out is not None:
-            path.replace(out)
-            return
-        with path.open("rb") as written:
-            shutil.copyfileobj(written, sys.stdout.buffer)
+    """Yield a path to write to; what was written there is moved to `out`, or copied to stdout, if all went well.
+
+    Raises
+    ------
+    OperationFailedError
+        If it cannot be written, as on a full disk.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=out.parent if out else None, prefix=".incoming-") as folder:
+            path = Path(folder) / (out.name if out else "predictions.csv")
+            yield path
+            if out is not None:
+                path.replace(out)
+                return
+            with path.open("rb") as written:
+                shutil.copyfileobj(written, sys.stdout.buffer)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OperationFailedError(
+            f"The predictions cannot be written to {out or 'stdout'} ({reason_of(error)}); nothing is left of them."
+        ) from error
 
 
 def _source_file(name: str) -> SourceFile:
+    check_name(name, "the file")
     path = Path(name)
     if not path.is_file():
         what = "is a folder: score its files one by one" if path.is_dir() else "does not exist"
@@ -332,6 +347,7 @@ def _checked_out(name: str | None, file: SourceFile) -> Path | None:
     if name is None:
         return None
     out = Path(name)
+    check_name(out.absolute(), "the file for the predictions")
     if not out.name.endswith(OUT_SUFFIXES):
         raise BadInputError(
             f'The predictions cannot be written to "{out}": the name must end in {" or ".join(OUT_SUFFIXES)}.'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -12,6 +13,8 @@ from common.request import ESTIMATORS, METRICS, TrainingRequest
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
+# How much of a wrong value an error shows.
+_SHOWN = 80
 # A command finds the data set in ways of its own.
 NAMES = tuple(name for name in TrainingRequest.model_fields if name != "dataset_uri")
 # What the request's first choice is for each problem.
@@ -66,11 +69,7 @@ def _names(text: str) -> list[str]:
     """Return the names in a text, which commas or, for names that hold some, a JSON list keeps apart."""
     if not text.lstrip().startswith("["):
         return [name for name in text.split(",") if name]
-    try:
-        names = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
-    return list(names)
+    return list(_parsed(text))
 
 
 def _truth(text: str) -> bool:
@@ -80,13 +79,33 @@ def _truth(text: str) -> bool:
 
 
 def _json_object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is not JSON ({error})") from error
+    value = _parsed(text)
     if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+        raise argparse.ArgumentTypeError(f"{_shortened(text)} is not a JSON object")
     return value
+
+
+def _parsed(text: str) -> Any:
+    """Return what a text says as JSON."""
+    try:
+        return json.loads(text, object_pairs_hook=_object)
+    except RecursionError as error:
+        raise argparse.ArgumentTypeError(f"{_shortened(text)} nests too deep") from error
+    # No JSON, or a whole number of more digits than Python takes.
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{_shortened(text)} is not JSON ({error})") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object whose keys are all different: of two values for one, Python would take the last in silence."""
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise ValueError(f"the key {_shortened(twice[0])} is there twice")
+    return dict(pairs)
+
+
+def _shortened(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 _METAVARS: dict[Callable[[str], Any], str] = {_json_object: "JSON", _names: "NAME,NAME", _truth: "true|false"}

@@ -6,7 +6,7 @@ import argparse
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from common.errors import DamagedFileError
 from common.request import TrainingRequest, parse_request
 from common.storage import download, pinned
-from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
 from crosstrain.training.execution import ExecutionResult, execution_arn, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
@@ -125,6 +125,7 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
         if not options.stack:
             raise BadInputError(f"{options.data} is on S3: name the deployed stack to train with (--stack NAME).")
         return []
+    check_name(options.data, "the data")
     path = Path(options.data)
     if not path.exists():
         raise BadInputError(f'"{path}" does not exist.')
@@ -138,6 +139,7 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
     if not found:
         raise BadInputError(f'"{path}" is a folder without a data file.')
     for each in found:
+        check_name(each, "a data file")
         if not each.name.endswith(SUFFIXES):
             raise BadInputError(
                 f'"{each}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.'
@@ -146,6 +148,7 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
 
 
 def _check_out(out: str) -> None:
+    check_name(out, "the folder for the results")
     path = Path(out)
     existing = next(each for each in (path, *path.absolute().parents) if each.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
@@ -189,16 +192,32 @@ def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progres
     """Download the run's files into `out`, each whole or not at all, and return their paths."""
     output = result.output or {}
     stored = {name: pinned(output[step], kind) for name, (step, kind) in FILES.items()}
-    out.mkdir(parents=True, exist_ok=True)
-    with progress.step("Fetch the results"), tempfile.TemporaryDirectory(dir=out, prefix=".incoming-") as folder:
+    with progress.step("Fetch the results"), _folder(out) as folder:
         for name, file in stored.items():
             try:
-                download(stack.s3, file, Path(folder) / name)
+                download(stack.s3, file, folder / name)
             except DamagedFileError as error:
                 raise OperationFailedError(f"{name} is not what the run has written: {error}") from error
         for name in FILES:
-            (Path(folder) / name).replace(out / name)
+            (folder / name).replace(out / name)
     return {name: str(out / name) for name in FILES}
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[Path]:
+    """Yield a folder in `out` for what is not whole yet; where that fails, there is no more than there was before."""
+    made = [each for each in (out, *out.parents) if not each.exists()]
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".incoming-") as folder:
+            yield Path(folder)
+    except OSError as error:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+        raise OperationFailedError(
+            f'The results cannot be written to "{out}" ({reason_of(error)}); what was there before is as it was.'
+        ) from error
 
 
 def _result_document(run_id: str, result: ExecutionResult, files: dict[str, str]) -> dict[str, Any]:
