@@ -13,7 +13,7 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -37,7 +37,12 @@ _DELTA_BYTE_ARRAY = 7
 _VALUE_BYTES = {"INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 12, "BYTE_ARRAY": 4}
 _TEXT_VIEW_BYTES = 16
 
-_Fields = dict[int, Any]
+_Wanted = Mapping[int, "_Wanted"]
+"""The numbers of the fields that are asked for, and of those in them."""
+# Of a row group its columns' number of values, bytes and places, and its rows.
+_ROW_GROUP: _Wanted = {1: {3: {5: {}, 7: {}, 9: {}, 11: {}}}, 3: {}}
+# Kind, bytes unpacked and packed, and of a page or dictionary its number of values and its encoding.
+_PAGE_HEADER: _Wanted = {1: {}, 2: {}, 3: {}, 5: {1: {}, 2: {}}, 7: {1: {}, 2: {}}, 8: {1: {}, 4: {}}}
 
 
 class UnusableFileError(Exception):
@@ -96,31 +101,32 @@ def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str]) -> Plan
     UnusableFileError
         If the file says of itself what cannot be, or what the memory cannot hold; without the file's name.
     """
-    metadata, places = parquet.metadata, _places(parquet, columns)
-    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
-    if metadata.num_rows < 0 or sum(group.num_rows for group in groups) != metadata.num_rows:
-        raise UnusableFileError(
-            f"it says that it has {metadata.num_rows:,} rows, and its row groups say otherwise: it is damaged"
-        )
-    size, text_bytes, encoded, most = stream.seek(0, os.SEEK_END), 0.0, dict[str, None](), 0
-    for group in groups:
-        if group.num_columns != len(parquet.schema):
+    places = _places(parquet, columns)
+    size = stream.seek(0, os.SEEK_END)
+    rows, found = parquet.metadata.num_rows, 0
+    text_bytes, encoded, most = 0.0, dict[str, None](), 0
+    for group in _row_groups(stream, size):
+        found += group.number(3)
+        described = [column.struct(3) for column in group.structs(1)]
+        if len(described) != len(parquet.schema):
             raise UnusableFileError("a row group has not as many columns as the file: it is damaged")
         chunks = []
         for name, place in places.items():
-            column = group.column(place)
-            chunks.append(_chunk(stream, column, name, parquet.schema.column(place), group.num_rows, size))
-            if column.physical_type == "BYTE_ARRAY" and _has_dictionary(column):
+            leaf, column = parquet.schema.column(place), described[place]
+            chunks.append(_chunk(stream, column, name, leaf, group.number(3), size))
+            if leaf.physical_type == "BYTE_ARRAY" and column.number(11) > 0:
                 encoded[name] = None
         text_bytes = max(text_bytes, sum(chunk.row_bytes for chunk in chunks))
         most = max(most, sum(chunk.open_bytes for chunk in chunks))
+    if rows < 0 or found != rows:
+        raise UnusableFileError(f"it says that it has {rows:,} rows, and its row groups say otherwise: it is damaged")
     limit = int(READING_SHARE * memory_bytes())
     if most > limit:
         raise UnusableFileError(
             f"one page of each column takes {most >> 20:,} MB, and there is room for {limit >> 20:,} MB: write it "
             "with smaller pages (1 MB is usual) or row groups, or raise the parameter DataPreparationMemory"
         )
-    return Plan(metadata.num_rows, text_bytes, tuple(encoded))
+    return Plan(rows, text_bytes, tuple(encoded))
 
 
 def _places(parquet: Any, columns: Sequence[str]) -> dict[str, int]:
@@ -142,41 +148,46 @@ def _places(parquet: Any, columns: Sequence[str]) -> dict[str, int]:
     return places
 
 
-def _has_dictionary(column: Any) -> bool:
-    return bool(column.has_dictionary_page and column.dictionary_page_offset > 0)
+def _row_groups(stream: BinaryIO, size: int) -> Iterator[_Fields]:
+    """Yield the row groups of a file that pyarrow has opened, so that the length of its footer is right.
+
+    They are read here, because pyarrow's own description of one ends the process where a footer contradicts itself.
+    """
+    stream.seek(size - 8)
+    length = int.from_bytes(stream.read(4), "little")
+    stream.seek(max(0, size - 8 - length))
+    try:
+        yield from _Compact(stream.read(length)).elements(4, _ROW_GROUP)
+    except (IndexError, ValueError):
+        raise UnusableFileError("its footer cannot be read: it is damaged") from None
 
 
-def _chunk(stream: BinaryIO, column: Any, name: str, leaf: Any, rows: int, size: int) -> _Chunk:
+def _chunk(stream: BinaryIO, column: _Fields, name: str, leaf: Any, rows: int, size: int) -> _Chunk:
     """Walk the pages of one column of a row group, and add up what they say."""
 
     def refuse(what: str) -> UnusableFileError:
         return UnusableFileError(f'column "{name}" {what}: it is damaged')
 
-    if column.num_values != rows or rows < 0:
-        raise refuse(f"says that it has {column.num_values:,} values in a row group of {rows:,} rows")
-    is_text = column.physical_type == "BYTE_ARRAY"
+    if column.number(5) != rows or rows < 0:
+        raise refuse(f"says that it has {column.number(5):,} values in a row group of {rows:,} rows")
+    kind = leaf.physical_type
+    smallest = leaf.length if kind == "FIXED_LEN_BYTE_ARRAY" else _VALUE_BYTES.get(kind, 1)
     largest, dictionary, seen, density = 0, 0, 0, _Density()
     for page in _pages(stream, column, size, refuse):
-        unpacked = page.packed + page.unpacked
+        if page.values < 0:
+            raise refuse(f"has a page that says to hold {page.values:,} values")
         if page.kind == _DICTIONARY:
-            smallest = leaf.length if column.physical_type == "FIXED_LEN_BYTE_ARRAY" else _VALUE_BYTES.get(
-                column.physical_type, 1
-            )  # fmt: skip
-            if page.values < 0 or page.values * smallest > page.unpacked:
-                raise refuse(
-                    f"has a dictionary that says to hold {page.values:,} values in {page.unpacked:,} bytes"
-                )
-            dictionary = max(dictionary, unpacked + page.values * (_TEXT_VIEW_BYTES if is_text else smallest))
+            if page.values * smallest > page.unpacked:
+                raise refuse(f"has a dictionary that says to hold {page.values:,} values in {page.unpacked:,} bytes")
+            value_bytes = _TEXT_VIEW_BYTES if kind == "BYTE_ARRAY" else smallest
+            dictionary = max(dictionary, page.packed + page.unpacked + page.values * value_bytes)
         elif page.kind in (_DATA, _DATA_2):
-            if page.values < 0:
-                raise refuse(f"has a page that says to hold {page.values:,} values")
             seen += page.values
-            largest = max(largest, unpacked)
-            if is_text:
-                density.add(page)
+            largest = max(largest, page.packed + page.unpacked)
+            density.add(page)
     if seen != rows:
         raise refuse(f"has pages of {seen:,} values in a row group of {rows:,} rows")
-    return _Chunk(largest + dictionary, density.most)
+    return _Chunk(largest + dictionary, density.most if kind == "BYTE_ARRAY" else 0.0)
 
 
 class _Density:
@@ -214,45 +225,36 @@ class _Page:
     encoding: int
 
 
-def _pages(stream: BinaryIO, column: Any, size: int, refuse: Any) -> Iterator[_Page]:
+def _pages(stream: BinaryIO, column: _Fields, size: int, refuse: Callable[[str], UnusableFileError]) -> Iterator[_Page]:
     """Yield what each page header says, up to the page that pyarrow reads last."""
-    place = column.data_page_offset
-    if _has_dictionary(column) and column.dictionary_page_offset < place:
-        place = column.dictionary_page_offset
-    length = column.total_compressed_size
+    place, dictionary, length = column.number(9), column.number(11), column.number(7)
+    place = dictionary if 0 < dictionary < place else place
     if not (0 < place <= size and 0 <= length <= size - place):
         raise refuse("says that it lies outside of the file")
     end, seen = min(place + length + _UNCOUNTED_BYTES, size), 0
-    while seen < column.num_values:
-        if place >= end:
-            return
+    while seen < column.number(5) and place < end:
         fields, header = _header(stream, place, end, refuse)
-        kind, unpacked, packed = (_whole(fields.get(number)) for number in (1, 2, 3))
-        inner = fields.get({_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}.get(kind, 0))
-        inner = inner if isinstance(inner, dict) else {}
+        kind, unpacked, packed = (fields.number(each) for each in (1, 2, 3))
+        inner = fields.struct({_DATA: 5, _DICTIONARY: 7, _DATA_2: 8}.get(kind, 0))
         place += header
         if unpacked < 0 or not 0 <= packed <= end - place:
             raise refuse(
                 f"has a page that says to have {packed:,} bytes, {unpacked:,} unpacked, where {end - place:,} are left"
             )
         place += packed
-        page = _Page(kind, packed, unpacked, _whole(inner.get(1)), _whole(inner.get(4 if kind == _DATA_2 else 2)))
+        page = _Page(kind, packed, unpacked, inner.number(1), inner.number(4 if kind == _DATA_2 else 2))
         seen += max(page.values, 0) if kind in (_DATA, _DATA_2) else 0
         yield page
 
 
-def _whole(value: Any) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _header(stream: BinaryIO, place: int, end: int, refuse: Any) -> tuple[_Fields, int]:
+def _header(stream: BinaryIO, place: int, end: int, refuse: Callable[[str], UnusableFileError]) -> tuple[_Fields, int]:
     """Return the fields of the page header at a place, and its length."""
     wanted = _HEADER_BYTES
     while True:
         stream.seek(place)
         content = stream.read(min(wanted, end - place))
         try:
-            return _Compact(content).struct()
+            return _Compact(content).struct(_PAGE_HEADER)
         except IndexError:
             if len(content) < wanted or wanted >= _MAX_HEADER_BYTES:
                 raise refuse("has a page header that does not end") from None
@@ -261,15 +263,37 @@ def _header(stream: BinaryIO, place: int, end: int, refuse: Any) -> tuple[_Field
             raise refuse("has a page header that cannot be read") from None
 
 
-class _Compact:
-    """A reader of thrift's compact protocol that keeps whole numbers and structs, and skips all else."""
+class _Fields:
+    """The fields of a struct, by their numbers; what is not there, or is something else, is 0 or empty."""
 
-    _MAX_DEPTH = 8
+    def __init__(self) -> None:
+        self.values: dict[int, Any] = {}
+
+    def number(self, field: int) -> int:
+        """Return a whole number."""
+        value = self.values.get(field)
+        return value if isinstance(value, int) else 0
+
+    def struct(self, field: int) -> _Fields:
+        """Return a struct."""
+        value = self.values.get(field)
+        return value if isinstance(value, _Fields) else _Fields()
+
+    def structs(self, field: int) -> list[_Fields]:
+        """Return a list of structs."""
+        value = self.values.get(field)
+        return [each for each in value if isinstance(each, _Fields)] if isinstance(value, list) else []
+
+
+class _Compact:
+    """A reader of thrift's compact protocol that keeps the fields that are asked for, and skips all else."""
+
+    _MAX_DEPTH = 16
 
     def __init__(self, content: bytes) -> None:
         self._content, self._at = content, 0
 
-    def struct(self) -> tuple[_Fields, int]:
+    def struct(self, wanted: _Wanted) -> tuple[_Fields, int]:
         """Return the fields of the struct that the content begins with, and how many bytes it takes.
 
         Raises
@@ -279,36 +303,78 @@ class _Compact:
         ValueError
             If it is no struct.
         """
-        return self._struct(0), self._at
+        return self._struct(0, wanted), self._at
 
-    def _struct(self, depth: int) -> _Fields:
-        if depth > self._MAX_DEPTH:
-            raise ValueError
-        fields: _Fields = {}
+    def elements(self, field: int, wanted: _Wanted) -> Iterator[_Fields]:
+        """Yield the structs of a list in the struct that the content begins with; it raises what `struct` does."""
+        for number, kind in self._headers():
+            if number == field and kind == 9:
+                inner, length = self._list_header()
+                for _ in range(length):
+                    if inner == 12:
+                        yield self._struct(1, wanted)
+                    else:
+                        self._value(inner, 1, {})
+            elif kind not in (1, 2):
+                self._value(kind, 0, {})
+
+    def _headers(self) -> Iterator[tuple[int, int]]:
+        """Yield number and kind of each field, whose value is to be read before the next one."""
         number = 0
         while header := self._byte():
-            delta, kind = header >> 4, header & 15
-            number = number + delta if delta else self._zigzag()
-            fields[number] = self._value(kind, depth)
+            number = number + (header >> 4) if header >> 4 else self._zigzag()
+            yield number, header & 15
+
+    def _struct(self, depth: int, wanted: _Wanted) -> _Fields:
+        if depth > self._MAX_DEPTH:
+            raise ValueError
+        fields = _Fields()
+        for number, kind in self._headers():
+            # A truth value is in its header; in a list it is a byte.
+            if kind not in (1, 2):
+                value = self._value(kind, depth, wanted.get(number, {}))
+                if number in wanted:
+                    fields.values[number] = value
         return fields
 
-    def _value(self, kind: int, depth: int) -> Any:
-        if kind in (1, 2):
-            return kind == 1
-        if kind in (4, 5, 6):
-            return self._zigzag()
-        if kind == 12:
-            return self._struct(depth + 1)
-        # A byte, a double, bytes; a page header holds no list, set or map.
-        length = {3: 1, 7: 8}.get(kind)
-        if length is None:
-            if kind != 8:
+    def _value(self, kind: int, depth: int, wanted: _Wanted) -> Any:
+        match kind:
+            case 4 | 5 | 6:
+                return self._zigzag()
+            case 12:
+                return self._struct(depth + 1, wanted)
+            case 9 | 10:
+                return self._list(depth + 1, wanted)
+            case 1 | 2 | 3:
+                self._skip(1)
+            case 7:
+                self._skip(8)
+            case 8:
+                self._skip(self._varint())
+            case _:
+                # A map, which no footer holds.
                 raise ValueError
-            length = self._varint()
+        return None
+
+    def _list(self, depth: int, wanted: _Wanted) -> list[Any]:
+        if depth > self._MAX_DEPTH:
+            raise ValueError
+        inner, length = self._list_header()
+        found = []
+        for _ in range(length):
+            value = self._value(inner, depth, wanted)
+            if wanted:
+                found.append(value)
+        return found
+
+    def _list_header(self) -> tuple[int, int]:
+        header = self._byte()
+        return header & 15, header >> 4 if header >> 4 < 15 else self._varint()
+
+    def _skip(self, length: int) -> None:
         self._at += length
         if self._at > len(self._content):
             raise IndexError
-        return None
 
     def _byte(self) -> int:
         byte = self._content[self._at]
@@ -317,14 +383,12 @@ class _Compact:
 
     def _varint(self) -> int:
         value = shift = 0
-        while True:
-            byte = self._byte()
+        while (byte := self._byte()) >= 128:
             value |= (byte & 127) << shift
-            if byte < 128:
-                return value
             shift += 7
             if shift > 63:
                 raise ValueError
+        return value | byte << shift
 
     def _zigzag(self) -> int:
         value = self._varint()

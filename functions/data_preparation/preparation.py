@@ -438,7 +438,11 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
             f'The target "{request.target}" has {many} different values in {target.values:,} rows, too many for '
             f"classification: choose {way_out}."
         )
-    if problem == "classification" and target.kind == "text" and max(map(len, target.counts)) > MAX_LABEL_CHARACTERS:
+    if (
+        problem == "classification"
+        and target.kind == "text"
+        and max(map(len, target.counts or ())) > MAX_LABEL_CHARACTERS
+    ):
         raise InvalidDatasetError(
             f'The target "{request.target}" has labels of more than {MAX_LABEL_CHARACTERS} characters: name the '
             "classes in fewer."

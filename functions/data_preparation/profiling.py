@@ -213,9 +213,7 @@ def _identifier(summary: ColumnSummary) -> str | None:
     if summary.kind != "text":
         return None
     if summary.counts is None:
-        return (
-            f"it has more than {MAX_CATEGORIES:,} different texts, or {MAX_CATEGORY_CHARACTERS:,} characters in them"
-        )
+        return f"it has more than {MAX_CATEGORIES:,} different texts, or {MAX_CATEGORY_CHARACTERS:,} characters in them"
     return "each of its texts occurs once only" if len(summary.counts) == summary.values else None
 
 

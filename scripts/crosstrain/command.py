@@ -103,7 +103,7 @@ def check_name(name: str | os.PathLike[str], what: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Return a text with what is no UTF-8 in it, as a file's name may hold, as `\\xff`."""
+    """Return a text with escapes for what is no UTF-8 in it, which the name of a file may hold."""
     return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 

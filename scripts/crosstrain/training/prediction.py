@@ -27,9 +27,9 @@ from botocore.exceptions import ClientError
 
 from common import conversion
 from common.conversion import Profile, feature_columns
-from common.errors import DamagedFileError
+from common.errors import DamagedFileError, UntrustedModelError
 from common.model_file import load_model
-from common.request import did_you_mean
+from common.request import METRICS, did_you_mean
 from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
 from crosstrain.training.progress import Progress
@@ -54,6 +54,7 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "categorical": ("text", "null"),
 }
 _WORDS = {"numeric": "numbers", "boolean": "booleans", "timestamp": "timestamps", "categorical": "texts"}
+_DTYPES = frozenset({*map(str, conversion.INTEGERS), "float32", "float64", "bool", "category"})
 _KIND_WORDS = {"integer": "numbers", "float": "numbers", "boolean": "booleans", "timestamp": "timestamps"}
 
 
@@ -71,7 +72,7 @@ class Model:
         Raises
         ------
         BadInputError
-            If a file is not there or is no profile.
+            If a file is not there, or is no profile.
         UntrustedModelError
             If the model may not be loaded.
         """
@@ -82,7 +83,14 @@ class Model:
             profile = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
         except ValueError as error:
             raise BadInputError(f'"{folder / "profile.json"}" is not JSON ({error}).') from error
-        return cls(load_model(folder / "model.skops"), profile)
+        except RecursionError:
+            profile = None
+        if not _is_profile(profile):
+            raise BadInputError(f'"{folder / "profile.json"}" is no profile that data preparation has written.')
+        model = cls(load_model(folder / "model.skops"), profile)
+        with _model_errors():
+            model.schema  # noqa: B018 (its labels are those of a model, or nothing can be written)
+        return model
 
     @property
     def classes(self) -> npt.NDArray[Any] | None:
@@ -124,16 +132,53 @@ class Model:
         ------
         ValueError
             If scikit-learn refuses the rows.
+        UntrustedModelError
+            If the model fails in any other way.
         """
         rows = conversion.features(batch, self.profile)
-        if self.classes is None:
-            columns = [np.asarray(self.pipeline.predict(rows), dtype=np.float64)]
-        else:
-            probabilities = self.pipeline.predict_proba(rows)
-            # As in the evaluation: the class of the highest probability is what `predict` returns.
-            columns = [self.classes[probabilities.argmax(axis=1)], *np.asarray(probabilities, dtype=np.float64).T]
-        arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
+        with _model_errors():
+            if self.classes is None:
+                columns = [np.asarray(self.pipeline.predict(rows), dtype=np.float64)]
+            else:
+                probabilities = self.pipeline.predict_proba(rows)
+                # As in the evaluation: the class of the highest probability is what `predict` returns.
+                columns = [self.classes[probabilities.argmax(axis=1)], *np.asarray(probabilities, dtype=np.float64).T]
+            arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _is_profile(document: Any) -> bool:
+    """Return whether a document says what a prediction asks of a profile."""
+    try:
+        features = feature_columns(document)
+        return document["problem"] in METRICS and document["rows"]["train"] >= 0 and all(map(_is_feature, features))
+    except (KeyError, TypeError, IndexError):
+        return False
+
+
+def _is_feature(column: Mapping[str, Any]) -> bool:
+    numeric = column["role"] == "numeric" and column["kind"] == "integer"
+    return (
+        isinstance(column["name"], str)
+        and column["role"] in _KINDS
+        and column["kind"] in _KINDS[column["role"]]
+        and column["dtype"] in _DTYPES
+        and isinstance(column["nulls"], int)
+        and (not numeric or all(isinstance(column[each], int) for each in ("min", "max")))
+    )
+
+
+@contextmanager
+def _model_errors() -> Iterator[None]:
+    """Name the error: a model that was changed makes scikit-learn fail in any way, and the rows in one."""
+    try:
+        yield
+    except ValueError:
+        raise
+    except Exception as error:
+        raise UntrustedModelError(
+            f"The model cannot predict ({type(error).__name__}): its file is not what training has written."
+        ) from error
 
 
 def predict(options: argparse.Namespace, errors: Console) -> None:
