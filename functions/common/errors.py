@@ -8,6 +8,8 @@ from collections.abc import Iterable
 # The state machine tells the message of a function's error document, which is cut at 32,768 characters:
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_LambdaFunctionFailedEventDetails.html
 _MAX_CHARACTERS = 2000
+# All that anybody takes for the end of a line: https://docs.python.org/3/library/stdtypes.html#str.splitlines
+_LINE_BREAKS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 
 
 class _NamedError(Exception):
@@ -15,7 +17,7 @@ class _NamedError(Exception):
 
     def __init__(self, message: str) -> None:
         # In one line, and without half of a character, which a name in JSON may hold and no file or terminal takes.
-        line = re.sub(r"[\r\n]+", " ", message[: _MAX_CHARACTERS + 1]).encode(errors="backslashreplace").decode()
+        line = _LINE_BREAKS.sub(" ", message[: _MAX_CHARACTERS + 1]).encode(errors="backslashreplace").decode()
         super().__init__(line if len(line) <= _MAX_CHARACTERS else line[:_MAX_CHARACTERS] + "…")
 
 

@@ -35,7 +35,7 @@ class _Strict(BaseModel):
 
 # Estimators count in 32 bits.
 _Count = Annotated[int, Field(ge=1, lt=2**31)]
-_MAX_PROBLEMS = 20
+_MAX_PROBLEMS = 8
 
 
 # The defaults below say what scikit-learn takes; only what a request sets is passed on (`hyperparameters`).
@@ -202,7 +202,7 @@ def parse_request(document: Any) -> TrainingRequest:
     Raises
     ------
     InvalidRequestError
-        Naming the fields that are wrong, twenty at most, with the nearest valid name where one is close.
+        Naming the fields that are wrong, eight at most, with the nearest valid name where one is close.
     """
     if not isinstance(document, dict):
         raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")

@@ -13,7 +13,7 @@ import codecs
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -385,9 +385,30 @@ def _parquet_batches(
             plan = plan_reading(stream, parquet, wanted)
         encoded = [name for name in plan.encoded if kinds[name] == "text"]
         with pq.ParquetFile(file.path, metadata=metadata, read_dictionary=encoded, **options) as parquet:
-            for batch in parquet.iter_batches(_batch_rows(plan, len(wanted)), columns=wanted):
+            rows = _batch_rows(plan, len(wanted))
+            for batch in _joined(parquet.iter_batches(rows, columns=wanted), rows):
                 arrays = [_from_parquet(file, name, batch[name], kinds[name], encode_texts) for name in wanted]
                 yield pa.RecordBatch.from_arrays(arrays, names=wanted)
+
+
+def _joined(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches of about so many rows: with dictionaries, one ends with its row group, which may be small."""
+    pending: list[pa.RecordBatch] = []
+    for batch in batches:
+        pending.append(batch)
+        full = sum(each.num_rows for each in pending) >= rows
+        if full or sum(each.nbytes for each in pending) >= 8 * BATCH_VALUES:
+            yield _as_one(pending)
+            pending = []
+    if pending:
+        yield _as_one(pending)
+
+
+def _as_one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    (batch,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+    return batch
 
 
 def _batch_rows(plan: Plan, columns: int) -> int:

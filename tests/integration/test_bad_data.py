@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from typing import Any
 
@@ -67,6 +68,13 @@ CASES: dict[str, tuple[str, bytes | None, dict[str, Any], str, str]] = {
         {"estimator": "ridge", "hyperparameters": {"alfa": 1}},
         "InvalidRequestError",
         'Did you mean "alpha"?',
+    ),
+    "nested hyperparameter": (
+        "x.csv",
+        HEADER + GOOD,
+        {"estimator": "ridge", "hyperparameters": {"alpha": json.loads("[" * 900 + "]" * 900)}},
+        "InvalidRequestError",
+        '"alpha" is a JSON array',
     ),
     "test fraction": ("x.csv", HEADER + GOOD, {"test_fraction": 1.5}, "InvalidRequestError", "less than 1"),
     "denied bucket": (

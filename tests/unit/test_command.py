@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from rich.table import Table
 
 from crosstrain.command import BadInputError, result_console, run_command
-
-if TYPE_CHECKING:
-    import pytest
 
 NAMES = "\x1b]0;title\x07\x1b[2Jprice\u202egnp.exe [red]:smile:[/red]"
 
@@ -32,3 +33,26 @@ def test_an_error_that_quotes_a_name_is_as_harmless(capsys: pytest.CaptureFixtur
     shown = capsys.readouterr().err
     assert not set(shown) & {"\x1b", "\x07", "\u202e"}
     assert "[red]:smile:[/red]" in shown
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_result_that_finds_no_room_is_told_in_one_sentence() -> None:
+    program = "import sys; from crosstrain.command import run_command; sys.exit(run_command(lambda _: print('result')))"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={"PYTHONPATH": str(Path(__file__).parents[2] / "scripts")},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "error: The output cannot be written: No space left on device.\n")
+
+
+def test_other_errors_of_the_system_are_not_hidden() -> None:
+    def work(_errors: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    with pytest.raises(OSError, match="broken"):
+        run_command(work)

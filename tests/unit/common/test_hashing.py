@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import hashing
-from common.hashing import column_hashes, row_hashes
+from common.hashing import column_hashes, forget_texts, label_codes, row_hashes
 
 MOMENT = datetime(2026, 11, 28, 12, 30, 15, tzinfo=UTC)
 # Each way to say one value, by the value.
@@ -132,3 +132,22 @@ def test_texts_are_known_in_whatever_order_a_batch_brings_them(exact: bool) -> N
             assert found.tolist() == column_hashes(name, pa.array(batch, pa.string()), exact=exact).tolist()
             assert len(hashing._known_texts[name, exact]) <= hashing._KNOWN_TEXTS
     hashing.forget_texts()
+
+
+def test_slices_of_long_texts_hash_as_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = pa.array(["", "7", "x" * 500, None, "2026-01-31", "true", "y" * 90, None, "inf"] * 5)
+    for column in (texts, texts[3:17], texts.cast(pa.large_string()), texts.dictionary_encode()):
+        whole, labels = column_hashes("a", column), label_codes(column)
+        for size in (1, 64, 700):
+            with monkeypatch.context() as patch:
+                patch.setattr(hashing, "_SLICE_BYTES", size)
+                forget_texts()
+                np.testing.assert_array_equal(column_hashes("a", column), whole)
+                np.testing.assert_array_equal(label_codes(column), labels)
+
+
+def test_labels_of_a_dictionary_have_the_codes_of_their_texts() -> None:
+    texts = pa.array(["a", None, "b", "a", ""])
+    np.testing.assert_array_equal(label_codes(texts.dictionary_encode()), label_codes(texts))
+    many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(100_000, np.int32)), pa.array(["x" * 100_000]))
+    assert len(set(label_codes(many).tolist())) == 1

@@ -103,3 +103,46 @@ def test_every_estimator_has_its_hyperparameters() -> None:
 def test_near_names_come_first_and_all_names_where_none_is_near() -> None:
     assert did_you_mean("Prise", ["price", "rooms"]) == ' Did you mean "price"?'
     assert did_you_mean("zzz", ["price", "rooms"]) == ' Known: "price", "rooms".'
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": nested(100_000)}, '"target" is a JSON array: input should be a valid string.'),
+        ({"split_key": nested(100_000)}, '"split_key" is a JSON array'),
+        ({"unknown": nested(100_000)}, '"unknown" is unknown'),
+        ({"estimator": "ridge", "hyperparameters": {"alpha": nested(100_000)}}, '"alpha" is a JSON array'),
+        ({"estimator": "ridge", "hyperparameters": {"alpha": {"a": nested(100_000)}}}, '"alpha" is a JSON object'),
+        ({"hyperparameters": nested(100_000)}, '"hyperparameters" is a JSON array'),
+        ({"seed": 10**5000}, '"seed" is a whole number of 16,610 bits: input should be less than 4294967296.'),
+        ({"threshold": 10**5000}, '"threshold" is a whole number of 16,610 bits'),
+        ({"estimator": "ridge", "hyperparameters": {"max_iter": 2**31}}, "should be less than 2147483648"),
+        ({"estimator": "ridge", "hyperparameters": {"alpha": float("inf")}}, '"alpha" is inf'),
+        ({"margin": float("nan")}, '"margin" is nan'),
+        ({"target": "a\ud800"}, r"\ud800"),
+        ({"estimator": "\ud800"}, r"\ud800"),
+        ({"\ud800": 1}, r"\ud800"),
+        ({"estimator": "ridge", "hyperparameters": {"\ud800": 1}}, r"\ud800"),
+        ({"split_column": "a\u2028b", "target": "a\u2028b"}, '"a b" cannot be both'),
+        ({f"field {number}": 1 for number in range(100_000)}, "So are 99,992 more."),
+    ],
+)
+def test_a_request_of_the_worst_kind_ends_in_one_sentence(change: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request({**SMALLEST, **change})
+    assert message in str(caught.value)
+    assert len(str(caught.value)) <= 2001
+    assert len(str(caught.value).splitlines()) == 1
+    str(caught.value).encode()
+
+
+def test_of_many_wrong_fields_the_first_are_named_and_the_others_counted() -> None:
+    with pytest.raises(InvalidRequestError, match=r"So are 15 more\.$"):
+        parse_request({**SMALLEST, **dict.fromkeys("abcdefghijklmnopqrstuvw", 1)})

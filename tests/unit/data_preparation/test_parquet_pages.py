@@ -159,6 +159,15 @@ def test_a_dictionary_of_more_texts_than_rows_is_cut(tmp_path: Path, monkeypatch
     assert all(len(batch["a"].dictionary) <= batch.num_rows for batch in batches)
 
 
+def test_small_row_groups_are_joined(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    wanted = [f"text {number % 90}" if number % 7 else None for number in range(5000)]
+    pq.write_table(pa.table({"a": wanted, "b": range(5000)}), path, row_group_size=50)
+    (batch,) = read_batches(SourceFile(path.name, path), {}, encode_texts=True)
+    assert batch["a"].to_pylist() == wanted
+    assert len(batch["a"].dictionary) == 90
+
+
 def test_a_text_that_is_too_long_is_named_by_its_column(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     for use_dictionary in (True, False):

@@ -393,3 +393,61 @@ def test_two_files_are_as_good_as_one(prepared: Prepare, tmp_path: Path) -> None
     assert two.profile["rows"] == one.profile["rows"]
     for single, double in zip(one.profile["columns"], two.profile["columns"], strict=True):
         assert double == pytest.approx(single) if "mean" in single else double == single
+
+
+def test_more_rows_than_the_disk_has_room_for_are_refused_before_they_are_read(
+    prepared: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of a few KB may hold 2^40 rows, of which each value is missing."""
+    monkeypatch.setattr(preparation, "ROW_BYTES", 2**50)
+    monkeypatch.setattr(preparation, "read_batches", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(
+        InvalidDatasetError, match=r'"part-0\.parquet" has 100 rows, which take .* raise the parameter F'
+    ):
+        prepared(frame(), suffix=".parquet")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_names_that_the_registry_has_no_room_for_are_refused(prepared: Prepare, suffix: str) -> None:
+    random = np.random.default_rng(0)
+    names = [random.bytes(500).hex() for _ in range(200)]
+    with pytest.raises(InvalidDatasetError, match=r"The names of the 201 columns take 1\d\d KB .* room for 100 KB"):
+        prepared(frame(20, **dict.fromkeys(names, 1))[[*names, "y"]], suffix=suffix)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_long_texts_are_no_category_however_few(prepared: Prepare, suffix: str) -> None:
+    texts = [f"{number % 40:02}{'x' * 9_998}" for number in range(100)]
+    long = columns_of(prepared(frame(t=texts), suffix=suffix))["t"]
+    assert long["use"] == "dropped"
+    assert long["reason"] == "it has more than 1,000 different texts, or 250,000 characters in them"
+    assert "x" * 100 not in json.dumps(long)
+
+
+def test_labels_that_are_too_long_are_refused(prepared: Prepare) -> None:
+    with pytest.raises(InvalidDatasetError, match='The target "y" has labels of more than 256 characters'):
+        prepared(frame(y=["a" * 257, "b"] * 50))
+
+
+def test_dictionaries_of_a_parquet_file_change_nothing(prepared: Prepare, tmp_path: Path) -> None:
+    data = frame(y=["yes", "no", None, "perhaps"] * 25)
+    data["c"] = data["c"].where(data.index % 7 > 0)
+    results = []
+    for use_dictionary in (True, False):
+        path = tmp_path / "data.parquet"
+        pq.write_table(pa.Table.from_pandas(data), path, use_dictionary=use_dictionary, row_group_size=30)
+        results.append(prepared(path.read_bytes(), suffix=".parquet"))
+        tables = [pq.read_table(part).to_pylist() for part in (results[-1].train, results[-1].test)]
+        results[-1] = ({**results[-1].profile, "sources": None, "fingerprint": None}, tables)
+        (tmp_path / "workspace").rename(tmp_path / f"workspace-{use_dictionary}")
+    assert results[0] == results[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_as_many_columns_as_are_admitted_are_prepared(prepared: Prepare, suffix: str) -> None:
+    """At first each column looked through the names of all."""
+    rows = 20
+    numbers = np.random.default_rng(0).normal(size=(rows, reading.MAX_COLUMNS - 1)).round(3)
+    data = pd.DataFrame(numbers, columns=[f"c{number}" for number in range(numbers.shape[1])]).assign(y=range(rows))
+    assert len(prepared(data, suffix=suffix).profile["columns"]) == reading.MAX_COLUMNS

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -332,3 +335,97 @@ def test_a_label_that_is_a_formula_runs_in_no_spreadsheet(results: Results, tmp_
     assert main([*arguments, *(["--keep-formulas"] if keep else [])]) == 0
     found = set(pd.read_csv(out)["prediction"])
     assert found == ({label, "@SUM(A1)"} if keep else {f"'{label}", "'@SUM(A1)"})
+
+
+@pytest.mark.parametrize("name", ["p.csv", "p.parquet"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_disk_that_is_full_leaves_what_was_there(results: Results, tmp_path: Path, name: str, *, there: bool) -> None:
+    """In a process of its own, which may write files of 2 KB and no more."""
+    _, folder = results(frame(), split_column="split")
+    pd.concat([frame()] * 40).to_csv(tmp_path / "rows.csv", index=False)
+    out = tmp_path / "predictions" / name
+    out.parent.mkdir()
+    if there:
+        out.write_text("earlier")
+    program = (
+        "import resource, sys; sys.dont_write_bytecode = True; import predict\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, 2_000))\n"
+        "sys.exit(predict.main(sys.argv[1:]))"
+    )
+    arguments = [str(tmp_path / "rows.csv"), "--trust", "--from", str(folder), "--out", str(out)]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        env={**os.environ, "PYTHONPATH": f"{root / 'functions'}:{root / 'scripts'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    assert f"error: The predictions cannot be written to {out} (File too large)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in out.parent.iterdir()] == ([name] if there else [])
+    assert not there or out.read_text() == "earlier"
+
+
+@pytest.mark.parametrize("which", ["file", "out"])
+def test_a_name_that_is_no_utf8_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    odd = os.fsdecode(b"\xff.csv")
+    for name in (odd, "rows.csv"):
+        Path(name).write_text("a,y\n1,2\n")
+    arguments = [odd] if which == "file" else ["rows.csv", "--out", odd]
+    assert main([*arguments, "--trust", "--from", "out"]) == 2
+    error = capsys.readouterr().err
+    assert r"\xff.csv" in error
+    assert "is not UTF-8" in error
+
+
+def without(key: str, value: Any = None) -> Callable[[dict[str, Any]], Any]:
+    """Return what changes the profile's first feature."""
+
+    def change(profile: dict[str, Any]) -> Any:
+        column = next(each for each in profile["columns"] if each["use"] == "feature")
+        column.update({key: value}) if value is not None else column.pop(key)
+        return profile
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _: [],
+        lambda _: None,
+        lambda profile: {**profile, "columns": 7},
+        lambda profile: {**profile, "problem": "auto"},
+        lambda profile: {**profile, "rows": {}},
+        without("kind"),
+        without("kind", "intager"),
+        without("role", "identifier"),
+        without("dtype", "int128"),
+        without("nulls", "none"),
+        without("name", 7),
+    ],
+)
+def test_a_document_that_is_no_profile_is_refused(
+    results: Results, capsys: pytest.CaptureFixture[str], tmp_path: Path, change: Callable[[Any], Any]
+) -> None:
+    _, folder = results(frame(), split_column="split")
+    frame().to_csv(tmp_path / "rows.csv", index=False)
+    profile = json.loads((folder / "profile.json").read_text())
+    (folder / "profile.json").write_text(json.dumps(change(profile)))
+    assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder)]) == 2
+    assert "is no profile that data preparation has written." in capsys.readouterr().err
+
+
+def test_a_model_that_cannot_predict_is_named(
+    results: Results, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = results(frame(), split_column="split")
+    frame().to_csv(tmp_path / "rows.csv", index=False)
+    monkeypatch.setattr(prediction, "load_model", lambda _: object())
+    assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder)]) == 1
+    assert "The model cannot predict (AttributeError): its file is not what" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -16,7 +17,11 @@ import pytest
 from rich.console import Console
 
 import train
+from crosstrain.command import OperationFailedError
 from crosstrain.training import runs
+from crosstrain.training.execution import ExecutionResult
+from crosstrain.training.progress import Progress
+from crosstrain.training.runs import Clients
 from crosstrain.training.stack import STACK_VARIABLE
 
 
@@ -97,6 +102,96 @@ def test_hyperparameters_are_a_json_object(capsys: pytest.CaptureFixture[str], t
         train.main(["--hyperparameters", text])
     assert caught.value.code == 2
     assert "JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 60_000, "nests too deep"),
+        ('{"a":' * 20_000 + "1" + "}" * 20_000, "nests too deep"),
+        (f'{{"alpha": {"9" * 5000}}}', "is not JSON"),
+        ('{"alpha": 1, "alpha": 2}', "the key 'alpha' is there twice"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["--hyperparameters", "--split-key"])
+def test_json_of_the_worst_kind_ends_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], flag: str, text: str, message: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        train.main([flag, text if flag == "--hyperparameters" else f"[{text}]"])
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()[-1]) < 300
+
+
+@pytest.mark.parametrize("text", ['{"alpha": NaN}', '{"alpha": 1e999}', '{"\\ud800": 1}', '{"solver": "\\ud800"}'])
+def test_what_only_python_takes_for_json_is_refused_by_the_request(
+    capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    write("houses.csv", houses())
+    arguments = ["--data", "houses.csv", "--target", "price", "--estimator", "ridge", "--hyperparameters", text]
+    assert train.main(arguments) == 2
+    assert "The hyperparameters of ridge cannot be used" in capsys.readouterr().err
+
+
+NO_UTF8 = os.fsdecode(b"\xff")
+
+
+@pytest.mark.parametrize(
+    ("data", "out"),
+    [
+        (f"{NO_UTF8}.csv", "out"),
+        (f"folder{NO_UTF8}", "out"),
+        (f"folder{NO_UTF8}/houses.csv", "out"),
+        ("folder", "out"),
+        (f"nowhere{NO_UTF8}.csv", "out"),
+        ("houses.csv", f"out{NO_UTF8}"),
+    ],
+)
+def test_a_name_that_is_no_utf8_is_refused(capsys: pytest.CaptureFixture[str], data: str, out: str) -> None:
+    for name in (f"{NO_UTF8}.csv", f"folder{NO_UTF8}/houses.csv", f"folder/{NO_UTF8}.csv", "houses.csv"):
+        write(name, houses())
+    assert train.main(["--data", data, "--target", "price", "--out", out]) == 2
+    error = capsys.readouterr().err
+    assert r"\xff" in error
+    assert "is not UTF-8: give it another name." in error
+    error.encode()
+
+
+def test_a_column_that_is_no_utf8_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    write("houses.csv", houses())
+    assert train.main(["--data", "houses.csv", "--target", f"price{NO_UTF8}"]) == 2
+    capsys.readouterr().err.encode()
+
+
+class Store:
+    """S3 of which a file is fetched until the disk is full."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room
+
+    def download_file(self, _bucket: str, key: str, path: str) -> None:
+        """Write a file, or as much of it as there is room for."""
+        Path(path).write_text(key)
+        self._room -= 1
+        if self._room < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("out", ["out", "not/yet/there"])
+@pytest.mark.parametrize("room", [0, 4])
+def test_a_full_disk_leaves_the_results_that_were_there(tmp_path: Path, out: str, room: int) -> None:
+    write("out/report.html", b"earlier")
+    sections = {
+        "model": ("model_uri", "info_uri"), "prepared": ("profile_uri",), "evaluation": ("evaluation_uri", "report_uri")
+    }  # fmt: skip
+    output = {section: {name: f"s3://bucket/{name}" for name in names} for section, names in sections.items()}
+    stack = Clients("arn", "bucket", Store(room), None)  # type: ignore[arg-type]
+    with pytest.raises(OperationFailedError, match="No space left on device") as caught:
+        runs._fetch(stack, ExecutionResult("SUCCEEDED", 1.0, output), Path(out), Progress(Console(quiet=True)))
+    assert f'"{out}"' in str(caught.value)
+    assert [path.relative_to(tmp_path).as_posix() for path in sorted(tmp_path.rglob("*"))] == ["out", "out/report.html"]
+    assert Path("out/report.html").read_text() == "earlier"
 
 
 SESSION = boto3.Session
