@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections import defaultdict
 import itertools
+from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any
 

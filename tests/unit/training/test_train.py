@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -170,7 +171,7 @@ class Store:
     def __init__(self, room: int) -> None:
         self._room = room
 
-    def download_file(self, _bucket: str, key: str, path: str) -> None:
+    def download_file(self, _bucket: str, key: str, path: str, **_: object) -> None:
         """Write a file, or as much of it as there is room for."""
         Path(path).write_text(key)
         self._room -= 1
@@ -182,10 +183,11 @@ class Store:
 @pytest.mark.parametrize("room", [0, 4])
 def test_a_full_disk_leaves_the_results_that_were_there(tmp_path: Path, out: str, room: int) -> None:
     write("out/report.html", b"earlier")
-    sections = {
-        "model": ("model_uri", "info_uri"), "prepared": ("profile_uri",), "evaluation": ("evaluation_uri", "report_uri")
-    }  # fmt: skip
-    output = {section: {name: f"s3://bucket/{name}" for name in names} for section, names in sections.items()}
+    output: dict[str, Any] = {}
+    for step, kind in runs.FILES.values():
+        files = output.setdefault(step, {"sha256": {}})
+        files[f"{kind}_uri"] = f"s3://bucket/{kind}"
+        files["sha256"][kind] = hashlib.sha256(kind.encode()).hexdigest()
     stack = Clients("arn", "bucket", Store(room), None)  # type: ignore[arg-type]
     with pytest.raises(OperationFailedError, match="No space left on device") as caught:
         runs._fetch(stack, ExecutionResult("SUCCEEDED", 1.0, output), Path(out), Progress(Console(quiet=True)))
