@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _WORKSPACE = "crosstrain-function-"
+# No space, none left of a quota, and a file as large as one may be.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CREATING = ("PutObject", "CompleteMultipartUpload")
 _WAITS = (0.2, 1.0, 5.0)
 
@@ -55,7 +57,7 @@ def disk_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _FULL:
             raise
         raise InvalidDatasetError(
             "The data or the model does not fit the function's temporary disk: raise the parameter FunctionStorage "
