@@ -1,4 +1,4 @@
-"""The metrics of both problems, by scikit-learn."""
+"""The metrics of both problems, by scikit-learn, which is imported where it is used: data preparation has none."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn import metrics
 
 Metrics = dict[str, float | None]
 Reasons = dict[str, str]
@@ -15,6 +14,8 @@ Reasons = dict[str, str]
 
 def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> tuple[Metrics, Reasons]:
     """Return rmse and mae, in the target's unit, and r2, of arrays of shape (rows,), and why any is undefined."""
+    from sklearn import metrics  # noqa: PLC0415
+
     with np.errstate(over="ignore", invalid="ignore"):
         values = {
             "rmse": float(metrics.root_mean_squared_error(target, predicted)),
@@ -42,6 +43,8 @@ def classification_metrics(
     probabilities
         Shape (rows, classes).
     """
+    from sklearn import metrics  # noqa: PLC0415
+
     # The class of the highest probability is what `predict` returns; one pass over the data is enough.
     predicted = classes[probabilities.argmax(axis=1)]
     scores: Metrics = {

@@ -13,7 +13,7 @@ import browser
 from browser import DESKTOP, PHONE, Seen, needs_chromium
 from common.frames import load_part
 from common.request import parse_request
-from data_preparation.preparation import prepare
+from data_preparation.preparation import MAX_LABEL_CHARACTERS, prepare
 from data_preparation.reading import SourceFile
 from model_evaluation.report import ReportData, render_report
 from model_training.training import build_pipeline, describe, fit
@@ -93,7 +93,8 @@ def frame(problem: str) -> pd.DataFrame:
     data = pd.DataFrame({name: random.normal(size=rows) for name in HOSTILE})
     data["category"] = random.choice(HOSTILE, rows)
     total = data[HOSTILE].sum(axis=1) + random.normal(size=rows)
-    labels = {"binary": HOSTILE[:2], "multiclass": HOSTILE}
+    # A class's name is no longer.
+    labels = {"binary": HOSTILE[:2], "multiclass": [each[:MAX_LABEL_CHARACTERS] for each in HOSTILE]}
     if problem == "regression":
         return data.assign(y=total * 1e5)
     return data.assign(y=pd.qcut(total, len(labels[problem]), labels=labels[problem]).astype(str))

@@ -18,6 +18,12 @@ from model_training import other_splits
 from model_training.other_splits import try_other_splits
 
 
+@pytest.fixture(autouse=True)
+def _no_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a busy machine take its time."""
+    monkeypatch.setattr(other_splits, "MOST_SECONDS", 1000.0)
+
+
 def houses(rows: int = 1500, *, of_cities: float = 5.0, of_days: float = 0.3) -> pd.DataFrame:
     """Return prices that hang on the city and on the day, by how much, beside a size."""
     random = np.random.default_rng(0)
