@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import run_command
 from crosstrain.training.errors import errors_of_functions
-from crosstrain.training.prediction import predict
+from crosstrain.training.scored_files import predict
 
 if TYPE_CHECKING:
     from rich.console import Console

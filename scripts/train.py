@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,6 @@ from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import add_request_flags
 from crosstrain.training.runs import train
-from crosstrain.training.stack import STACK_VARIABLE
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
-    # What `make local-aws` keeps running is taken before an embedded AWS of this run's own.
-    options.stack = options.stack or os.environ.get(STACK_VARIABLE)
 
     def work(errors: Console) -> None:
         with errors_of_functions():

@@ -136,6 +136,28 @@ def read_batches(
     yield from reader(file, kinds, columns, encode_texts)
 
 
+def typed_batch(name: str, rows: pa.RecordBatch) -> tuple[pa.RecordBatch, dict[str, Kind]]:
+    """Return rows that are in memory as `read_batches` yields those of a Parquet file, and the kinds of the columns.
+
+    Parameters
+    ----------
+    name
+        What messages call the rows.
+    rows
+        Of any types; texts that come as dictionaries stay so.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If a column is of a type that is none of the kinds.
+    """
+    file = SourceFile(name, Path())
+    kinds = {field.name: _parquet_kind(file, field) for field in rows.schema}
+    with _parquet_errors(file):
+        arrays = [_from_parquet(file, each, rows[each], kinds[each], encode_texts=True) for each in kinds]
+    return pa.RecordBatch.from_arrays(arrays, names=list(kinds)), kinds
+
+
 def _csv_batches(
     file: SourceFile, kinds: dict[str, Kind], columns: Collection[str] | None, encode_texts: bool
 ) -> Iterator[pa.RecordBatch]:

@@ -41,7 +41,7 @@ def run_command(work: Callable[[Console], None]) -> int:
     work
         Takes the console of stderr.
     """
-    errors = _error_console()
+    errors = error_console()
     return run_silent_command(lambda: work(errors))
 
 
@@ -58,10 +58,10 @@ def run_silent_command(work: Callable[[], None]) -> int:
         work()
         sys.stdout.flush()
     except BadInputError as error:
-        _error_console().print(f"error: {error}", markup=False, style="red")
+        error_console().print(f"error: {error}", markup=False, style="red")
         return 2
     except (OperationFailedError, ClientError, BotoCoreError, Boto3Error) as error:
-        _error_console().print(f"error: {error}", markup=False, style="red")
+        error_console().print(f"error: {error}", markup=False, style="red")
         return 1
     except BrokenPipeError:
         # Whoever reads the output (`| head`) has enough of it.
@@ -71,10 +71,10 @@ def run_silent_command(work: Callable[[], None]) -> int:
         if error.errno not in _FULL:
             raise
         _write_no_more()
-        _error_console().print(f"error: The output cannot be written: {reason_of(error)}.", markup=False, style="red")
+        error_console().print(f"error: The output cannot be written: {reason_of(error)}.", markup=False, style="red")
         return 1
     except KeyboardInterrupt as stop:
-        _error_console().print(str(stop) or "Stopped; nothing is left running.", markup=False)
+        error_console().print(str(stop) or "Stopped; nothing is left running.", markup=False)
         return 130
     return 0
 
@@ -109,7 +109,7 @@ def printable(text: str) -> str:
 
 def result_console() -> Console:
     """Return the console for a command's result, which takes every text as it is."""
-    from rich.console import Console  # noqa: PLC0415 - as in _error_console
+    from rich.console import Console  # noqa: PLC0415 - as in error_console
 
     width = None if sys.stdout.isatty() else _WIDTH_OF_NO_TERMINAL
     return _harmless(Console)(highlight=False, markup=False, emoji=False, width=width)
@@ -146,7 +146,8 @@ def _quoted(name: str) -> str:
     return f'"{name}"'
 
 
-def _error_console() -> Console:
+def error_console() -> Console:
+    """Return the console for all that is no result."""
     # The import is a tenth of the time of a command that has no message.
     from rich.console import Console  # noqa: PLC0415
 

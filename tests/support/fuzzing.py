@@ -37,7 +37,8 @@ from common.frames import load_part
 from common.model_file import save_model
 from common.request import TrainingRequest, parse_request
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.training.prediction import Model, score_file
+from crosstrain.training.prediction import Model
+from crosstrain.training.scored_files import score_file
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import Kind, SourceFile, read_batches
 from model_training.training import build_pipeline, fit

@@ -17,11 +17,14 @@ MODULES = package_modules()
 FUNCTIONS_PACKAGES = {path.parent.name for path in (PROJECT / "functions").glob("*/__init__.py")}
 # What a data scientist runs uses the functions' own code; nothing else may.
 USERS_OF_FUNCTIONS = {"train", "predict", "models"} | {
-    f"crosstrain.training.{name}" for name in ("errors", "models", "prediction", "request_flags", "runs")
+    f"crosstrain.training.{name}"
+    for name in ("errors", "models", "prediction", "request_flags", "runs", "scored_files")
 }
 DELIVERY = ("compose_sources", "build_images", "record_release", "resolve_images", "rollback", "system_test", "taskcat")
 # Each room, and those that it imports from; the ground floor, `command`, `aws` and `files`, is open to all of them.
 ARROWS = {
+    # What `import crosstrain` offers.
+    "": {"local", "training"},
     "training": {"delivery"},
     "delivery": set(),
     "local": {"training"},

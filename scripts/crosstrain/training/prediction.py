@@ -1,19 +1,19 @@
-"""Scores files with a model: the rows are prepared as they were for training.
+"""A model that predicts: rows of a file or of a frame are prepared as they were for training.
 
-The predictions come in the order of the rows; nothing is written if any row cannot be scored.
+The predictions come in the order of the rows. A model's file is opened only if a registry vouches for it, or the user.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import shutil
-import sys
 import tempfile
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,30 +21,29 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 from botocore.exceptions import ClientError
 
 from common import conversion
 from common.conversion import Profile, feature_columns
-from common.errors import DamagedFileError, UntrustedModelError
+from common.errors import DamagedFileError, UntrustedModelError, first_few
 from common.model_file import load_model
 from common.request import METRICS, did_you_mean
-from common.storage import download, pinned
-from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
-from crosstrain.training.progress import Progress
+from common.storage import digest_of, download, pinned
+from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
-from data_preparation.reading import SUFFIXES, Kind, SourceFile, read_batches, read_columns
+from data_preparation.reading import Kind, typed_batch
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    import pandas as pd
     from sklearn.pipeline import Pipeline
 
 BATCH_ROWS = 1 << 16
 """How many rows are scored at a time: what a batch takes is this times the number of features and classes."""
 FILES = {"model.skops": "model", "profile.json": "profile"}
-OUT_SUFFIXES = (".csv", ".parquet")
+FRAME = "DataFrame"
+"""What messages call a frame, which has no name of its own."""
 
 # The kinds of a file's column that a feature of each role can be made of; a column without any value has none.
 _KINDS: Mapping[str, tuple[Kind, ...]] = {
@@ -59,15 +58,104 @@ _KIND_WORDS = {"integer": "numbers", "float": "numbers", "boolean": "booleans", 
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a model comes from.
+
+    Attributes
+    ----------
+    name : str
+        The folder, or the model and its version.
+    run_id : str or None
+        The run that made the model; None where no record says so.
+    decision : str or None
+        What the run's evaluation decided, `promote` or `reject`.
+    reason : str
+        Why.
+    """
+
+    name: str
+    run_id: str | None = None
+    decision: str | None = None
+    reason: str = ""
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> Origin:
+        """Return what the records beside a model say of it, if they are of this very file."""
+        info, evaluation = (_json_object(folder / name) for name in ("model.json", "evaluation.json"))
+        digests, run_id = info.get("sha256"), info.get("run_id")
+        is_of_file = isinstance(digests, dict) and digests.get("model") == digest_of(folder / "model.skops")
+        if not is_of_file or run_id is None or evaluation.get("run_id") != run_id:
+            return cls(str(folder))
+        return cls(str(folder), str(run_id), str(evaluation.get("decision")), str(evaluation.get("reason")))
+
+    @classmethod
+    def of_version(cls, item: Mapping[str, Any]) -> Origin:
+        """Return what a registry's item says of a version."""
+        name = f"{item['model_name']} {item['version']}"
+        return cls(name, item["version"], item.get("decision"), item.get("reason", ""))
+
+    def __str__(self) -> str:
+        run = "" if self.run_id is None or self.run_id in self.name else f"run {self.run_id}, "
+        decision = {"promote": "promoted", "reject": "rejected"}.get(str(self.decision), "no record of its decision")
+        return f"{self.name} ({run}{decision})"
+
+    @property
+    def objection(self) -> str | None:
+        """What speaks against the use of the model, in one sentence."""
+        return f"The model {self.name} was rejected: {self.reason}" if self.decision == "reject" else None
+
+
+class Oddities:
+    """Counts of the values that predictions were made without: missing ones, and categories that training had not.
+
+    Attributes
+    ----------
+    missing, unseen : collections.Counter
+        Rows by the name of a column.
+    """
+
+    def __init__(self) -> None:
+        self.missing: Counter[str] = Counter()
+        self.unseen: Counter[str] = Counter()
+
+    def count(self, rows: pd.DataFrame, known: Mapping[str, frozenset[Any]]) -> None:
+        """Count those of rows that are as the model gets them."""
+        for name, column in rows.items():
+            self.missing[str(name)] += int(column.isna().sum())
+        for name, categories in known.items():
+            is_new = np.array([each not in categories for each in rows[name].cat.categories], dtype=bool)
+            codes = rows[name].cat.codes.to_numpy()
+            self.unseen[name] += int(is_new[codes[codes >= 0]].sum())
+
+    @property
+    def told_unseen(self) -> str:
+        """What is to be said of unseen categories; nothing where there are none."""
+        return _by_column("categories that training has not seen", self.unseen)
+
+    @property
+    def told_missing(self) -> str:
+        """What is to be said of missing values; nothing where there are none."""
+        return _by_column("missing values", self.missing)
+
+
+@dataclass(frozen=True)
 class Model:
-    """A fitted pipeline and the profile of the data that it was trained on."""
+    """A fitted pipeline, the profile of the data that it was trained on, and where it comes from."""
 
     pipeline: Pipeline
     profile: Profile
+    origin: Origin
 
     @classmethod
-    def load(cls, folder: Path) -> Model:
+    def load(cls, folder: Path, origin: Origin | None = None) -> Model:
         """Load `model.skops`, if all types in it are trusted, and `profile.json` from a folder.
+
+        Parameters
+        ----------
+        folder
+            Of a run's results.
+        origin
+            Where the files come from; without it, it is what other files of the folder say.
 
         Raises
         ------
@@ -87,7 +175,7 @@ class Model:
             profile = None
         if not _is_profile(profile):
             raise BadInputError(f'"{folder / "profile.json"}" is no profile that data preparation has written.')
-        model = cls(load_model(folder / "model.skops"), profile)
+        model = cls(load_model(folder / "model.skops"), profile, origin or Origin.of_folder(folder))
         with _model_errors():
             model.schema  # noqa: B018 (its labels are those of a model, or nothing can be written)
         return model
@@ -125,8 +213,105 @@ class Model:
             raise BadInputError(f'"{file}" does not have the columns that the model was trained on: {missing_columns}')
         return others
 
-    def score(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the predictions for a batch of rows that has the feature columns.
+    @cached_property
+    def known_categories(self) -> Mapping[str, frozenset[Any]]:
+        """The texts that training has seen, by column; of a pipeline that encodes in a way of its own, nothing."""
+        return {
+            name: frozenset(categories)
+            for _, encoder, names in self.pipeline["features"].transformers_
+            if hasattr(encoder, "categories_")
+            for name, categories in zip(names, encoder.categories_, strict=True)
+        }
+
+    def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the predictions for a frame: those of `scripts/predict.py` for a Parquet file of it.
+
+        Columns that the model does not use, and categories that training has not seen, are warned of.
+
+        Parameters
+        ----------
+        frame
+            Has the columns that the model was trained on, by name and in any order. Missing values may be there.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (rows, 1 + classes)
+            With the index of `frame`: `prediction`, float64 or of the labels' type, and for a classification
+            `probability_<class>` for each class, float64.
+
+        Raises
+        ------
+        BadInputError
+            If a column is missing, or of another kind than it was in training, or scikit-learn refuses the rows.
+        OperationFailedError
+            If the model cannot predict.
+        """
+        with errors_of_functions():
+            read, kinds, others = self._read(frame)
+            oddities = Oddities()
+            batches = list(self.score_rows(read, kinds, FRAME, oddities))
+        if others:
+            warnings.warn(ignored(others), stacklevel=2)
+        if told := oddities.told_unseen:
+            warnings.warn(told, stacklevel=2)
+        scored: pd.DataFrame = pa.Table.from_batches(batches, self.schema).to_pandas()
+        return scored.set_axis(frame.index)
+
+    def _read(self, frame: pd.DataFrame) -> tuple[pa.RecordBatch, dict[str, Kind], list[str]]:
+        """Return a frame's features as a Parquet file's are read, their kinds, and the columns that are none."""
+        import pandas as pd  # noqa: PLC0415 (a command that fails early does without it)
+
+        if not isinstance(frame, pd.DataFrame):
+            raise BadInputError(f"Rows are a pandas DataFrame, not a {type(frame).__name__}.")
+        # As they would be called in a file.
+        names = [str(name) for name in frame.columns]
+        others = self.check_columns(FRAME, names)
+        features = [column["name"] for column in feature_columns(self.profile)]
+        if twice := [name for name in features if names.count(name) > 1]:
+            raise BadInputError(f'"{FRAME}" has more than one column named "{twice[0]}": give each its own name.')
+        arrays = [_from_pandas(name, frame.iloc[:, names.index(name)]) for name in features]
+        read, kinds = typed_batch(FRAME, pa.RecordBatch.from_arrays(arrays, names=features))
+        return read, kinds, others
+
+    def score_rows(
+        self, read: pa.RecordBatch, kinds: Mapping[str, Kind], source: str, oddities: Oddities, first: int = 0
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the predictions for rows, `BATCH_ROWS` at a time.
+
+        Parameters
+        ----------
+        read
+            Has the feature columns, in the types of the kinds.
+        kinds
+            The kind of each.
+        source
+            What messages call the rows.
+        oddities
+            Where missing values and unseen categories are counted.
+        first
+            How many rows of the source came before.
+
+        Raises
+        ------
+        BadInputError
+            If a column is of another kind than it was in training, or scikit-learn refuses the rows.
+        """
+        for column in feature_columns(self.profile):
+            _check_kind(column, kinds[column["name"]], read[column["name"]], source)
+        for begin in range(0, read.num_rows, BATCH_ROWS):
+            batch = read.slice(begin, BATCH_ROWS)
+            try:
+                # What overflows is refused by scikit-learn, which says so itself.
+                with np.errstate(over="ignore"):
+                    yield self.score(batch, oddities)
+            except ValueError as error:
+                raise BadInputError(
+                    f'The rows {first + begin + 1:,} to {first + begin + batch.num_rows:,} of "{source}" cannot be '
+                    f"scored: {' '.join(str(error).split())}"
+                ) from error
+
+    def score(self, batch: pa.RecordBatch, oddities: Oddities) -> pa.RecordBatch:
+        """Return the predictions for a batch of rows that has the feature columns, and count what is odd in it.
 
         Raises
         ------
@@ -144,7 +329,38 @@ class Model:
                 # As in the evaluation: the class of the highest probability is what `predict` returns.
                 columns = [self.classes[probabilities.argmax(axis=1)], *np.asarray(probabilities, dtype=np.float64).T]
             arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
+            oddities.count(rows, self.known_categories)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _by_column(what: str, counts: Counter[str]) -> str:
+    found = [f'{count:,} in "{name}"' for name, count in counts.most_common() if count]
+    return f"{what}: {first_few(found)}" if found else ""
+
+
+def ignored(columns: Sequence[str]) -> str:
+    """Return the sentence that says which columns the model does not use."""
+    quoted = ", ".join(f'"{name}"' for name in columns)
+    return f"ignored, for the model does not use it: {quoted}"
+
+
+def _from_pandas(name: str, column: pd.Series) -> pa.Array:
+    try:
+        array = pa.array(column, from_pandas=True)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        raise BadInputError(
+            f'Column "{name}" of "{FRAME}" cannot be read: give it one type (it is {column.dtype}).'
+        ) from error
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    """Return the object in a file; an empty one where there is none."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _is_profile(document: Any) -> bool:
@@ -181,42 +397,37 @@ def _model_errors() -> Iterator[None]:
         ) from error
 
 
-def predict(options: argparse.Namespace, errors: Console) -> None:
-    """Score the file of the options and write the predictions where the options say.
+def open_model(
+    folder: str | os.PathLike[str] | None,
+    *,
+    trust: bool,
+    stack: str | None = None,
+    model_name: str | None = None,
+    version: str | None = None,
+) -> Model:
+    """Load the model of a folder, if it is trusted, or else one for which a stack's registry vouches.
 
     Raises
     ------
-    BadInputError, InvalidDatasetError
-        If the file, the model's name or the place to write to cannot be used.
+    BadInputError
+        If both are named or neither, there is no such model, or nobody vouches for it.
     OperationFailedError, UntrustedModelError
         If the model cannot be fetched or may not be loaded.
     """
-    file = _source_file(options.file)
-    out = _checked_out(options.out, file)
-    progress = Progress(errors)
-    with tempfile.TemporaryDirectory() as folder:
-        if options.folder is not None:
-            if not options.trust:
-                raise BadInputError(
-                    f'Nobody vouches for the model in "{options.folder}": say --trust if you know where it comes from, '
-                    "or leave --from out for one that a stack's registry knows."
-                )
-            model, name = Model.load(Path(options.folder)), str(options.folder)
-        else:
-            stack = find_stack(options.stack)
-            with progress.step("Fetch the model"):
-                name = fetch(stack, options.model_name, options.version, Path(folder))
-                model = Model.load(Path(folder))
-    others = model.check_columns(file.name, read_columns(file))
-    if others:
-        quoted = ", ".join(f'"{other}"' for other in others)
-        errors.print(f"ignored, for the model does not use it: {quoted}", markup=False)
-    with _delivered(out) as path, progress.step("Score the rows"):
-        rows = score_file(model, file, path, keep_formulas=options.keep_formulas)
-    errors.print(f"{rows:,} rows scored with {name}", markup=False)
+    if folder is None:
+        with tempfile.TemporaryDirectory() as fetched:
+            return Model.load(Path(fetched), fetch(find_stack(stack), model_name, version, Path(fetched)))
+    if stack or model_name or version:
+        raise BadInputError("A folder holds one model, and no registry: leave the stack, the version and its name out.")
+    if not trust:
+        raise BadInputError(
+            f'Nobody vouches for the model in "{os.fspath(folder)}": say --trust (in Python, trust=True) if you know '
+            "where it comes from, or leave the folder out for one that a stack's registry knows."
+        )
+    return Model.load(Path(folder))
 
 
-def fetch(stack: DeployedStack, model_name: str | None, version: str | None, folder: Path) -> str:
+def fetch(stack: DeployedStack, model_name: str | None, version: str | None, folder: Path) -> Origin:
     """Copy a version's files, by default the champion's, from a stack to a folder, and return which version it is.
 
     Raises
@@ -248,53 +459,7 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
             ) from error
         except DamagedFileError as error:
             raise OperationFailedError(f"The version {item['version']} cannot be used: {error}") from error
-    return f"{item['model_name']} {item['version']}"
-
-
-def score_file(model: Model, file: SourceFile, path: Path, *, keep_formulas: bool = False) -> int:
-    """Score a file in batches, so that memory does not grow with it, and return the number of rows.
-
-    Parameters
-    ----------
-    model
-        The model, for which `check_columns` has found nothing missing.
-    file
-        A CSV or Parquet file.
-    path
-        Where to write the predictions, as Parquet or as CSV by its name.
-    keep_formulas
-        Whether a label that a spreadsheet would take for a formula is written to a CSV file as it is.
-
-    Raises
-    ------
-    BadInputError
-        If a column is of another kind than it was in training, or scikit-learn refuses the rows.
-    InvalidDatasetError
-        If the file cannot be read.
-    """
-    features = feature_columns(model.profile)
-    # What a CSV column is read as is what it was in training, not what this file's values look like: a text "01" stays
-    # one.
-    kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in features}
-    rows, as_parquet = 0, path.name.endswith(".parquet")
-    with _writer(path, model.schema) as writer:
-        for read in read_batches(file, kinds, frozenset(kinds), encode_texts=True):
-            for column in features:
-                _check_kind(column, kinds[column["name"]], read[column["name"]], file.name)
-            for begin in range(0, read.num_rows, BATCH_ROWS):
-                batch = read.slice(begin, BATCH_ROWS)
-                try:
-                    # What overflows is refused by scikit-learn, which says so itself.
-                    with np.errstate(over="ignore"):
-                        scored = model.score(batch)
-                        writer.write_batch(scored if keep_formulas or as_parquet else _without_formulas(scored))
-                except ValueError as error:
-                    raise BadInputError(
-                        f'The rows {rows + 1:,} to {rows + batch.num_rows:,} of "{file.name}" cannot be scored: '
-                        f"{' '.join(str(error).split())}"
-                    ) from error
-                rows += batch.num_rows
-    return rows
+    return Origin.of_version(item)
 
 
 def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file: str) -> None:
@@ -326,79 +491,3 @@ def _fits(value: str, role: str) -> bool:
             continue
         return True
     return False
-
-
-def _without_formulas(scored: pa.RecordBatch) -> pa.RecordBatch:
-    """Put an apostrophe before labels that a spreadsheet would take for formulas, and run.
-
-    https://owasp.org/www-community/attacks/CSV_Injection
-    """
-    columns = [
-        pc.replace_substring_regex(column, r"^([=+\-@\t\r])", r"'\1") if pa.types.is_string(column.type) else column
-        for column in scored.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=scored.schema)
-
-
-def _writer(path: Path, schema: pa.Schema) -> pa.csv.CSVWriter | pq.ParquetWriter:
-    if path.name.endswith(".parquet"):
-        return pq.ParquetWriter(path, schema)
-    # pyarrow's "needed" quotes every text. The columns are named after the labels: if no name needs quotes, no label
-    # does.
-    quoting = "needed" if any(set(name) & set(',"\r\n') for name in schema.names) else "none"
-    return pa.csv.CSVWriter(
-        path, schema, write_options=pa.csv.WriteOptions(quoting_style=quoting, quoting_header=quoting)
-    )
-
-
-@contextmanager
-def _delivered(out: Path | None) -> Iterator[Path]:
-    """Yield a path to write to; what was written there is moved to `out`, or copied to stdout, if all went well.
-
-    Raises
-    ------
-    OperationFailedError
-        If it cannot be written, as on a full disk.
-    """
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent if out else None, prefix=".incoming-") as folder:
-            path = Path(folder) / (out.name if out else "predictions.csv")
-            yield path
-            if out is not None:
-                path.replace(out)
-                return
-            with path.open("rb") as written:
-                shutil.copyfileobj(written, sys.stdout.buffer)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OperationFailedError(
-            f"The predictions cannot be written to {out or 'stdout'} ({reason_of(error)}); nothing is left of them."
-        ) from error
-
-
-def _source_file(name: str) -> SourceFile:
-    check_name(name, "the file")
-    path = Path(name)
-    if not path.is_file():
-        what = "is a folder: score its files one by one" if path.is_dir() else "does not exist"
-        raise BadInputError(f'"{path}" {what}.')
-    if not path.name.endswith(SUFFIXES):
-        raise BadInputError(f'"{path}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.')
-    return SourceFile(path.name, path)
-
-
-def _checked_out(name: str | None, file: SourceFile) -> Path | None:
-    if name is None:
-        return None
-    out = Path(name)
-    check_name(out.absolute(), "the file for the predictions")
-    if not out.name.endswith(OUT_SUFFIXES):
-        raise BadInputError(
-            f'The predictions cannot be written to "{out}": the name must end in {" or ".join(OUT_SUFFIXES)}.'
-        )
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
-        raise BadInputError(f'The predictions cannot be written to "{out}": it is in no folder that may be written to.')
-    if out.exists() and out.samefile(file.path):
-        raise BadInputError(f'"{out}" is the file to score: name another one for the predictions.')
-    return out

@@ -18,7 +18,7 @@ from crosstrain.command import BadInputError, OperationFailedError, check_name, 
 from crosstrain.training.execution import ExecutionResult, execution_arn, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
-from crosstrain.training.stack import find_stack
+from crosstrain.training.stack import STACK_VARIABLE, find_stack
 from data_preparation.preparation import check_columns
 from data_preparation.reading import SUFFIXES, SourceFile, read_columns
 
@@ -76,6 +76,8 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
     OperationFailedError
         If the run failed, or what it needs did not start.
     """
+    # What `make local-aws` keeps running is taken before an embedded AWS of this run's own.
+    options.stack = options.stack or os.environ.get(STACK_VARIABLE)
     with ExitStack() as resources:
         if options.data is None:
             options.data = str(_diabetes(Path(resources.enter_context(tempfile.TemporaryDirectory()))))
