@@ -72,11 +72,13 @@ if ! uv sync --quiet --check "${options[@]}" 2>/dev/null; then
     uv sync --quiet --compile-bytecode "${options[@]}"
     echo "Installed: $(du -sm .venv | cut -f1) MB in $((SECONDS - begin)) s." >&2
 fi
-# The environment imports the functions as the images do, each package at the top level. The builds that hold rights must
-# not find them on Python's path: what is in functions/ is the model team's.
+# The environment imports the functions as the images do, each package at the top level, and `crosstrain`. The builds that
+# hold rights must not find them on Python's path: what is in functions/ is the model team's.
 if grep -qvxE 'build|images|system-test' <<<"$groups"; then
     for packages in .venv/lib/python3*/site-packages; do
         echo "$PWD/functions" >"$packages/crosstrain.pth"
+        # Of scripts/ the package alone: on the path, the commands beside it would be modules named train and models.
+        ln -sfn "$PWD/scripts/crosstrain" "$packages/crosstrain"
     done
 fi
 echo $groups >"$READY"
