@@ -1,4 +1,4 @@
-"""Score a file with a model: the champion of a deployed stack, one of its versions, or a local folder of results.
+"""Score files with a model: the champion of a deployed stack, one of its versions, or a local folder of results.
 
 The rows are prepared as they were for training. The predictions go to stdout as CSV, or to a file, in the order of the
 rows; nothing is written if any row cannot be scored. It exits with 0 for success, 1 for a failed operation, 2 for input
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import run_command
 from crosstrain.training.errors import errors_of_functions
+from crosstrain.training.request_flags import names_of
 from crosstrain.training.scored_files import predict
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="predict.py", description="Score a file with a trained model.")
-    parser.add_argument("file", help="a CSV, .csv.gz or Parquet file")
+    parser = argparse.ArgumentParser(prog="predict.py", description="Score files with a trained model.")
+    parser.add_argument("file", help="a CSV, .csv.gz or Parquet file, a folder of them, or - for CSV on stdin")
     parser.add_argument("--model-name", help="the name of the model (default)")
     parser.add_argument("--version", help="a version of the model (the champion)")
     parser.add_argument("--stack", help="the deployed stack (the one that CROSSTRAIN_STACK names)")
@@ -44,10 +45,18 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="folder", metavar="FOLDER", help="a folder that `make train` has written, instead of a stack"
     )
     parser.add_argument("--trust", action="store_true", help="load the model of --from, for which nobody else vouches")
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument(
+        "--keep",
+        type=names_of,
+        metavar="NAME,NAME",
+        help="columns of the input to write before the predictions, as they are (none)",
+    )
+    kept.add_argument("--keep-all", action="store_true", help="write all columns of the input before the predictions")
     parser.add_argument(
         "--keep-formulas",
         action="store_true",
-        help="write labels that begin with =, +, - or @ to CSV as they are (with an apostrophe, for spreadsheets)",
+        help="write texts that begin with =, +, - or @ to CSV as they are (with an apostrophe, for spreadsheets)",
     )
     parser.add_argument("--out", help="the file for the predictions, .csv or .parquet (stdout, as CSV)")
     return parser

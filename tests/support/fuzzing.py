@@ -38,7 +38,7 @@ from common.model_file import save_model
 from common.request import TrainingRequest, parse_request
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.prediction import Model
-from crosstrain.training.scored_files import score_file
+from crosstrain.training.scored_files import score_files
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import Kind, SourceFile, read_batches
 from model_training.training import build_pipeline, fit
@@ -432,7 +432,7 @@ def model_case(random: Random, folder: Path) -> None:
     loaded = Model.load(folder)
     file = SourceFile("rows.csv", folder / "rows.csv")
     loaded.check_columns(file.name, frame(np.random.default_rng(1), 1).columns)
-    assert score_file(loaded, file, folder / "predictions.csv") == 20
+    assert score_files(loaded, [file], folder / "predictions.csv").rows == 20
 
 
 CASES: Mapping[str, Case] = {

@@ -18,7 +18,16 @@ FUNCTIONS_PACKAGES = {path.parent.name for path in (PROJECT / "functions").glob(
 # What a data scientist runs uses the functions' own code; nothing else may.
 USERS_OF_FUNCTIONS = {"train", "predict", "models"} | {
     f"crosstrain.training.{name}"
-    for name in ("errors", "models", "prediction", "request_flags", "runs", "scored_files")
+    for name in (
+        "data_files",
+        "errors",
+        "kept_columns",
+        "models",
+        "prediction",
+        "request_flags",
+        "runs",
+        "scored_files",
+    )
 }
 DELIVERY = ("compose_sources", "build_images", "record_release", "resolve_images", "rollback", "system_test", "taskcat")
 # Each room, and those that it imports from; the ground floor, `command`, `aws` and `files`, is open to all of them.

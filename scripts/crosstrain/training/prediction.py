@@ -112,16 +112,20 @@ class Oddities:
     ----------
     missing, unseen : collections.Counter
         Rows by the name of a column.
+    empty : int
+        Rows without a value in any column.
     """
 
     def __init__(self) -> None:
+        self.empty = 0
         self.missing: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
 
     def count(self, rows: pd.DataFrame, known: Mapping[str, frozenset[Any]]) -> None:
         """Count those of rows that are as the model gets them."""
-        for name, column in rows.items():
-            self.missing[str(name)] += int(column.isna().sum())
+        is_missing = rows.isna()
+        self.missing.update({str(name): int(count) for name, count in is_missing.sum().items()})
+        self.empty += int(is_missing.all(axis=1).sum())
         for name, categories in known.items():
             is_new = np.array([each not in categories for each in rows[name].cat.categories], dtype=bool)
             codes = rows[name].cat.codes.to_numpy()
@@ -136,6 +140,11 @@ class Oddities:
     def told_missing(self) -> str:
         """What is to be said of missing values; nothing where there are none."""
         return _by_column("missing values", self.missing)
+
+    @property
+    def told_empty(self) -> str:
+        """What is to be said of rows without a value; nothing where there are none."""
+        return f"rows without any value: {self.empty:,}" if self.empty else ""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def _type_of(field: FieldInfo) -> Callable[[str], Any]:
         return _json_object
     alternatives = (field.annotation, *get_args(field.annotation))
     if any(get_origin(each) is list for each in alternatives):
-        return _names
+        return names_of
     if bool in alternatives:
         return _truth
     return next((each for each in (int, float) if each in alternatives), str)
@@ -65,7 +65,7 @@ def _help_of(name: str, field: FieldInfo) -> str:
     return f"{field.description}" + (f": {known}" if known else "") + (f" ({given})" if isinstance(given, str) else "")
 
 
-def _names(text: str) -> list[str]:
+def names_of(text: str) -> list[str]:
     """Return the names in a text, which commas or, for names that hold some, a JSON list keeps apart."""
     if not text.lstrip().startswith("["):
         return [name for name in text.split(",") if name]
@@ -108,4 +108,4 @@ def _shortened(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
-_METAVARS: dict[Callable[[str], Any], str] = {_json_object: "JSON", _names: "NAME,NAME", _truth: "true|false"}
+_METAVARS: dict[Callable[[str], Any], str] = {_json_object: "JSON", names_of: "NAME,NAME", _truth: "true|false"}

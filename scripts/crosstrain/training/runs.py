@@ -15,12 +15,13 @@ from common.errors import DamagedFileError
 from common.request import TrainingRequest, parse_request
 from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
+from crosstrain.training.data_files import find_data_files
 from crosstrain.training.execution import ExecutionResult, execution_arn, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import STACK_VARIABLE, find_stack
 from data_preparation.preparation import check_columns
-from data_preparation.reading import SUFFIXES, SourceFile, read_columns
+from data_preparation.reading import SourceFile, read_columns
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -127,26 +128,7 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
         if not options.stack:
             raise BadInputError(f"{options.data} is on S3: name the deployed stack to train with (--stack NAME).")
         return []
-    check_name(options.data, "the data")
-    path = Path(options.data)
-    if not path.exists():
-        raise BadInputError(f'"{path}" does not exist.')
-    if path.is_dir():
-        # As data preparation does: names that begin with _ or . are markers, not data.
-        found = [each for each in sorted(path.rglob("*")) if each.is_file() and not each.name.startswith(("_", "."))]
-    elif path.is_file():
-        found = [path]
-    else:
-        raise BadInputError(f'"{path}" is neither a file nor a folder.')
-    if not found:
-        raise BadInputError(f'"{path}" is a folder without a data file.')
-    for each in found:
-        check_name(each, "a data file")
-        if not each.name.endswith(SUFFIXES):
-            raise BadInputError(
-                f'"{each}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.'
-            )
-    return [SourceFile(each.relative_to(path).as_posix() if path.is_dir() else each.name, each) for each in found]
+    return find_data_files(options.data)
 
 
 def _check_out(out: str) -> None:

@@ -1,157 +1,168 @@
-"""Scores files with a model. Nothing is written if any row cannot be scored."""
+"""Scores files with a model, in the order of the rows. Nothing is written if any row cannot be scored."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import shutil
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from common.conversion import feature_columns
-from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
+from crosstrain.command import BadInputError, check_name
+from crosstrain.training.data_files import STDIN, find_data_files, store_stdin
+from crosstrain.training.kept_columns import BlankLines, KeptRows, check_kept
 from crosstrain.training.prediction import Model, Oddities, ignored, open_model
 from crosstrain.training.progress import Progress
-from data_preparation.reading import SUFFIXES, Kind, SourceFile, read_batches, read_columns
+from crosstrain.training.written_predictions import OUT_SUFFIXES, CsvWriter, delivered, open_writer
+from data_preparation.reading import Kind, SourceFile, read_batches, read_columns
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-OUT_SUFFIXES = (".csv", ".parquet")
+
+@dataclass
+class Summary:
+    """What is told of rows that were scored.
+
+    Attributes
+    ----------
+    rows, blank : int
+        How many were scored, and how many blank lines have a row without a prediction.
+    changed : int
+        How many texts have an apostrophe before them, so that they run in no spreadsheet.
+    oddities : Oddities
+        Missing values and unseen categories.
+    """
+
+    rows: int = 0
+    blank: int = 0
+    changed: int = 0
+    oddities: Oddities = field(default_factory=Oddities)
+
+    def lines(self) -> list[str]:
+        """Return a line for each thing that is worth telling."""
+        odd = "; ".join(filter(None, (self.oddities.told_unseen, self.oddities.told_missing, self.oddities.told_empty)))
+        blank = f"{self.blank:,} blank lines have a row without a prediction" if self.blank else ""
+        changed = (
+            f"{self.changed:,} texts that a spreadsheet would take for formulas have an apostrophe before them "
+            "(--keep-formulas leaves them as they are)"
+        )
+        return [line for line in (odd, blank, changed if self.changed else "") if line]
 
 
 def predict(options: argparse.Namespace, errors: Console) -> None:
-    """Score the file of the options and write the predictions where the options say.
+    """Score what the options name and write the predictions where the options say.
 
     Raises
     ------
     BadInputError, InvalidDatasetError
-        If the file, the model's name or the place to write to cannot be used.
+        If the data, the model's name, the columns to keep or the place to write to cannot be used.
     OperationFailedError, UntrustedModelError
         If the model cannot be fetched or may not be loaded.
     """
-    file = _source_file(options.file)
-    out = _checked_out(options.out, file)
     progress = Progress(errors)
-    with progress.step("Fetch the model") if options.folder is None else nullcontext():
-        model = open_model(
-            options.folder,
-            trust=options.trust,
-            stack=options.stack,
-            model_name=options.model_name,
-            version=options.version,
-        )
-    others = model.check_columns(file.name, read_columns(file))
-    if others:
-        errors.print(ignored(others), markup=False)
-    with _delivered(out) as path, progress.step("Score the rows"):
-        rows = score_file(model, file, path, keep_formulas=options.keep_formulas)
-    errors.print(f"{rows:,} rows scored with {model.origin}", markup=False)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [store_stdin(Path(folder))] if options.file == STDIN else find_data_files(options.file)
+        out = _checked_out(options.out, files, Path(options.file))
+        with progress.step("Fetch the model") if options.folder is None else nullcontext():
+            model = open_model(
+                options.folder,
+                trust=options.trust,
+                stack=options.stack,
+                model_name=options.model_name,
+                version=options.version,
+            )
+        if model.origin.objection:
+            errors.print(f"warning: {model.origin.objection}", markup=False, style="yellow")
+        columns = {file.name: read_columns(file) for file in files}
+        keep = columns[files[0].name] if options.keep_all else list(dict.fromkeys(options.keep or ()))
+        others = {name: None for file, names in columns.items() for name in model.check_columns(file, names)}
+        if unused := [name for name in others if name not in keep]:
+            errors.print(ignored(unused), markup=False)
+        with delivered(out) as path, progress.step("Score the rows"):
+            summary = score_files(model, files, path, keep=keep, keep_formulas=options.keep_formulas)
+    for line in summary.lines():
+        errors.print(line, markup=False)
+    errors.print(f"{summary.rows:,} rows scored with {model.origin}", markup=False)
 
 
-def score_file(model: Model, file: SourceFile, path: Path, *, keep_formulas: bool = False) -> int:
-    """Score a file in batches, so that memory does not grow with it, and return the number of rows.
+def score_files(
+    model: Model, files: Sequence[SourceFile], path: Path, *, keep: Sequence[str] = (), keep_formulas: bool = False
+) -> Summary:
+    """Score files in batches, so that memory does not grow with them.
 
     Parameters
     ----------
     model
         The model, for which `check_columns` has found nothing missing.
-    file
-        A CSV or Parquet file.
+    files
+        CSV or Parquet files.
     path
         Where to write the predictions, as Parquet or as CSV by its name.
+    keep
+        The columns of the files that are written before the predictions, as they are.
     keep_formulas
-        Whether a label that a spreadsheet would take for a formula is written to a CSV file as it is.
+        Whether a text that a spreadsheet would take for a formula is written to a CSV file as it is.
 
     Raises
     ------
     BadInputError
-        If a column is of another kind than it was in training, or scikit-learn refuses the rows.
+        If a column is of another kind than it was in training, or scikit-learn refuses the rows; or if a column to
+        keep is missing or has a name or type that cannot be written.
     InvalidDatasetError
-        If the file cannot be read.
+        If a file cannot be read.
     """
+    for file in files:
+        check_kept(keep, read_columns(file), model.schema.names, file.name)
+    schema = pa.schema([*_kept_schema(files, keep, path), *model.schema])
+    summary = Summary()
+    with open_writer(path, schema, keep_formulas=keep_formulas) as writer:
+        for file in files:
+            _score_file(model, file, KeptRows(file, keep), writer, summary)
+    summary.changed = writer.changed if isinstance(writer, CsvWriter) else 0
+    return summary
+
+
+def _score_file(
+    model: Model, file: SourceFile, kept: KeptRows, writer: CsvWriter | pq.ParquetWriter, summary: Summary
+) -> None:
     # What a CSV column is read as is what it was in training, not what this file's values look like: a text "01" stays
     # one.
     kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in feature_columns(model.profile)}
-    rows, as_parquet, oddities = 0, path.name.endswith(".parquet"), Oddities()
-    with _writer(path, model.schema) as writer:
-        for read in read_batches(file, kinds, frozenset(kinds), encode_texts=True):
-            for scored in model.score_rows(read, kinds, file.name, oddities, rows):
-                writer.write_batch(scored if keep_formulas or as_parquet else _without_formulas(scored))
-                rows += scored.num_rows
-    return rows
+    schema = pa.schema([*kept.schema, *model.schema])
+    blank, rows = BlankLines(file), 0
+    for read in read_batches(file, kinds, frozenset(kinds), encode_texts=True):
+        for scored in model.score_rows(read, kinds, file.name, summary.oddities, rows):
+            whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
+            writer.write_batch(blank.restore(whole, rows))
+            rows += len(scored)
+    blank.check(rows)
+    summary.rows += rows
+    summary.blank += blank.count
 
 
-def _without_formulas(scored: pa.RecordBatch) -> pa.RecordBatch:
-    """Put an apostrophe before labels that a spreadsheet would take for formulas, and run.
-
-    https://owasp.org/www-community/attacks/CSV_Injection
-    """
-    columns = [
-        pc.replace_substring_regex(column, r"^([=+\-@\t\r])", r"'\1") if pa.types.is_string(column.type) else column
-        for column in scored.columns
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=scored.schema)
-
-
-def _writer(path: Path, schema: pa.Schema) -> pa.csv.CSVWriter | pq.ParquetWriter:
-    if path.name.endswith(".parquet"):
-        return pq.ParquetWriter(path, schema)
-    # pyarrow's "needed" quotes every text. The columns are named after the labels: if no name needs quotes, no label
-    # does.
-    quoting = "needed" if any(set(name) & set(',"\r\n') for name in schema.names) else "none"
-    return pa.csv.CSVWriter(
-        path, schema, write_options=pa.csv.WriteOptions(quoting_style=quoting, quoting_header=quoting)
-    )
+def _kept_schema(files: Sequence[SourceFile], keep: Sequence[str], path: Path) -> pa.Schema:
+    """Return the types of the columns that are kept, which a Parquet file has one of for each."""
+    schemas = {file.name: KeptRows(file, keep).schema for file in files}
+    first, schema = next(iter(schemas.items()))
+    for name, other in schemas.items():
+        for column in keep:
+            if path.name.endswith(".parquet") and other.field(column).type != schema.field(column).type:
+                raise BadInputError(
+                    f'The column "{column}" to keep is of the type {schema.field(column).type} in "{first}" and '
+                    f'{other.field(column).type} in "{name}": give it one type, or write the predictions as CSV.'
+                )
+    return schema
 
 
-@contextmanager
-def _delivered(out: Path | None) -> Iterator[Path]:
-    """Yield a path to write to; what was written there is moved to `out`, or copied to stdout, if all went well.
-
-    Raises
-    ------
-    OperationFailedError
-        If it cannot be written, as on a full disk.
-    """
-    try:
-        with tempfile.TemporaryDirectory(dir=out.parent if out else None, prefix=".incoming-") as folder:
-            path = Path(folder) / (out.name if out else "predictions.csv")
-            yield path
-            if out is not None:
-                path.replace(out)
-                return
-            with path.open("rb") as written:
-                shutil.copyfileobj(written, sys.stdout.buffer)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OperationFailedError(
-            f"The predictions cannot be written to {out or 'stdout'} ({reason_of(error)}); nothing is left of them."
-        ) from error
-
-
-def _source_file(name: str) -> SourceFile:
-    check_name(name, "the file")
-    path = Path(name)
-    if not path.is_file():
-        what = "is a folder: score its files one by one" if path.is_dir() else "does not exist"
-        raise BadInputError(f'"{path}" {what}.')
-    if not path.name.endswith(SUFFIXES):
-        raise BadInputError(f'"{path}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.')
-    return SourceFile(path.name, path)
-
-
-def _checked_out(name: str | None, file: SourceFile) -> Path | None:
+def _checked_out(name: str | None, files: Sequence[SourceFile], scored: Path) -> Path | None:
     if name is None:
         return None
     out = Path(name)
@@ -162,6 +173,8 @@ def _checked_out(name: str | None, file: SourceFile) -> Path | None:
         )
     if not out.parent.is_dir() or not os.access(out.parent, os.W_OK) or out.is_dir():
         raise BadInputError(f'The predictions cannot be written to "{out}": it is in no folder that may be written to.')
-    if out.exists() and out.samefile(file.path):
+    if out.exists() and any(out.samefile(file.path) for file in files):
         raise BadInputError(f'"{out}" is the file to score: name another one for the predictions.')
+    if scored.is_dir() and scored.resolve() in out.resolve().parents:
+        raise BadInputError(f'"{out}" is in the folder to score: the next time, it would be scored as well.')
     return out

@@ -16,16 +16,12 @@ import pandas as pd
 import pytest
 
 import crosstrain
-from common.frames import load_part
-from common.model_file import save_model
-from common.storage import digest_of
 from crosstrain import api
 from crosstrain.training import prediction
 from data_preparation.preparation import PreparedData
-from model_training.training import build_pipeline, fit
 from predict import main
 
-Make = Callable[..., PreparedData]
+TrainOn = Callable[..., tuple[PreparedData, Path]]
 ROWS = 120
 
 
@@ -48,19 +44,10 @@ def rows(problem: str) -> pd.DataFrame:
 
 
 @pytest.fixture
-def folder(prepared_data: Make, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+def folder(train_on: TrainOn, request: pytest.FixtureRequest) -> Path:
     """Leave the results of a regression, or of the parameter's problem, as `make train` does."""
     problem = getattr(request, "param", "regression")
-    prepared = prepared_data(problem, rows(problem))
-    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
-    folder = tmp_path / "out"
-    folder.mkdir()
-    path = save_model(model.pipeline, folder / "model.skops")
-    (folder / "profile.json").write_text(json.dumps(prepared.profile))
-    (folder / "model.json").write_text(json.dumps({"run_id": "run-1", "sha256": {"model": digest_of(path)}}))
-    evaluation = {"run_id": "run-1", "decision": "reject", "reason": "It is worse."}
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
-    return folder
+    return train_on(rows(problem), problem, decision="reject")[1]
 
 
 def load(folder: Path) -> crosstrain.Model:

@@ -17,15 +17,12 @@ import pytest
 
 from common.conversion import features
 from common.frames import load_part
-from common.model_file import save_model
 from common.request import ESTIMATORS
 from crosstrain.training import prediction
 from data_preparation import reading
 from data_preparation.preparation import PreparedData
-from model_training.training import build_pipeline, fit
 from predict import main
 
-Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
 ROWS = 240
 # Small ones are as telling, and quick.
@@ -61,18 +58,12 @@ Results = Callable[..., tuple[PreparedData, Path]]
 
 
 @pytest.fixture
-def results(prepared_data: Make, tmp_path: Path) -> Results:
+def results(train_on: Results) -> Results:
     """Return a function that trains on a frame and leaves a folder as `make train` does."""
 
     def make(data: pd.DataFrame, problem: str = "regression", **fields: Any) -> tuple[PreparedData, Path]:
         size = {"hyperparameters": SIZES[fields["estimator"]]} if fields.get("estimator") in SIZES else {}
-        prepared = prepared_data(problem, data, **fields, **size)
-        model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
-        folder = tmp_path / "out"
-        folder.mkdir()
-        save_model(model.pipeline, folder / "model.skops")
-        (folder / "profile.json").write_text(json.dumps(prepared.profile))
-        return prepared, folder
+        return train_on(data, problem, **fields, **size)
 
     return make
 
@@ -283,7 +274,7 @@ def test_rows_that_scikit_learn_refuses_are_told(
     ("arguments", "message"),
     [
         (["nowhere.csv"], '"nowhere.csv" does not exist.'),
-        (["out"], '"out" is a folder: score its files one by one.'),
+        (["out"], '"out" is a folder without a data file.'),
         (["notes.txt"], "must end in .csv or .csv.gz or .parquet"),
         (["rows.csv", "--out", "p.json"], "must end in .csv or .parquet"),
         (["rows.csv", "--out", "nowhere/p.csv"], "in no folder that may be written to"),
