@@ -23,10 +23,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.folder is not None and (options.stack or options.version or options.model_name):
-        parser.error("--from names a local folder: leave --stack, --version and --model-name out")
+    options = _parser().parse_args(arguments)
 
     def work(errors: Console) -> None:
         with errors_of_functions():

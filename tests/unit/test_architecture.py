@@ -130,3 +130,9 @@ def test_a_command_of_the_delivery_runs_nothing_of_the_functions(command: str, t
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
+
+
+def test_the_functions_import_nothing_that_their_images_lack() -> None:
+    """The environment has both on its path, so that a local run would not tell."""
+    files = [*(PROJECT / "functions").rglob("*.py")]
+    assert not [path for path in files if "crosstrain" in top_level(imports(path))]

@@ -427,7 +427,10 @@ def open_model(
         with tempfile.TemporaryDirectory() as fetched:
             return Model.load(Path(fetched), fetch(find_stack(stack), model_name, version, Path(fetched)))
     if stack or model_name or version:
-        raise BadInputError("A folder holds one model, and no registry: leave the stack, the version and its name out.")
+        raise BadInputError(
+            f'"{os.fspath(folder)}" is a local folder, which holds one model: leave the stack, the version and the '
+            "model's name out."
+        )
     if not trust:
         raise BadInputError(
             f'Nobody vouches for the model in "{os.fspath(folder)}": say --trust (in Python, trust=True) if you know '

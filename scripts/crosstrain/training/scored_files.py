@@ -49,12 +49,13 @@ class Summary:
     def lines(self) -> list[str]:
         """Return a line for each thing that is worth telling."""
         odd = "; ".join(filter(None, (self.oddities.told_unseen, self.oddities.told_missing, self.oddities.told_empty)))
-        blank = f"{self.blank:,} blank lines have a row without a prediction" if self.blank else ""
+        blank = f"blank lines, each of which has a row without a prediction: {self.blank:,}"
         changed = (
-            f"{self.changed:,} texts that a spreadsheet would take for formulas have an apostrophe before them "
-            "(--keep-formulas leaves them as they are)"
+            f"texts that a spreadsheet would take for formulas, and that have an apostrophe before them: "
+            f"{self.changed:,} (--keep-formulas leaves them as they are)"
         )
-        return [line for line in (odd, blank, changed if self.changed else "") if line]
+        told = ((odd, odd), (blank, self.blank), (changed, self.changed))
+        return [line for line, is_worth_it in told if is_worth_it]
 
 
 def predict(options: argparse.Namespace, errors: Console) -> None:

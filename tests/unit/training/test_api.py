@@ -130,7 +130,7 @@ def test_a_model_that_nobody_vouches_for_is_not_opened(folder: Path, monkeypatch
     monkeypatch.setattr(prediction, "load_model", lambda _: pytest.fail("it was opened"))
     with pytest.raises(crosstrain.BadInputError, match="trust=True"):
         crosstrain.load(folder)
-    with pytest.raises(crosstrain.BadInputError, match="leave the stack"):
+    with pytest.raises(crosstrain.BadInputError, match="leave the stack, the version and the model's name out"):
         crosstrain.load(folder, trust=True, version="run-1")
     with pytest.raises(crosstrain.BadInputError, match="No stack is named"):
         crosstrain.load()

@@ -308,10 +308,13 @@ def test_a_model_that_nobody_vouches_for_is_not_opened(
     assert 'Nobody vouches for the model in "out": say --trust' in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_a_folder_and_a_stack_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["rows.csv", "--from", "out", "--version", "a"])
-    assert "leave --stack, --version and --model-name out" in capsys.readouterr().err
+def test_a_folder_and_a_stack_exclude_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("rows.csv").write_text("a,y\n1,2\n")
+    assert main(["rows.csv", "--from", "out", "--version", "a"]) == 2
+    assert "leave the stack, the version and the model's name out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("keep", [False, True])

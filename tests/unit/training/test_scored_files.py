@@ -178,7 +178,7 @@ def test_a_blank_line_keeps_its_place(
     ]  # fmt: skip
     assert list(found["prediction"].isna()) == [True, False, False, True, True, False, False]
     err = capsys.readouterr().err
-    assert "3 blank lines have a row without a prediction" in err
+    assert "blank lines, each of which has a row without a prediction: 3" in err
     assert "4 rows scored" in err
     assert predict(name, "--out", "p.csv") == 0
     assert [line == "" for line in Path("p.csv").read_text().splitlines()[1:]] == list(found["prediction"].isna())
@@ -233,7 +233,7 @@ def test_a_kept_text_that_is_a_formula_runs_in_no_spreadsheet(predict: Predict, 
     for name in ("rows.csv", "rows.parquet"):
         assert predict(name, "--keep", "=note", "--out", "p.csv") == 0
         assert [line[0] for line in text("p.csv")] == ["'=note", "'=1+1", "'@x", "-5", "+4.5e3", "'-x", "plain"]
-        assert "4 texts that a spreadsheet would take for formulas have an apostrophe" in capsys.readouterr().err
+        assert "for formulas, and that have an apostrophe before them: 4 (" in capsys.readouterr().err
     assert predict("rows.csv", "--keep", "=note", "--keep-formulas", "--out", "p.csv") == 0
     assert [line[0] for line in text("p.csv")] == ["=note", *notes]
 
