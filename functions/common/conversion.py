@@ -25,9 +25,11 @@ FINGERPRINT = "crosstrain.fingerprint"
 MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 """What is beyond counts as infinite: trees are grown in float32, and squares of such numbers overflow float64."""
 FLOAT32_TOLERANCE = 1e-6
-"""The largest relative change of a feature's value for which it is handed over as float32."""
+"""The largest change of a feature's standardised values for which it is handed over as float32."""
 FLOAT32_NORMAL = float(np.finfo(np.float32).smallest_normal)
-"""From here to `MAX_MAGNITUDE` float32 keeps 24 bits, more than the tolerance asks for."""
+"""From here to `MAX_MAGNITUDE` float32 keeps 24 bits."""
+FLOAT32_ROUNDING = 2.0**-24
+"""How much of itself rounding changes a number that has these 24 bits, at most."""
 EXACT_VALUES = 10_000_000
 """Up to this many feature values (80 MB) float32 is widened: linear models solved in it keep 6 digits at best."""
 FLOAT32_INTEGERS = 2**24
@@ -102,15 +104,37 @@ def _holds(type_: pa.DataType, value: int) -> bool:
     return bool(limits.min <= value <= limits.max)
 
 
-def survives_float32(values: npt.NDArray[np.float64]) -> bool:
-    """Return whether all values, of which there is one at least, keep within `FLOAT32_TOLERANCE` as float32."""
-    magnitudes = np.abs(values)
-    small = magnitudes < FLOAT32_NORMAL
-    if magnitudes.max() <= MAX_MAGNITUDE and np.count_nonzero(small) == np.count_nonzero(values == 0):
-        return True
+def float32_error(values: npt.NDArray[np.float64]) -> float:
+    """Return the largest change of a value as float32, of which there is one at least.
+
+    It is infinite where a value is so large or so small that not even `FLOAT32_TOLERANCE` of itself is kept.
+    """
     with np.errstate(over="ignore"):
-        change = np.abs(values.astype(np.float32) - values)
-    return bool((change <= FLOAT32_TOLERANCE * magnitudes).all())
+        narrow = values.astype(np.float32)
+    change = values - narrow
+    small = np.count_nonzero(np.abs(narrow, out=narrow) < np.float32(FLOAT32_NORMAL))
+    tiny = small > 0 and small > np.count_nonzero(values == 0)
+    if tiny and (np.abs(change) > FLOAT32_TOLERANCE * np.abs(values)).any():
+        return np.inf
+    return max(float(change.max()), -float(change.min()))
+
+
+def fits_float32(error: float, mean: float, std: float) -> bool:
+    """Return whether a column's standardised values are, as float32, what they are as float64.
+
+    They keep within `FLOAT32_TOLERANCE`, and those beyond 1 within so much of themselves: an outlier is known by its
+    distance. All do where the largest error is small beside the deviation. All do, too, where the mean is: a value v is
+    off by `FLOAT32_ROUNDING` |v| at most, and |v| <= |mean| + |v - mean|.
+
+    Parameters
+    ----------
+    error
+        `float32_error` of all values.
+    mean, std
+        Of all values.
+    """
+    near = (abs(mean) + FLOAT32_NORMAL) * FLOAT32_ROUNDING <= (FLOAT32_TOLERANCE - FLOAT32_ROUNDING) * std
+    return bool(np.isfinite(error)) and (near or error <= FLOAT32_TOLERANCE * std)
 
 
 def to_part(column: pa.Array, type_: pa.DataType) -> pa.Array:

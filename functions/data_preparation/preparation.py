@@ -79,8 +79,8 @@ class _Spool:
     infinities: Mapping[str, int]
     fingerprint: _Fingerprint
     summaries: dict[str, ColumnSummary]
-    exact: frozenset[str]
-    """The columns whose floats are not in float32."""
+    narrow: frozenset[str]
+    """The columns of which floats were rounded to float32."""
     split: Split
     codes: RowCodes
 
@@ -105,7 +105,7 @@ class _Reading:
     champion: Mapping[str, Any] | None
     thread: ThreadPoolExecutor
     exact: set[str]
-    """The columns whose floats are not in float32, as far as was seen."""
+    """The columns whose floats are not in float32, whatever was seen of them so far."""
 
 
 def prepare(
@@ -119,8 +119,8 @@ def prepare(
     Parameters
     ----------
     files
-        The data set's files, each needed only until the next one is asked for; where a late file shows that float32
-        does not do for a column, they are asked for once more.
+        The data set's files, each needed only until the next one is asked for; where late rows show that float32 does
+        not do for a column, they are asked for once more.
     request
         The validated request.
     workspace
@@ -144,12 +144,8 @@ def prepare(
     with disk_errors(), ThreadPoolExecutor(1) as thread:
         # The target is handed over in float64; a split column's numbers are told as they are.
         exact = {name for name in (request.target, request.split_column) if name is not None}
-        reading = _Reading(request, workspace, champion, thread, exact)
-        spools = _spools(files, reading)
-        while spools[0].exact != exact:
-            spools = _spools(files, reading)
-        kinds = _common_kinds(spools)
-        summaries, rows_in = _merged_summaries(spools, kinds, request), sum(spool.rows for spool in spools)
+        spools, kinds, summaries = _read(files, _Reading(request, workspace, champion, thread, exact))
+        rows_in = sum(spool.rows for spool in spools)
         parts_seen = _parts_seen(summaries, request)
         _check_mixed_types(spools, summaries)
         used_rows = _check_target(summaries[request.target], request, rows_in)
@@ -177,8 +173,26 @@ def prepare(
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
 
+def _read(
+    files: Iterable[SourceFile], reading: _Reading
+) -> tuple[list[_Spool], dict[str, Kind], dict[str, ColumnSummary]]:
+    """Read all files into spools, and sum up their columns over all of them.
+
+    Whether float32 does for a column shows when all rows were seen. Until then its batches are in float32 where it does
+    for those before. Where it does not in the end, that was too narrow for some of them: then the files are read once
+    more, with the whole column in float64; the other way round it costs some of the disk.
+    """
+    while True:
+        spools = _spools(files, reading)
+        kinds = _common_kinds(spools)
+        summaries = _merged_summaries(spools, kinds, reading.request)
+        rounded = {name for spool in spools for name in spool.narrow if not summaries[name].fits_float32}
+        if not rounded:
+            return spools, kinds, summaries
+        reading.exact.update(rounded)
+
+
 def _spools(files: Iterable[SourceFile], reading: _Reading) -> list[_Spool]:
-    """Read all files; `reading.exact` gains each column for which a file shows that float32 does not do."""
     spools: list[_Spool] = []
     for index, file in enumerate(files):
         fingerprint = reading.thread.submit(file.fingerprint)  # while the file is read
@@ -191,7 +205,7 @@ def _spool(
 ) -> _Spool:
     """Read a file into typed batches on disk, and summarise its columns.
 
-    Where a late row shows that earlier ones were given too narrow a type, the file is read once more, with what is then
+    Where a late row shows that earlier ones were given too narrow a kind, the file is read once more, with what is then
     known.
     """
     _check_disk(file, reading.workspace)
@@ -200,6 +214,7 @@ def _spool(
     complete = False
     while not complete:
         complete, rows, infinities, summaries = True, 0, dict[str, int](), dict[str, ColumnSummary]()
+        narrow = set[str]()
         with ExitStack() as stack:
             sink = stack.enter_context(pa.OSFile(str(path), "wb"))
             for batch in read_batches(file, kinds, encode_texts=True):
@@ -216,16 +231,13 @@ def _spool(
                     usable = _with_target(_without_infinities(batch, infinities), request.target)
                     for name, column in zip(usable.schema.names, usable.columns, strict=True):
                         summaries[name].add(column)
-                    inexact = {each.name for each in summaries.values() if not each.survives_float32} - reading.exact
-                    reading.exact.update(inexact)
-                    complete = not inexact
                     with _inherited(split):
                         codes.write(usable)
-                    _write_batch(sink, usable, summaries, reading.exact)
+                    narrow |= _write_batch(sink, usable, summaries, reading.exact)
         if not rows:
             raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
-    exact = frozenset(reading.exact)
-    return _Spool(path, file.name, kinds, rows, infinities, fingerprint.result(), summaries, exact, split, codes)
+    digest = fingerprint.result()
+    return _Spool(path, file.name, kinds, rows, infinities, digest, summaries, frozenset(narrow), split, codes)
 
 
 @contextmanager
@@ -276,21 +288,28 @@ def _with_target(batch: pa.RecordBatch, target: str) -> pa.RecordBatch:
 
 def _write_batch(
     sink: pa.NativeFile, batch: pa.RecordBatch, summaries: Mapping[str, ColumnSummary], exact: Collection[str]
-) -> None:
-    """Append a batch in the smallest types that hold what was read so far; each is a stream with its own schema."""
+) -> set[str]:
+    """Append a batch in the smallest types that hold what was read so far; each is a stream with its own schema.
+
+    Returns
+    -------
+    set of str
+        The columns of which floats were rounded.
+    """
     small = pa.RecordBatch.from_arrays(
         [_narrowed(batch[name], summary, exact=name in exact) for name, summary in summaries.items()],
         names=list(summaries),
     )
     with pa.ipc.new_stream(sink, small.schema) as writer:
         writer.write_batch(small)
+    return {each.name for each in small.schema if pa.types.is_float32(each.type) and summaries[each.name].float32_error}
 
 
 def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Array:
     match summary.kind:
         case "integer" if summary.minimum is not None:
             return pc.cast(column, narrow_integer(summary.minimum, summary.maximum), safe=False)
-        case "float" if not exact:
+        case "float" if not exact and summary.fits_float32:
             return pc.cast(column, pa.float32(), safe=False)
         case "text":
             if summary.counts is None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.conversion import TEXTS, narrow_integer, survives_float32
+from common.conversion import FLOAT32_INTEGERS, TEXTS, fits_float32, float32_error, narrow_integer
 from data_preparation.reading import Kind
 
 Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "identifier"]
@@ -47,6 +47,8 @@ class ColumnSummary:
     counts
         How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or or more than
         `MAX_CATEGORY_CHARACTERS` in them, or where nobody asked.
+    float32_error
+        By how much float32 changes a number at most (`common.conversion.float32_error`).
     number_like
         How many values of a text column read as a number.
     """
@@ -59,7 +61,7 @@ class ColumnSummary:
     minimum: Any = None
     maximum: Any = None
     mean: np.float64 = field(default_factory=np.float64)
-    survives_float32: bool = True
+    float32_error: float = 0.0
     integral: bool = True
     repeats: bool = False
     number_like: int = 0
@@ -80,6 +82,11 @@ class ColumnSummary:
     def std(self) -> np.float64:
         """The sample standard deviation (n - 1 in the denominator), 0 for a single value."""
         return np.sqrt(self._squares / (self.values - 1)) if self.values > 1 else np.float64(0)
+
+    @property
+    def fits_float32(self) -> bool:
+        """Whether float32 does for the numbers seen so far; more of them may change that either way."""
+        return fits_float32(self.float32_error, float(self.mean), float(self.std))
 
     def add(self, column: pa.Array) -> None:
         """Take in the column's values of one more batch; floats must be finite or null, texts may be a dictionary."""
@@ -104,7 +111,7 @@ class ColumnSummary:
             if other.minimum is not None:
                 self._widen_range(as_own(other.minimum), as_own(other.maximum))
             self._add_moments(other.mean, other._squares, other.values)
-            self.survives_float32 = self.survives_float32 and other.survives_float32
+            self.float32_error = max(self.float32_error, other.float32_error)
             self.integral = self.integral and other.integral
             self.repeats = self.repeats or other.repeats
             for head in () if self.repeats else other._head:
@@ -130,8 +137,10 @@ class ColumnSummary:
             deviations = values - mean
             # Not a dot product, which BLAS would spread over threads that wait for each other.
             self._add_moments(mean, np.square(deviations, out=deviations).sum(), len(values))
+        if self.kind == "float" or max(abs(self.minimum), abs(self.maximum)) > FLOAT32_INTEGERS:
+            # Whole numbers, too, for those of another file may be floats.
+            self.float32_error = max(self.float32_error, float32_error(values.astype(np.float64, copy=False)))
         if self.kind == "float":
-            self.survives_float32 = self.survives_float32 and survives_float32(values)
             self.integral = self.integral and bool((values == np.floor(values)).all())
 
     def _add_moments(self, mean: np.float64, squares: np.float64, new: int) -> None:
@@ -239,8 +248,9 @@ def mixed_types(summary: ColumnSummary) -> str | None:
 def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
     """Return the smallest Arrow type that a feature column is handed over in without harm.
 
-    Integers take the smallest type that holds them; floats float32 where every value survives the round trip to 1e-6
-    relative, else float64; timestamps seconds since 1970-01-01 UTC as float64; texts a dictionary.
+    Integers take the smallest type that holds them; floats float32 where it keeps what sets them apart
+    (`common.conversion.fits_float32`), else float64; timestamps seconds since 1970-01-01 UTC as float64; texts a
+    dictionary.
     """
     if role == "timestamp":
         return pa.float64()
@@ -248,7 +258,7 @@ def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
         case "integer":
             return narrow_integer(summary.minimum, summary.maximum)
         case "float":
-            return pa.float32() if summary.survives_float32 else pa.float64()
+            return pa.float32() if summary.fits_float32 else pa.float64()
         case "boolean":
             return pa.bool_()
         case _:

@@ -368,6 +368,66 @@ def test_a_late_file_that_float32_does_not_hold_keeps_the_early_ones_exact(prepa
     assert [source["name"] for source in result.profile["sources"]] == ["part-0.csv", "part-1.csv"]
 
 
+def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that gains the name of each file that is read."""
+    reads = list[str]()
+
+    def noting(file: SourceFile, *others: Any, **options: Any) -> Any:
+        reads.append(file.name)
+        return reading.read_batches(file, *others, **options)
+
+    monkeypatch.setattr(preparation, "read_batches", noting)
+    return reads
+
+
+SECONDS = 1_100_000_000 + np.random.default_rng(2).integers(0, 500_000, 1000) / 1000
+LINE = np.linspace(-1, 1, 500)
+
+
+@pytest.mark.parametrize(
+    ("early", "late", "dtype", "reads_of_one", "reads_of_two"),
+    [
+        # Near zero first, and then so far away that the few first ones do not count.
+        ([0.1, -0.2], SECONDS, "float64", 2, 4),
+        (SECONDS, [0.1, -0.2], "float64", 1, 4),
+        (LINE, [1e-300], "float64", 2, 4),
+        ([1e-300, 2e-300], LINE, "float64", 1, 4),
+        # What float32 holds is not rounded by it; in one file the first rows are of a batch with some of the others.
+        ([0.5, -0.5], SECONDS, "float64", 2, 2),
+        (SECONDS[:1], SECONDS[1:], "float64", 1, 2),
+        # Too near each other for float32, until the others come: what is wider on disk needs no second look.
+        (40.7 + LINE / 10, 90 * LINE, "float32", 1, 2),
+        (np.full(500, 0.1), LINE, "float32", 1, 2),
+        (LINE, np.full(500, 0.1), "float32", 1, 2),
+        # Once more for the kind.
+        (np.full(500, np.nan), SECONDS, "float64", 2, 2),
+    ],
+)
+def test_files_are_read_again_just_where_early_rows_were_rounded(  # noqa: PLR0917
+    prepared: Prepare,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    early: Any,
+    late: Any,
+    dtype: str,
+    reads_of_one: int,
+    reads_of_two: int,
+) -> None:
+    reads = reads_of(monkeypatch)
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
+    values = np.concatenate([early, late])
+    # A second column that does the same: both are found out at once.
+    data = frame(len(values), y=np.arange(len(values)) / 7, a=values, b=values)
+    for contents, expected in (([data], reads_of_one), ([data[: len(early)], data[len(early) :]], reads_of_two)):
+        result = prepared(*contents)
+        assert [columns_of(result)[name]["dtype"] for name in ("a", "b")] == [dtype] * 2
+        both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)]).sort_values("y")
+        np.testing.assert_array_equal(both["a"], values.astype(dtype))
+        assert len(reads) == expected
+        reads.clear()
+        (tmp_path / "workspace").rename(tmp_path / f"workspace-of-{len(contents)}")
+
+
 def test_the_spool_is_narrow(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: dict[str, int] = {}
     write = preparation._write_parts

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common import conversion
@@ -83,12 +83,76 @@ def test_integers_are_handed_over_in_the_smallest_type_that_holds_them(values: l
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
-def test_float32_is_chosen_just_when_every_value_survives(values: list[float]) -> None:
+@example([1e-42, 1.0])
+@example([-conversion.MAX_MAGNITUDE, 1e38])
+@example([1e300, 1.0])
+def test_float32_is_chosen_only_where_every_value_keeps_its_own_magnitude(values: list[float]) -> None:
     with np.errstate(over="ignore"):
         back = np.array(values).astype(np.float32).astype(np.float64)
     survives = bool((np.abs(back - values) <= 1e-6 * np.abs(values)).all())
-    expected = pa.float32() if survives else pa.float64()
-    assert feature_type(summarise(values, "float", batch_rows=7), "numeric") == expected
+    chosen = feature_type(summarise(values, "float", batch_rows=7), "numeric")
+    assert survives or chosen == pa.float64()
+    assert not np.array_equal(back, values) or chosen == pa.float32()
+
+
+@settings(max_examples=300)
+@given(
+    centre=st.floats(-1e15, 1e15),
+    scale=st.floats(-45, 30).map(lambda exponent: 10.0**exponent),
+    tail=st.sampled_from([0.0, 1.0, 3.0]),
+    rows=st.integers(2, 3000),
+    seed=st.integers(0, 1000),
+)
+@example(centre=1.7e9, scale=17.0, tail=0.0, rows=1000, seed=0)
+@example(centre=300.0, scale=10.0, tail=0.0, rows=1000, seed=0)
+@example(centre=1e15, scale=1.0, tail=0.0, rows=1000, seed=0)
+@example(centre=0.0, scale=1e-39, tail=0.0, rows=1000, seed=0)
+def test_standardised_values_are_those_of_float64(
+    centre: float, scale: float, tail: float, rows: int, seed: int
+) -> None:
+    random = np.random.default_rng(seed)
+    exact = centre + scale * random.normal(size=rows) * np.exp(tail * random.normal(size=rows))
+    chosen = feature_type(summarise(exact.tolist(), "float", batch_rows=64), "numeric")
+    deviation = exact.std()
+    if chosen == pa.float64() or not deviation:
+        return
+    back = exact.astype(np.float32).astype(np.float64)
+    distances = np.maximum(1, np.abs(exact - exact.mean()) / deviation)
+    assert (np.abs(back - exact) / deviation <= 2e-6 * distances).all()
+
+
+SPREADS = {
+    "normal": (lambda random: random.normal(size=5000), "float32"),
+    "off by ten deviations": (lambda random: random.normal(10, 1, 5000), "float32"),
+    "skewed, and far out": (lambda random: np.exp(3 * random.normal(size=5000)), "float32"),
+    "one is far out": (lambda random: np.append(random.normal(size=5000), 1e30), "float32"),
+    "whole numbers": (lambda random: random.integers(2000, 2026, 5000) * 1.0, "float32"),
+    "large whole numbers": (lambda random: 2.0**24 - random.integers(0, 60, 5000), "float32"),
+    "zero but one": (lambda _: np.append(np.zeros(5000), 0.1), "float32"),
+    "constant but one": (lambda _: np.append(np.full(5000, 1234.1), 1234.2), "float64"),
+    "of one second": (lambda random: 1.7e9 + random.random(5000), "float64"),
+    "beyond whole numbers": (lambda random: 2.0**24 + random.integers(0, 60, 5000), "float64"),
+    "huge": (lambda random: 1e30 * (1 + 1e-9 * random.random(5000)), "float64"),
+    "both far out": (lambda random: np.append(1.1e9 + 500 * random.random(5000), -1.0), "float64"),
+    "tiny": (lambda random: 1e-300 * random.random(5000), "float64"),
+}
+
+
+@pytest.mark.parametrize("batch_rows", [7, 10_000])
+@pytest.mark.parametrize("spread", SPREADS)
+def test_the_spread_of_a_column_decides_whether_float32_does(spread: str, batch_rows: int) -> None:
+    make, expected = SPREADS[spread]
+    values = make(np.random.default_rng(0))
+    for ordered in (values, np.sort(values), np.sort(values)[::-1]):
+        summary = summarise(ordered.tolist(), "float", batch_rows=batch_rows)
+        assert conversion.dtype_name(feature_type(summary, "numeric")) == expected
+
+
+def test_whole_numbers_of_another_file_count_where_a_column_is_of_floats() -> None:
+    merged = ColumnSummary.of("x", "float")
+    merged.merge(summarise([1_700_000_000 + second for second in range(60)], "integer"))
+    merged.merge(summarise([1_700_000_060.0], "float"))
+    assert feature_type(merged, "numeric") == pa.float64()
 
 
 def test_timestamps_stay_exact_and_texts_become_categories() -> None:
