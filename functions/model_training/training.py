@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import joblib
@@ -86,25 +87,43 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
 
 
 def _numeric(request: TrainingRequest, profile: Profile, names: list[str]) -> list[tuple[str, Pipeline, list[str]]]:
-    """Return the transformers of the numbers: one, or on large data several, that keep time and memory down.
+    """Return the transformers of the numbers: one, or several, that keep digits, or on large data time and memory.
 
-    One float64 column makes a whole group float64: such columns are a group of their own, which is float32 once scaled.
-    And scaling takes four times what its group holds.
+    A forest casts what it gets to float32: of what does not fit it gets scaled numbers, in their places among the
+    others, for it draws features by them.
+
+    On large data one float64 column makes a whole group float64: such columns are in groups of their own, which are
+    float32 once scaled. And scaling takes four times what its group holds.
     """
-    columns = feature_columns(profile)
-    if not is_large(profile):
-        return [("numeric", _numeric_steps(request), names)]
-    dtypes = {column["name"]: feature_dtype(column, large=True) for column in columns if column["name"] in names}
-    wide = [name for name in names if dtypes[name] == "float64"]
-    rest = [name for name in names if dtypes[name] != "float64"]
-    groups = [rest[at : at + GROUP_COLUMNS] for at in range(0, len(rest), GROUP_COLUMNS)]
-    numbered = [(f"numeric_{number}", _numeric_steps(request), group) for number, group in enumerate(groups, 1)]
-    return [*numbered, ("wide", _numeric_steps(request, narrow=True), wide)]
+    forest, large = request.estimator == "random_forest", is_large(profile)
+    if not (forest or large):
+        return [("numeric", _numeric_steps(scale=True), names)]
+    wide = _wide(profile)
+    transformers = []
+    for number, group in enumerate(_groups(names, wide, large=large), 1):
+        is_wide = group[0] in wide
+        steps = _numeric_steps(scale=is_wide or not forest, narrow=is_wide and large)
+        transformers.append((f"numeric_{number}", steps, group))
+    return transformers
 
 
-def _numeric_steps(request: TrainingRequest, *, narrow: bool = False) -> Pipeline:
+def _wide(profile: Profile) -> frozenset[str]:
+    """Return the numbers that float32 does not do for."""
+    numeric = (column for column in feature_columns(profile) if column["role"] != "categorical")
+    return frozenset(column["name"] for column in numeric if feature_dtype(column, large=True) == "float64")
+
+
+def _groups(names: list[str], wide: Collection[str], *, large: bool) -> Iterator[list[str]]:
+    """Yield groups of columns, of which all are wide or none is: on large data small ones, with the wide ones last."""
+    for _, run in groupby(sorted(names, key=wide.__contains__) if large else names, wide.__contains__):
+        group = list(run)
+        size = GROUP_COLUMNS if large else len(group)
+        yield from (group[at : at + size] for at in range(0, len(group), size))
+
+
+def _numeric_steps(*, scale: bool, narrow: bool = False) -> Pipeline:
     steps = [("impute", SimpleImputer(keep_empty_features=True))]
-    if request.estimator != "random_forest":
+    if scale:
         # Imputing has made a copy, which scaling may write into.
         steps.append(("scale", StandardScaler(copy=False)))
     if narrow:
@@ -235,6 +254,8 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     "random_forest": 13,
     "hist_gradient_boosting": 32,
 }
+BYTES_PER_WIDE_VALUE = 4
+"""What the frame holds more of a value that float32 does not do for."""
 BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
 IMPORTS_MB = 300
@@ -259,7 +280,8 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     """
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
-    needed = rows * (columns * BYTES_PER_VALUE[str(request.estimator)] + _one_hot_bytes(request, profile))
+    row = columns * BYTES_PER_VALUE[str(request.estimator)] + len(_wide(profile)) * BYTES_PER_WIDE_VALUE
+    needed = rows * (row + _one_hot_bytes(request, profile))
     if request.estimator == "random_forest":
         # The fitted trees, and once more as the bytes that are saved.
         needed += 2 * _forest_bytes(request, rows, classes)

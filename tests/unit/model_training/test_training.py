@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import skops.io
+from sklearn.metrics import r2_score
 
 from common import conversion
 from common.errors import InvalidDatasetError
@@ -93,8 +95,7 @@ def test_a_category_that_training_never_saw_is_ignored(prepared_data: Make, prob
 def test_the_allow_list_names_the_hyperparameters_of_scikit_learn() -> None:
     for problem, estimator in ESTIMATOR_CLASSES:
         request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "estimator": estimator})
-        profile = {"rows": {"train": 100}, "columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
-        parameters = build_pipeline(request.resolve(problem), profile)["model"].get_params()
+        parameters = build_pipeline(request.resolve(problem), profile_of(100, 1))["model"].get_params()
         assert set(HYPERPARAMETERS[estimator].model_fields) <= set(parameters)
 
 
@@ -108,8 +109,7 @@ def test_hyperparameters_and_seed_reach_the_estimator() -> None:
             "seed": 3,
         }
     ).resolve("regression")
-    profile = {"rows": {"train": 100}, "columns": [{"name": "a", "use": "feature", "role": "numeric"}]}
-    parameters = build_pipeline(request, profile)["model"].get_params()
+    parameters = build_pipeline(request, profile_of(100, 1))["model"].get_params()
     assert (parameters["n_estimators"], parameters["random_state"]) == (7, 3)
 
 
@@ -149,7 +149,7 @@ def resolved(estimator: str, **hyperparameters: Any) -> TrainingRequest:
 def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
     return {
         "rows": {"train": rows},
-        "columns": [{"name": str(i), "use": "feature", "role": "numeric"} for i in range(features)],
+        "columns": [{"name": str(i), "use": "feature", "role": "numeric", "dtype": "float32"} for i in range(features)],
         "classes": [{"label": i, "rows": rows} for i in range(classes)] or None,
     }
 
@@ -160,6 +160,14 @@ def test_data_that_does_not_fit_the_memory_is_refused_with_both_figures() -> Non
     assert "10,000,000 training rows with 30 features need about 3,733 MB" in str(caught.value)
     assert "the function has 3,008 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
     check_memory(resolved("ridge"), profile_of(10_000_000, 30), 10240)
+
+
+def test_numbers_that_float32_does_not_do_for_need_more_memory() -> None:
+    profile = profile_of(10_000_000, 30)
+    for column in profile["columns"][:10]:
+        column["dtype"] = "float64"
+    with pytest.raises(InvalidDatasetError, match=r"need about 4,114 MB"):
+        check_memory(resolved("ridge"), profile, 3008)
 
 
 @pytest.mark.parametrize(
@@ -244,6 +252,61 @@ def test_a_large_part_gives_the_model_of_a_small_one(
     assert features["amount"].dtype == np.float32
     assert features["when"].dtype == np.float64
     np.testing.assert_allclose(predicted[1], predicted[0], rtol=1e-4)
+
+
+SECONDS = np.random.default_rng(0).integers(0, 60_001, 1000) / 1000
+SIGNALS = {
+    "floats": 1_700_000_000.0 + SECONDS,
+    "floats of which some are missing": np.where(np.arange(1000) % 50, 1_700_000_000.0 + SECONDS, np.nan),
+    "small floats far from zero": 1e-3 + 1e-12 * SECONDS,
+    "whole numbers": 1_700_000_000 + SECONDS.astype(int),
+    "times": pd.to_datetime(1_700_000_000_000 + (SECONDS * 1000).astype(int), unit="ms"),
+}
+
+
+@pytest.mark.parametrize("most", [10_000_000, 0])
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "random_forest"])
+def test_a_signal_that_is_small_beside_its_numbers_is_learnt(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str, signal: str, most: int
+) -> None:
+    monkeypatch.setattr(conversion, "EXACT_VALUES", most)
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame({"a": random.normal(size=1000), "ts": SIGNALS[signal], "b": random.normal(size=1000)})
+    frame["y"] = SECONDS + random.normal(0, 0.5, 1000)
+    prepared = prepared_data("regression", frame, estimator=estimator)
+    assert [column["dtype"] for column in prepared.profile["columns"][::2]] == ["float32", "float32"]
+    pipeline = fit(
+        build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile)
+    ).pipeline
+    features, target = load_part(prepared.test, prepared.profile)
+    present = features["ts"].notna()
+    predicted = pipeline.predict(features)
+    assert r2_score(target[present], predicted[present]) > 0.99
+    # The rows as a prediction reads them.
+    rows = pa.RecordBatch.from_pandas(frame.iloc[1:500])
+    again = pipeline.predict(conversion.features(rows, prepared.profile))
+    seen = frame["ts"].iloc[1:500].notna()
+    assert r2_score(frame["y"].iloc[1:500][seen], again[seen]) > 0.99
+
+
+@pytest.mark.parametrize("most", [10_000_000, 0])
+def test_a_forest_gets_its_columns_in_their_order_whatever_is_scaled(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(conversion, "EXACT_VALUES", most)
+    prepared = prepared_data("regression", estimator="random_forest")
+    features, _ = load_part(prepared.train, prepared.profile)
+    transformed = build_pipeline(prepared.request, prepared.profile)["features"].fit(features)
+    numbers = [name for name in transformed.get_feature_names_out() if not name.startswith("kind")]
+    assert numbers == ["amount", "count", "flag", "when"]
+    scaled = {
+        column
+        for _, steps, columns in transformed.transformers_
+        if "scale" in getattr(steps, "named_steps", {})
+        for column in columns
+    }
+    assert scaled == {"when"}
 
 
 def test_whole_numbers_in_which_float32_has_gaps_stay_exact() -> None:
