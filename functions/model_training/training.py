@@ -181,7 +181,7 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
             # What Pipeline.fit does, in two steps.
             transformed = pipeline["features"].fit_transform(_without_empty_columns(features), target)
             if consume:
-                features.drop(columns=list(features.columns), inplace=True)  # noqa: PD002 (it is what frees memory)
+                _empty(features)
             with joblib.parallel_config(backend=ThreadBackend()):
                 pipeline["model"].fit(transformed, target)
         except ValueError as error:
@@ -194,6 +194,13 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
     vars(pipeline["model"]).pop("_feature_subsample_rng", None)
     messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def _empty(frame: pd.DataFrame) -> None:
+    """Take all columns out of a frame, which frees their memory, without the warning that pandas has for developers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        frame.drop(columns=list(frame.columns), inplace=True)  # noqa: PD002 - one by one takes minutes
 
 
 def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:

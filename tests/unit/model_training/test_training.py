@@ -134,6 +134,13 @@ def test_warnings_of_the_fit_are_kept(prepared_data: Make) -> None:
     assert "failed to converge" in model.warnings[0]
 
 
+def test_no_warning_of_pandas_for_developers_is_kept(prepared_data: Make) -> None:
+    prepared = prepared_data("regression")
+    features, target = load_part(prepared.train, prepared.profile)
+    assert fit(build_pipeline(prepared.request, prepared.profile), features, target, consume=True).warnings == []
+    assert features.empty
+
+
 def test_what_scikit_learn_refuses_is_the_datas_fault(prepared_data: Make) -> None:
     prepared = prepared_data("classification", estimator="logistic_regression")
     features, target = load_part(prepared.train, prepared.profile)
