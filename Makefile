@@ -24,10 +24,12 @@ VARIABLES_package := ARTIFACT_BUCKET REPOSITORY_DATA_PREPARATION
 VARIABLES_taskcat := RELEASE TESTS $(VARIABLES_package)
 given := $(strip $(foreach name,$(.VARIABLES),$(if $(findstring command line,$(origin $(name))),$(name))))
 known := $(strip $(VARIABLES) $(foreach goal,$(MAKECMDGOALS),$(VARIABLES_$(goal))))
-empty := $(strip $(foreach name,$(filter-out ARGS,$(given)),$(if $(strip $($(name))),,$(name))))
+empty := $(strip $(foreach name,$(filter-out ARGS,$(given)),$(if $(strip $(value $(name))),,$(name))))
 ifneq ($(filter-out $(known),$(given))$(empty),)
 $(error $(shell python3 $(dir $(firstword $(MAKEFILE_LIST)))scripts/make_variables.py --given "$(given)" --empty "$(empty)" --known "$(known)"))
 endif
+# Values are taken as they are typed: make would expand what follows a `$`. Recipes find them in their environment.
+$(foreach name,$(filter $(known),$(given)),$(eval override $(name) := $$(value $(name)))$(eval export $(name)))
 
 .SHELLFLAGS := -eu -o pipefail -c
 
@@ -61,11 +63,14 @@ tools/%/.venv/.ready: tools/%/requirements.txt | environment-verify
 	@touch $@
 
 lower = $(subst _,-,$(shell echo $1 | tr '[:upper:]' '[:lower:]'))
-option = $(if $(findstring command line,$(origin $1)),--$(call lower,$1)="$$$1")
+option = $(if $(filter $1,$(given)),--$(call lower,$1)="$$$1")
+# make drops the spaces that a value begins with, as a column's name may; where there is no /proc, they stay dropped.
+with_leading_spaces = { while IFS= read -r -d '' word; do case "$$word" in [A-Z]*=[[:space:]]*) export "$$word";; esac; \
+    done < /proc/$$PPID/cmdline; } 2>/dev/null || true
 
 .PHONY: train
 train: environment-train ## Train a model: the diabetes data, or DATA=file-or-folder TARGET=column [PROBLEM= ESTIMATOR= METRIC= OUT= …]
-	@$(BIN)/python scripts/train.py $(foreach name,$(TRAIN_OPTIONS),$(call option,$(name))) $(ARGS)
+	@$(with_leading_spaces); $(BIN)/python scripts/train.py $(foreach name,$(TRAIN_OPTIONS),$(call option,$(name))) $(ARGS)
 
 .PHONY: local-aws
 local-aws: environment-train ## Keep an embedded AWS with the training stack running, for `make train` and the scripts
@@ -153,6 +158,10 @@ taskcat: package tools/taskcat/.venv/.ready ## Deploy to real accounts with task
 	@$(BIN)/python scripts/taskcat.py $(call option,TESTS) $(ARGS)
 
 .PHONY: clean
-clean: ## Remove the environment, build results and caches
-	@rm -rf .venv tools/*/.venv tools/*/node_modules .aws-sam $(BUILD) out .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove the environment, build results and caches; trained models stay
+	@rm -rf .venv tools/*/.venv tools/*/node_modules .aws-sam $(BUILD) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find functions scripts tests -name __pycache__ -prune -exec rm -rf {} +
+
+.PHONY: clean-all
+clean-all: clean ## Remove the results in out/ too: trained models and rehearsals
+	@rm -rf out

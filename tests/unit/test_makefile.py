@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,38 @@ def test_targets_are_listed_without_colours_in_a_pipe(project: Path) -> None:
     assert "\033" not in done.stdout
     targets = set(re.findall(r"^  ([a-z-]+) +\S", done.stdout, flags=re.MULTILINE))
     assert {"train", "test", "test-all", "lint", "rehearse", "setup", "clean"} <= targets
+
+
+@pytest.fixture
+def stub(project: Path, tmp_path: Path) -> Path:
+    """Return a folder with the Makefile and an environment whose Python prints what it is called with."""
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name in ("Makefile", "scripts/make_variables.py"):
+        (tmp_path / name).write_bytes((project / name).read_bytes())
+    (tmp_path / "scripts/set_up.sh").touch()
+    python = tmp_path / ".venv/bin/python"
+    python.write_text(f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[2:]))\n")
+    python.chmod(0o755)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["Price ($)", "$(HOME)", "$HOME", "$nothing", "$$", "a 'b' \"c\" `d`", "a\nb", "price ", "#1", "100%"]
+    + ([" price", "\tprice"] if Path("/proc/self/cmdline").exists() else []),
+)
+def test_a_value_arrives_as_it_was_typed(stub: Path, value: str) -> None:
+    done = make(stub, "train", f"TARGET={value}", "OUT=out", "ARGS=--json --metric '$x'")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [f"--target={value}", "--out=out", "--json", "--metric", "$x"]
+
+
+def test_clean_keeps_trained_models_and_clean_all_does_not(stub: Path) -> None:
+    for name in ("out/model.skops", "results/model.skops", "build/packaged.yaml", "functions/f", "tests/t"):
+        (stub / name).parent.mkdir(exist_ok=True)
+        (stub / name).touch()
+    assert make(stub, "clean").returncode == 0
+    assert [(stub / name).exists() for name in ("out/model.skops", "build", ".venv")] == [True, False, False]
+    assert make(stub, "clean-all").returncode == 0
+    assert [(stub / name).exists() for name in ("out", "results/model.skops")] == [False, True]
