@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
     source : Path
         The template, beside which `DockerContext` and `DefinitionUri` are looked up.
     directory : Path
-        An existing folder that receives the template and the code folder of the functions.
+        An existing folder that receives the template, the code folder of the functions and a copy of what they import.
     endpoint_url : str
         Where the functions find AWS.
 
@@ -185,8 +186,15 @@ def _keep_statements_with_tls(policy: dict[str, Any]) -> bool:
 
 
 def _write_bootstrap(code: Path, contexts: list[Path], endpoint_url: str) -> None:
-    """Write the one bootstrap that all functions share; the handler reaches it as `_HANDLER`."""
-    import_path = ":".join(str(context) for context in contexts)
+    """Write the one bootstrap that all functions share; the handler reaches it as `_HANDLER`.
+
+    Functions import copies, as images hold them: what is edited meanwhile would reach some processes, and others not.
+    """
+    copies = [code.parent / f"context-{number}" for number, _ in enumerate(contexts)]
+    for context, copy in zip(contexts, copies, strict=True):
+        # Its bytecode files stay valid, for the copy has the times of the original.
+        shutil.copytree(context, copy)
+    import_path = ":".join(map(str, copies))
     lines = [
         "#!/bin/sh",
         f"export AWS_ENDPOINT_URL={shlex.quote(endpoint_url)}",

@@ -85,7 +85,7 @@ def _explain_use(env_file: Path | None, errors: Console) -> None:
     how = f"run `. {shlex.quote(str(env_file.absolute()))}`" if env_file is not None else "paste the lines above"
     errors.print(
         f"Ready. In another terminal {how}; then work with the stack there: scripts/models.py list, for example. "
-        "Data and models stay until Ctrl-C stops it here.",
+        "Data and models stay until Ctrl-C stops it here. Start it again after an edit: it runs the code as it was.",
         markup=False,
     )
 

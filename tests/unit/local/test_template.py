@@ -111,14 +111,19 @@ def test_only_alarms_on_metric_math_are_left_out(source: Path, tmp_path: Path) -
     assert "Math" not in resources
 
 
-def test_the_bootstrap_starts_the_handler_in_this_environment(local: dict[str, Any], tmp_path: Path) -> None:
+def test_the_bootstrap_starts_the_handler_in_this_environment(source: Path, tmp_path: Path) -> None:
     package = tmp_path / "code of us" / "training"
     # What awslambdaric would import is asked for its own name and environment instead.
-    (tmp_path / "code of us" / "awslambdaric.py").write_text(
+    asked = tmp_path / "code of us" / "awslambdaric.py"
+    asked.write_text(
         "import json, os, sys\n"
         "names = ('AWS_ENDPOINT_URL', 'PYTHONDONTWRITEBYTECODE')\n"
         "print(json.dumps([sys.argv[1], sys.executable, *map(os.environ.get, names)]))\n"
     )
+    (tmp_path / "out").mkdir()
+    local = json.loads(write_local_template(source, tmp_path / "out", ENDPOINT).read_text())
+    # What is edited after the deployment runs in no function, neither in those that are warm nor in new ones.
+    asked.write_text("raise SystemExit('edited')")
     bootstrap = local["Resources"]["Trainer"]["Properties"]["CodeUri"] + "/bootstrap"
 
     message = subprocess.run(
