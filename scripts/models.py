@@ -21,7 +21,7 @@ from crosstrain.training.models import (
     champion,
     compare,
     lineage,
-    list_versions,
+    list_models,
     roll_back,
     show,
     verify,
@@ -51,29 +51,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _list_tables(document: Document) -> Iterable[Table | str]:
-    table = Table("version", "recorded", "decision", "metric", "value", "estimator", "train rows", "")
-    for column in table.columns:
-        column.no_wrap = column.header in ("version", "recorded")
+    documents = document.get("models", [document])
+    if len(documents) == 1:
+        yield from _version_tables(documents[0])
+        return
+    table = Table("model", "champion", "metric", "champion's data", "versions")
+    table.columns[1].no_wrap = True
+    for each in documents:
+        item = next((item for item in each["versions"] if item["version"] == each["champion"]), None)
+        what = ("none", "", "") if item is None else (item["version"], _metric(item), _data(item))
+        table.add_row(each["model_name"], *what, f"{len(each['versions']):,}")
+    yield table
+    yield "The versions of one of them: models.py list --model-name NAME"
+
+
+def _metric(item: Mapping[str, Any]) -> str:
+    return f"{item['metric']} {_number(item.get('value'))}"
+
+
+def _data(item: Mapping[str, Any]) -> str:
+    """Return what a version predicts, and from which file or folder."""
+    return f"{item['target']}\nin {item['dataset_uri'].rstrip('/').rpartition('/')[2]}"
+
+
+def _version_tables(document: Document) -> Iterable[Table | str]:
+    # Several lines for each version: one has no room at 80 columns for all that tells versions apart.
+    table = _lines_table(
+        f"Versions of {document['model_name']}", "version\nrecorded", "decision\nmetric", "model\ndata"
+    )
     for item in document["versions"]:
+        is_champion = item["version"] == document["champion"]
         table.add_row(
-            item["version"],
-            _short_time(item["recorded_at"]),
-            item["decision"],
-            item["metric"],
-            _number(item.get("value")),
-            item["estimator"],
-            f"{item['rows']['train']:,}",
-            "champion" if item["version"] == document["champion"] else "",
-            style="bold" if item["version"] == document["champion"] else None,
+            f"{item['version']}\n{_short_time(item['recorded_at'])}",
+            f"{'champion' if is_champion else item['decision']}\n{_metric(item)}",
+            f"{item['estimator']} of {_data(item)}, {item['rows']['train']:,} train rows",
+            style="bold" if is_champion else None,
         )
     yield table
     if document["rollbacks"]:
-        rollbacks = Table("rolled back", "from", "to", "by or execution", "reason")
+        rollbacks = _lines_table("Rollbacks", "from\nto", "rolled back", "reason\nby or execution")
         for item in document["rollbacks"]:
             # Rollbacks of earlier versions of this project name who claimed to make them.
             when, by = _short_time(item["recorded_at"]), item.get("execution") or item["by"]
-            rollbacks.add_row(when, item["from_version"], item["to_version"], by, item["reason"])
+            rollbacks.add_row(f"{item['from_version']}\n{item['to_version']}", when, f"{item['reason']}\n{by}")
         yield rollbacks
+
+
+def _lines_table(title: str, *headers: str) -> Table:
+    """Return a table of cells of several lines, of which the first is never folded."""
+    table = Table(title=title, title_justify="left", show_lines=True)
+    table.add_column(headers[0], no_wrap=True)
+    for header in headers[1:]:
+        table.add_column(header, overflow="fold")
+    return table
 
 
 def _item_tables(document: Document) -> Iterable[Table | str]:
@@ -168,6 +198,8 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--json", action="store_true", help="print a JSON document instead of tables")
     one_model = argparse.ArgumentParser(add_help=False)
     one_model.add_argument("--model-name", default="default", help="the name of the model (default)")
+    listed = argparse.ArgumentParser(add_help=False)
+    listed.add_argument("--model-name", help="the name of the model whose versions to list (the only model's)")
     any_model = argparse.ArgumentParser(add_help=False)
     any_model.add_argument("--model-name", help="needed where models of different names have a version of this id")
     parser = argparse.ArgumentParser(prog="models.py", description="Look at the models of a stack, and roll back.")
@@ -179,7 +211,7 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(**defaults)
         return command
 
-    add("list", "list the versions of a model", one_model, answer=list_versions, tables=_list_tables)
+    add("list", "list all models, or the versions of one", listed, answer=list_models, tables=_list_tables)
     shown = add("show", "show a version", any_model, answer=show, tables=_item_tables)
     shown.add_argument("version")
     add("champion", "show the champion of a model", one_model, answer=champion, tables=_item_tables)

@@ -91,6 +91,22 @@ class Models:
         )
 
 
+def list_models(models: Models, model_name: str | None = None) -> Document:
+    """Return what `list_versions` tells of a model or, where none is named, of all of them, as `models`.
+
+    Raises
+    ------
+    BadInputError
+        If there is no model of this name, or none at all.
+    """
+    if model_name is not None:
+        return list_versions(models, model_name)
+    names = models.registry.model_names()
+    if not names:
+        raise models.registry.without_champion("default")
+    return {"models": [list_versions(models, name) for name in names]}
+
+
 def list_versions(models: Models, model_name: str) -> Document:
     """Return all versions and rollbacks of a model, newest first, and which version is the champion.
 

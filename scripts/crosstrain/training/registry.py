@@ -65,6 +65,10 @@ class Registry:
         self._dynamodb = dynamodb
         self._table = table
 
+    def model_names(self) -> list[str]:
+        """Return the names of all models, for which it reads the whole table."""
+        return sorted({name for name, _ in self._all_versions()})
+
     def versions(self, model_name: str) -> list[Item]:
         """Return all versions of a model, newest first."""
         return self._entries(model_name, _VERSION)
@@ -121,7 +125,7 @@ class Registry:
 
     def without_champion(self, model_name: str) -> BadInputError:
         """Return the error that says why a model has no champion: it is unknown, or nothing of it was promoted."""
-        known = sorted({name for name, _ in self._all_versions()})
+        known = self.model_names()
         if model_name in known:
             return BadInputError(f'No version of "{model_name}" was ever promoted, so it has no champion.')
         if not known:
@@ -158,7 +162,7 @@ class Registry:
     def _all_versions(self) -> Iterator[tuple[str, str]]:
         """Yield the model name and the id of every version of every model.
 
-        It reads the whole table, which is only worth it to say what somebody may have meant.
+        It reads the whole table: worth it to say which models there are, or what somebody may have meant.
         """
         pages = self._dynamodb.get_paginator("scan").paginate(
             TableName=self._table, ProjectionExpression="model_name, version", ConsistentRead=True

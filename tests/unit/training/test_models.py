@@ -16,7 +16,7 @@ from moto import mock_aws
 import models
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import FUNCTIONS
-from crosstrain.training.models import Models, compare, lineage, list_versions, roll_back, show, verify
+from crosstrain.training.models import Models, compare, lineage, list_models, list_versions, roll_back, show, verify
 from crosstrain.training.stack import DeployedStack
 from models import main
 
@@ -168,8 +168,52 @@ def test_a_list_tells_versions_champion_and_rollbacks(registered: Models, capsys
     assert main(["rollback", "default", "--reason", "it [drifts]"]) == 0
     assert main(["list"]) == 0
     shown = capsys.readouterr().out
-    assert next(line for line in shown.splitlines() if "champion" in line and "2026" in line).split()[1] == "run-b"
+    assert (
+        next(line for line in shown.splitlines() if line.startswith("│") and "champion" in line).split()[1] == "run-b"
+    )
     assert "it [drifts]" in shown
+
+
+def test_a_list_is_read_at_80_columns(
+    record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("crosstrain.command._WIDTH_OF_NO_TERMINAL", 80)
+    long = {"estimator": "hist_gradient_boosting", "target": "median_house_value"}
+    record("20261128T180523-bd778a8a", 0.123456, **long, dataset_uri="s3://b/data/20261128T180523-bd778a8a/houses.csv")
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    for word in (
+        "20261128T180523-bd778a8a",
+        "champion",
+        "2026-01-01 00:00:00",
+        "hist_gradient_boosting",
+        "79 train rows",
+    ):
+        assert word in shown
+    for word in ("median_house_value", "houses.csv", "0.123456"):
+        assert word in shown
+
+
+def test_a_list_names_the_models_where_there_are_several(
+    registered: Models, record: Record, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("crosstrain.command._WIDTH_OF_NO_TERMINAL", 80)
+    document = list_models(registered)
+    assert document == {"models": [list_versions(registered, "default")]}
+    record("run-x", 1.0, model_name="churn", decision="reject")
+    record("20261128T180523-bd778a8a", 0.5, model_name="prices")
+    assert [each["model_name"] for each in list_models(registered)["models"]] == ["churn", "default", "prices"]
+    assert main(["list"]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    assert [line.split("│")[1:3] for line in shown.splitlines() if "run-d" in line or "none" in line] == [
+        [" churn   ", " none                     "],
+        [" default ", " run-d                    "],
+    ]
+    assert "--model-name NAME" in shown
+    assert main(["list", "--model-name", "churn"]) == 0
+    assert "run-x" in capsys.readouterr().out
 
 
 def test_show_and_champion_tell_one_version(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
@@ -308,7 +352,8 @@ def test_rollbacks_of_earlier_versions_are_shown_by_who_claimed_to_make_them(
     assert "arn:aws:iam::1:user/ann" in shown
     assert executed in shown
     assert main(["list", "--json"]) == 0
-    assert [each.get("by") for each in json.loads(capsys.readouterr().out)["rollbacks"]] == [None, earlier["by"]]
+    (document,) = json.loads(capsys.readouterr().out)["models"]
+    assert [each.get("by") for each in document["rollbacks"]] == [None, earlier["by"]]
 
 
 def test_a_stack_without_the_state_machine_says_so_before_anything_is_read(
