@@ -1,7 +1,8 @@
 """Train a model with the real state machine: on this machine, or with a deployed stack on AWS.
 
 Without options it trains on scikit-learn's diabetes data. Progress goes to stderr, the result to stdout. It exits with
-0 when the run has succeeded, whatever the decision; 1 when the run has failed; 2 for input that cannot be used.
+0 when the run has succeeded, whatever the decision; 2 for data or a request that cannot be used, whoever has found that
+out; 1 when the run has failed for any other reason.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import add_request_flags
 from crosstrain.training.runs import train
+from crosstrain.training.summary import lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,22 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _table(result: dict[str, Any]) -> Table:
-    rows = result["rows"]
     table = Table(show_header=False, title=f"Run {result['run_id']}", title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(
-        "model", f"{result['estimator']} ({result['problem']} of {result['target']}, {result['features']} features)"
-    )
-    table.add_row("rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped")
-    table.add_row("split", f"{rows['train']:,} train, {rows['test']:,} test")
-    for name, value in result["metrics"].items():
-        table.add_row(name, "undefined" if value is None else f"{value:,.6g}")
-    table.add_row("decision", result["decision"])
-    table.add_row("reason", result["reason"])
-    if result["doubts"]:
-        table.add_row("doubts", "\n".join(result["doubts"]))
-    table.add_row("files", "\n".join(result["files"].values()))
+    for name, text in lines(result):
+        table.add_row(name, text)
     return table
 
 

@@ -76,15 +76,47 @@ def test_every_format_gives_the_same_result(train: Train, tmp_path: Path) -> Non
         assert done.document["metrics"] == pytest.approx(results[0].document["metrics"], rel=1e-6)
 
 
-def test_a_run_that_fails_says_where_and_why_and_leaves_what_was_there(train: Train, tmp_path: Path) -> None:
+def test_data_that_a_function_refuses_end_as_any_bad_input_and_leaves_what_was_there(
+    train: Train, tmp_path: Path
+) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/model.json").write_text("older")
     frame = pd.DataFrame({"age": ["1", "2", "unknown"] * 10, "y": np.arange(30) / 7})
     frame.to_csv(tmp_path / "mixed.csv", index=False)
     done = train("--data", "mixed.csv", "--target", "y")
-    assert done.code == 1
+    assert done.code == 2
     assert done.stdout == ""
     message = done.stderr.strip().splitlines()[-1]
-    assert 'failed in PrepareData: InvalidDatasetError: Column "age" mixes numbers and text' in message
+    assert message.startswith('error: Column "age" mixes numbers and text')
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model.json"]
     assert (tmp_path / "out/model.json").read_text() == "older"
+
+
+def test_what_matters_of_data_and_fit_is_told_and_a_rejected_run_leaves_the_promoted_one(
+    train: Train, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=200), "gaps": rng.normal(size=200), "same": 1})
+    frame["y"] = np.where(frame.a + 0.3 * frame.gaps > 0, "yes", "no")
+    frame.loc[frame.index % 2 == 0, "gaps"] = None
+    frame.to_csv(tmp_path / "data.csv", index=False)
+    data = ["--data", "data.csv", "--target", "y", "--estimator", "logistic_regression"]
+    first = train(*data, "--hyperparameters", '{"max_iter": 1}', "--json")
+    assert first.code == 0, first.stderr
+    document = first.document
+    assert document["decision"] == "promote", document["reason"]
+    assert document["dropped_columns"] == [{"name": "same", "reason": "it has one value only"}]
+    assert document["missing_values"] == [{"name": "gaps", "share": 0.5}]
+    assert "converge" in " ".join(document["warnings"])
+    assert document["interval"]["low"] < document["value"] < document["interval"]["high"]
+    assert 0.3 < document["baseline"]["value"] < 0.7
+    assert document["baseline"]["improvement"] > 0
+
+    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    second = train(*data, "--threshold", "1.1")
+    assert second.code == 0, second.stderr
+    assert "has the files of an earlier run, which was promoted" in second.stdout
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()} == before
+    (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert json.loads((folder / "evaluation.json").read_text())["decision"] == "reject"

@@ -27,6 +27,7 @@ USERS_OF_FUNCTIONS = {"train", "predict", "models"} | {
         "request_flags",
         "runs",
         "scored_files",
+        "summary",
     )
 }
 DELIVERY = ("compose_sources", "build_images", "record_release", "resolve_images", "rollback", "system_test", "taskcat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -23,11 +24,11 @@ def find_data_files(name: str) -> list[SourceFile]:
     """
     check_name(name, "the data")
     path = Path(name)
-    if not path.exists():
+    # Unlike Path's own, it takes what may not be looked at for what is not there.
+    if not os.path.exists(path):  # noqa: PTH110
         raise BadInputError(f'"{path}" does not exist.')
     if path.is_dir():
-        # As data preparation does: names that begin with _ or . are markers, not data.
-        found = [each for each in sorted(path.rglob("*")) if each.is_file() and not each.name.startswith(("_", "."))]
+        found = _files_in(path)
     elif path.is_file():
         found = [path]
     else:
@@ -40,7 +41,24 @@ def find_data_files(name: str) -> list[SourceFile]:
             raise BadInputError(
                 f'"{each}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.'
             )
+        _check_readable(each, os.R_OK)
     return [SourceFile(each.relative_to(path).as_posix() if path.is_dir() else each.name, each) for each in found]
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """Return the data files in a folder and those in it, each of which must be open: a search skips what is not."""
+    _check_readable(folder, os.R_OK | os.X_OK)
+    found = sorted(folder.rglob("*"))
+    for each in found:
+        if each.is_dir():
+            _check_readable(each, os.R_OK | os.X_OK)
+    # As data preparation does: names that begin with _ or . are markers, not data.
+    return [each for each in found if each.is_file() and not each.name.startswith(("_", "."))]
+
+
+def _check_readable(path: Path, mode: int) -> None:
+    if not os.access(path, mode):
+        raise BadInputError(f'"{path}" cannot be read: you have no right to.')
 
 
 def store_stdin(folder: Path) -> SourceFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,18 @@ class Progress:
             raise
         self._end(title, time.monotonic() - started)
 
-    def show(self, event: StateEvent) -> None:
+    @contextmanager
+    def states(self) -> Iterator[Callable[[StateEvent], None]]:
+        """Yield what shows the events of states; a spinner stops with the `with` block, whatever ends it.
+
+        As long as it turns, the terminal has no cursor.
+        """
+        try:
+            yield self._show
+        finally:
+            self._stop()
+
+    def _show(self, event: StateEvent) -> None:
         """Show what happened to a state; only Task states take time worth showing."""
         if event.state_type != "Task":
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from common.errors import DamagedFileError
+from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError
 from common.request import TrainingRequest, parse_request
 from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
@@ -20,6 +21,7 @@ from crosstrain.training.execution import ExecutionResult, execution_arn, new_ru
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import STACK_VARIABLE, find_stack
+from crosstrain.training.summary import facts
 from data_preparation.preparation import check_columns
 from data_preparation.reading import SourceFile, read_columns
 
@@ -35,6 +37,7 @@ FILES = {
     "report.html": ("evaluation", "report"),
 }
 """What is fetched of a run: the step that has written it, and what it is called there."""
+_USERS_ERRORS = frozenset(each.__name__ for each in (InvalidRequestError, InvalidDatasetError))
 
 
 @dataclass(frozen=True)
@@ -73,13 +76,14 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
     Raises
     ------
     BadInputError, InvalidRequestError, InvalidDatasetError
-        If something is wrong that can be known before anything is started.
+        If the data or the request cannot be used; as far as can be known, before anything is started.
     OperationFailedError
-        If the run failed, or what it needs did not start.
+        If the run failed for another reason, or what it needs did not start.
     """
     # What `make local-aws` keeps running is taken before an embedded AWS of this run's own.
     options.stack = options.stack or os.environ.get(STACK_VARIABLE)
     with ExitStack() as resources:
+        _expand_homes(options)
         if options.data is None:
             options.data = str(_diabetes(Path(resources.enter_context(tempfile.TemporaryDirectory()))))
             options.target = options.target or "target"
@@ -100,8 +104,16 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
         request = parse_request(_document(options, uri))
         with _told_what_goes_on(stack, run_id) if options.stack else nullcontext():
             result = _run(stack, request, run_id, progress)
-        paths = _fetch(stack, result, Path(options.out), progress)
-    return _result_document(run_id, result, paths)
+        kept = _keeps_promoted(Path(options.out), result)
+        paths = _fetch(stack, result, Path(options.out, run_id if kept else ""), progress)
+    return {**_result_document(run_id, result, paths), **facts(paths), "kept": options.out if kept else None}
+
+
+def _expand_homes(options: argparse.Namespace) -> None:
+    """Expand a leading `~`, which no shell expands in quotes, and some do not after `DATA=` either."""
+    for name in ("data", "out"):
+        if value := getattr(options, name):
+            setattr(options, name, os.path.expanduser(value))  # noqa: PTH111 - Path would fail for an unknown user
 
 
 def _document(options: argparse.Namespace, dataset_uri: str) -> dict[str, Any]:
@@ -134,11 +146,13 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
 def _check_out(out: str) -> None:
     check_name(out, "the folder for the results")
     path = Path(out)
-    existing = next(each for each in (path, *path.absolute().parents) if each.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
+    existing = next(each for each in (path, *path.absolute().parents) if os.path.lexists(each))
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise BadInputError(
             f'The results cannot be written to "{out}": "{existing}" is no folder that may be written to.'
         )
+    if folder := next((path / name for name in FILES if (path / name).is_dir()), None):
+        raise BadInputError(f'The results cannot be written to "{out}": "{folder}" is a folder.')
 
 
 def _upload(stack: Clients, files: list[SourceFile], run_id: str, data: Path, progress: Progress) -> str:
@@ -151,12 +165,22 @@ def _upload(stack: Clients, files: list[SourceFile], run_id: str, data: Path, pr
 
 def _run(stack: Clients, request: TrainingRequest, run_id: str, progress: Progress) -> ExecutionResult:
     arn = start(stack.sfn, stack.state_machine_arn, request.model_dump(exclude_unset=True), run_id)
-    result = outcome(stack.sfn, arn, on_event=progress.show)
+    with progress.states() as show:
+        result = outcome(stack.sfn, arn, on_event=show)
     if result.status != "SUCCEEDED":
-        step = result.failed_state or "the state machine"
-        cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
-        raise OperationFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
+        raise _failure(run_id, result)
     return result
+
+
+def _failure(run_id: str, result: ExecutionResult) -> BadInputError | OperationFailedError:
+    """Return the error of a run that did not succeed: data and requests are the user's, wherever that was found."""
+    # The state machine puts the step before the cause of what it has caught.
+    step, found, cause = (result.cause or "").partition(": ")
+    if result.error in _USERS_ERRORS and found:
+        return BadInputError(cause)
+    step = result.failed_state or "the state machine"
+    cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
+    return OperationFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
 
 
 @contextmanager
@@ -170,6 +194,17 @@ def _told_what_goes_on(stack: Clients, run_id: str) -> Iterator[None]:
             f"Stopped waiting; the run {run_id} goes on: "
             f"aws stepfunctions stop-execution --execution-arn {arn} stops it."
         ) from None
+
+
+def _keeps_promoted(out: Path, result: ExecutionResult) -> bool:
+    """Return whether a folder has results that may have been promoted, which those of a rejected run do not replace."""
+    output = result.output or {}
+    if output["evaluation"]["decision"] == "promote" or not any((out / name).exists() for name in FILES):
+        return False
+    try:
+        return bool(json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["decision"] != "reject")
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return True
 
 
 def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progress) -> dict[str, str]:

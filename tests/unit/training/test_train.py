@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
+import pty
+import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +21,8 @@ import pytest
 from rich.console import Console
 
 import train
-from crosstrain.command import OperationFailedError
+from crosstrain.command import OperationFailedError, run_command
+from crosstrain.files import SCRIPTS
 from crosstrain.training import runs
 from crosstrain.training.execution import ExecutionResult
 from crosstrain.training.progress import Progress
@@ -78,10 +82,15 @@ def houses() -> pd.DataFrame:
             ["--data", "houses.csv", "--target", "price", "--out", "empty.csv/out"],
             'cannot be written to "empty.csv/out"',
         ),
+        (["--data", "houses.csv", "--target", "price", "--out", "empty.csv"], '"empty.csv" is no folder'),
+        (["--data", "houses.csv", "--target", "price", "--out", "taken"], '"taken/model.json" is a folder'),
+        (["--data", "houses.csv", "--target", "price", "--out", "dangling"], 'dangling" is no folder'),
+        (["--data", "~/houses.csv", "--target", "prise"], 'Did you mean "price"?'),
+        (["--data", "~nobody-like-it/houses.csv"], '"~nobody-like-it/houses.csv" does not exist'),
     ],
 )
 def test_bad_input_is_named_before_anything_is_started(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     write("houses.csv", houses())
     write("notes.txt", b"price\n1\n")
@@ -89,6 +98,9 @@ def test_bad_input_is_named_before_anything_is_started(
     write("false.parquet", b"price\n1\n")
     write("mixed/readme.md", b"")
     Path("nothing").mkdir()
+    Path("taken/model.json").mkdir(parents=True)
+    Path("dangling").symlink_to("not-there")
+    monkeypatch.setenv("HOME", str(Path.cwd()))
     assert train.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -264,29 +276,6 @@ def test_missing_aws_settings_say_what_to_set(
     assert "Set AWS_PROFILE and AWS_REGION" in capsys.readouterr().err
 
 
-def test_the_table_fits_results_with_undefined_metrics() -> None:
-    result = {
-        "run_id": "r",
-        "estimator": "ridge",
-        "problem": "classification",
-        "target": "y",
-        "features": 3,
-        "rows": {"in": 1000, "used": 999, "dropped": 1, "train": 800, "test": 199},
-        "metrics": {"accuracy": 0.5, "roc_auc": None},
-        "decision": "reject",
-        "reason": "because",
-        "doubts": ["Rows of one city belong together."],
-        "files": {"model.json": "out/model.json"},
-    }
-    console = Console(width=80)
-    with console.capture() as capture:
-        console.print(train._table(result))
-    assert "1,000 in, 999 used, 1 dropped" in capture.get()
-    assert "undefined" in capture.get()
-    assert "Rows of one city belong together." in capture.get()
-    json.dumps(result)
-
-
 def test_a_pipe_with_a_data_files_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """To open it would wait for ever for somebody to write."""
     os.mkfifo(tmp_path / "data.csv")
@@ -314,3 +303,109 @@ def test_who_stops_waiting_for_a_run_on_aws_is_told_that_it_goes_on(
     shown = " ".join(capsys.readouterr().err.split())
     assert "goes on: aws stepfunctions stop-execution --execution-arn" in shown
     assert "execution:prod-training:20" in shown
+
+
+@pytest.mark.parametrize(
+    ("closed", "data", "message"),
+    [
+        ("houses.csv", "houses.csv", '"houses.csv" cannot be read: you have no right to.'),
+        ("folder", "folder", '"folder" cannot be read'),
+        ("inner", "folder", '"folder/inner" cannot be read'),
+        ("out", "houses.csv", '"out" is no folder that may be written to'),
+    ],
+)
+def test_what_may_not_be_read_or_written_is_named_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], closed: str, data: str, message: str
+) -> None:
+    for name in ("houses.csv", "folder/inner/houses.csv"):
+        write(name, houses())
+    Path("out").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path).name != closed)
+    assert train.main(["--data", data, "--target", "price"]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "cause", "code", "told"),
+    [
+        ("InvalidDatasetError", "PrepareData: It: is bad.", 2, "error: It: is bad."),
+        ("InvalidRequestError", "TrainModel: It is bad.", 2, "error: It is bad."),
+        ("InvalidDatasetError", None, 1, "InvalidDatasetError: no cause is given"),
+        ("UntrustedModelError", "EvaluateModel: It is bad.", 1, "failed in EvaluateModel: UntrustedModelError: It is"),
+        ("Timeout", "EvaluateModel: no cause was given.", 1, "failed in EvaluateModel: Timeout: no cause was given."),
+    ],
+)
+def test_the_exit_code_says_whose_fault_it_was(
+    capsys: pytest.CaptureFixture[str], error: str, cause: str | None, code: int, told: str
+) -> None:
+    result = ExecutionResult("FAILED", 1.0, error=error, cause=cause, failed_state="EvaluateModel")
+
+    def work(_errors: object) -> None:
+        raise runs._failure("20260101T000000-0", result)
+
+    assert run_command(work) == code
+    shown = capsys.readouterr().err
+    assert told in shown
+    assert ("20260101T000000-0" in shown) == (code == 1)
+
+
+@pytest.mark.parametrize(
+    ("there", "decision", "kept"),
+    [
+        ({}, "reject", False),
+        ({"evaluation.json": '{"decision": "promote"}'}, "reject", True),
+        ({"evaluation.json": '{"decision": "promote"}'}, "promote", False),
+        ({"evaluation.json": '{"decision": "reject"}', "model.json": ""}, "reject", False),
+        ({"evaluation.json": "[" * 100_000}, "reject", True),
+        ({"evaluation.json": "[]"}, "reject", True),
+        ({"model.skops": ""}, "reject", True),
+        ({"notes.txt": ""}, "reject", False),
+    ],
+)
+def test_a_rejected_run_leaves_what_may_have_been_promoted(
+    tmp_path: Path, there: dict[str, str], decision: str, kept: bool
+) -> None:
+    for name, text in there.items():
+        (tmp_path / name).write_text(text)
+    assert (
+        runs._keeps_promoted(tmp_path, ExecutionResult("SUCCEEDED", 1, {"evaluation": {"decision": decision}})) is kept
+    )
+
+
+_AT_WORK = """
+import time
+from crosstrain.command import run_command
+from crosstrain.training.execution import StateEvent
+from crosstrain.training.progress import Progress
+
+def work(errors):
+    with Progress(errors).states() as show:
+        show(StateEvent("TrainModel", "Task", "entered", 0.0, 1))
+        time.sleep(60)
+
+raise SystemExit(run_command(work))
+"""
+
+
+def test_ctrl_c_gives_the_cursor_back() -> None:
+    """A terminal sends it as a signal to whoever is in the foreground."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": str(SCRIPTS)}
+        os.execve(sys.executable, [sys.executable, "-c", _AT_WORK], environment)  # noqa: S606 - pty.fork leaves this to us
+    shown = b""
+    try:
+        while b"TrainModel" not in shown:
+            shown += os.read(terminal, 4096)
+        os.write(terminal, b"\x03")
+        # Linux answers with an error once nobody is left at the other end.
+        with suppress(OSError):
+            while more := os.read(terminal, 4096):
+                shown += more
+    finally:
+        os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 130
+    assert re.findall(rb"\x1b\[\?25[lh]", shown)[-1] == b"\x1b[?25h"
+    assert b"Stopped" in shown

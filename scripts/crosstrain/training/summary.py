@@ -1,0 +1,151 @@
+"""What a person has to know of a run: as data, and in words with as many digits as the rows bear."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from common.request import LOWER_IS_BETTER
+
+MANY_MISSING = 0.2
+"""From this share of missing values on, a feature is named."""
+_SHOWN = 3
+_CHARACTERS = 300
+_GUESSES = {"regression": "the mean of the target", "classification": "each class by its share of the rows"}
+
+
+def facts(files: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the files of a run, by their names, tell of its columns, its fit and its metric.
+
+    Returns
+    -------
+    dict
+        `dropped_columns` with `name` and `reason`; `missing_values` with `name` and `share` of the used rows, of
+        features that lack many; `warnings` of the fit; `interval` of the metric; and `baseline`, the `value` that the
+        metric takes for the best `guess` without features and the model's `improvement` over it, with its interval.
+    """
+    profile, info, evaluation = (
+        json.loads(Path(files[name]).read_text(encoding="utf-8"))
+        for name in ("profile.json", "model.json", "evaluation.json")
+    )
+    return {
+        "dropped_columns": [
+            {"name": column["name"], "reason": column["reason"]}
+            for column in profile["columns"]
+            if column["use"] == "dropped"
+        ],
+        "missing_values": _missing_values(profile),
+        "warnings": info["warnings"],
+        "interval": _limits(evaluation["interval"]),
+        "baseline": _baseline(evaluation),
+    }
+
+
+def _missing_values(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
+    shares = [
+        {"name": column["name"], "share": column["nulls"] / profile["rows"]["used"]}
+        for column in profile["columns"]
+        if column["use"] == "feature"
+    ]
+    many = [each for each in shares if each["share"] >= MANY_MISSING]
+    return sorted(many, key=lambda each: each["share"], reverse=True)
+
+
+def _limits(interval: Mapping[str, Any] | None) -> dict[str, float] | None:
+    if interval is None or interval["low"] is None:
+        return None
+    return {"low": interval["low"], "high": interval["high"]}
+
+
+def _baseline(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    over = evaluation["over_constant"]
+    if over is None:
+        return None
+    loss = over["loss"]
+    return {
+        "guess": _GUESSES[evaluation["problem"]],
+        "value": loss if evaluation["metric"] in LOWER_IS_BETTER else 1 - loss,
+        "improvement": over["value"],
+        "interval": _limits(over),
+    }
+
+
+def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield names and texts of what a result document tells, one after another."""
+    rows = result["rows"]
+    model = f"{result['estimator']} ({result['problem']} of {result['target']}, {result['features']} features)"
+    yield "model", model
+    yield "rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
+    yield "split", f"{rows['train']:,} train, {rows['test']:,} test"
+    dropped = [f"{each['name']}: {each['reason']}" for each in result["dropped_columns"]]
+    yield from _few("dropped", dropped, "profile.json")
+    missing = [f"{each['name']}: {each['share']:.0%} of the values" for each in result["missing_values"]]
+    yield from _few("missing", missing, "profile.json")
+    yield from _few("warnings", result["warnings"], "model.json")
+    for name, value in result["metrics"].items():
+        interval = result["interval"] if name == result["metric"] else None
+        yield name, "undefined" if value is None else _estimate(name, value, interval, rows["test"])
+    if result["baseline"] is not None:
+        yield "baseline", _baseline_in_words(result["metric"], result["baseline"], rows["test"])
+    yield "decision", result["decision"]
+    yield "reason", result["reason"]
+    if result["doubts"]:
+        yield "doubts", "\n".join(result["doubts"])
+    yield "files", "\n".join(result["files"].values())
+    if result["kept"] is not None:
+        yield "kept", f"{result['kept']} has the files of an earlier run, which was promoted, as they were"
+
+
+def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:
+    if items:
+        shown = [each if len(each) <= _CHARACTERS else f"{each[:_CHARACTERS]}…" for each in items[:_SHOWN]]
+        more = [f"and {len(items) - _SHOWN:,} more: see {file}"] if len(items) > _SHOWN else []
+        yield name, "\n".join([*shown, *more])
+
+
+def _estimate(metric: str, value: float, interval: Mapping[str, float] | None, rows: int) -> str:
+    """Return a metric with its interval, if there is one, and no more digits than the rows bear."""
+    if interval is None:
+        return rounded(value, _likely_width(metric, value, rows))
+    width = interval["high"] - interval["low"]
+    value_, low, high = (rounded(each, width) for each in (value, interval["low"], interval["high"]))
+    return f"{value_} (95 % interval {low} to {high})"
+
+
+def _likely_width(metric: str, value: float, rows: int) -> float:
+    """Return about how wide an interval of four standard errors is that nobody has measured."""
+    if metric in LOWER_IS_BETTER:
+        return 4 * abs(value) / math.sqrt(rows)
+    # What a metric lacks to 1 is known as well as the metric itself, and no better than to a row.
+    return max(4 * min(abs(value), abs(1 - value)) / math.sqrt(rows), 4 / rows)
+
+
+def rounded(value: float, width: float) -> str:
+    """Return a number with the digits that an interval of this width bears: as far as the width's own second one.
+
+    Examples
+    --------
+    >>> rounded(54.8337, 16.7), rounded(123456.7, 16000.0), rounded(0.00012345, 1e-5), rounded(1.0, 0.0)
+    ('55', '123,000', '0.000123', '1')
+    """
+    if not math.isfinite(value) or not math.isfinite(width) or width <= 0:
+        return f"{value:,.6g}"
+    decimals = 1 - math.floor(math.log10(width))
+    if not -12 <= decimals <= 8:
+        return f"{value:.3g}"
+    return f"{round(value, decimals):,.{max(0, decimals)}f}"
+
+
+def _baseline_in_words(metric: str, baseline: Mapping[str, Any], rows: int) -> str:
+    interval, improvement = baseline["interval"], baseline["improvement"]
+    width = _likely_width(metric, baseline["value"], rows) if interval is None else interval["high"] - interval["low"]
+    told = f"a guess of {baseline['guess']} has {metric} {rounded(baseline['value'], width)}; the model is "
+    if improvement <= 0:
+        return told + "not better"
+    told += f"better by {_estimate(metric, improvement, interval, rows)}"
+    if interval is not None and interval["low"] <= 0:
+        told += ", which may be chance"
+    return told

@@ -1,0 +1,156 @@
+"""What the terminal tells of a run: what matters, in words, with no more digits than the rows bear."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+import train
+from crosstrain.training.summary import facts, lines, rounded
+
+OVER = {"metric": "rmse", "value": 26.1535, "low": 17.8227, "high": 34.8273, "loss": 80.9872}
+
+
+def result(**fields: Any) -> dict[str, Any]:
+    return {
+        "run_id": "r",
+        "estimator": "ridge",
+        "problem": "regression",
+        "target": "y",
+        "features": 3,
+        "rows": {"in": 1000, "used": 999, "dropped": 1, "train": 800, "test": 88},
+        "metric": "rmse",
+        "metrics": {"rmse": 54.8337, "mae": 45.1028, "r2": 0.539834},
+        "interval": {"low": 46.4198, "high": 63.1405},
+        "baseline": {
+            "guess": "the mean of the target",
+            "value": 80.9872,
+            "improvement": 26.1535,
+            "interval": {"low": 17.8227, "high": 34.8273},
+        },
+        "dropped_columns": [],
+        "missing_values": [],
+        "warnings": [],
+        "decision": "reject",
+        "reason": "because",
+        "doubts": [],
+        "files": {"model.json": "out/model.json"},
+        "kept": None,
+        **fields,
+    }
+
+
+def test_figures_have_the_digits_that_their_intervals_bear() -> None:
+    told = dict(lines(result()))
+    assert told["rmse"] == "55 (95 % interval 46 to 63)"
+    assert (told["mae"], told["r2"]) == ("45", "0.54")
+    assert told["baseline"] == (
+        "a guess of the mean of the target has rmse 81; the model is better by 26 (95 % interval 18 to 35)"
+    )
+    assert not {"dropped", "missing", "warnings", "doubts", "kept"} & told.keys()
+
+
+@pytest.mark.parametrize(
+    ("value", "width", "told"),
+    [
+        (0.98765432, 0.04, "0.988"),
+        (12345678.9, 20_000.0, "12,346,000"),
+        (float("inf"), 1.0, "inf"),
+        (1.0, 0.0, "1"),
+        (1.5e-20, 1e-22, "1.5e-20"),
+        (-3.14159, 3.0, "-3.1"),
+    ],
+)
+def test_a_number_is_rounded_by_a_width(value: float, width: float, told: str) -> None:
+    assert rounded(value, width) == told
+
+
+@pytest.mark.parametrize(
+    ("metrics", "rows", "told"),
+    [
+        ({"accuracy": 0.9997, "roc_auc": None}, 10_000, ["0.99970", "undefined"]),
+        ({"accuracy": 1.0, "log_loss": 0.123456}, 20, ["1.00", "0.12"]),
+        ({"accuracy": 0.987654321, "log_loss": 0.123456}, 1_000_000, ["0.987654", "0.12346"]),
+    ],
+)
+def test_figures_without_an_interval_have_the_digits_that_the_rows_bear(
+    metrics: dict[str, float | None], rows: int, told: list[str]
+) -> None:
+    document = result(metric="accuracy", metrics=metrics, interval=None, baseline=None)
+    document["rows"]["test"] = rows
+    words = dict(lines(document))
+    assert [words[name] for name in metrics] == told
+
+
+@pytest.mark.parametrize(
+    ("improvement", "interval", "told"),
+    [
+        (-1.0, {"low": -2.0, "high": 0.5}, "has rmse 81.0; the model is not better"),
+        (1.0, {"low": -0.5, "high": 2.0}, "better by 1.0 (95 % interval -0.5 to 2.0), which may be chance"),
+        (1.25, None, "has rmse 81; the model is better by 1.2"),
+    ],
+)
+def test_a_model_that_is_no_better_than_a_guess_is_told(
+    improvement: float, interval: dict[str, float] | None, told: str
+) -> None:
+    baseline = {"guess": "it", "value": 81.0, "improvement": improvement, "interval": interval}
+    assert told in dict(lines(result(baseline=baseline)))["baseline"]
+
+
+def test_the_table_names_a_few_and_counts_the_rest() -> None:
+    dropped = [{"name": f"[c{number}]", "reason": "it has one value only"} for number in range(5)]
+    missing = [{"name": "age", "share": 0.412}]
+    document = result(
+        dropped_columns=dropped,
+        missing_values=missing,
+        warnings=["It did not converge. " + "x" * 1000],
+        doubts=["Rows of one city belong together."],
+        kept="out",
+    )
+    console = Console(width=80, markup=False)
+    with console.capture() as capture:
+        console.print(train._table(document))
+    shown = capture.get()
+    for word in ("1,000 in, 999 used, 1 dropped", "c2", "and 2 more: see profile.json", "age: 41% of the values"):
+        assert word in shown
+    for word in ("It did not converge.", "Rows of one city belong together.", "out has the files of an earlier run"):
+        assert word in shown
+    assert "c3" not in shown
+    assert shown.count("x") < 400
+    json.dumps(document)
+
+
+@pytest.mark.parametrize(
+    ("metric", "problem", "value"), [("rmse", "regression", 80.9872), ("accuracy", "classification", 0.25)]
+)
+def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str, value: float) -> None:
+    over = OVER if metric == "rmse" else {**OVER, "loss": 0.75}
+    columns = [
+        {"name": "a", "use": "feature", "nulls": 3},
+        {"name": "b", "use": "feature", "nulls": 1},
+        {"name": "c", "use": "feature", "nulls": 5},
+        {"name": "d", "use": "dropped", "nulls": 0, "reason": "it has one value only"},
+        {"name": "y", "use": "target", "nulls": 0},
+    ]
+    documents = {
+        "profile.json": {"columns": columns, "rows": {"used": 10}},
+        "model.json": {"warnings": ["w"]},
+        "evaluation.json": {
+            "problem": problem,
+            "metric": metric,
+            "interval": {"value": 1.0, "low": None, "high": None, "deviation": None},
+            "over_constant": over,
+        },
+    }
+    for name, document in documents.items():
+        (tmp_path / name).write_text(json.dumps(document))
+    found = facts({name: str(tmp_path / name) for name in documents})
+    assert found["dropped_columns"] == [{"name": "d", "reason": "it has one value only"}]
+    assert found["missing_values"] == [{"name": "c", "share": 0.5}, {"name": "a", "share": 0.3}]
+    assert (found["warnings"], found["interval"]) == (["w"], None)
+    assert found["baseline"]["value"] == value
+    assert found["baseline"]["interval"] == {"low": 17.8227, "high": 34.8273}
