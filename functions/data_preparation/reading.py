@@ -267,7 +267,7 @@ def _csv_header(file: SourceFile) -> list[str]:
 
 def _count_columns(file: SourceFile) -> int:
     """Return the number of columns, or some number beyond `MAX_COLUMNS`: pyarrow takes ten kilobytes for each."""
-    with _open_stream(file) as stream:
+    with open_stream(file) as stream:
         content = b""
         while len(content) < CSV_BLOCK_BYTES and (read := stream.read(CSV_SAMPLE_BYTES)):
             content += read
@@ -280,7 +280,8 @@ def _count_columns(file: SourceFile) -> int:
     return 0
 
 
-def _open_stream(file: SourceFile) -> pa.NativeFile:
+def open_stream(file: SourceFile) -> pa.NativeFile:
+    """Open a CSV file, whether it is compressed or not."""
     return pa.input_stream(str(file.path), compression="gzip" if file.name.endswith(".gz") else None)
 
 
@@ -296,7 +297,7 @@ def _open_csv(
     file: SourceFile, types: Mapping[str, pa.DataType], *, block: int | None = None, threads: bool = True
 ) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
-        _open_stream(file),
+        open_stream(file),
         read_options=pa.csv.ReadOptions(block_size=block or CSV_BLOCK_BYTES, use_threads=threads and block is None),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
@@ -415,13 +416,14 @@ def _parquet_batches(
 
 def _joined(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
     """Yield batches of about so many rows: with dictionaries, one ends with its row group, which may be small."""
-    pending: list[pa.RecordBatch] = []
+    pending, pending_rows, pending_bytes = list[pa.RecordBatch](), 0, 0
     for batch in batches:
         pending.append(batch)
-        full = sum(each.num_rows for each in pending) >= rows
-        if full or sum(each.nbytes for each in pending) >= 8 * BATCH_VALUES:
+        pending_rows += batch.num_rows
+        pending_bytes += batch.nbytes
+        if pending_rows >= rows or pending_bytes >= 8 * BATCH_VALUES:
             yield _as_one(pending)
-            pending = []
+            pending, pending_rows, pending_bytes = [], 0, 0
     if pending:
         yield _as_one(pending)
 
