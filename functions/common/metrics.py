@@ -1,20 +1,55 @@
-"""The metrics of both problems, by scikit-learn, which is imported where it is used: data preparation has none."""
+"""What a model predicts, and the metrics of both problems."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
 
 Metrics = dict[str, float | None]
 Reasons = dict[str, str]
 
 
+@dataclass(frozen=True)
+class Predictions:
+    """What a model predicts.
+
+    Attributes
+    ----------
+    outputs
+        Of shape (rows,) for regression, probabilities of shape (rows, classes) for classification.
+    classes
+        The classes of the probabilities' columns; None for regression.
+    """
+
+    outputs: npt.NDArray[np.floating]
+    classes: npt.NDArray[Any] | None = None
+
+
+def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
+    """Return what a fitted pipeline predicts of features of shape (rows, features)."""
+    if problem == "regression":
+        return Predictions(pipeline.predict(features))
+    return Predictions(pipeline.predict_proba(features), pipeline.classes_)
+
+
+def metrics_of(predictions: Predictions, target: npt.NDArray[Any]) -> tuple[Metrics, Reasons]:
+    """Return the metrics of predictions of a target, of shape (rows,), and why any is undefined."""
+    if predictions.classes is None:
+        return regression_metrics(target, predictions.outputs)
+    return classification_metrics(predictions.classes, target, predictions.outputs)
+
+
 def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> tuple[Metrics, Reasons]:
     """Return rmse and mae, in the target's unit, and r2, of arrays of shape (rows,), and why any is undefined."""
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics  # noqa: PLC0415 (data preparation, whose image has the same package, does without it)
 
     with np.errstate(over="ignore", invalid="ignore"):
         values = {
@@ -43,7 +78,7 @@ def classification_metrics(
     probabilities
         Shape (rows, classes).
     """
-    from sklearn import metrics  # noqa: PLC0415
+    from sklearn import metrics  # noqa: PLC0415 (as above)
 
     # The class of the highest probability is what `predict` returns; one pass over the data is enough.
     predicted = classes[probabilities.argmax(axis=1)]

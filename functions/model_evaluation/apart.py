@@ -27,13 +27,9 @@ import numpy as np
 
 from common.errors import UntrustedModelError
 from common.frames import load_part
+from common.metrics import Predictions
 from common.model_file import load_model
-from model_evaluation.evaluation import (
-    Predictions,
-    UnscoredChampionError,
-    UnusableChampionError,
-    predict_as_champion,
-)
+from model_evaluation.evaluation import UnscoredChampionError, UnusableChampionError, predict_as_champion
 
 if TYPE_CHECKING:
     from common.conversion import Profile

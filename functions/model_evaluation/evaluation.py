@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import first_few, without_values
-from common.metrics import classification_metrics, regression_metrics
+from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
 
@@ -40,22 +40,6 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What a model predicts.
-
-    Attributes
-    ----------
-    outputs
-        Of shape (rows,) for regression, probabilities of shape (rows, classes) for classification.
-    classes
-        The classes of the probabilities' columns; None for regression.
-    """
-
-    outputs: npt.NDArray[np.floating]
-    classes: npt.NDArray[Any] | None = None
-
-
-@dataclass(frozen=True)
 class Scores:
     """What a model made of the test part.
 
@@ -82,19 +66,9 @@ def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
     return measure(predict(pipeline, part.features, problem), part.target)
 
 
-def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
-    """Return what a fitted pipeline predicts of features of shape (rows, features)."""
-    if problem == "regression":
-        return Predictions(pipeline.predict(features))
-    return Predictions(pipeline.predict_proba(features), pipeline.classes_)
-
-
 def measure(predictions: Predictions, target: npt.NDArray[Any]) -> Scores:
     """Compare predictions with what is true, of shape (rows,)."""
-    outputs, classes = predictions.outputs, predictions.classes
-    if classes is None:
-        return Scores(outputs, *regression_metrics(target, outputs))
-    return Scores(outputs, *classification_metrics(classes, target, outputs), classes)
+    return Scores(predictions.outputs, *metrics_of(predictions, target), predictions.classes)
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
-from common.metrics import classification_metrics, regression_metrics
+from common.metrics import metrics_of, predict
 from common.request import TrainingRequest
 from model_training.training import build_pipeline, fit
 
@@ -134,10 +134,7 @@ class _Try:
         try:
             pipeline = build_pipeline(self._request, self._profile)
             model = fit(pipeline, self._features[~left_out], self._target[~left_out]).pipeline
-            if self._request.problem == "regression":
-                metrics, _ = regression_metrics(target, model.predict(features))
-            else:
-                metrics, _ = classification_metrics(model.classes_, target, model.predict_proba(features))
+            metrics, _ = metrics_of(predict(model, features, str(self._request.problem)), target)
         except (InvalidDatasetError, ValueError):
             # What is left is of one class, say. The model itself is fitted on more rows.
             return None

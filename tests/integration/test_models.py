@@ -107,6 +107,7 @@ def test_a_lineage_of_a_local_run_says_what_only_a_delivery_knows(models: Comman
     assert document["contradictions"] == []
 
 
+@pytest.mark.slow
 def test_of_two_rollbacks_at_once_one_is_made(models: Command, trained: Callable[[str], list[str]]) -> None:
     first, second, third, _ = trained("raced")
     with ThreadPoolExecutor(2) as pool:
@@ -136,6 +137,7 @@ def test_what_is_unknown_is_told_in_one_sentence(models: Command, arguments: lis
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_reason_that_is_too_long_is_bad_input(models: Command, train: Train) -> None:
     for alpha in (3000, 300):
         done = train("--model-name", "wordy", "--estimator", "ridge", "--hyperparameters", f'{{"alpha": {alpha}}}')

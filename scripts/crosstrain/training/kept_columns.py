@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from common.request import did_you_mean
 from crosstrain.command import BadInputError
-from data_preparation.reading import CSV_BLOCK_BYTES, SourceFile, read_columns
+from data_preparation.reading import CSV_BLOCK_BYTES, SourceFile, open_stream, read_columns
 
 _PIECE = 1 << 20
 """The most characters of a line that are looked at at a time."""
@@ -122,7 +122,7 @@ def _read_csv(file: SourceFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
 
 def _open_csv(file: SourceFile, convert: pa.csv.ConvertOptions) -> pa.csv.CSVStreamingReader:
     return pa.csv.open_csv(
-        pa.input_stream(str(file.path), compression="gzip" if file.name.endswith(".gz") else None),
+        open_stream(file),
         read_options=pa.csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=convert,

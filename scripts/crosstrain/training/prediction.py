@@ -26,6 +26,7 @@ from botocore.exceptions import ClientError
 from common import conversion
 from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError, UntrustedModelError, first_few
+from common.metrics import predict
 from common.model_file import load_model
 from common.request import METRICS, did_you_mean
 from common.storage import digest_of, download, pinned
@@ -331,12 +332,11 @@ class Model:
         """
         rows = conversion.features(batch, self.profile)
         with _model_errors():
-            if self.classes is None:
-                columns = [np.asarray(self.pipeline.predict(rows), dtype=np.float64)]
-            else:
-                probabilities = self.pipeline.predict_proba(rows)
+            predicted = predict(self.pipeline, rows, self.profile["problem"])
+            columns = [*np.atleast_2d(np.asarray(predicted.outputs, dtype=np.float64).T)]
+            if predicted.classes is not None:
                 # As in the evaluation: the class of the highest probability is what `predict` returns.
-                columns = [self.classes[probabilities.argmax(axis=1)], *np.asarray(probabilities, dtype=np.float64).T]
+                columns.insert(0, predicted.classes[predicted.outputs.argmax(axis=1)])
             arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
             oddities.count(rows, self.known_categories)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from common.frames import load_part
+from common.metrics import predict
 from common.model_file import save_model
 from data_preparation.preparation import PreparedData
 from model_evaluation import apart
 from model_evaluation.apart import predicted_apart
-from model_evaluation.evaluation import UnscoredChampionError, UnusableChampionError, predict
+from model_evaluation.evaluation import UnscoredChampionError, UnusableChampionError
 from model_training.training import build_pipeline, fit
 
 Make = Callable[..., PreparedData]
