@@ -12,6 +12,7 @@ from common.errors import InvalidRequestError
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal["linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"]
+ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 Metric = Literal["rmse", "mae", "r2", "accuracy", "f1_macro", "roc_auc", "log_loss"]
 
@@ -100,6 +101,43 @@ HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
 }
 
 
+class ReadOptions(_Strict):
+    """How the files of a data set are to be read; what is open is found out from the files, and told."""
+
+    separator: Annotated[str, Field(min_length=1, max_length=8)] | None = Field(
+        default=None, description="the characters between two values of a row"
+    )
+    decimal: Literal[".", ","] | None = Field(default=None, description="the character before the decimals of a number")
+    thousands: Literal[",", ".", " ", "'", ""] | None = Field(
+        default=None, description="the character between the thousands of a number; an empty text for none"
+    )
+    encoding: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the encoding of text files, as Python calls it: utf-8, cp1252, utf-16"
+    )
+    na_values: list[str] | None = Field(
+        default=None, description="more texts or numbers that stand for a missing value, in all columns"
+    )
+    skip_rows: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="how many lines stand above the header"
+    )
+    skip_footer: Annotated[int, Field(ge=0)] | None = Field(
+        default=None, description="how many rows at the end are no data, such as a total"
+    )
+    header: bool | list[Annotated[str, Field(min_length=1)]] | None = Field(
+        default=None, description="false for files without a header, or the names of the columns"
+    )
+    date_format: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="how dates are written, as strptime has it: %d/%m/%Y"
+    )
+    sheet: Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="the sheet of a workbook, by its name or its number"
+    )
+    trim: bool = Field(default=False, description="whether texts that differ by spaces around them are the same")
+    unite: bool = Field(
+        default=False, description="whether files with different columns are united; what one lacks is missing there"
+    )
+
+
 class TrainingRequest(_Strict):
     """The input document of one training run.
 
@@ -117,6 +155,18 @@ class TrainingRequest(_Strict):
         description="a CSV, .csv.gz or Parquet object on S3, or a prefix of them that ends in a slash"
     )
     target: Annotated[str, Field(min_length=1)] = Field(description="the column to predict")
+    read: ReadOptions = Field(
+        default_factory=ReadOptions,
+        description='how the files are to be read, such as {"separator": ";", "decimal": ","}; the rest is found out',
+    )
+    columns: dict[str, ColumnKind] = Field(
+        default_factory=dict,
+        description='what columns are, such as {"zip": "category", "note": "ignore"}: ignore, number, category, text, '
+        "date, boolean or identifier",
+    )
+    weight_column: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="a column of numbers that say how much each row counts"
+    )
     problem: Problem = Field(
         default="auto", description="the kind of problem; auto tells it by the other choices and the target"
     )

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,15 +31,23 @@ from data_preparation.profiling import (
     Role,
     feature_type,
     infer_role,
-    mixed_types,
     splits_by,
     statistics,
 )
-from data_preparation.reading import ARROW_TYPES, Kind, SourceFile, declared_rows, read_batches
+from data_preparation.columns import Columns, Wishes, merged
+from data_preparation.doubts import doubts_of, told_of_missing
+from data_preparation.formats import EmptyFileError
+from data_preparation.notation import ARROW_TYPES, Kind
+from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.row_codes import RowCodes, time_of
 from data_preparation.splitting import Split, Splitter, choose_split
+from data_preparation.survey import Decision
 
 MIN_ROWS = 10
+MAX_TOLD = 100
+"""How many sentences about its files a profile holds."""
+MAX_READINGS = 8
+"""How often a file is read at most; three times is what the worst of them need."""
 MAX_LABEL_CHARACTERS = 256
 """A class is handed to scikit-learn with each row, in as much room as the longest one takes."""
 MAX_CLASSES_OF_NUMBERS = 20
@@ -74,7 +82,10 @@ class _Spool:
 
     path: Path
     name: str
-    kinds: Mapping[str, Kind]
+    columns: Columns
+    dialect: str
+    told: tuple[str, ...]
+    left_out: Mapping[str, str]
     rows: int
     infinities: Mapping[str, int]
     fingerprint: _Fingerprint
@@ -83,6 +94,11 @@ class _Spool:
     """The columns of which floats were rounded to float32."""
     split: Split
     codes: RowCodes
+
+    @property
+    def kinds(self) -> Mapping[str, Kind]:
+        """The kind of each column, in the order of all files' columns."""
+        return {name: self.columns.kinds[name] for name in self.summaries}
 
 
 @dataclass(frozen=True)
@@ -96,7 +112,7 @@ class _Column:
     type: pa.DataType | None
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Reading:
     """What is the same for all files of a data set while they are read."""
 
@@ -104,8 +120,14 @@ class _Reading:
     workspace: Path
     champion: Mapping[str, Any] | None
     thread: ThreadPoolExecutor
-    exact: set[str]
+    exact: set[str] = field(default_factory=set)
     """The columns whose floats are not in float32, whatever was seen of them so far."""
+    decided: dict[str, Decision] = field(default_factory=dict)
+    """What all files together have told of columns."""
+    names: list[str] = field(default_factory=list)
+    """All columns, where files that have different ones are united."""
+    told: list[str] = field(default_factory=list)
+    """What is told of the files."""
 
 
 def prepare(
@@ -142,15 +164,18 @@ def prepare(
         If the estimator or the metric does not fit the problem that the target poses.
     """
     with disk_errors(), ThreadPoolExecutor(1) as thread:
-        # The target is handed over in float64; a split column's numbers are told as they are.
-        exact = {name for name in (request.target, request.split_column) if name is not None}
-        spools, kinds, summaries = _read(files, _Reading(request, workspace, champion, thread, exact))
+        reading = _Reading(request, workspace, champion, thread)
+        spools, kinds, summaries = _read(files, reading)
+        request = reading.request
         rows_in = sum(spool.rows for spool in spools)
         parts_seen = _parts_seen(summaries, request)
-        _check_mixed_types(spools, summaries)
+        _check_decisions(spools, reading)
         used_rows = _check_target(summaries[request.target], request, rows_in)
+        if request.weight_column is not None:
+            _check_weights(summaries[request.weight_column])
         problem = _problem(summaries[request.target], request)
         request = request.resolve(problem)
+        decisions = _decisions(spools, reading)
         columns = _assign_columns(summaries, request, parts_seen)
         with _inherited(spools[0].split):
             splitter = _splitter(spools, summaries[request.target], request)
@@ -165,10 +190,15 @@ def prepare(
         "problem": problem,
         "target": request.target,
         "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
-        "dropped_rows": {"missing or infinite target": rows_in - used_rows},
+        "dropped_rows": {f"missing or infinite {_needed(request)}": rows_in - used_rows},
+        "read": _read_document(spools, reading, request),
         "split": _split_document(spools[0].split, splitter, kinds, rows),
         "classes": _class_counts(summaries[request.target]) if problem == "classification" else None,
-        "columns": [_describe(column, spools) for column in columns],
+        "columns": [
+            *(_describe(column, spools, decisions.get(column.summary.name), request) for column in columns),
+            *({"name": name, "role": "left out", "use": "dropped", "kind": "null", "dtype": None, "nulls": 0,
+               "infinities": 0, "reason": reason} for name, reason in _left_out(spools).items()),
+        ],
     }
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
@@ -178,25 +208,38 @@ def _read(
 ) -> tuple[list[_Spool], dict[str, Kind], dict[str, ColumnSummary]]:
     """Read all files into spools, and sum up their columns over all of them.
 
-    Whether float32 does for a column shows when all rows were seen. Until then its batches are in float32 where it does
-    for those before. Where it does not in the end, that was too narrow for some of them: then the files are read once
-    more, with the whole column in float64; the other way round it costs some of the disk.
+    Whether float32 does for a column, and how its texts are written, shows when all rows were seen. Until then its
+    batches are as those before it suggest. Where that was wrong, the files are read once more, with what is then known.
     """
-    while True:
+    for _ in range(MAX_READINGS):
+        reading.told = []
         spools = _spools(files, reading)
+        names = list(dict.fromkeys(name for spool in spools for name in spool.summaries))
+        decided = {**reading.decided, **merged([spool.columns for spool in spools])}
+        if (reading.request.read.unite and names != list(spools[0].summaries)) or decided != reading.decided:
+            reading.names, reading.decided = names, decided
+            continue
         kinds = _common_kinds(spools)
         summaries = _merged_summaries(spools, kinds, reading.request)
         rounded = {name for spool in spools for name in spool.narrow if not summaries[name].fits_float32}
         if not rounded:
             return spools, kinds, summaries
         reading.exact.update(rounded)
+    raise InvalidDatasetError("The files tell different things of a column each time: say what it is by `columns`.")
 
 
 def _spools(files: Iterable[SourceFile], reading: _Reading) -> list[_Spool]:
-    spools: list[_Spool] = []
+    spools, empty = list[_Spool](), list[EmptyFileError]()
     for index, file in enumerate(files):
         fingerprint = reading.thread.submit(file.fingerprint)  # while the file is read
-        spools.append(_spool(file, index, reading, spools[0] if spools else None, fingerprint))
+        try:
+            spools.append(_spool(file, index, reading, spools[0] if spools else None, fingerprint))
+        except EmptyFileError as error:
+            empty.append(error)
+            reading.told.append(f'"{file.name}" has no rows, and is left out.')
+    if not spools:
+        # The state machine knows errors by their names.
+        raise InvalidDatasetError(str(empty[0]) if empty else "There is no data file.")
     return spools
 
 
@@ -205,39 +248,84 @@ def _spool(
 ) -> _Spool:
     """Read a file into typed batches on disk, and summarise its columns.
 
-    Where a late row shows that earlier ones were given too narrow a kind, the file is read once more, with what is then
-    known.
+    Where a late row shows that earlier ones were read otherwise than it can be, the file is read once more, with what
+    is then known.
     """
-    _check_disk(file, reading.workspace)
-    kinds: dict[str, Kind] = {}
+    with open_table(file, reading.request.read, reading.workspace) as table:
+        _check_disk(file.name, table, reading.workspace)
+        names = _wanted(file.name, table, reading, first)
+        columns = Columns(_wishes(reading.request), reading.decided)
+        for _ in range(MAX_READINGS):
+            spool = _spool_once(file.name, table, names, columns, reading, index, first)
+            if columns.end():
+                digest = fingerprint.result()
+                return replace(spool, fingerprint=digest, told=(*table.told, *columns.told, *_remarks(table)))
+    raise InvalidDatasetError(f'"{file.name}" cannot be read: say what its columns are by `columns`.')
+
+
+def _wishes(request: TrainingRequest) -> Wishes:
+    return Wishes(request.read, request.columns, request.target)
+
+
+def _wanted(file: str, table: Table, reading: _Reading, first: _Spool | None) -> list[str]:
+    """Return the columns to read of a file, in which a request may name columns without the spaces around them."""
+    names = [name for name in table.columns if reading.request.columns.get(name) != "ignore"]
+    if reading.request.read.unite:
+        names = list(dict.fromkeys([*reading.names, *names]))
+    else:
+        _check_same_columns(file, names, first)
+    request = reading.request = named_as_in_file(reading.request, names)
+    # The target is handed over in float64; a split column's numbers are told as they are.
+    reading.exact.update(
+        name for name in (request.target, request.split_column, request.weight_column) if name is not None
+    )
+    check_columns(request, names, unnamed=table.has_numbers_in_header)
+    return names
+
+
+def _spool_once(
+    file: str, table: Table, names: list[str], columns: Columns, reading: _Reading, index: int, first: _Spool | None
+) -> _Spool:
     request, path = reading.request, reading.workspace / f"spool-{index}.arrow"
-    complete = False
-    while not complete:
-        complete, rows, infinities, summaries = True, 0, dict[str, int](), dict[str, ColumnSummary]()
-        narrow = set[str]()
-        with ExitStack() as stack:
-            sink = stack.enter_context(pa.OSFile(str(path), "wb"))
-            for batch in read_batches(file, kinds, encode_texts=True):
-                if not summaries:
-                    _check_same_columns(file.name, kinds, first)
-                    check_columns(request, list(kinds))
-                    known, summaries = dict(kinds), _summaries(kinds, request)
-                    split = first.split if first else choose_split(request, list(kinds), reading.champion)
-                    _check_split(split)
-                    codes = stack.enter_context(_codes(path.with_suffix(".codes"), split, request, list(kinds)))
-                rows += batch.num_rows
-                complete = complete and kinds == known
-                if complete:
-                    usable = _with_target(_without_infinities(batch, infinities), request.target)
-                    for name, column in zip(usable.schema.names, usable.columns, strict=True):
-                        summaries[name].add(column)
-                    with _inherited(split):
-                        codes.write(usable)
-                    narrow |= _write_batch(sink, usable, summaries, reading.exact)
-        if not rows:
-            raise InvalidDatasetError(f'"{file.name}" has a header but no rows.')
-    digest = fingerprint.result()
-    return _Spool(path, file.name, kinds, rows, infinities, digest, summaries, frozenset(narrow), split, codes)
+    rows, infinities, narrow = 0, dict[str, int](), set[str]()
+    summaries = dict[str, ColumnSummary]()
+    split = first.split if first else choose_split(request, names, reading.champion)
+    _check_split(split)
+    with pa.OSFile(str(path), "wb") as sink, _codes(path.with_suffix(".codes"), split, request, names) as codes:
+        for batch in table.batches(columns, names, encode_texts=True):
+            whole = _with_all(batch, names, columns)
+            summaries = _summaries(columns.kinds, names, request, summaries)
+            rows += batch.num_rows
+            if columns.must_be_read_again:
+                continue
+            usable = _with_target(_without_infinities(whole, infinities), request)
+            for name, column in zip(usable.schema.names, usable.columns, strict=True):
+                summaries[name].add(column)
+            with _inherited(split):
+                codes.write(usable)
+            narrow |= _write_batch(sink, usable, summaries, reading.exact)
+    if not rows:
+        raise EmptyFileError(f'"{file}" has a header but no rows.')
+    left_out = {
+        **table.unusable,
+        **{name: "the request says so" for name in table.columns if request.columns.get(name) == "ignore"},
+    }
+    return _Spool(path, file, columns, table.dialect, (), left_out, rows, infinities, {}, summaries, frozenset(narrow), split, codes)
+
+
+def _with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
+    """Return a batch with all columns in order; those that its file does not have are missing."""
+    there = set(batch.schema.names)
+    for name in names:
+        if name not in there:
+            columns.read_as(name, "null")
+    arrays = [batch[name] if name in there else pa.nulls(batch.num_rows) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, names=list(names))
+
+
+def _remarks(table: Table) -> list[str]:
+    remarks = table.remarks
+    return [f'"{table.file.name}" has {remarks:,} lines that are remarks, not rows: left out.'] if remarks else []
 
 
 @contextmanager
@@ -267,9 +355,17 @@ def _codes(path: Path, split: Split, request: TrainingRequest, names: Sequence[s
     )
 
 
-def _summaries(kinds: Mapping[str, Kind], request: TrainingRequest) -> dict[str, ColumnSummary]:
+def _summaries(
+    kinds: Mapping[str, Kind], names: Sequence[str], request: TrainingRequest, known: dict[str, ColumnSummary]
+) -> dict[str, ColumnSummary]:
+    """Return the summaries of columns; one that turned out to be of another kind starts anew, for it is read again."""
     counted = (request.target, request.split_column)
-    return {name: ColumnSummary.of(name, kind, count_values=name in counted) for name, kind in kinds.items()}
+    return {
+        name: known[name]
+        if name in known and known[name].kind == kinds[name]
+        else ColumnSummary.of(name, kinds[name], count_values=name in counted)
+        for name in names
+    }
 
 
 def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa.RecordBatch:
@@ -282,8 +378,12 @@ def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _with_target(batch: pa.RecordBatch, target: str) -> pa.RecordBatch:
-    return batch.filter(pc.is_valid(batch[target])) if batch[target].null_count else batch
+def _with_target(batch: pa.RecordBatch, request: TrainingRequest) -> pa.RecordBatch:
+    """Return the rows that have a target and, where rows are weighted, a weight."""
+    for name in (request.target, request.weight_column):
+        if name is not None and batch[name].null_count:
+            batch = batch.filter(pc.is_valid(batch[name]))
+    return batch
 
 
 def _write_batch(
@@ -319,12 +419,12 @@ def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Ar
     return column
 
 
-def _check_disk(file: SourceFile, workspace: Path) -> None:
+def _check_disk(file: str, table: Table, workspace: Path) -> None:
     """Refuse more rows than the disk has room for; a file of a few KB may say that it has 2^40, all of them missing."""
-    rows, free = declared_rows(file) or 0, shutil.disk_usage(workspace).free
+    rows, free = table.rows or 0, shutil.disk_usage(workspace).free
     if rows * ROW_BYTES > free:
         raise InvalidDatasetError(
-            f'"{file.name}" has {rows:,} rows, which take {rows * ROW_BYTES >> 20:,} MB at least, and the function\'s '
+            f'"{file}" has {rows:,} rows, which take {rows * ROW_BYTES >> 20:,} MB at least, and the function\'s '
             f"temporary disk has {free >> 20:,} MB free: raise the parameter FunctionStorage or bring fewer rows."
         )
 
@@ -339,11 +439,14 @@ def _check_split(split: Split) -> None:
         )
 
 
-def _check_same_columns(name: str, kinds: Mapping[str, Kind], first: _Spool | None) -> None:
-    differing = sorted(kinds.keys() ^ first.kinds.keys()) if first else ()
+def _check_same_columns(name: str, names: Sequence[str], first: _Spool | None) -> None:
+    differing = sorted(set(names) ^ first.summaries.keys()) if first else ()
     if first and differing:
-        where = (f'"{column}" (only in "{name if column in kinds else first.name}")' for column in differing)
-        raise InvalidDatasetError(f'"{first.name}" and "{name}" have different columns: {first_few(where)}.')
+        where = (f'"{column}" (only in "{name if column in names else first.name}")' for column in differing)
+        raise InvalidDatasetError(
+            f'"{first.name}" and "{name}" have different columns: {first_few(where)}. '
+            "READ='{\"unite\": true}' takes what a file lacks for missing."
+        )
 
 
 def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
@@ -363,20 +466,55 @@ def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
     return kinds
 
 
-def check_columns(request: TrainingRequest, names: Sequence[str]) -> None:
+def named_as_in_file(request: TrainingRequest, names: Sequence[str]) -> TrainingRequest:
+    """Return the request with columns named as the file does it: spaces around a name in a header are easily missed."""
+    trimmed = {name.strip(): name for name in names}
+
+    def found(name: str | None) -> str | None:
+        return name if name is None or name in names else trimmed.get(name.strip(), name)
+
+    single = ("target", "split_column", "split_time", "weight_column")
+    changed: dict[str, Any] = {field_: found(getattr(request, field_)) for field_ in single}
+    if request.split_key:
+        changed["split_key"] = [found(name) for name in request.split_key]
+    changed["columns"] = {found(name): kind for name, kind in request.columns.items()}
+    return request.model_copy(update=changed)
+
+
+def check_columns(request: TrainingRequest, names: Sequence[str], *, unnamed: bool = False) -> None:
     """Check that the columns that a request names are among the data set's.
+
+    Parameters
+    ----------
+    request
+        The request.
+    names
+        Of the columns.
+    unnamed
+        Whether the first line may be a row, not a header.
 
     Raises
     ------
     InvalidDatasetError
         With the nearest names.
     """
-    named = [("target", request.target), ("split column", request.split_column), ("time column", request.split_time)]
-    for word, name in (*named, *(("key column", name) for name in request.split_key or ())):
+    request = named_as_in_file(request, names)
+    named = [
+        ("target", request.target),
+        ("split column", request.split_column),
+        ("time column", request.split_time),
+        ("weight column", request.weight_column),
+        *(("key column", name) for name in request.split_key or ()),
+        *((f"column to be read as {kind}", name) for name, kind in request.columns.items() if kind != "ignore"),
+    ]
+    for word, name in named:
         if name is not None and name not in names:
             hint = did_you_mean(name, names)
-            if len(names) == 1 and (separator := next((each for each in ";\t|" if each in names[0]), None)):
-                hint = f" The header is one column with {separator!r} in its name: save the file with commas."
+            if unnamed:
+                hint = (
+                    " Its first line looks like a row, not like names: READ='{\"header\": false}' names the columns "
+                    "column_1, column_2 and so on, and a list of names in place of false names them as you like."
+                )
             raise InvalidDatasetError(f'The {word} "{name}" is not a column of the data set.{hint}')
 
 
@@ -395,11 +533,27 @@ def _merged_summaries(
 ) -> dict[str, ColumnSummary]:
     if len(spools) == 1:
         return spools[0].summaries
-    summaries = _summaries(kinds, request)
+    summaries = _summaries(kinds, list(kinds), request, {})
     for spool in spools:
         for name, summary in summaries.items():
             summary.merge(spool.summaries[name])
     return summaries
+
+
+def _needed(request: TrainingRequest) -> str:
+    return "target" if request.weight_column is None else "target or weight"
+
+
+def _left_out(spools: list[_Spool]) -> dict[str, str]:
+    """Return the columns that were not read, and why."""
+    return {name: reason for spool in spools for name, reason in spool.left_out.items()}
+
+
+def _read_document(spools: list[_Spool], reading: _Reading, request: TrainingRequest) -> dict[str, Any]:
+    """Return what the profile says of how the files were read, and what was told of it."""
+    told = [*reading.told, *(sentence for spool in spools for sentence in spool.told)]
+    options = request.read.model_dump(exclude_defaults=True)
+    return {"options": options, "dialect": spools[0].dialect, "told": list(dict.fromkeys(told))[:MAX_TOLD]}
 
 
 def _parts_seen(summaries: Mapping[str, ColumnSummary], request: TrainingRequest) -> set[str]:
@@ -469,12 +623,21 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
     return problem
 
 
-def _check_mixed_types(spools: list[_Spool], summaries: Mapping[str, ColumnSummary]) -> None:
-    """Refuse texts among numbers, which CSV cannot tell apart; a text column of a Parquet file is meant as it is."""
-    if any(not spool.name.endswith(".parquet") for spool in spools):
-        messages = [message for summary in summaries.values() if (message := mixed_types(summary))]
-        if messages:
-            raise InvalidDatasetError(first_few(messages, " "))
+def _check_decisions(spools: list[_Spool], reading: _Reading) -> None:
+    """Refuse columns in which values are of different sorts, unless the request says what they are."""
+    problems = [
+        decision.problem for decision in _decisions(spools, reading).values() if decision.problem is not None
+    ]
+    if problems:
+        raise InvalidDatasetError(first_few(problems, " "))
+
+
+def _decisions(spools: list[_Spool], reading: _Reading) -> dict[str, Decision]:
+    """Return how each column is read for which there was anything to decide."""
+    of_files = {
+        name: decision for spool in reversed(spools) for name in spool.summaries if (decision := spool.columns[name].decision)
+    }
+    return {**of_files, **reading.decided}
 
 
 def _assign_columns(
@@ -482,11 +645,13 @@ def _assign_columns(
 ) -> list[_Column]:
     columns = []
     for name, summary in summaries.items():
-        role, reason = infer_role(summary)
+        role, reason = _role(summary, request)
         if name == request.target:
             columns.append(_Column(summary, role, "target", None, _target_type(summary, request)))
         elif parts_seen and name == request.split_column:
             columns.append(_Column(summary, role, "split", None, None))
+        elif name == request.weight_column:
+            columns.append(_Column(summary, role, "weight", None, pa.float64()))
         elif reason is not None:
             columns.append(_Column(summary, role, "dropped", reason, None))
         else:
@@ -495,6 +660,23 @@ def _assign_columns(
         dropped = first_few((f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped"), "; ")
         raise InvalidDatasetError(f"No column is left to train on ({dropped or 'there is no other column'}).")
     return columns
+
+
+def _role(summary: ColumnSummary, request: TrainingRequest) -> tuple[Role, str | None]:
+    """Return a column's role and why it cannot be trained on, by what the request says that it is or by its values."""
+    asked = request.columns.get(summary.name)
+    if asked == "identifier":
+        return "identifier", "the request says that it is an identifier"
+    role, reason = infer_role(summary)
+    # What has an identifier's name is a number all the same, if the request says so.
+    return ("numeric", None) if asked == "number" and role == "identifier" else (role, reason)
+
+
+def _check_weights(weights: ColumnSummary) -> None:
+    if weights.kind not in ("integer", "float") or weights.minimum < 0 or weights.maximum == 0:
+        raise InvalidDatasetError(
+            f'The weight column "{weights.name}" may hold numbers from 0 on, and at least one above 0, and does not.'
+        )
 
 
 def _target_type(target: ColumnSummary, request: TrainingRequest) -> pa.DataType:
@@ -630,18 +812,30 @@ def _class_counts(target: ColumnSummary) -> list[dict[str, Any]]:
     return [{"label": label, "rows": rows} for label, rows in sorted((target.counts or {}).items())]
 
 
-def _describe(column: _Column, spools: list[_Spool]) -> dict[str, Any]:
-    summary = column.summary
+def _describe(
+    column: _Column, spools: list[_Spool], decision: Decision | None, request: TrainingRequest
+) -> dict[str, Any]:
+    summary, name = column.summary, column.summary.name
     described: dict[str, Any] = {
-        "name": summary.name,
+        "name": name,
         "role": column.role,
         "use": column.use,
         "kind": summary.kind,
         "dtype": None if column.type is None else dtype_name(column.type),
         "nulls": summary.nulls,
-        "infinities": sum(spool.infinities.get(summary.name, 0) for spool in spools),
+        "infinities": sum(spool.infinities.get(name, 0) for spool in spools),
         **statistics(summary),
     }
     if column.use == "feature" and (by := splits_by(summary, column.role)):
         described["splits_by"] = by
-    return described | ({"reason": column.reason} if column.reason else {})
+    if decision is not None and (notation := decision.notation.document()):
+        described["notation"] = notation
+    texts = [spool.columns[name] for spool in spools]
+    told = [*(decision.told if decision else ()), *told_of_missing(name, texts, request)]
+    doubts = [*(decision.doubts if decision else ()), *doubts_of(summary)]
+    return (
+        described
+        | ({"reason": column.reason} if column.reason else {})
+        | ({"told": told} if told else {})
+        | ({"doubts": doubts} if doubts and column.use != "dropped" else {})
+    )

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.conversion import FLOAT32_INTEGERS, TEXTS, fits_float32, float32_error, narrow_integer
-from data_preparation.reading import Kind
+from data_preparation.notation import Kind
 
 Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "identifier"]
 
@@ -31,6 +31,10 @@ _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key|index|row|rownum|rowid)$)|[a-z](Id|ID)$|^Unnamed: \d+$|^__index_level_\d+__$"
 )
 _TIME_NAME = re.compile(r"(?i)(^|[\W_])(date|time|datetime|timestamp|year)$")
+PLACEHOLDERS = (-1, -9, -99, -999, -9999, -99999, -999999, 99, 999, 9999, 99999, 999999)
+"""Numbers that people write for a value that they do not have."""
+FAR = 5.0
+"""How many standard deviations of the others such a number is away from the nearest of them."""
 FEWEST_KEYS = 20
 """A column of fewer texts sorts rows into kinds; one of more may name the things that rows are about."""
 _NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
@@ -65,6 +69,8 @@ class ColumnSummary:
     integral: bool = True
     repeats: bool = False
     number_like: int = 0
+    others: list[float] = field(default_factory=list)
+    _held: dict[int, int] = field(default_factory=dict)
     _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
 
@@ -82,6 +88,22 @@ class ColumnSummary:
     def std(self) -> np.float64:
         """The sample standard deviation (n - 1 in the denominator), 0 for a single value."""
         return np.sqrt(self._squares / (self.values - 1)) if self.values > 1 else np.float64(0)
+
+    @property
+    def placeholders(self) -> list[tuple[float, int]]:
+        """The least or the largest number, if it is one that people write for a missing value, and how many there are.
+
+        It lies so far from all others that it hardly is one of them.
+        """
+        found = []
+        for value, rows in self._held.items():
+            if value not in (self.minimum, self.maximum) or not self.others or not 0 < rows < self.values / 2:
+                continue
+            low, high = self.others
+            gap = low - value if value < low else value - high
+            if gap > FAR / 2 * max(high - low, 1e-300) / 2 and gap > 0:
+                found.append((float(value), rows))
+        return found
 
     @property
     def fits_float32(self) -> bool:
@@ -113,6 +135,11 @@ class ColumnSummary:
             self._add_moments(other.mean, other._squares, other.values)
             self.float32_error = max(self.float32_error, other.float32_error)
             self.integral = self.integral and other.integral
+            for value, rows in other._held.items():
+                self._held[value] = self._held.get(value, 0) + rows
+            if other.others:
+                own = self.others or other.others
+                self.others = [min(own[0], other.others[0]), max(own[1], other.others[1])]
             self.repeats = self.repeats or other.repeats
             for head in () if self.repeats else other._head:
                 self._look_for_repeats(head)
@@ -125,12 +152,24 @@ class ColumnSummary:
     def _add_range(self, values: npt.NDArray[Any]) -> None:
         self._widen_range(values.min().item(), values.max().item())
 
+    def _look_for_placeholders(self, values: npt.NDArray[Any]) -> None:
+        """Count numbers that may stand for a missing value, and note the range of all others."""
+        held = np.isin(values, PLACEHOLDERS) if values.min() in PLACEHOLDERS or values.max() in PLACEHOLDERS else None
+        rest = values if held is None else values[~held]
+        if held is not None:
+            for value, rows in zip(*np.unique(values[held], return_counts=True), strict=True):
+                self._held[int(value)] = self._held.get(int(value), 0) + int(rows)
+        if len(rest):
+            low, high = float(rest.min()), float(rest.max())
+            self.others = [min(low, *self.others[:1]), max(high, *self.others[1:])] if self.others else [low, high]
+
     def _widen_range(self, minimum: Any, maximum: Any) -> None:
         self.minimum = minimum if self.minimum is None else min(self.minimum, minimum)
         self.maximum = maximum if self.maximum is None else max(self.maximum, maximum)
 
     def _add_numbers(self, values: npt.NDArray[Any]) -> None:
         self._add_range(values)
+        self._look_for_placeholders(values)
         # Squares of the largest floats overflow: such a mean or deviation is told as unknown.
         with np.errstate(over="ignore", invalid="ignore"):
             mean = values.mean(dtype=np.float64)

@@ -1,0 +1,459 @@
+"""What the columns of a data set are read as, found out while its files are read.
+
+A column of texts is given the narrowest kind that holds all its values. The first rows tell what to try; where a later
+one does not fit, the file is read once more, with what is then known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from common.conversion import timestamps
+from common.request import ColumnKind, ReadOptions
+from data_preparation.notation import (
+    ARROW_TYPES,
+    MARKERS,
+    NULL_VALUES,
+    NUMBER_STYLES,
+    Kind,
+    Notation,
+    convert,
+    value_of_false,
+)
+from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide
+
+# What a column of texts may turn out to be without a closer look at how it is written.
+_PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
+    "null": ("null", "integer", "boolean", "timestamp"),
+    "integer": ("integer",),
+    "boolean": ("boolean",),
+    "timestamp": ("timestamp",),
+}
+_NULLS = pa.array(NULL_VALUES)
+_MARKERS = pa.array(sorted({*MARKERS, *(each.lower() for each in NULL_VALUES)}))
+_TOTAL = re.compile(
+    r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
+)
+_ZERO_LED = r"^[+-]?0\d"
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is said beforehand of how columns are to be read.
+
+    Attributes
+    ----------
+    read
+        The request's options.
+    kinds
+        What it says that columns are.
+    label
+        The target, of which no value is lost that may be one.
+    expected
+        How a model's training data were written, by column: other rows are to become the same.
+    """
+
+    read: ReadOptions = field(default_factory=ReadOptions)
+    kinds: Mapping[str, ColumnKind] = field(default_factory=dict)
+    label: str | None = None
+    expected: Mapping[str, Notation] = field(default_factory=dict)
+
+    def of(self, name: str, hint: str | None) -> Asked:
+        """Return those of one column."""
+        kind = self.kinds.get(name)
+        if name in self.expected:
+            kind = _ASKED.get(self.expected[name].kind, "category")
+        return Asked(
+            None if kind == "ignore" else kind,
+            self.read.decimal,
+            self.read.thousands,
+            self.read.date_format,
+            is_label=name == self.label,
+            hint=hint,
+        )
+
+    @property
+    def missing_texts(self) -> pa.Array:
+        """The texts that stand for a missing value in any column."""
+        return pa.array([each.strip() for each in self.read.na_values or ()], pa.string())
+
+    @property
+    def missing_numbers(self) -> list[float]:
+        """The numbers that stand for a missing value in any column."""
+        found = []
+        for each in self.read.na_values or ():
+            try:
+                found.append(float(each))
+            except ValueError:
+                continue
+        return found
+
+
+_ASKED: Mapping[Kind, ColumnKind] = {
+    "integer": "number",
+    "float": "number",
+    "boolean": "boolean",
+    "timestamp": "date",
+}
+
+
+@dataclass
+class Column:
+    """One column of a file while it is read.
+
+    Attributes
+    ----------
+    notation
+        What it is taken for so far.
+    is_settled
+        Whether all values have told, or nothing is to be told.
+    survey
+        Of its texts, once they need one.
+    numbers
+        Whether its whole numbers may be days.
+    """
+
+    name: str
+    asked: Asked
+    notation: Notation = Notation("null")
+    decision: Decision | None = None
+    is_settled: bool = False
+    survey: Survey | None = None
+    is_surveyed_whole: bool = True
+    numbers: WholeNumbers = field(default_factory=WholeNumbers)
+    used: set[Notation] = field(default_factory=set)
+    has_failed: bool = False
+    unread: int = 0
+    seen: int = 0
+
+    def begin(self) -> None:
+        """Start over with the first row."""
+        self.used, self.unread, self.seen, self.numbers = set(), 0, 0, WholeNumbers()
+        self.has_failed = False
+        if not self.is_settled and self.survey is not None:
+            self.survey, self.is_surveyed_whole = Survey(self.asked.date_format), True
+
+    def end(self) -> bool:
+        """Settle what the column is; return whether it was read so from the first row on."""
+        if self.is_settled and self.has_failed:
+            # What other files have told does not hold in this one.
+            self.decision, self.is_settled = None, False
+            self.survey = Survey(self.asked.date_format)
+            return False
+        if self.is_settled or self.survey is None:
+            if not self.is_settled and self.notation.kind == "integer" and self.asked.kind != "number":
+                days = self.numbers.decide(self.name) if self.asked.kind is None else None
+                if days is not None:
+                    self.settle(days)
+            return self.used <= {self.notation} and not self.has_failed
+        if not self.is_surveyed_whole:
+            return False
+        self.settle(decide(self.name, self.survey, self.asked))
+        return self.used <= {self.notation} and not self.has_failed
+
+    def settle(self, decision: Decision) -> None:
+        """Take a decision for this column's."""
+        self.decision, self.notation, self.is_settled = decision, decision.notation, True
+
+
+class Columns:
+    """The columns of one file.
+
+    Parameters
+    ----------
+    wishes
+        What is said of them beforehand.
+    decided
+        What other files have told of columns, which holds in this one, too.
+    """
+
+    def __init__(self, wishes: Wishes | None = None, decided: Mapping[str, Decision] | None = None) -> None:
+        self.wishes = wishes or Wishes()
+        self._decided = decided or {}
+        self._columns: dict[str, Column] = {}
+        self.hint: str | None = None
+        self.footer = self.wishes.read.skip_footer or 0
+        self.told: list[str] = []
+        self._last: dict[str, str | None] = {}
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of each column, as far as it is known."""
+        return {name: column.notation.kind for name, column in self._columns.items()}
+
+    @property
+    def notations(self) -> dict[str, Notation]:
+        """How each column is written, as far as it is known."""
+        return {name: column.notation for name, column in self._columns.items()}
+
+    def __getitem__(self, name: str) -> Column:
+        """Return a column, which is new at its first call."""
+        if name not in self._columns:
+            column = Column(name, self.wishes.of(name, self.hint))
+            self._columns[name] = column
+            if name in self._decided:
+                column.settle(self._decided[name])
+            elif column.asked.kind in ("category", "text") and name not in self.wishes.expected:
+                column.settle(Decision(Notation("text")))
+            elif name in self.wishes.expected:
+                column.notation = self.wishes.expected[name]
+            elif column.asked.kind not in (None, "identifier"):
+                column.survey = Survey(column.asked.date_format)
+        return self._columns[name]
+
+    def begin(self) -> None:
+        """Start over with the first row of the file."""
+        self._last = {}
+        for column in self._columns.values():
+            column.begin()
+
+    def end(self) -> bool:
+        """Return whether all rows were read as the columns turned out to be; else they are to be read once more."""
+        if self._is_total():
+            self.footer += 1
+            self._columns = {}
+            self.told = [f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all."]
+            return False
+        return all([column.end() for column in self._columns.values()])
+
+    @property
+    def must_be_read_again(self) -> bool:
+        """Whether rows were read already as what their column is not."""
+        return any(column.has_failed or len(column.used) > 1 for column in self._columns.values())
+
+    def _is_total(self) -> bool:
+        """Return whether the last row is a total of those before it."""
+        if self.wishes.read.skip_footer is not None or self.wishes.expected:
+            return False
+        words = [name for name, text in self._last.items() if text and _TOTAL.match(text)]
+        if len(words) != 1:
+            return False
+        (name,) = words
+        others = {each: text for each, text in self._last.items() if each != name}
+        texts = [text for each, text in others.items() if text and self._columns[each].notation.kind == "text"]
+        survey = self._columns[name].survey
+        is_text = self._columns[name].notation.kind == "text" and (survey is None or survey.nearest("float") is None)
+        return not texts and (bool(others) or len(self._columns) > 1) and (not is_text or self._is_first(name))
+
+    def _is_first(self, name: str) -> bool:
+        return name in list(self._columns)[:2]
+
+    def read_as(self, name: str, kind: Kind) -> None:
+        """Say what a column is that is not made of texts."""
+        self[name].notation = Notation(kind)
+        self[name].is_settled = True
+
+    def is_fixed(self, name: str, kind: Kind) -> bool:
+        """Return whether nothing is to be found out about a column, which is of the kind."""
+        return self[name].is_settled and self[name].decision is None and self[name].notation == Notation(kind)
+
+    def add(self, name: str, texts: pa.Array, *, is_typed: bool = False) -> pa.Array:
+        """Return a batch's texts of a column as the values that they are, so far as is known.
+
+        Parameters
+        ----------
+        name
+            Of the column.
+        texts
+            Of the type string, or a dictionary of them.
+        is_typed
+            Whether the file says that they are texts: then what looks like a code stays one.
+        """
+        column = self[name]
+        if is_typed and not column.asked.is_typed:
+            column.asked = replace(column.asked, is_typed=True)
+        if len(texts):
+            self._last[name] = texts[-1].as_py()
+        first, column.seen = column.seen, column.seen + len(texts)
+        if not column.is_settled and column.survey is None and not is_typed:
+            plain = self._as_plain(column, texts)
+            if plain is not None:
+                return plain
+        if not column.is_settled and column.survey is None:
+            column.survey, column.is_surveyed_whole = Survey(column.asked.date_format), first == 0
+        if not column.is_settled:
+            self._survey(column, texts, first)
+        column.used.add(column.notation)
+        return self._converted(column, texts)
+
+    def _as_plain(self, column: Column, texts: pa.Array) -> pa.Array | None:
+        """Return values that are written as programs do it, in the narrowest kind from the column's on, else None."""
+        if pa.types.is_dictionary(texts.type):
+            return None
+        if column.notation.style or column.notation.offset:
+            array = _try(lambda: convert(self._without_missing(column, texts), column.notation))
+            return array
+        for missing in (_without_blanks, self._without_nulls):
+            there = missing(texts)
+            for kind in _PLAIN.get(column.notation.kind, ()):
+                array = _as_kind(there, kind)
+                if array is None or (kind == "integer" and _has_codes(there)):
+                    continue
+                if kind == "integer":
+                    column.numbers.add(array.drop_null().to_numpy())
+                column.notation = Notation(kind)
+                column.used.add(column.notation)
+                return array
+        return None
+
+    def _without_nulls(self, texts: pa.Array) -> pa.Array:
+        trimmed = pc.utf8_trim_whitespace(texts)
+        return _nulled(trimmed, pc.or_(pc.is_in(trimmed, value_set=_NULLS), self._is_named(trimmed)))
+
+    def _is_named(self, trimmed: pa.Array) -> pa.Array:
+        return pc.is_in(trimmed, value_set=self.wishes.missing_texts)
+
+    def _survey(self, column: Column, texts: pa.Array, first: int) -> None:
+        assert column.survey is not None
+        there = self._trimmed(texts)
+        column.survey.add(there, first)
+        column.notation = decide(column.name, column.survey, column.asked).notation
+
+    def _trimmed(self, texts: pa.Array) -> pa.Array:
+        """Return texts without the spaces around them, and without those that are missing whatever the column is."""
+        if pa.types.is_dictionary(texts.type):
+            trimmed = pc.utf8_trim_whitespace(texts.dictionary)
+            is_missing = pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
+            return pa.DictionaryArray.from_arrays(_nulled(texts.indices, is_missing.take(texts.indices)), trimmed)
+        trimmed = pc.utf8_trim_whitespace(texts)
+        return _nulled(trimmed, pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed)))
+
+    def _converted(self, column: Column, texts: pa.Array) -> pa.Array:
+        notation = column.notation
+        if notation.kind == "text":
+            return self._as_text(column, texts)
+        if pa.types.is_dictionary(texts.type):
+            values = self._values(column, texts.dictionary)
+            return values.take(texts.indices)
+        return self._values(column, texts)
+
+    def _values(self, column: Column, texts: pa.StringArray) -> pa.Array:
+        there = self._without_missing(column, texts)
+        array = _try(lambda: convert(there, column.notation))
+        if array is None:
+            # Read again, once it is known what the column is.
+            column.has_failed = True
+            return pa.nulls(len(texts), ARROW_TYPES[column.notation.kind])
+        if column.notation.lenient:
+            column.unread += array.null_count - there.null_count
+        return array
+
+    def _without_missing(self, column: Column, texts: pa.StringArray) -> pa.Array:
+        trimmed = self._trimmed(texts)
+        if column.asked.is_label:
+            return _nulled(trimmed, pc.is_in(trimmed, value_set=_NULLS))
+        return _nulled(trimmed, pc.is_in(pc.utf8_lower(trimmed), value_set=_MARKERS))
+
+    def _as_text(self, column: Column, texts: pa.Array) -> pa.Array:
+        different = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
+        trimmed = pc.utf8_trim_whitespace(different)
+        is_missing = pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
+        if not self.keeps_markers(column):
+            is_missing = pc.or_(is_missing, pc.is_in(trimmed, value_set=_NULLS))
+        kept = trimmed if self.wishes.read.trim else different
+        if not pa.types.is_dictionary(texts.type):
+            return _nulled(kept, is_missing)
+        indices = _nulled(texts.indices, is_missing.take(texts.indices))
+        encoded = pa.DictionaryArray.from_arrays(indices, kept)
+        return encoded.dictionary_decode().dictionary_encode() if self.wishes.read.trim else encoded
+
+    def keeps_markers(self, column: Column) -> bool:
+        """Return whether texts such as NA are values of a column of texts, not missing ones."""
+        return column.asked.is_label or column.asked.is_typed or self.wishes.kinds.get(column.name) in ("category", "text")
+
+    def without_missing_numbers(self, array: pa.Array) -> pa.Array:
+        """Return numbers without those that the request takes for missing."""
+        numbers = self.wishes.missing_numbers
+        if not numbers or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
+            return array
+        return _nulled(array, pc.is_in(pc.cast(array, pa.float64(), safe=False), value_set=pa.array(numbers)))
+
+
+def _rows(count: int) -> str:
+    return f"{count} rows" if count > 1 else "one row"
+
+
+def _nulled(array: pa.Array, mask: pa.Array) -> pa.Array:
+    if not pc.any(mask).as_py():
+        return array
+    return pc.if_else(pc.fill_null(mask, value_of_false()), pa.scalar(None, array.type), array)
+
+
+def _without_blanks(texts: pa.Array) -> pa.Array:
+    return _nulled(texts, pc.equal(texts, ""))
+
+
+def _try(convert_: Callable[[], pa.Array]) -> pa.Array | None:
+    try:
+        return convert_()
+    except pa.ArrowInvalid:
+        return None
+
+
+def _has_codes(texts: pa.Array) -> bool:
+    """Return whether a whole number has zeros in front, as codes do; few texts begin with one, so few are looked at."""
+    led = texts.filter(pc.fill_null(pc.starts_with(texts, "0"), value_of_false()))
+    return bool(pc.any(pc.match_substring_regex(led, _ZERO_LED)).as_py())
+
+
+def _as_kind(texts: pa.Array, kind: Kind) -> pa.Array | None:
+    """Return texts in a kind, or None where one does not fit."""
+    if kind == "null":
+        return pa.nulls(len(texts)) if texts.null_count == len(texts) else None
+    if kind == "boolean":
+        return _try(lambda: _booleans(texts))
+    if kind == "timestamp":
+        return _try(lambda: timestamps(texts))
+    return _try(lambda: pc.cast(texts, ARROW_TYPES[kind]))
+
+
+def _booleans(texts: pa.Array) -> pa.Array:
+    """Take true and false in any case; 0 and 1 are numbers, wherever in the file they stand."""
+    lower = pc.utf8_lower(texts)
+    if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false", None], pa.string()))).as_py() is False:
+        raise pa.ArrowInvalid("a text that is neither true nor false")
+    return pc.equal(lower, "true")
+
+
+def decimal_hint(samples: Mapping[str, pa.StringArray]) -> str | None:
+    """Return the decimal character that a file's numbers have beyond doubt, by its first rows; None if there is none."""
+    votes: Counter[str] = Counter()
+    for texts in samples.values():
+        survey = Survey()
+        survey.add(_without_blanks(pc.utf8_trim_whitespace(texts)), 0)
+        styles = {NUMBER_STYLES[style].decimal for style in survey.fitting("float") if style in NUMBER_STYLES}
+        if survey.values and len(styles) == 1 and survey.counts["comma"] + survey.counts["point"]:
+            votes.update(styles)
+    return votes.most_common(1)[0][0] if votes else None
+
+
+def merged(files: Sequence[Columns]) -> dict[str, Decision]:
+    """Return what all files together tell of each column that one of them takes for something else.
+
+    What was read as programs write it needs no other file's word, unless the column holds codes.
+    """
+    found: dict[str, Decision] = {}
+    for name in {each: None for file in files for each in file.kinds}:
+        columns = [file[name] for file in files if name in file.kinds]
+        decision = next((each.decision for each in columns if each.decision and each.decision.is_code), None)
+        surveys = [each.survey for each in columns if each.survey is not None]
+        if decision is None and len(surveys) > 1:
+            whole = Survey(columns[0].asked.date_format)
+            for survey in surveys:
+                whole.merge(survey)
+            decision = decide(name, whole, columns[0].asked)
+        others = [each for each in columns if decision and (each.survey or decision.is_code)]
+        if decision is not None and any(each.notation != decision.notation for each in others):
+            found[name] = decision
+    return found
+
+
+def unreadable(name: str, unread: int) -> str:
+    """Return what is told of values that are not what the request says that they are."""
+    return f'"{name}" has {unread:,} values that are not what the request says that the column is: taken for missing.'

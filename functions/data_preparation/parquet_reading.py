@@ -1,0 +1,271 @@
+"""Reads Parquet files in record batches, with every value in one of six kinds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from common.errors import InvalidDatasetError, without_values
+from data_preparation.columns import Columns
+from data_preparation.dialect import named
+from data_preparation.notation import ARROW_TYPES, Kind
+from data_preparation.parquet_pages import TEXT_BYTES, Plan, UnusableFileError, plan_reading
+
+BATCH_VALUES = 2_000_000
+"""How many values a batch holds, so that memory does not grow with the number of columns."""
+MAX_COLUMNS = 10_000
+"""What a run bears, in a minute and a half: each step does something for each column, and each batch for each, too."""
+
+
+@dataclass(frozen=True)
+class ParquetTable:
+    """A Parquet file.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    path
+        Where it lies.
+    """
+
+    name: str
+    path: Path
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns, those that cannot be trained on among them.
+
+        Raises
+        ------
+        InvalidDatasetError
+            If the file cannot be read, or has more columns than a run bears, or a name twice.
+        """
+        with self._errors(), pq.ParquetFile(self.path) as parquet:
+            return self._names(parquet)
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Why each column of a type that cannot be trained on is left out."""
+        with self._errors(), pq.ParquetFile(self.path) as parquet:
+            return {
+                field.name: f"its type is {field.type}, which no model takes"[:200]
+                for field in parquet.schema_arrow
+                if kind_of(field.type) is None
+            }
+
+    @property
+    def rows(self) -> int:
+        """How many rows the file says that it has.
+
+        Raises
+        ------
+        InvalidDatasetError
+            If it is no Parquet file, whatever its name says.
+        """
+        with self._errors(), pq.ParquetFile(self.path) as parquet:
+            return int(parquet.metadata.num_rows)
+
+    def batches(
+        self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as record batches, in the types that the columns are known to have (`reading.read_batches`)."""
+        # Without pre-buffering a row group is read page by page, not held whole in memory.
+        # A flipped bit is a wrong value, unless the page's checksum is looked at, where the writer has made one.
+        options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
+        columns.begin()
+        with self._errors():
+            with self.path.open("rb") as stream, pq.ParquetFile(self.path, **options) as parquet:
+                metadata, schema = parquet.metadata, parquet.schema_arrow
+                for name in _categories(schema):
+                    columns.read_as(name, "text")
+                usable = [name for name in self._names(parquet) if kind_of(schema.field(name).type) is not None]
+                names = [name for name in usable if wanted is None or name in wanted]
+                plan = plan_reading(stream, parquet, names)
+            encoded = [name for name in plan.encoded if kind_of(schema.field(name).type) == "text"]
+            with pq.ParquetFile(self.path, metadata=metadata, read_dictionary=encoded, **options) as parquet:
+                rows = _batch_rows(plan, len(names))
+                for batch in _joined(parquet.iter_batches(rows, columns=names), rows):
+                    arrays = [typed_column(self.name, name, batch[name], columns, encode_texts) for name in names]
+                    yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+    def _names(self, parquet: pq.ParquetFile) -> list[str]:
+        check_number(self.name, parquet.metadata.num_columns)
+        return named(self.name, parquet.schema_arrow.names)
+
+    def _errors(self) -> AbstractContextManager[None]:
+        return parquet_errors(self.name)
+
+
+def check_number(name: str, columns: int) -> None:
+    """Raise InvalidDatasetError for more columns than a run bears."""
+    if columns > MAX_COLUMNS:
+        raise InvalidDatasetError(
+            f'"{name}" has more than {MAX_COLUMNS:,} columns, more than a run bears: leave out those that say '
+            "least, or turn them into fewer."
+        )
+
+
+def _joined(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches of about so many rows: with dictionaries, one ends with its row group, which may be small."""
+    pending, pending_rows, pending_bytes = list[pa.RecordBatch](), 0, 0
+    for batch in batches:
+        pending.append(batch)
+        pending_rows += batch.num_rows
+        pending_bytes += batch.nbytes
+        if pending_rows >= rows or pending_bytes >= 8 * BATCH_VALUES:
+            yield _as_one(pending)
+            pending, pending_rows, pending_bytes = [], 0, 0
+    if pending:
+        yield _as_one(pending)
+
+
+def _as_one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    if len(batches) == 1:
+        return batches[0]
+    (batch,) = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks().to_batches()
+    return batch
+
+
+def _batch_rows(plan: Plan, columns: int) -> int:
+    rows = max(1024, BATCH_VALUES // max(1, columns))
+    return min(rows, max(1, int(TEXT_BYTES / plan.text_bytes))) if plan.text_bytes else rows
+
+
+@contextmanager
+def parquet_errors(name: str) -> Iterator[None]:
+    """Say in one sentence what is wrong with a file that cannot be read as Parquet."""
+    try:
+        yield
+    except UnusableFileError as error:
+        raise InvalidDatasetError(f'"{name}" cannot be read as Parquet: {error}.') from error
+    except InvalidDatasetError:
+        raise
+    # What Arrow cannot open, a size that no machine has, or a name that is no UTF-8.
+    except (pa.ArrowException, OSError, MemoryError, ValueError, TypeError, KeyError) as error:
+        message = without_values(str(error)).rstrip(".")
+        raise InvalidDatasetError(f'"{name}" cannot be read as Parquet: {message}.') from error
+
+
+_KINDS: Mapping[Kind, Sequence[Callable[[pa.DataType], bool]]] = {
+    "null": (pa.types.is_null,),
+    "boolean": (pa.types.is_boolean,),
+    # The upper half of uint64 does not fit int64. Times of the clock and durations are seconds.
+    "float": (
+        pa.types.is_floating, pa.types.is_decimal, pa.types.is_uint64, pa.types.is_time, pa.types.is_duration,
+    ),
+    "integer": (pa.types.is_integer,),
+    "timestamp": (pa.types.is_timestamp, pa.types.is_date),
+    "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+}  # fmt: skip
+
+
+def kind_of(type_: pa.DataType) -> Kind | None:
+    """Return the kind of a column of a type; None for one that cannot be trained on. What is a category is a text."""
+    is_category = pa.types.is_dictionary(type_)
+    held = type_.value_type if is_category else type_
+    kind = next((kind for kind, checks in _KINDS.items() if any(check(held) for check in checks)), None)
+    return "text" if is_category and kind in ("integer", "float", "boolean") else kind
+
+
+def typed_column(file: str, name: str, column: pa.Array, columns: Columns, encode_texts: bool) -> pa.Array:
+    """Return a column that has a type as the kind that it is of, or is to be.
+
+    Parameters
+    ----------
+    file, name
+        What messages call the file and the column.
+    column
+        Of a type that has a kind.
+    columns
+        Where it is noted what it is, or said otherwise.
+    encode_texts
+        Whether texts may stay a dictionary.
+    """
+    kind = kind_of(column.type)
+    assert kind is not None
+    if kind == "text" and pa.types.is_dictionary(column.type) and not _is_text(column.type.value_type):
+        # A category of numbers is told apart by them, not measured.
+        column.validate(full=True)
+        column = pa.DictionaryArray.from_arrays(column.indices, pc.cast(column.dictionary, pa.string()))
+        columns.read_as(name, "text")
+    if kind == "text":
+        texts = _text(file, name, column, encode_texts)
+        return texts if columns.is_fixed(name, "text") else columns.add(name, texts, is_typed=True)
+    values = _converted(column, kind)
+    if columns.is_fixed(name, "text"):
+        return pc.cast(values, pa.string()).dictionary_encode()
+    if (asked := columns[name].asked.kind) is not None and not _is(kind, asked):
+        return columns.add(name, pc.cast(values, pa.string()))
+    columns.read_as(name, kind)
+    return columns.without_missing_numbers(values)
+
+
+def _categories(schema: pa.Schema) -> list[str]:
+    """Return the columns that were categories in pandas, of which Parquet itself keeps the values alone."""
+    try:
+        described = json.loads((schema.metadata or {}).get(b"pandas", b"{}"))["columns"]
+        names = [each["name"] for each in described if each["pandas_type"] == "categorical"]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [name for name in names if name in schema.names and kind_of(schema.field(name).type) in ("integer", "float")]
+
+
+def _is(kind: Kind, asked: str) -> bool:
+    """Return whether a column of a kind is what a request says that it is."""
+    fitting = {"number": ("integer", "float"), "boolean": ("boolean",), "date": ("timestamp",)}
+    return kind == "null" or asked in ("identifier", "ignore") or kind in fitting.get(asked, ("text",))
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return any(check(type_) for check in _KINDS["text"])
+
+
+def _converted(column: pa.Array, kind: Kind) -> pa.Array:
+    if pa.types.is_dictionary(column.type):
+        column.validate(full=True)
+        column = column.dictionary_decode()
+    if pa.types.is_time(column.type) or pa.types.is_duration(column.type):
+        per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
+        whole = pc.cast(pc.cast(column, pa.int32()) if column.type.bit_width == 32 else column, pa.int64())  # noqa: PLR2004
+        return pc.divide(pc.cast(whole, pa.float64(), safe=False), per_second)
+    if pa.types.is_decimal(column.type):
+        # By way of text, for the cast of decimals is off by a bit now and then.
+        column = pc.cast(column, pa.string())
+    # Nanoseconds are cut to microseconds (a timestamp with a zone is stored as UTC, and stays so); the nearest float
+    # stands for a whole number or a decimal that has more digits than a float.
+    return pc.cast(column, ARROW_TYPES[kind], safe=kind not in ("timestamp", "float"))
+
+
+def _text(file: str, name: str, column: pa.Array, encode_texts: bool) -> pa.Array:
+    """Return texts that are UTF-8 and not too long; a dictionary holds no more texts than there are rows."""
+    try:
+        # Neither texts nor places in a dictionary have been looked at so far, and whoever reads them relies on both.
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise InvalidDatasetError(f'Column "{name}" of "{file}" holds texts that are not UTF-8.') from error
+    indices, texts = None, column
+    if pa.types.is_dictionary(column.type):
+        indices, texts = column.indices, column.dictionary
+        if len(texts) > len(column):
+            used = indices.dictionary_encode()
+            indices, texts = used.indices, texts.take(used.dictionary)
+    texts = pc.cast(texts, pa.string())
+    longest = pc.max(pc.binary_length(texts)).as_py() or 0
+    if longest > TEXT_BYTES:
+        raise InvalidDatasetError(
+            f'Column "{name}" of "{file}" holds a text of {longest >> 20:,} MB, and {TEXT_BYTES >> 20} MB is the '
+            "most that one may have: leave the column out or cut its texts."
+        )
+    if indices is None:
+        return texts
+    encoded = pa.DictionaryArray.from_arrays(pc.cast(indices, pa.int32()), texts)
+    return encoded if encode_texts else encoded.dictionary_decode()

@@ -1,0 +1,491 @@
+"""Settles how a column of texts is written: by all its values, so that no late one contradicts an early guess.
+
+Where the values leave it open, the likelier reading is taken, and what is doubtful is said with the option that
+changes it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_preparation.notation import (
+    ACCOUNTING,
+    BOOLEANS,
+    CLOCK,
+    DATE_STYLES,
+    EXCEL,
+    MARKERS,
+    NULL_VALUES,
+    NUMBER_STYLES,
+    WHOLE,
+    Kind,
+    Notation,
+    number_pattern,
+    read,
+    read_numbers,
+    value_of_false,
+)
+
+ColumnKind = Literal["number", "category", "text", "date", "boolean", "identifier"]
+"""What a request may say that a column is."""
+
+FEW_VALUES = 1000
+"""After so many values a notation that less than half of them have is given up."""
+_ZERO_LED = r"^[+-]?0\d+$"
+_EXPONENT_CODE = r"^\d+[eE]\d+$"
+_DATE_NAME = re.compile(r"(?i)(^|[\W_])(date|datum|fecha|when|day|dob|birthday|birthdate)s?([\W_]|$)|(?:[a-z])(Date|Day)$")
+_SYMBOL = r"(?P<symbol>(?:US|R|A|C)?\$|[€£¥₹₽₩₺₪฿]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.)"
+_Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request says of how one column is to be read; None where it says nothing.
+
+    Attributes
+    ----------
+    kind
+        What the column is.
+    decimal, thousands
+        The characters of numbers.
+    date_format
+        Of `strptime`.
+    is_label
+        Whether the column is the target: no text of it is taken for missing but for those that the request names.
+    is_typed
+        Whether the file says that the column is made of texts, as Parquet does.
+    hint
+        The decimal character that other columns of the file have beyond doubt.
+    """
+
+    kind: ColumnKind | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    date_format: str | None = None
+    is_label: bool = False
+    is_typed: bool = False
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How a column is read, what is told of it, what is doubtful, and why it cannot be read at all."""
+
+    notation: Notation
+    told: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    problem: str | None = None
+    is_code: bool = False
+
+
+@dataclass
+class _Fit:
+    misfits: int = 0
+    first: int = -1
+    """The row of the first value that does not fit, counted from 1."""
+
+
+def _candidates(date_format: str | None) -> Iterator[tuple[Kind, str]]:
+    for style in BOOLEANS:
+        yield "boolean", style
+    for style in NUMBER_STYLES:
+        yield "float", style
+    for style in DATE_STYLES:
+        yield "timestamp", style
+    if date_format is not None:
+        yield "timestamp", date_format
+    yield "float", CLOCK
+
+
+@dataclass
+class Survey:
+    """What the texts of a column tell of how they are written, batch by batch.
+
+    Attributes
+    ----------
+    values : int
+        How many are neither missing nor a marker of a missing value.
+    markers : collections.Counter
+        The texts that may stand for a missing value, as they are written.
+    fits : dict
+        The notations that are not given up yet, and which values do not have them.
+    """
+
+    date_format: str | None = None
+    values: int = 0
+    markers: Counter[str] = field(default_factory=Counter)
+    fits: dict[tuple[Kind, str], _Fit] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    symbols: Counter[str] = field(default_factory=Counter)
+    padded: set[str] = field(default_factory=set)
+    words: set[str] = field(default_factory=set)
+    largest: int = 0
+    smallest: int = 0
+    _digits: int = 0
+
+    def __post_init__(self) -> None:
+        self.fits = {each: _Fit() for each in _candidates(self.date_format)}
+
+    def add(self, texts: pa.StringArray | pa.DictionaryArray, first: int) -> None:
+        """Take in texts without the spaces around them; missing ones are null.
+
+        Parameters
+        ----------
+        texts
+            Of one batch.
+        first
+            How many rows came before.
+        """
+        encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
+        indices = encoded.indices
+        different, present = encoded.dictionary, indices.drop_null().to_numpy()
+        rows = np.bincount(present, minlength=len(different))
+        is_marker = _is_marker(different)
+        for text, count in zip(different.filter(pa.array(is_marker)).to_pylist(), rows[is_marker], strict=True):
+            if count:
+                self.markers[text] += int(count)
+        values = rows * ~is_marker
+        self.values += int(values.sum())
+        with_digits = int(values[_matches(different, r"\d")].sum())
+        if self.values and 2 * with_digits < self.values and not self._digits:
+            # No numbers and no times: names and words, for the most part.
+            self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
+        self._digits += with_digits
+        if len(self.words) <= 2:
+            self.words.update(each.lower() for each in different.filter(pa.array(~is_marker))[:3].to_pylist())
+        for candidate, fit in list(self.fits.items()):
+            misfit = _misfits(different, *candidate) & (values > 0)
+            wrong = int(values[misfit].sum())
+            if wrong and not fit.misfits:
+                filled = pc.fill_null(indices, 0).to_numpy()
+                there = np.asarray(indices.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+                fit.first = first + int(np.argmax(misfit[filled] & there)) + 1
+            fit.misfits += wrong
+            if self.values > FEW_VALUES and 2 * fit.misfits > self.values:
+                del self.fits[candidate]
+        if any(kind == "float" for kind, _ in self.fits):
+            self._look_at_numbers(different, values)
+        if any(kind == "timestamp" for kind, _ in self.fits):
+            self._count(different, values, "slashes", "/")
+
+    def _look_at_numbers(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
+        for name, pattern in (
+            ("zero-led", _ZERO_LED), ("exponent codes", _EXPONENT_CODE), ("percent", "[%‰]"), ("accounting", ACCOUNTING),
+            ("whole", WHOLE), ("zeros", r"^0+$"),
+            ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","), ("exponents", r"\d[eE]"),
+        ):  # fmt: skip
+            self._count(different, rows, name, pattern)
+        symbols = pc.struct_field(pc.extract_regex(different, _SYMBOL), "symbol")
+        for symbol, count in zip(symbols.to_pylist(), rows.tolist(), strict=True):
+            if symbol is not None and count:
+                self.symbols[symbol] += count
+        long = different.filter(pa.array(_matches(different, r"^[+-]?\d{16,}$") & (rows > 0)))
+        if self.counts["whole"] == self.values and len(long):
+            numbers = [int(each) for each in long.to_pylist()]
+            self.smallest, self.largest = min(self.smallest or numbers[0], *numbers), max(self.largest, *numbers)
+
+    def _count(self, different: pa.StringArray, rows: npt.NDArray[np.int64], name: str, pattern: str) -> None:
+        found = _matches(different, pattern) & (rows > 0)
+        self.counts[name] += int(rows[found].sum())
+
+    def merge(self, other: Survey) -> None:
+        """Take in what another file tells of the column."""
+        for candidate in list(self.fits):
+            if candidate not in other.fits:
+                del self.fits[candidate]
+                continue
+            mine, theirs = self.fits[candidate], other.fits[candidate]
+            mine.first = theirs.first if not mine.misfits else mine.first
+            mine.misfits += theirs.misfits
+        self.values += other.values
+        self.markers += other.markers
+        self.counts += other.counts
+        self.symbols += other.symbols
+        self.padded |= other.padded
+        self.words |= other.words
+        if other.largest:
+            self.smallest = min(self.smallest or other.smallest, other.smallest)
+            self.largest = max(self.largest, other.largest)
+
+    def fitting(self, kind: Kind) -> list[str]:
+        """Return the styles of a kind that all values have."""
+        return [style for (each, style), fit in self.fits.items() if each == kind and not fit.misfits]
+
+    def nearest(self, kind: Kind) -> tuple[str, _Fit] | None:
+        """Return the style of a kind that most values have, if it is more than half of them."""
+        near = [(style, fit) for (each, style), fit in self.fits.items() if each == kind]
+        style, fit = min(near, key=lambda each: each[1].misfits, default=("", _Fit(self.values)))
+        return (style, fit) if 2 * fit.misfits < self.values else None
+
+
+def _is_marker(different: pa.StringArray) -> _Mask:
+    markers = pa.array([*MARKERS, *(each.lower() for each in NULL_VALUES)])
+    return np.asarray(pc.is_in(pc.utf8_lower(different), value_set=markers).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _matches(different: pa.StringArray, pattern: str) -> _Mask:
+    return np.asarray(pc.match_substring_regex(different, pattern).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _misfits(different: pa.StringArray, kind: Kind, style: str) -> _Mask:
+    if kind == "float" and style in NUMBER_STYLES:
+        plain = pc.replace_substring_regex(different, ACCOUNTING, r"-\1\2\3")
+        return ~_matches(plain, number_pattern(style))
+    return np.asarray(read(different, Notation(kind, style)).is_null().to_numpy(zero_copy_only=False), np.bool_)
+
+
+def decide(name: str, survey: Survey, asked: Asked) -> Decision:
+    """Return how a column is read.
+
+    Parameters
+    ----------
+    name
+        Of the column.
+    survey
+        Of all its values.
+    asked
+        What the request says.
+    """
+    if asked.kind is not None:
+        return _as_asked(name, survey, asked)
+    if asked.is_typed:
+        return _as_typed(name, survey, asked)
+    if not survey.values:
+        return Decision(Notation("text" if survey.markers and asked.is_label else "null"))
+    if len(survey.words) > 1 and not asked.is_label and (styles := survey.fitting("boolean")):
+        return Decision(Notation("boolean", styles[0] if styles[0] != "true/false" else ""))
+    if asked.is_label and "true/false" in survey.fitting("boolean"):
+        return Decision(Notation("boolean"))
+    if styles := [each for each in survey.fitting("float") if each in NUMBER_STYLES]:
+        return _number(name, survey, asked, styles)
+    if styles := survey.fitting("timestamp"):
+        return _time(name, survey, asked, styles)
+    if CLOCK in survey.fitting("float"):
+        told = f'"{name}" holds times of the clock: they are read as seconds, 12:30 as 45,000. {_options(name, "category")}'
+        return Decision(Notation("float", CLOCK), told=(told,))
+    return _text(name, survey)
+
+
+def _as_typed(name: str, survey: Survey, asked: Asked) -> Decision:
+    """Return a text, unless all are times, or numbers with decimals: codes have none."""
+    decision = decide(name, survey, replace(asked, is_typed=False))
+    kind = decision.notation.kind
+    if kind in ("float", "timestamp") and not asked.is_label:
+        words = {"float": "numbers", "timestamp": "dates"}[kind]
+        told = f'"{name}" is a column of texts that are {words}: read as {words}. {_options(name, "category")}'
+        return replace(decision, told=(told, *decision.told))
+    if kind == "integer":
+        told = f'"{name}" is a column of texts that are whole numbers: kept as texts. {_options(name, "number")}'
+        return Decision(Notation("text"), told=(told,))
+    return Decision(Notation("text"))
+
+
+def _options(name: str, *kinds: str) -> str:
+    """Return the words that set a column's kind."""
+    return " or ".join(f"COLUMNS='{{\"{name}\": \"{kind}\"}}'" for kind in kinds) + " changes that."
+
+
+def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:
+    match asked.kind:
+        case "number":
+            styles = [each for each in survey.fitting("float") if each in NUMBER_STYLES]
+            near = survey.nearest("float")
+            if not styles and near and near[0] == CLOCK and not near[1].misfits:
+                return Decision(Notation("float", CLOCK))
+            decision = _number(name, survey, asked, styles or [near[0] if near and near[0] != CLOCK else "1234.5"])
+            # Codes are numbers when the request says so.
+            kind = "float" if decision.notation.kind == "text" else decision.notation.kind
+            style = styles[0] if styles and decision.notation.kind == "text" else decision.notation.style
+            style = "" if style == "1234.5" else style
+            return Decision(replace(decision.notation, kind=kind, style=style, lenient=True), decision.told)
+        case "date":
+            styles, near = survey.fitting("timestamp"), survey.nearest("timestamp")
+            if not styles and near is None and survey.counts["whole"] == survey.values and survey.values:
+                return Decision(Notation("timestamp", EXCEL, lenient=True))
+            decision = _time(name, survey, asked, styles or [near[0] if near else "year-month-day"])
+            return Decision(replace(decision.notation, lenient=True), decision.told, decision.doubts)
+        case "boolean":
+            near = survey.nearest("boolean")
+            style = near[0] if near else "true/false"
+            return Decision(Notation("boolean", "" if style == "true/false" else style, lenient=True))
+    return Decision(Notation("text"))
+
+
+def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decision:
+    counts, values = survey.counts, survey.values
+    if "1234.5" in styles and counts["zero-led"] and counts["whole"] == values:
+        told = f'"{name}" has zeros in front: its numbers are kept as codes. {_options(name, "number")}'
+        return Decision(Notation("text"), told=(told,), is_code=True)
+    if counts["exponent codes"] and counts["exponent codes"] + counts["whole"] == values:
+        told = f'"{name}" has values such as 1E5 among whole numbers: kept as codes. {_options(name, "number")}'
+        return Decision(Notation("text"), doubts=(told,), is_code=True)
+    if 0 < counts["percent"] < values - counts["zeros"]:
+        return _problem(name, survey, f"percentages in {counts['percent']:,} of {values:,} values and other numbers")
+    if len(survey.symbols) > 1:
+        return _problem(name, survey, f"amounts in {len(survey.symbols)} currencies")
+    style, doubts = _style_of_numbers(name, survey, asked, styles)
+    told = []
+    if counts["percent"]:
+        told.append(f'"{name}" holds percentages: 12 % is read as 12.')
+    if survey.symbols:
+        told.append(f'"{name}" holds amounts of money, read without the currency.')
+    if counts["accounting"]:
+        told.append(f'"{name}" has numbers in brackets, read as negative.')
+    if survey.largest > 2**53 and counts["whole"] == values and style == "1234.5":
+        return _large(name, survey.smallest, survey.largest)
+    fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
+    kind: Kind = "float" if fractions else "integer"
+    return Decision(Notation(kind, "" if style == "1234.5" else style), tuple(told), doubts)
+
+
+def _large(name: str, smallest: int, largest: int) -> Decision:
+    """Return how whole numbers are read of which no float holds all digits: less what they have in common."""
+    unit = 1 << 40
+    offset = smallest // unit * unit
+    if smallest > 0 and largest - offset < 2**53:
+        told = f'"{name}" has whole numbers beyond those that a float holds: {offset} is subtracted from each.'
+        return Decision(Notation("integer", offset=offset), told=(told,))
+    doubt = (
+        f'"{name}" has whole numbers of more digits than a float holds, and they lie far apart: each is rounded to the '
+        f"nearest float. {_options(name, 'category', 'ignore')}"
+    )
+    return Decision(Notation("integer" if max(largest, -smallest) < 2**63 else "float"), doubts=(doubt,))
+
+
+def _style_of_numbers(
+    name: str, survey: Survey, asked: Asked, styles: list[str]
+) -> tuple[str, tuple[str, ...]]:
+    """Return the style of numbers and what is doubtful about it, where dots or commas may be either."""
+    if asked.decimal is not None or asked.thousands is not None:
+        wanted = [each for each in styles if _agrees(each, asked)]
+        if wanted:
+            return wanted[0], ()
+    counts = survey.counts
+    if "1,234.5" not in styles or "1.234,5" not in styles:
+        return styles[0], ()
+    # All dots and commas stand before three digits: 6.221 and 6,221 are thousands to some and fractions to others.
+    if counts["dots"] and "1234.5" in styles:
+        if asked.hint == ",":
+            return "1.234,5", (_doubt(name, "a dot", "thousands", "decimals", {"decimal": "."}),)
+        return "1234.5", (_doubt(name, "a dot", "decimals", "thousands", {"thousands": "."}),)
+    if counts["commas"]:
+        if asked.hint == ",":
+            return "1.234,5", (_doubt(name, "a comma", "decimals", "thousands", {"thousands": ","}),)
+        return "1,234.5", (_doubt(name, "a comma", "thousands", "decimals", {"decimal": ","}),)
+    return styles[0], ()
+
+
+def _agrees(style: str, asked: Asked) -> bool:
+    chosen = NUMBER_STYLES[style]
+    return asked.decimal in (None, chosen.decimal) and asked.thousands in (None, chosen.thousands)
+
+
+def _doubt(name: str, what: str, taken: str, other: str, option: Mapping[str, str]) -> str:
+    ((key, value),) = option.items()
+    return (
+        f'"{name}" has {what} before three digits wherever it has one: taken for {taken}, and may mean {other}. '
+        f"READ='{{\"{key}\": \"{value}\"}}' reads it so."
+    )
+
+
+def _time(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decision:
+    if asked.date_format is not None and asked.date_format in styles:
+        return Decision(Notation("timestamp", asked.date_format))
+    style, other = styles[0], None
+    for long in ("year", "yy"):
+        day, month = f"day/month/{long}", f"month/day/{long}"
+        if day in styles and month in styles:
+            # Slashes are American as often as not, and what pandas takes them for; dots never are.
+            style, other = (month, day) if survey.counts["slashes"] else (day, month)
+    if other is not None:
+        wanted = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y", "day/month/yy": "%d/%m/%y"}
+        doubt = (
+            f'"{name}" has dates in which day and month may be either: read as {style}. '
+            f"READ='{{\"date_format\": \"{wanted.get(other, '%m/%d/%y')}\"}}' reads them as {other}."
+        )
+        return Decision(Notation("timestamp", style), doubts=(doubt,))
+    return Decision(Notation("timestamp", "" if style == "year-month-day" else style))
+
+
+def _text(name: str, survey: Survey) -> Decision:
+    """Return a text, and why it should not be one where most values are something else."""
+    for kind, words, option in (("float", "numbers", "number"), ("timestamp", "dates", "date")):
+        near = survey.nearest(kind)  # type: ignore[arg-type]
+        if near is None or near[0] == CLOCK:
+            continue
+        _, fit = near
+        problem = (
+            f'Column "{name}" mixes {words} and text: {survey.values - fit.misfits:,} of {survey.values:,} values are '
+            f"{words}, and {_others(fit)}. Leave unknown values empty, or say "
+            f"what the column is: COLUMNS='{{\"{name}\": \"{option}\"}}' takes the others for missing, "
+            f'"category" keeps all as texts.'
+        )
+        return Decision(Notation("text"), problem=problem)
+    return Decision(Notation("text"))
+
+
+def _others(fit: _Fit) -> str:
+    if fit.misfits == 1:
+        return f"that in row {fit.first:,} is none"
+    return f"{fit.misfits:,} are not, the first in row {fit.first:,}"
+
+
+def _problem(name: str, survey: Survey, what: str) -> Decision:
+    problem = (
+        f'Column "{name}" mixes {what}: write them in one way, or say what the column is: '
+        f"COLUMNS='{{\"{name}\": \"number\"}}' reads all as they are, \"category\" keeps them as texts."
+    )
+    return Decision(Notation("text"), problem=problem)
+
+
+@dataclass
+class WholeNumbers:
+    """What whole numbers tell of whether they are days: 20241231, or Excel's under the name of a date.
+
+    Attributes
+    ----------
+    is_compact : bool
+        Whether all are days of a calendar so written.
+    is_excel : bool
+        Whether all are days of Excel between 1954 and 2119.
+    """
+
+    values: int = 0
+    is_compact: bool = True
+    is_excel: bool = True
+    low: int = 0
+    high: int = 0
+
+    def add(self, numbers: npt.NDArray[np.int64]) -> None:
+        """Take in numbers; as long as all are days it costs little, and nothing from the first that is none."""
+        if not len(numbers):
+            return
+        low, high = int(numbers.min()), int(numbers.max())
+        self.low, self.high = (min(self.low, low), max(self.high, high)) if self.values else (low, high)
+        self.values += len(numbers)
+        self.is_excel = self.is_excel and low >= 20_000 and high <= 80_000
+        self.is_compact = self.is_compact and low >= 18_000_101 and high <= 22_001_231
+        if self.is_compact:
+            texts = pa.array(np.unique(numbers)).cast(pa.string())
+            self.is_compact = read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
+
+    def decide(self, name: str) -> Decision | None:
+        """Return how the column is read if it holds days, else None."""
+        if self.values and self.is_compact:
+            told = f'"{name}" holds days written as 20241231: read as dates. {_options(name, "number")}'
+            return Decision(Notation("timestamp", "yyyymmdd"), told=(told,))
+        if self.high > 2**53 and self.low > 0:
+            return _large(name, self.low, self.high)
+        if self.values and self.is_excel and _DATE_NAME.search(name):
+            doubt = f'"{name}" has the name of a date and holds days as Excel counts them: read as dates. '
+            return Decision(Notation("timestamp", EXCEL), doubts=(doubt + _options(name, "number"),))
+        return None

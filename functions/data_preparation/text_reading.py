@@ -1,0 +1,307 @@
+"""Reads files of delimited text in record batches.
+
+The first rows are read as strings and tell what to ask pyarrow's fast converters for; where one of them meets a value
+that it does not take, the rest is read as strings. What a string says, `data_preparation.columns` finds out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from common.conversion import OFFSET, timestamps
+from common.errors import InvalidDatasetError, without_values
+from data_preparation.columns import Columns, decimal_hint
+from data_preparation.dialect import Dialect, named, not_encoded
+from data_preparation.notation import ARROW_TYPES, MARKERS, NULL_VALUES, Notation
+
+BLOCK_BYTES = 4 << 20
+"""How much of a file one batch holds; pyarrow reads a few of them ahead."""
+SAMPLE_BYTES = 1 << 18
+"""How much of a file is looked at to tell the kinds that its columns probably are of."""
+ENCODED_SHARE = 0.5
+"""The largest share of different texts, in the sample, for which a column is worth a dictionary."""
+MAX_REMARKS = 5
+"""How many rows of another length a file may end with, to be taken for remarks below the table."""
+_WRITTEN_SO = re.compile(r"(?i)\W*(\(?\d[\d,.]* rows?\b.*|total.*|sum.*|summe.*|gesamt.*|end of .*|source.*|quelle.*|note.*)")
+# What pyarrow's converters take for missing among numbers and times, in the ways that people write it.
+_MISSING = sorted({*NULL_VALUES, *MARKERS, *map(str.upper, MARKERS), *map(str.capitalize, MARKERS)})
+_MISSING_TEXTS = pa.array(_MISSING)
+MAYBE_THOUSANDS = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3})$"
+"""6.221: decimals to some, thousands to others."""
+_HINT_COLUMNS = 100
+"""How many columns are asked for their decimal character."""
+
+
+class Opens(Protocol):
+    """Opens a file from its beginning, decompressed."""
+
+    def __call__(self) -> IO[bytes] | pa.NativeFile:
+        """Return the opened file."""
+
+
+@dataclass
+class TextFile:
+    """A file of delimited text.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    open
+        Opens it.
+    dialect
+        How it is written.
+    remarks
+        How many rows of its last reading were remarks below the table.
+    """
+
+    name: str
+    open: Opens
+    dialect: Dialect
+    remarks: int = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the columns."""
+        return named(self.name, self.dialect.names)
+
+    def batches(
+        self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows as record batches, in the types that the columns are known to have (`reading.read_batches`)."""
+        names = [name for name in self.columns if wanted is None or name in wanted]
+        columns.begin()
+        types, rows = self._types(names, columns, encode_texts), 0
+        with suppress(pa.ArrowInvalid, OSError, UnicodeError):
+            for batch in self._read(types, columns.footer):
+                yield _typed(batch, columns)
+                rows += batch.num_rows
+            return
+        # A value that a converter does not take, or a damaged file: read as strings, it turns out which.
+        with self._errors():
+            for batch in self._read(dict.fromkeys(names, pa.string()), columns.footer):
+                new = batch.slice(min(rows, batch.num_rows))
+                rows -= batch.num_rows - new.num_rows
+                if new.num_rows:
+                    yield _typed(new, columns)
+
+    def check(self) -> None:
+        """Raise InvalidDatasetError if the file's first rows cannot be read."""
+        with self._errors():
+            self._sample(dict.fromkeys(self.columns, pa.string()))
+
+    def _types(self, names: list[str], columns: Columns, encode_texts: bool) -> dict[str, pa.DataType]:
+        """Return the type to read each column in, by the first rows; strings are given a kind afterwards."""
+        types: dict[str, pa.DataType] = dict.fromkeys(names, pa.string())
+        with self._errors():
+            sample = self._sample(types)
+        if sample is None:
+            return types
+        if columns.hint is None:
+            texts = {name: sample[name] for name in names[:_HINT_COLUMNS]}
+            columns.hint = decimal_hint(texts) if self.dialect.separator != "," or _has_commas(texts) else "."
+        for name in names:
+            types[name] = _type(columns, name, sample[name], encode_texts)
+        return types
+
+    def _sample(self, types: Mapping[str, pa.DataType]) -> pa.RecordBatch | None:
+        """Return the first rows; where a row is longer than a sample, a whole block of them."""
+        for block in (SAMPLE_BYTES, BLOCK_BYTES):
+            try:
+                return next(iter(self._open(types, block=block)), None)
+            except (pa.ArrowInvalid, OSError):
+                if block == BLOCK_BYTES:
+                    raise
+        return None
+
+    def _read(self, types: Mapping[str, pa.DataType], footer: int) -> Iterator[pa.RecordBatch]:
+        remarks = _Remarks()
+        yield from _without_last(_read_ahead(self._open(types, handler=remarks)), footer)
+        self.remarks = remarks.rows
+
+    def _open(
+        self, types: Mapping[str, pa.DataType], *, block: int = BLOCK_BYTES, threads: bool = True, handler: object = None
+    ) -> pa.csv.CSVStreamingReader:
+        dialect = self.dialect
+        stream = self.open()
+        return pa.csv.open_csv(
+            stream if isinstance(stream, pa.NativeFile) else pa.PythonFile(stream, mode="r"),
+            read_options=pa.csv.ReadOptions(
+                block_size=block,
+                use_threads=threads and block == BLOCK_BYTES,
+                column_names=self.columns,
+                skip_rows=dialect.skip_lines,
+                encoding="utf8" if dialect.encoding == "utf-8-sig" else dialect.encoding,
+            ),
+            parse_options=pa.csv.ParseOptions(
+                delimiter=dialect.separator,
+                quote_char=dialect.quote,
+                newlines_in_values=True,
+                invalid_row_handler=handler or _Remarks(),
+            ),
+            convert_options=pa.csv.ConvertOptions(
+                column_types=types,
+                include_columns=list(types),
+                null_values=_MISSING,
+                strings_can_be_null=False,
+                true_values=("true", "True", "TRUE"),
+                false_values=("false", "False", "FALSE"),
+            ),
+        )
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Say in one sentence what is wrong with the file when pyarrow cannot read it."""
+        try:
+            yield
+        except UnicodeError as error:
+            raise not_encoded(self.name, self.dialect.encoding) from error
+        except (pa.ArrowInvalid, OSError) as error:
+            message = str(error)
+            if "UTF8" in message:
+                raise not_encoded(self.name, self.dialect.encoding) from error
+            if isinstance(error, OSError) or "zlib" in message or "inflate" in message:
+                raise InvalidDatasetError(f'"{self.name}" cannot be decompressed: {_one_line(message)}.') from error
+            raise InvalidDatasetError(
+                f'"{self.name}" is not valid CSV: {_one_line(self._numbered_error() or message)}. '
+                "Every row needs as many values as the header has names; quote values that hold the separator. "
+                "READ='{\"skip_footer\": 1}' leaves out the last row, \"skip_rows\" those above the header."
+            ) from error
+
+    def _numbered_error(self) -> str | None:
+        """Read the file again without threads, because only then does pyarrow number the rows (the header is row 1)."""
+        try:
+            for _ in self._open({}, threads=False):
+                pass
+        except pa.ArrowInvalid as error:
+            return str(error).removeprefix("CSV parse error: ")
+        return None
+
+
+class _Remarks:
+    """Passes over remarks below a table, such as (200 rows affected); any other row of another length is an error."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def __call__(self, row: pa.csv.InvalidRow) -> str:
+        self.rows += 1
+        is_remark = row.actual_columns == 1 and _WRITTEN_SO.match(row.text) and self.rows <= MAX_REMARKS
+        return "skip" if is_remark else "error"
+
+
+def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool) -> pa.DataType:
+    """Return the type that a column is read in, by its first values."""
+    column = columns[name]
+    kind = column.notation.kind
+    is_open = column.asked.kind is None and not column.asked.is_label and not column.notation.style
+    if is_open and kind in ("null", "float", "timestamp") and (column.survey is None or column.is_settled):
+        fast = _fast_type(columns, texts)
+        if fast is not None:
+            column.notation = Notation("float" if pa.types.is_floating(fast) else "timestamp")
+            return fast
+    few = encode_texts and len(texts.unique()) <= ENCODED_SHARE * len(texts)
+    return pa.dictionary(pa.int32(), pa.string()) if few and not _is_whole(texts) else pa.string()
+
+
+def _is_whole(texts: pa.StringArray) -> bool:
+    """Return whether the values are whole numbers, which strings are the fastest way to."""
+    try:
+        pc.cast(_present(texts), pa.int64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _present(texts: pa.StringArray) -> pa.StringArray:
+    return texts.filter(pc.invert(pc.is_in(texts, value_set=_MISSING_TEXTS)))
+
+
+def _fast_type(columns: Columns, texts: pa.StringArray) -> pa.DataType | None:
+    """Return the type of decimals or times that pyarrow's converters take; None where a closer look is needed."""
+    there, read = _present(texts), columns.wishes.read
+    if not len(there):
+        return None
+    try:
+        pc.cast(there, pa.float64())
+    except pa.ArrowInvalid:
+        return _timestamp_type(there)
+    # Three decimals throughout may be thousands; whole numbers may be codes, and 3E2, too.
+    has_decimals = pc.any(pc.match_substring_regex(there, r"\.")).as_py()
+    is_doubtful = pc.all(pc.match_substring_regex(there, MAYBE_THOUSANDS)).as_py()
+    is_otherwise = read.thousands == "." or read.decimal == ","
+    return pa.float64() if has_decimals and not is_doubtful and not is_otherwise else None
+
+
+def _timestamp_type(texts: pa.StringArray) -> pa.DataType | None:
+    """Return the type that takes all times of a sample: with an offset each, or without one."""
+    try:
+        timestamps(texts)
+    except pa.ArrowInvalid:
+        return None
+    zoned = pc.match_substring_regex(texts, OFFSET)
+    if pc.all(zoned).as_py():
+        return pa.timestamp("us", "UTC")
+    return None if pc.any(zoned).as_py() else ARROW_TYPES["timestamp"]
+
+
+def _has_commas(texts: Mapping[str, pa.StringArray]) -> bool:
+    return any(pc.any(pc.match_substring_regex(each, r"\d,\d")).as_py() for each in texts.values())
+
+
+def _typed(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+    """Return what was read with every column in its kind."""
+    arrays = []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_timestamp(column.type):
+            array = pc.cast(column, ARROW_TYPES["timestamp"])
+        elif pa.types.is_floating(column.type):
+            array = column
+        else:
+            array = columns.add(name, column)
+        arrays.append(columns.without_missing_numbers(array))
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
+
+
+def _read_ahead(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
+    """Yield all batches; pyarrow reads each on one core, which need not wait while the caller works on another."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, reader, None)
+        while (batch := coming.result()) is not None:
+            coming = thread.submit(next, reader, None)
+            yield batch
+
+
+def _without_last(batches: Iterable[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches without the last rows of them all."""
+    if not count:
+        yield from batches
+        return
+    held, rows = list[pa.RecordBatch](), 0
+    for batch in batches:
+        held.append(batch)
+        rows += batch.num_rows
+        while held and rows - held[0].num_rows >= count:
+            rows -= held[0].num_rows
+            yield held.pop(0)
+    left = rows - count
+    for batch in held:
+        if left > 0:
+            yield batch.slice(0, left)
+        left -= batch.num_rows
+
+
+def _one_line(message: str) -> str:
+    """Return what pyarrow says of a file without the row that it shows, which is data."""
+    text = without_values(message)
+    shown = re.search(r"got \d+", text)
+    return (text[: shown.end()] if shown else text).rstrip(".")
