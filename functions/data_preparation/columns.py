@@ -32,6 +32,8 @@ from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decid
 _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "null": ("null", "integer", "boolean", "timestamp"),
     "integer": ("integer",),
+    # Only what the first rows have shown to be decimals beyond doubt.
+    "float": ("float",),
     "boolean": ("boolean",),
     "timestamp": ("timestamp",),
 }
@@ -117,6 +119,8 @@ class Column:
         Of its texts, once they need one.
     numbers
         Whether its whole numbers may be days.
+    markers
+        Texts among its first rows that stand for missing values, where converters take them.
     """
 
     name: str
@@ -129,6 +133,7 @@ class Column:
     numbers: WholeNumbers = field(default_factory=WholeNumbers)
     used: set[Notation] = field(default_factory=set)
     has_failed: bool = False
+    markers: set[str] = field(default_factory=set)
     unread: int = 0
     seen: int = 0
 

@@ -34,6 +34,8 @@ def told_of_missing(name: str, columns: Sequence[Column], request: TrainingReque
     for column in columns:
         if column.survey is not None:
             markers += column.survey.markers
+    if not markers and (seen := sorted({text for column in columns for text in column.markers})):
+        yield f'"{name}" has {_texts(dict.fromkeys(seen, 0))} for missing values.'
     if not markers:
         return
     kind = columns[0].notation.kind

@@ -202,13 +202,14 @@ class _Remarks:
 def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool) -> pa.DataType:
     """Return the type that a column is read in, by its first values."""
     column = columns[name]
-    kind = column.notation.kind
-    is_open = column.asked.kind is None and not column.asked.is_label and not column.notation.style
-    if is_open and kind in ("null", "float", "timestamp") and (column.survey is None or column.is_settled):
+    is_open = column.asked.kind is None and not column.notation.style
+    if is_open and column.notation.kind in ("null", "float", "timestamp") and (column.survey is None or column.is_settled):
         fast = _fast_type(columns, texts)
         if fast is not None:
             column.notation = Notation("float" if pa.types.is_floating(fast) else "timestamp")
-            return fast
+            column.markers = set(texts.filter(pc.is_in(texts, value_set=_MISSING_TEXTS)).unique().to_pylist()) - {""}
+            # The converters would take more texts for missing than a target's may be.
+            return pa.string() if column.asked.is_label else fast
     few = encode_texts and len(texts.unique()) <= ENCODED_SHARE * len(texts)
     return pa.dictionary(pa.int32(), pa.string()) if few and not _is_whole(texts) else pa.string()
 
