@@ -69,7 +69,8 @@ class Wishes:
     def of(self, name: str, hint: str | None) -> Asked:
         """Return those of one column."""
         kind = self.kinds.get(name)
-        if name in self.expected:
+        is_expected = name in self.expected
+        if is_expected:
             kind = _ASKED.get(self.expected[name].kind, "category")
         return Asked(
             None if kind == "ignore" else kind,
@@ -77,6 +78,7 @@ class Wishes:
             self.read.thousands,
             self.read.date_format,
             is_label=name == self.label,
+            is_expected=is_expected,
             hint=hint,
         )
 
@@ -208,6 +210,8 @@ class Columns:
                 column.settle(Decision(Notation("text")))
             elif name in self.wishes.expected:
                 column.notation = self.wishes.expected[name]
+                if column.notation.kind == "text" or column.notation.lenient:
+                    column.settle(Decision(column.notation))
             elif column.asked.kind not in (None, "identifier"):
                 column.survey = Survey(column.asked.date_format)
         return self._columns[name]

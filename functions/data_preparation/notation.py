@@ -118,7 +118,10 @@ BOOLEANS: Mapping[str, tuple[str, str]] = {
     "y/n": ("y", "n"),
     "on/off": ("on", "off"),
     "t/f": ("t", "f"),
+    "1/0": ("1", "0"),
 }
+ONE_ZERO = "1/0"
+"""Numbers, unless somebody says that a column holds booleans."""
 
 _MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
 _MONTHS_OTHERWISE = {"mär": 3, "mrz": 3, "mai": 5, "okt": 10, "dez": 12}  # German

@@ -158,6 +158,12 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
         yield table
 
 
+def read_columns(file: SourceFile, read: ReadOptions | None = None) -> list[str]:
+    """Return the names of a file's columns without reading its rows; errors are those of `open_table`."""
+    with open_table(file, read) as table:
+        return table.columns
+
+
 def typed_batch(name: str, rows: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
     """Return rows that are in memory as `Table.batches` yields those of a Parquet file.
 
@@ -187,4 +193,4 @@ def typed_batch(name: str, rows: pa.RecordBatch, columns: Columns) -> pa.RecordB
     return pa.RecordBatch.from_arrays(arrays, names=rows.schema.names)
 
 
-__all__ = ["Kind", "SourceFile", "Table", "open_table", "typed_batch"]
+__all__ = ["Kind", "SourceFile", "Table", "open_table", "read_columns", "typed_batch"]

@@ -26,6 +26,7 @@ from data_preparation.notation import (
     MARKERS,
     NULL_VALUES,
     NUMBER_STYLES,
+    ONE_ZERO,
     WHOLE,
     Kind,
     Notation,
@@ -63,6 +64,8 @@ class Asked:
         Whether the column is the target: no text of it is taken for missing but for those that the request names.
     is_typed
         Whether the file says that the column is made of texts, as Parquet does.
+    is_expected
+        Whether a model was trained on such a column, so that no other kind will do.
     hint
         The decimal character that other columns of the file have beyond doubt.
     """
@@ -73,6 +76,7 @@ class Asked:
     date_format: str | None = None
     is_label: bool = False
     is_typed: bool = False
+    is_expected: bool = False
     hint: str | None = None
 
 
@@ -255,13 +259,16 @@ def decide(name: str, survey: Survey, asked: Asked) -> Decision:
     asked
         What the request says.
     """
+    if asked.is_expected:
+        return _as_expected(name, survey, asked)
     if asked.kind is not None:
         return _as_asked(name, survey, asked)
     if asked.is_typed:
         return _as_typed(name, survey, asked)
     if not survey.values:
         return Decision(Notation("text" if survey.markers and asked.is_label else "null"))
-    if len(survey.words) > 1 and not asked.is_label and (styles := survey.fitting("boolean")):
+    styles = [each for each in survey.fitting("boolean") if each != ONE_ZERO]
+    if len(survey.words) > 1 and not asked.is_label and styles:
         return Decision(Notation("boolean", styles[0] if styles[0] != "true/false" else ""))
     if asked.is_label and "true/false" in survey.fitting("boolean"):
         return Decision(Notation("boolean"))
@@ -292,6 +299,17 @@ def _as_typed(name: str, survey: Survey, asked: Asked) -> Decision:
 def _options(name: str, *kinds: str) -> str:
     """Return the words that set a column's kind."""
     return " or ".join(f"COLUMNS='{{\"{name}\": \"{kind}\"}}'" for kind in kinds) + " changes that."
+
+
+def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
+    """Return how a column is read that is to be of a kind; a text if any value is none of that kind."""
+    decision = _as_asked(name, survey, replace(asked, is_expected=False))
+    notation = decision.notation
+    kind = "float" if notation.kind == "integer" else notation.kind
+    style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, "1234.5")
+    fit = survey.fits.get((kind, style))
+    fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style == EXCEL
+    return replace(decision, notation=replace(notation, lenient=False) if fits else Notation("text"))
 
 
 def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:

@@ -94,10 +94,10 @@ class TextFile:
                 if new.num_rows:
                     yield _typed(new, columns)
 
-    def check(self) -> None:
-        """Raise InvalidDatasetError if the file's first rows cannot be read."""
+    def texts(self, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
+        """Yield the values of columns as they are written, an empty text where there is none."""
         with self._errors():
-            self._sample(dict.fromkeys(self.columns, pa.string()))
+            yield from self._open({name: pa.string() for name in self.columns if name in wanted})
 
     def _types(self, names: list[str], columns: Columns, encode_texts: bool) -> dict[str, pa.DataType]:
         """Return the type to read each column in, by the first rows; strings are given a kind afterwards."""
@@ -115,13 +115,10 @@ class TextFile:
 
     def _sample(self, types: Mapping[str, pa.DataType]) -> pa.RecordBatch | None:
         """Return the first rows; where a row is longer than a sample, a whole block of them."""
-        for block in (SAMPLE_BYTES, BLOCK_BYTES):
-            try:
-                return next(iter(self._open(types, block=block)), None)
-            except (pa.ArrowInvalid, OSError):
-                if block == BLOCK_BYTES:
-                    raise
-        return None
+        if SAMPLE_BYTES < BLOCK_BYTES:
+            with suppress(pa.ArrowInvalid, OSError):
+                return next(iter(self._open(types, block=SAMPLE_BYTES)), None)
+        return next(iter(self._open(types)), None)
 
     def _read(self, types: Mapping[str, pa.DataType], footer: int) -> Iterator[pa.RecordBatch]:
         remarks = _Remarks()
@@ -129,15 +126,15 @@ class TextFile:
         self.remarks = remarks.rows
 
     def _open(
-        self, types: Mapping[str, pa.DataType], *, block: int = BLOCK_BYTES, threads: bool = True, handler: object = None
+        self, types: Mapping[str, pa.DataType], *, block: int | None = None, threads: bool = True, handler: object = None
     ) -> pa.csv.CSVStreamingReader:
         dialect = self.dialect
         stream = self.open()
         return pa.csv.open_csv(
             stream if isinstance(stream, pa.NativeFile) else pa.PythonFile(stream, mode="r"),
             read_options=pa.csv.ReadOptions(
-                block_size=block,
-                use_threads=threads and block == BLOCK_BYTES,
+                block_size=block or BLOCK_BYTES,
+                use_threads=threads and block is None,
                 column_names=self.columns,
                 skip_rows=dialect.skip_lines,
                 encoding="utf8" if dialect.encoding == "utf-8-sig" else dialect.encoding,
@@ -202,11 +199,12 @@ class _Remarks:
 def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool) -> pa.DataType:
     """Return the type that a column is read in, by its first values."""
     column = columns[name]
-    is_open = column.asked.kind is None and not column.notation.style
+    is_open = (column.asked.kind is None or column.asked.is_expected) and not column.notation.style
     if is_open and column.notation.kind in ("null", "float", "timestamp") and (column.survey is None or column.is_settled):
         fast = _fast_type(columns, texts)
-        if fast is not None:
-            column.notation = Notation("float" if pa.types.is_floating(fast) else "timestamp")
+        notation = Notation("float" if fast is not None and pa.types.is_floating(fast) else "timestamp")
+        if fast is not None and (not column.asked.is_expected or column.notation == notation):
+            column.notation = notation
             column.markers = set(texts.filter(pc.is_in(texts, value_set=_MISSING_TEXTS)).unique().to_pylist()) - {""}
             # The converters would take more texts for missing than a target's may be.
             return pa.string() if column.asked.is_label else fast
