@@ -36,6 +36,7 @@ NAMES = (
     "decisions",
     "coverage",
     "split",
+    "engines",
 )
 QUICK = ("whole_run", "orchestration", "cold_start", "resolving")
 RAW = SCRATCH / "figures.json"
