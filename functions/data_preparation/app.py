@@ -26,8 +26,9 @@ from common.storage import (
     workspace,
     write_json,
 )
+from data_preparation.file_names import data_names, no_data_name
 from data_preparation.preparation import prepare
-from data_preparation.reading import SUFFIXES, SourceFile
+from data_preparation.reading import SourceFile
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -59,9 +60,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     request = parse_request(event["request"])
     prefix = new_folder(event["run_id"], "prepared")
     with workspace() as folder:
-        objects = _list_objects(s3, request.dataset_uri)
-        prepared = prepare(_Downloads(s3, objects, folder), request, folder, _inherited(event.get("champion")))
-        profile = {**prepared.profile, "image_digest": image_digest()}
+        listing = _list_objects(s3, request.dataset_uri)
+        prepared = prepare(_Downloads(s3, listing.objects, folder), request, folder, _inherited(event.get("champion")))
+        profile = {**prepared.profile, "ignored_files": listing.ignored, "image_digest": image_digest()}
         rows = profile["rows"]
         files = {
             "train": upload(s3, prepared.train, f"{prefix}/train.parquet"),
@@ -95,8 +96,16 @@ class _Object:
     etag: str
 
 
-def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
-    """Return the data files at a URI: the object itself or, where it ends in a slash, all below it in name order."""
+@dataclass(frozen=True)
+class _Listing:
+    """The data files of a data set, and the names of what lies beside them and is ignored."""
+
+    objects: list[_Object]
+    ignored: list[str]
+
+
+def _list_objects(s3: S3Client, uri: str) -> _Listing:
+    """Return the data files at a URI: the object itself or, where it ends in a slash, those below it in name order."""
     bucket, key = split_uri(uri)
     folder = key.endswith("/")
     try:
@@ -104,25 +113,16 @@ def _list_objects(s3: S3Client, uri: str) -> list[_Object]:
         listed = {entry["Key"]: (entry["Size"], entry["ETag"]) for page in pages for entry in page.get("Contents", ())}
     except ClientError as error:
         raise _unreadable(uri, error) from error
-    # In a folder, names that begin with _ or . are markers (_SUCCESS), not data; a key ending in a slash is a folder
-    # that somebody made in the console.
-    found = {
-        name: version
-        for name, version in listed.items()
-        if (name == key and not folder)
-        or (folder and not name.endswith("/") and not name.rsplit("/", 1)[-1].startswith(("_", ".")))
-    }
-    if not found:
-        hint = f' Did you mean the folder "{uri}/"?' if any(name.startswith(f"{key}/") for name in listed) else ""
-        raise InvalidDatasetError(f'There is no data file at "{uri}".{hint}')
-    for name in found:
-        if not name.endswith(SUFFIXES):
-            raise InvalidDatasetError(
-                f'"{name}" is of no format that can be read: its name must end in {" or ".join(SUFFIXES)}.'
-            )
-    return [
-        _Object(f"s3://{bucket}/{name}", name[len(key) :] if folder else name, *found[name]) for name in sorted(found)
-    ]
+    if not folder:
+        if key not in listed:
+            hint = f' Did you mean the folder "{uri}/"?' if any(name.startswith(f"{key}/") for name in listed) else ""
+            raise InvalidDatasetError(f'There is no data file at "{uri}".{hint}')
+        return _Listing([_Object(uri, key.rsplit("/", 1)[-1], *listed[key])], [])
+    # A key ending in a slash is a folder that somebody made in the console.
+    names, ignored = data_names(name[len(key) :] for name in listed if not name.endswith("/"))
+    if not names:
+        raise InvalidDatasetError(f'There is no data file at "{uri}": {no_data_name(ignored)}.')
+    return _Listing([_Object(f"s3://{bucket}/{key}{name}", name, *listed[key + name]) for name in names], ignored)
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Downloads:
                 download_unchanged(self.s3, each.uri, each.etag, path)
             except ClientError as error:
                 raise _unreadable(each.uri, error) from error
-            yield SourceFile(each.name.rsplit("/", 1)[-1], path)
+            yield SourceFile(each.name, path)
             path.unlink()
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import unquote
 
+from common.errors import first_few
+
 FileKind = Literal["text", "json", "excel", "parquet"]
 Compression = Literal["gzip", "zip", "zstd", "bz2"]
 
@@ -63,6 +65,12 @@ def data_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
     for name in sorted(names):
         (data if is_data_name(name) else ignored).append(name)
     return data, ignored
+
+
+def no_data_name(ignored: Iterable[str]) -> str:
+    """Return why there is nothing to read in a folder, as half a sentence."""
+    others = first_few(f'"{name}"' for name in ignored)
+    return f"in a folder, data are what is named as {READABLE}" + (f"; ignored: {others}" if others else "")
 
 
 def hive_columns(relative_name: str) -> dict[str, str | None]:

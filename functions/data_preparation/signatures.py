@@ -70,8 +70,8 @@ _HTML = re.compile(
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (_HTML, "an HTML page, not data", f"it was probably saved from a browser or a login page; {_DOWNLOAD}"),
     (re.compile(rb"\s*<\?xml\s"), "XML, not a table", f"it may be an error of whoever serves the file; else {_TABLE}"),
-    # Letters alone may be a column's name; what is beyond them is not.
-    (re.compile(rb"ORC[\x00-\x08\x0e-\x1f\x80-\xff]"), "an ORC file", _TABLE),
+    # Letters alone may be a column's name; what no text holds soon after them is not.
+    (re.compile(rb"(?s)ORC.{0,16}[\x00\x02-\x08\x0e-\x1f]"), "an ORC file", _TABLE),
     # Versions 8 to 12 of Stata: the version, the order of bytes, the kind of file.
     (re.compile(rb"[\x69-\x73][\x01\x02]\x01\x00"), "a Stata file", _TABLE),
 )

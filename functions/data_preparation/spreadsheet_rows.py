@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from python_calamine import (
     CalamineError,
@@ -96,9 +96,9 @@ def _errors(source: Path, sheet: str) -> int:
         return 0
     with zipfile.ZipFile(source) as archive, suppress(KeyError, StopIteration):
         # What XML may do to a process, it does to this one, whose memory is bounded.
-        workbook = ElementTree.fromstring(archive.read("xl/workbook.xml"))  # noqa: S314
-        links = ElementTree.fromstring(archive.read("xl/_rels/workbook.xml.rels"))  # noqa: S314
-        entry = next(each for each in workbook.iter("{*}sheet") if each.attrib["name"] == sheet)
+        workbook = ET.fromstring(archive.read("xl/workbook.xml"))  # noqa: S314
+        links = ET.fromstring(archive.read("xl/_rels/workbook.xml.rels"))  # noqa: S314
+        entry = next(each for each in workbook.iterfind(".//{*}sheet") if each.attrib["name"] == sheet)
         link = next(value for name, value in entry.items() if name.endswith("}id"))
         path = next(each.attrib["Target"] for each in links if each.attrib["Id"] == link)
         with archive.open(path.removeprefix("/") if path.startswith("/") else f"xl/{path}") as stream:

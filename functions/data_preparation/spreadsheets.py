@@ -51,11 +51,11 @@ def write_sheet_as_csv(name: str, source: Path, target: Path, sheet: str | int |
         told.append(f'the sheet "{found["read"]}" of "{name}" is read; it has others: {others}')
     if found["merged"]:
         told.append(
-            f'"{name}" has {found["merged"]:,} ranges of merged cells, in each of which the first cell has the value, '
-            "and the others are empty"
+            f'"{name}" has merged cells (ranges: {found["merged"]:,}), of which the first has the value and the others '
+            "are empty"
         )
     if found["errors"]:
-        told.append(f'"{name}" has {found["errors"]:,} cells with errors, such as #DIV/0!, which are read as empty')
+        told.append(f'"{name}" has errors such as #DIV/0! (cells: {found["errors"]:,}), which are read as empty')
     if found["durations"]:
         columns = first_few(f'"{column}"' for column in found["durations"])
         told.append(f'durations in "{name}" are read as seconds: {columns}')

@@ -5,22 +5,38 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
-from data_preparation.reading import SUFFIXES, SourceFile
+from data_preparation.file_names import data_names, no_data_name
+from data_preparation.reading import SourceFile
 
 STDIN = "-"
 """What stands for stdin, as in most commands."""
 
 
-def find_data_files(name: str) -> list[SourceFile]:
-    """Return the file of a name, or all files of a folder, by their names within it.
+class DataFiles(list[SourceFile]):
+    """The data files that were found.
+
+    Attributes
+    ----------
+    ignored : list of str
+        What lies beside them in their folder and is no data by its name.
+    """
+
+    def __init__(self, files: Iterable[SourceFile], ignored: Iterable[str] = ()) -> None:
+        super().__init__(files)
+        self.ignored = list(ignored)
+
+
+def find_data_files(name: str) -> DataFiles:
+    """Return the file of a name, whatever it is, or those of a folder that are data, by their names within it.
 
     Raises
     ------
     BadInputError
-        If there is none, or one that is no data file.
+        If there is none.
     """
     check_name(name, "the data")
     path = Path(name)
@@ -30,30 +46,27 @@ def find_data_files(name: str) -> list[SourceFile]:
     if path.is_dir():
         found = _files_in(path)
     elif path.is_file():
-        found = [path]
+        found = DataFiles([SourceFile(path.name, path)])
     else:
         raise BadInputError(f'"{path}" is neither a file nor a folder.')
-    if not found:
-        raise BadInputError(f'"{path}" is a folder without a data file.')
     for each in found:
-        check_name(each, "a data file")
-        if not each.name.endswith(SUFFIXES):
-            raise BadInputError(
-                f'"{each}" cannot be read: the name of a data file must end in {" or ".join(SUFFIXES)}.'
-            )
-        _check_readable(each, os.R_OK)
-    return [SourceFile(each.relative_to(path).as_posix() if path.is_dir() else each.name, each) for each in found]
+        check_name(each.path, "a data file")
+        _check_readable(each.path, os.R_OK)
+    return found
 
 
-def _files_in(folder: Path) -> list[Path]:
+def _files_in(folder: Path) -> DataFiles:
     """Return the data files in a folder and those in it, each of which must be open: a search skips what is not."""
     _check_readable(folder, os.R_OK | os.X_OK)
     found = sorted(folder.rglob("*"))
     for each in found:
         if each.is_dir():
             _check_readable(each, os.R_OK | os.X_OK)
-    # As data preparation does: names that begin with _ or . are markers, not data.
-    return [each for each in found if each.is_file() and not each.name.startswith(("_", "."))]
+    # As data preparation does.
+    names, ignored = data_names(each.relative_to(folder).as_posix() for each in found if each.is_file())
+    if not names:
+        raise BadInputError(f'"{folder}" is a folder without a data file: {no_data_name(ignored)}.')
+    return DataFiles([SourceFile(name, folder / name) for name in names], ignored)
 
 
 def _check_readable(path: Path, mode: int) -> None:
