@@ -6,11 +6,11 @@ have not, as the header comes first.
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -136,13 +136,18 @@ def _text(text: str) -> str:
 
 
 def _objects(name: str, open_stream: Callable[[], BinaryIO]) -> Iterator[dict[str, Any]]:
-    with closing(open_stream()) as stream:
-        reader: io.BufferedReader = io.BufferedReader(cast("Any", stream), _CHUNK)
-        head = reader.peek(_CHUNK).removeprefix(b"\xef\xbb\xbf").lstrip()
+    with _buffered(open_stream()) as reader:
+        is_array = reader.read(_CHUNK).removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[")
+    with _buffered(open_stream()) as reader:
         try:
-            yield from (_elements if head.startswith(b"[") else _lines)(name, reader)
+            yield from (_elements if is_array else _lines)(name, reader)
         except UnicodeDecodeError as error:
             raise InvalidDatasetError(f'"{name}" is not UTF-8, as JSON has to be: save it as UTF-8.') from error
+
+
+def _buffered(stream: BinaryIO) -> io.BufferedReader:
+    # It closes what it reads from, and gives as many bytes as it is asked for.
+    return io.BufferedReader(cast("Any", stream), _CHUNK)
 
 
 def _lines(name: str, reader: io.BufferedReader) -> Iterator[dict[str, Any]]:
@@ -164,7 +169,11 @@ def _lines(name: str, reader: io.BufferedReader) -> Iterator[dict[str, Any]]:
 
 
 def _elements(name: str, reader: io.BufferedReader) -> Iterator[dict[str, Any]]:
-    text = _Text(reader)
+    with io.TextIOWrapper(reader, encoding="utf-8-sig") as stream:
+        yield from _array(name, _Text(stream))
+
+
+def _array(name: str, text: _Text) -> Iterator[dict[str, Any]]:
     text.skip("[")
     for number in count(1):
         where = f"Element {number:,} of the array"
@@ -191,8 +200,8 @@ def _elements(name: str, reader: io.BufferedReader) -> Iterator[dict[str, Any]]:
 class _Text:
     """Text of which so much is in memory as a value needs."""
 
-    def __init__(self, reader: io.BufferedReader) -> None:
-        self._stream = io.TextIOWrapper(reader, encoding="utf-8-sig")
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream
         self._buffer, self._place = "", 0
 
     def mark(self) -> str:
