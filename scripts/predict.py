@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import run_command
 from crosstrain.training.errors import errors_of_functions
-from crosstrain.training.request_flags import names_of
+from crosstrain.training.request_flags import json_object, names_of
 from crosstrain.training.scored_files import predict
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict.py", description="Score files with a trained model.")
-    parser.add_argument("file", help="a CSV, .csv.gz or Parquet file, a folder of them, or - for CSV on stdin")
+    parser.add_argument("file", help="a file of data, a folder of them, or - for text on stdin")
     parser.add_argument("--model-name", help="the name of the model (default)")
     parser.add_argument("--version", help="a version of the model (the champion)")
     parser.add_argument("--stack", help="the deployed stack (the one that CROSSTRAIN_STACK names)")
@@ -42,6 +42,12 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="folder", metavar="FOLDER", help="a folder that `make train` has written, instead of a stack"
     )
     parser.add_argument("--trust", action="store_true", help="load the model of --from, for which nobody else vouches")
+    parser.add_argument(
+        "--read",
+        type=json_object,
+        metavar="JSON",
+        help='how the files are written, such as {"separator": ";"} (as was said for training)',
+    )
     kept = parser.add_mutually_exclusive_group()
     kept.add_argument(
         "--keep",

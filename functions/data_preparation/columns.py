@@ -18,13 +18,13 @@ from common.conversion import timestamps
 from common.request import ColumnKind, ReadOptions
 from data_preparation.notation import (
     ARROW_TYPES,
+    FALSE,
     MARKERS,
     NULL_VALUES,
     NUMBER_STYLES,
     Kind,
     Notation,
     convert,
-    value_of_false,
 )
 from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide
 
@@ -127,7 +127,7 @@ class Column:
 
     name: str
     asked: Asked
-    notation: Notation = Notation("null")
+    notation: Notation = field(default_factory=lambda: Notation("null"))
     decision: Decision | None = None
     is_settled: bool = False
     survey: Survey | None = None
@@ -227,9 +227,13 @@ class Columns:
         if self._is_total():
             self.footer += 1
             self._columns = {}
-            self.told = [f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all."]
+            self.told = [
+                f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all."
+            ]
             return False
-        return all([column.end() for column in self._columns.values()])
+        # Each of them, for each has something to settle.
+        are_settled = [column.end() for column in self._columns.values()]
+        return all(are_settled)
 
     @property
     def must_be_read_again(self) -> bool:
@@ -286,8 +290,8 @@ class Columns:
                 return plain
         if not column.is_settled and column.survey is None:
             column.survey, column.is_surveyed_whole = Survey(column.asked.date_format), first == 0
-        if not column.is_settled:
-            self._survey(column, texts, first)
+        if not column.is_settled and column.survey is not None:
+            self._survey(column, column.survey, texts, first)
         column.used.add(column.notation)
         return self._converted(column, texts)
 
@@ -296,8 +300,7 @@ class Columns:
         if pa.types.is_dictionary(texts.type):
             return None
         if column.notation.style or column.notation.offset:
-            array = _try(lambda: convert(self._without_missing(column, texts), column.notation))
-            return array
+            return _try(lambda: convert(self._without_missing(column, texts), column.notation))
         for missing in (_without_blanks, self._without_nulls):
             there = missing(texts)
             for kind in _PLAIN.get(column.notation.kind, ()):
@@ -318,11 +321,9 @@ class Columns:
     def _is_named(self, trimmed: pa.Array) -> pa.Array:
         return pc.is_in(trimmed, value_set=self.wishes.missing_texts)
 
-    def _survey(self, column: Column, texts: pa.Array, first: int) -> None:
-        assert column.survey is not None
-        there = self._trimmed(texts)
-        column.survey.add(there, first)
-        column.notation = decide(column.name, column.survey, column.asked).notation
+    def _survey(self, column: Column, survey: Survey, texts: pa.Array, first: int) -> None:
+        survey.add(self._trimmed(texts), first)
+        column.notation = decide(column.name, survey, column.asked).notation
 
     def _trimmed(self, texts: pa.Array) -> pa.Array:
         """Return texts without the spaces around them, and without those that are missing whatever the column is."""
@@ -374,7 +375,9 @@ class Columns:
 
     def keeps_markers(self, column: Column) -> bool:
         """Return whether texts such as NA are values of a column of texts, not missing ones."""
-        return column.asked.is_label or column.asked.is_typed or self.wishes.kinds.get(column.name) in ("category", "text")
+        return (
+            column.asked.is_label or column.asked.is_typed or self.wishes.kinds.get(column.name) in ("category", "text")
+        )
 
     def without_missing_numbers(self, array: pa.Array) -> pa.Array:
         """Return numbers without those that the request takes for missing."""
@@ -391,7 +394,7 @@ def _rows(count: int) -> str:
 def _nulled(array: pa.Array, mask: pa.Array) -> pa.Array:
     if not pc.any(mask).as_py():
         return array
-    return pc.if_else(pc.fill_null(mask, value_of_false()), pa.scalar(None, array.type), array)
+    return pc.if_else(pc.fill_null(mask, FALSE), pa.scalar(None, array.type), array)
 
 
 def _without_blanks(texts: pa.Array) -> pa.Array:
@@ -407,7 +410,7 @@ def _try(convert_: Callable[[], pa.Array]) -> pa.Array | None:
 
 def _has_codes(texts: pa.Array) -> bool:
     """Return whether a whole number has zeros in front, as codes do; few texts begin with one, so few are looked at."""
-    led = texts.filter(pc.fill_null(pc.starts_with(texts, "0"), value_of_false()))
+    led = texts.filter(pc.fill_null(pc.starts_with(texts, "0"), FALSE))
     return bool(pc.any(pc.match_substring_regex(led, _ZERO_LED)).as_py())
 
 

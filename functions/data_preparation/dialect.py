@@ -101,7 +101,7 @@ def find_dialect(name: str, stream: IO[bytes], read: ReadOptions) -> Dialect:
     if "\0" in text:
         raise InvalidDatasetError(
             f'"{name}" is not text: it has zero bytes. If it is text in another encoding, say which: '
-            "READ='{\"encoding\": \"utf-16\"}'."
+            'READ=\'{"encoding": "utf-16"}\'.'
         )
     if not text.strip():
         raise InvalidDatasetError(f'"{name}" is empty: it needs a header line and rows.')
@@ -137,7 +137,7 @@ def not_encoded(name: str, encoding: str) -> InvalidDatasetError:
     shown = _NAMES.get(encoding, encoding.upper())
     return InvalidDatasetError(
         f'"{name}" is not {shown} text: save it with the encoding UTF-8, or say which it has: '
-        "READ='{\"encoding\": \"…\"}'."
+        'READ=\'{"encoding": "…"}\'.'
     )
 
 
@@ -146,7 +146,7 @@ def _of_text(name: str, text: str, encoding: str, read: ReadOptions, *, is_whole
     if encoding not in ("utf-8", "utf-8-sig") and read.encoding is None:
         told.append(
             f'"{name}" is no UTF-8: read as {_NAMES.get(encoding, encoding)}. If letters look wrong, say its encoding: '
-            "READ='{\"encoding\": \"…\"}'."
+            'READ=\'{"encoding": "…"}\'.'
         )
     separator = read.separator.replace("\\t", "\t") if read.separator else None
     skipped = read.skip_rows or 0
@@ -192,7 +192,7 @@ def _rows(text: str, separator: str, quote: str, *, is_whole: bool, most: int = 
             break
     else:
         # The last one may be cut off in the middle.
-        found = found if is_whole or len(found) < 2 else found[:-1]  # noqa: PLR2004 (it and another one)
+        found = found if is_whole or len(found) < 2 else found[:-1]
     return [each for each in found if each.cells]
 
 
@@ -223,7 +223,7 @@ def _separator(text: str, quote: str, *, is_whole: bool) -> str:
             counts = Counter(len(row.cells) for row in rows[1:] or rows)
             width, often = max(counts.items(), key=lambda each: (each[1], each[0]), default=(0, 0))
             share = often / max(1, sum(counts.values()))
-            if width < 2 or share < least:  # noqa: PLR2004 (one value is no row)
+            if width < 2 or share < least:
                 continue
             # The header has as many names, or a comma is a decimal's.
             first = max((len(row.cells) for row in rows[:_PREAMBLE_ROWS] if not _is_data(row.cells)), default=0)
@@ -298,7 +298,7 @@ def _header_at(rows: Sequence[_Row], width: int) -> int:
         is_comment = row.cells[0].lstrip().startswith("#") and len(row.cells) != width
         if width == 1 and at == 0:
             return 0
-        if len(row.cells) in (width, width - 1) and not is_comment and not (is_title and width > 2):  # noqa: PLR2004
+        if len(row.cells) in (width, width - 1) and not is_comment and not (is_title and width > 2):
             return at
         names_too_few = 1 < len(row.cells) < width and not _is_data(row.cells)
         if names_too_few and len(rows) > at + 1 and _is_data(rows[at + 1].cells):
@@ -334,6 +334,6 @@ def named(file: str, header: Sequence[str]) -> list[str]:
     if twice:
         raise InvalidDatasetError(
             f'"{file}" has more than one column named {first_few(twice)}: give each its own name, or name all of them: '
-            "READ='{\"header\": [\"…\", \"…\"], \"skip_rows\": 1}'."
+            'READ=\'{"header": ["…", "…"], "skip_rows": 1}\'.'
         )
     return names

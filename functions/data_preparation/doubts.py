@@ -19,7 +19,7 @@ def doubts_of(summary: ColumnSummary) -> Iterator[str]:
     for value, rows in summary.placeholders:
         yield (
             f'"{name}" holds {value:g} in {_rows(rows)}, far from all other values: if it stands for a missing one, '
-            f"READ='{{\"na_values\": [\"{value:g}\"]}}' says so."
+            f'READ=\'{{"na_values": ["{value:g}"]}}\' says so.'
         )
     if padded := _padded(summary):
         yield (
@@ -46,12 +46,12 @@ def told_of_missing(name: str, columns: Sequence[Column], request: TrainingReque
         if name == request.target:
             yield (
                 f'"{name}" has {_texts(known)} as a class of its own, in {_rows(sum(known.values()))}: '
-                f"READ='{{\"na_values\": [\"{next(iter(known))}\"]}}' takes it for missing."
+                f'READ=\'{{"na_values": ["{next(iter(known))}"]}}\' takes it for missing.'
             )
     elif known and not columns[0].asked.is_typed:
         yield (
             f'"{name}" has {_texts(known)}, taken for missing, in {_rows(sum(known.values()))}: '
-            f"COLUMNS='{{\"{name}\": \"category\"}}' makes it a category."
+            f'COLUMNS=\'{{"{name}": "category"}}\' makes it a category.'
         )
 
 

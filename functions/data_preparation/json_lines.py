@@ -18,7 +18,8 @@ from typing import Any, BinaryIO, cast
 from common.errors import InvalidDatasetError, first_few
 from data_preparation.delimited import line, plain, quoted
 from data_preparation.formats import EmptyFileError
-from data_preparation.reading import MAX_COLUMNS, NULL_VALUES
+from data_preparation.notation import NULL_VALUES
+from data_preparation.parquet_reading import MAX_COLUMNS
 
 MAX_OBJECT_BYTES = 16 << 20
 """How long one object may be."""

@@ -35,8 +35,8 @@ NULL_VALUES = (
 )  # fmt: skip
 MARKERS = (
     "-", "--", "---", "–", "—", "?", "??", "???", ".", "..", "...", "*", "na", "n.a.", "n/a", "nan", "none", "null",
-    "nil", "missing", "unknown", "not available", "not applicable", "undefined", "#div/0!", "#value!", "#ref!", "#name?",
-    "#num!", "#null!", "#n/a", "\\n", "(null)", "<null>", "[null]", "(blank)", "(none)", "(empty)", "k.a.", "nat",
+    "nil", "missing", "unknown", "not available", "not applicable", "undefined", "#div/0!", "#value!", "#ref!",
+    "#name?", "#num!", "#null!", "#n/a", "\\n", "(null)", "<null>", "[null]", "(blank)", "(none)", "(empty)", "k.a.", "nat",
 )  # fmt: skip
 """Further texts, in lower case, that stand for a missing value where the others of the column are no texts."""
 
@@ -47,6 +47,9 @@ _CURRENCY = (
 )
 WHOLE = r"^[+-]?\d{1,300}$"
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
+
+FALSE = pa.scalar(value=False)
+"""What a comparison with nothing counts as."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,9 @@ NUMBER_STYLES: Mapping[str, NumberStyle] = {
     "1 234,5": NumberStyle(" ", ",", _core(rf"\d{{1,3}}(?:{SPACE}\d{{3}})+", ",")),
     "1'234.5": NumberStyle("'", ".", _core(r"\d{1,3}(?:['’]\d{3})+", ".")),
 }
+
+PLAIN_NUMBER = "1234.5"
+"""What any program writes."""
 
 _CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<p>[AaPp]\.?[Mm]\.?)?"
 _ZONE = r"(?P<z>Z|z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}:?\d{2})?"
@@ -120,10 +126,11 @@ BOOLEANS: Mapping[str, tuple[str, str]] = {
     "t/f": ("t", "f"),
     "1/0": ("1", "0"),
 }
+TRUE_FALSE = "true/false"
 ONE_ZERO = "1/0"
 """Numbers, unless somebody says that a column holds booleans."""
 
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _MONTHS_OTHERWISE = {"mär": 3, "mrz": 3, "mai": 5, "okt": 10, "dez": 12}  # German
 _DIRECTIVES = {
     "%d": r"(?P<d>\d{1,2})", "%m": r"(?P<m>\d{1,2})", "%Y": r"(?P<Y>\d{4})", "%y": r"(?P<y>\d{2})", "%b": _NAME,
@@ -196,7 +203,7 @@ def read(texts: pa.StringArray, notation: Notation) -> pa.Array:
         case "null":
             return pa.nulls(len(texts))
         case "boolean":
-            return read_booleans(texts, notation.style or "true/false")
+            return read_booleans(texts, notation.style or TRUE_FALSE)
         case "timestamp":
             return read_times(texts, notation.style)
         case "integer" if notation.offset:
@@ -204,7 +211,7 @@ def read(texts: pa.StringArray, notation: Notation) -> pa.Array:
     if notation.style == CLOCK:
         seconds = read_clock(texts)
         return pc.cast(seconds, ARROW_TYPES[notation.kind])
-    return read_numbers(texts, notation.style or "1234.5", notation.kind)
+    return read_numbers(texts, notation.style or PLAIN_NUMBER, notation.kind)
 
 
 def read_booleans(texts: pa.StringArray, style: str) -> pa.Array:
@@ -256,7 +263,7 @@ def read_numbers(texts: pa.StringArray, style: str, kind: Kind) -> pa.Array:
 
 def _read_offset(texts: pa.StringArray, offset: int) -> pa.Array:
     """Return whole numbers of any size less an offset; null where that does not fit 64 bits. Rare, so in Python."""
-    whole = pc.fill_null(pc.match_substring_regex(texts, WHOLE), value_of_false()).to_pylist()
+    whole = pc.fill_null(pc.match_substring_regex(texts, WHOLE), FALSE).to_pylist()
     less = [int(text) - offset if fits else None for text, fits in zip(texts.to_pylist(), whole, strict=True)]
     return pa.array([each if each is not None and -(2**63) <= each < 2**63 else None for each in less], pa.int64())
 
@@ -329,8 +336,9 @@ def _numbers(digits: pa.StringArray | None, rows: int, otherwise: int) -> _Integ
 def _months(names: pa.StringArray) -> _Integers:
     short = pc.utf8_slice_codeunits(pc.utf8_lower(names), 0, 3)
     known = [*_MONTHS, *_MONTHS_OTHERWISE]
-    numbers = np.array([*range(1, 13), *_MONTHS_OTHERWISE.values(), 0], np.int64)
-    return numbers[pc.fill_null(pc.index_in(short, value_set=pa.array(known)), len(known)).to_numpy()]
+    numbers: _Integers = np.array([*range(1, 13), *_MONTHS_OTHERWISE.values(), 0], np.int64)
+    at = pc.fill_null(pc.index_in(short, value_set=pa.array(known)), len(known)).to_numpy()
+    return np.asarray(numbers[at])
 
 
 def _seconds(parts: Mapping[str, pa.StringArray], rows: int) -> tuple[_Integers, npt.NDArray[np.bool_]]:
@@ -354,18 +362,13 @@ def _zone(offsets: pa.StringArray | None, rows: int) -> _Integers:
     if offsets is None:
         return np.zeros(rows, np.int64)
     found = pc.extract_regex(offsets, r"(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})")
-    sign = np.where(np.asarray(pc.fill_null(pc.equal(pc.struct_field(found, "s"), "-"), value_of_false())), -1, 1)
+    sign: _Integers = np.where(np.asarray(pc.fill_null(pc.equal(pc.struct_field(found, "s"), "-"), FALSE)), -1, 1)
     minutes = _numbers(pc.struct_field(found, "h"), rows, 0) * 60 + _numbers(pc.struct_field(found, "m"), rows, 0)
     return sign * minutes * 60_000_000
 
 
-def value_of_false() -> pa.Scalar:
-    """Return what stands for a comparison with nothing."""
-    return pa.scalar(value=False)
-
-
 def _read_excel(texts: pa.StringArray) -> pa.Array:
-    days = read_numbers(texts, "1234.5", "float")
+    days = read_numbers(texts, PLAIN_NUMBER, "float")
     microseconds = pc.round(pc.multiply(pc.subtract(days, 25_569.0), 86_400e6))
     return pc.cast(microseconds, pa.int64()).cast(pa.timestamp("us"))
 
@@ -381,5 +384,5 @@ def read_clock(texts: pa.StringArray) -> pa.Array:
     valid &= in_day
     more = _numbers(parts["D"], rows, 0) * 24 + np.where(hours < 24, 0, hours)
     seconds = clock / 1e6 + more * 3600.0
-    minus = np.asarray(pc.fill_null(pc.equal(parts["s"], "-"), value_of_false()))
+    minus = np.asarray(pc.fill_null(pc.equal(parts["s"], "-"), FALSE))
     return pa.array(np.where(minus, -seconds, seconds), mask=~valid)

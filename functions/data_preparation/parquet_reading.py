@@ -77,7 +77,7 @@ class ParquetTable:
     def batches(
         self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as record batches, in the types that the columns are known to have (`reading.read_batches`)."""
+        """Yield the rows as record batches, in the types that the columns are known to have (`reading.Table`)."""
         # Without pre-buffering a row group is read page by page, not held whole in memory.
         # A flipped bit is a wrong value, unless the page's checksum is looked at, where the writer has made one.
         options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
@@ -190,8 +190,7 @@ def typed_column(file: str, name: str, column: pa.Array, columns: Columns, encod
     encode_texts
         Whether texts may stay a dictionary.
     """
-    kind = kind_of(column.type)
-    assert kind is not None
+    kind = kind_of(column.type) or "null"
     if kind == "text" and pa.types.is_dictionary(column.type) and not _is_text(column.type.value_type):
         # A category of numbers is told apart by them, not measured.
         column.validate(full=True)
@@ -235,7 +234,7 @@ def _converted(column: pa.Array, kind: Kind) -> pa.Array:
         column = column.dictionary_decode()
     if pa.types.is_time(column.type) or pa.types.is_duration(column.type):
         per_second = {"s": 1, "ms": 1e3, "us": 1e6, "ns": 1e9}[column.type.unit]
-        whole = pc.cast(pc.cast(column, pa.int32()) if column.type.bit_width == 32 else column, pa.int64())  # noqa: PLR2004
+        whole = pc.cast(pc.cast(column, pa.int32()) if column.type.bit_width == 32 else column, pa.int64())
         return pc.divide(pc.cast(whole, pa.float64(), safe=False), per_second)
     if pa.types.is_decimal(column.type):
         # By way of text, for the cast of decimals is off by a bit now and then.

@@ -25,6 +25,10 @@ from common.errors import InvalidDatasetError, first_few
 from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
+from data_preparation.columns import Columns, Wishes, merged
+from data_preparation.doubts import doubts_of, told_of_missing
+from data_preparation.formats import EmptyFileError
+from data_preparation.notation import ARROW_TYPES, Kind
 from data_preparation.profiling import (
     MAX_CATEGORIES,
     ColumnSummary,
@@ -34,10 +38,6 @@ from data_preparation.profiling import (
     splits_by,
     statistics,
 )
-from data_preparation.columns import Columns, Wishes, merged
-from data_preparation.doubts import doubts_of, told_of_missing
-from data_preparation.formats import EmptyFileError
-from data_preparation.notation import ARROW_TYPES, Kind
 from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.row_codes import RowCodes, time_of
 from data_preparation.splitting import Split, Splitter, choose_split
@@ -196,8 +196,19 @@ def prepare(
         "classes": _class_counts(summaries[request.target]) if problem == "classification" else None,
         "columns": [
             *(_describe(column, spools, decisions.get(column.summary.name), request) for column in columns),
-            *({"name": name, "role": "left out", "use": "dropped", "kind": "null", "dtype": None, "nulls": 0,
-               "infinities": 0, "reason": reason} for name, reason in _left_out(spools).items()),
+            *(
+                {
+                    "name": name,
+                    "role": "left out",
+                    "use": "dropped",
+                    "kind": "null",
+                    "dtype": None,
+                    "nulls": 0,
+                    "infinities": 0,
+                    "reason": reason,
+                }
+                for name, reason in _left_out(spools).items()
+            ),
         ],
     }
     return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
@@ -310,7 +321,21 @@ def _spool_once(
         **table.unusable,
         **{name: "the request says so" for name in table.columns if request.columns.get(name) == "ignore"},
     }
-    return _Spool(path, file, columns, table.dialect, (), left_out, rows, infinities, {}, summaries, frozenset(narrow), split, codes)
+    return _Spool(
+        path,
+        file,
+        columns,
+        table.dialect,
+        (),
+        left_out,
+        rows,
+        infinities,
+        {},
+        summaries,
+        frozenset(narrow),
+        split,
+        codes,
+    )
 
 
 def _with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
@@ -553,7 +578,13 @@ def _read_document(spools: list[_Spool], reading: _Reading, request: TrainingReq
     """Return what the profile says of how the files were read, and what was told of it."""
     told = [*reading.told, *(sentence for spool in spools for sentence in spool.told)]
     options = request.read.model_dump(exclude_defaults=True)
-    return {"options": options, "dialect": spools[0].dialect, "told": list(dict.fromkeys(told))[:MAX_TOLD]}
+    kinds = {name: kind for name, kind in request.columns.items() if kind != "ignore"}
+    return {
+        "options": options,
+        "columns": kinds,
+        "dialect": spools[0].dialect,
+        "told": list(dict.fromkeys(told))[:MAX_TOLD],
+    }
 
 
 def _parts_seen(summaries: Mapping[str, ColumnSummary], request: TrainingRequest) -> set[str]:
@@ -625,9 +656,7 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
 
 def _check_decisions(spools: list[_Spool], reading: _Reading) -> None:
     """Refuse columns in which values are of different sorts, unless the request says what they are."""
-    problems = [
-        decision.problem for decision in _decisions(spools, reading).values() if decision.problem is not None
-    ]
+    problems = [decision.problem for decision in _decisions(spools, reading).values() if decision.problem is not None]
     if problems:
         raise InvalidDatasetError(first_few(problems, " "))
 
@@ -635,7 +664,10 @@ def _check_decisions(spools: list[_Spool], reading: _Reading) -> None:
 def _decisions(spools: list[_Spool], reading: _Reading) -> dict[str, Decision]:
     """Return how each column is read for which there was anything to decide."""
     of_files = {
-        name: decision for spool in reversed(spools) for name in spool.summaries if (decision := spool.columns[name].decision)
+        name: decision
+        for spool in reversed(spools)
+        for name in spool.summaries
+        if (decision := spool.columns[name].decision)
     }
     return {**of_files, **reading.decided}
 

@@ -27,23 +27,27 @@ from data_preparation.notation import (
     NULL_VALUES,
     NUMBER_STYLES,
     ONE_ZERO,
+    PLAIN_NUMBER,
+    TRUE_FALSE,
     WHOLE,
     Kind,
     Notation,
     number_pattern,
     read,
-    read_numbers,
-    value_of_false,
 )
 
 ColumnKind = Literal["number", "category", "text", "date", "boolean", "identifier"]
 """What a request may say that a column is."""
 
+LARGEST_EXACT = 2**53
+"""Up to here a float holds every whole number."""
 FEW_VALUES = 1000
 """After so many values a notation that less than half of them have is given up."""
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
-_DATE_NAME = re.compile(r"(?i)(^|[\W_])(date|datum|fecha|when|day|dob|birthday|birthdate)s?([\W_]|$)|(?:[a-z])(Date|Day)$")
+_DATE_NAME = re.compile(
+    r"(?i)(^|[\W_])(date|datum|fecha|when|day|dob|birthday|birthdate)s?([\W_]|$)|(?:[a-z])(Date|Day)$"
+)
 _SYMBOL = r"(?P<symbol>(?:US|R|A|C)?\$|[€£¥₹₽₩₺₪฿]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.)"
 _Mask = npt.NDArray[np.bool_]
 
@@ -267,19 +271,31 @@ def decide(name: str, survey: Survey, asked: Asked) -> Decision:
         return _as_typed(name, survey, asked)
     if not survey.values:
         return Decision(Notation("text" if survey.markers and asked.is_label else "null"))
-    styles = [each for each in survey.fitting("boolean") if each != ONE_ZERO]
-    if len(survey.words) > 1 and not asked.is_label and styles:
-        return Decision(Notation("boolean", styles[0] if styles[0] != "true/false" else ""))
-    if asked.is_label and "true/false" in survey.fitting("boolean"):
-        return Decision(Notation("boolean"))
-    if styles := [each for each in survey.fitting("float") if each in NUMBER_STYLES]:
+    return _as_found(name, survey, asked)
+
+
+def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
+    """Return what the values tell: booleans, numbers or times if all are, else texts."""
+    booleans = [style for style in survey.fitting("boolean") if style != ONE_ZERO]
+    if asked.is_label:
+        # Labels stay as they are written, so that predictions are written as they were.
+        booleans = [style for style in booleans if style == TRUE_FALSE]
+    if booleans and (len(survey.words) > 1 or asked.is_label):
+        return Decision(Notation("boolean", _unless(TRUE_FALSE, booleans[0])))
+    numbers = survey.fitting("float")
+    if styles := [style for style in numbers if style in NUMBER_STYLES]:
         return _number(name, survey, asked, styles)
     if styles := survey.fitting("timestamp"):
         return _time(name, survey, asked, styles)
-    if CLOCK in survey.fitting("float"):
-        told = f'"{name}" holds times of the clock: they are read as seconds, 12:30 as 45,000. {_options(name, "category")}'
+    if CLOCK in numbers:
+        told = f'"{name}" holds times of the clock, read as seconds: 12:30 is 45,000. {_options(name, "category")}'
         return Decision(Notation("float", CLOCK), told=(told,))
     return _text(name, survey)
+
+
+def _unless(usual: str, style: str) -> str:
+    """Return a style by the name that a notation has for it: none for the usual one."""
+    return "" if style == usual else style
 
 
 def _as_typed(name: str, survey: Survey, asked: Asked) -> Decision:
@@ -298,7 +314,7 @@ def _as_typed(name: str, survey: Survey, asked: Asked) -> Decision:
 
 def _options(name: str, *kinds: str) -> str:
     """Return the words that set a column's kind."""
-    return " or ".join(f"COLUMNS='{{\"{name}\": \"{kind}\"}}'" for kind in kinds) + " changes that."
+    return " or ".join(f'COLUMNS=\'{{"{name}": "{kind}"}}\'' for kind in kinds) + " changes that."
 
 
 def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
@@ -306,25 +322,28 @@ def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
     decision = _as_asked(name, survey, replace(asked, is_expected=False))
     notation = decision.notation
     kind = "float" if notation.kind == "integer" else notation.kind
-    style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, "1234.5")
+    style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, PLAIN_NUMBER)
     fit = survey.fits.get((kind, style))
     fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style == EXCEL
     return replace(decision, notation=replace(notation, lenient=False) if fits else Notation("text"))
 
 
+def _as_number(name: str, survey: Survey, asked: Asked) -> Decision:
+    styles = [each for each in survey.fitting("float") if each in NUMBER_STYLES]
+    near, _ = survey.nearest("float") or (PLAIN_NUMBER, None)
+    if not styles and near == CLOCK:
+        return Decision(Notation("float", CLOCK, lenient=True))
+    decision = _number(name, survey, asked, styles or [near])
+    if decision.notation.kind == "text":
+        # Codes, or what is of different sorts, are numbers if the request says so.
+        return Decision(Notation("float", _unless(PLAIN_NUMBER, styles[0] if styles else near), lenient=True))
+    return replace(decision, notation=replace(decision.notation, lenient=True))
+
+
 def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:
     match asked.kind:
         case "number":
-            styles = [each for each in survey.fitting("float") if each in NUMBER_STYLES]
-            near = survey.nearest("float")
-            if not styles and near and near[0] == CLOCK and not near[1].misfits:
-                return Decision(Notation("float", CLOCK))
-            decision = _number(name, survey, asked, styles or [near[0] if near and near[0] != CLOCK else "1234.5"])
-            # Codes are numbers when the request says so.
-            kind = "float" if decision.notation.kind == "text" else decision.notation.kind
-            style = styles[0] if styles and decision.notation.kind == "text" else decision.notation.style
-            style = "" if style == "1234.5" else style
-            return Decision(replace(decision.notation, kind=kind, style=style, lenient=True), decision.told)
+            return _as_number(name, survey, asked)
         case "date":
             styles, near = survey.fitting("timestamp"), survey.nearest("timestamp")
             if not styles and near is None and survey.counts["whole"] == survey.values and survey.values:
@@ -339,37 +358,47 @@ def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:
 
 
 def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decision:
+    if (otherwise := _no_measure(name, survey, styles)) is not None:
+        return otherwise
+    style, doubts = _style_of_numbers(name, survey, asked, styles)
+    counts = survey.counts
+    if survey.largest > LARGEST_EXACT and counts["whole"] == survey.values and style == PLAIN_NUMBER:
+        return _large(name, survey.smallest, survey.largest)
+    has_fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
+    notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style))
+    return Decision(notation, _told_of_numbers(name, survey), doubts)
+
+
+def _no_measure(name: str, survey: Survey, styles: list[str]) -> Decision | None:
+    """Return what values are that look like numbers and are codes, or measure different things."""
     counts, values = survey.counts, survey.values
-    if "1234.5" in styles and counts["zero-led"] and counts["whole"] == values:
+    if PLAIN_NUMBER in styles and counts["zero-led"] and counts["whole"] == values:
         told = f'"{name}" has zeros in front: its numbers are kept as codes. {_options(name, "number")}'
         return Decision(Notation("text"), told=(told,), is_code=True)
     if counts["exponent codes"] and counts["exponent codes"] + counts["whole"] == values:
-        told = f'"{name}" has values such as 1E5 among whole numbers: kept as codes. {_options(name, "number")}'
-        return Decision(Notation("text"), doubts=(told,), is_code=True)
+        doubt = f'"{name}" has values such as 1E5 among whole numbers: kept as codes. {_options(name, "number")}'
+        return Decision(Notation("text"), doubts=(doubt,), is_code=True)
     if 0 < counts["percent"] < values - counts["zeros"]:
-        return _problem(name, survey, f"percentages in {counts['percent']:,} of {values:,} values and other numbers")
+        return _problem(name, f"percentages, {counts['percent']:,} of {values:,} values, and other numbers")
     if len(survey.symbols) > 1:
-        return _problem(name, survey, f"amounts in {len(survey.symbols)} currencies")
-    style, doubts = _style_of_numbers(name, survey, asked, styles)
-    told = []
-    if counts["percent"]:
-        told.append(f'"{name}" holds percentages: 12 % is read as 12.')
-    if survey.symbols:
-        told.append(f'"{name}" holds amounts of money, read without the currency.')
-    if counts["accounting"]:
-        told.append(f'"{name}" has numbers in brackets, read as negative.')
-    if survey.largest > 2**53 and counts["whole"] == values and style == "1234.5":
-        return _large(name, survey.smallest, survey.largest)
-    fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
-    kind: Kind = "float" if fractions else "integer"
-    return Decision(Notation(kind, "" if style == "1234.5" else style), tuple(told), doubts)
+        return _problem(name, f"amounts in {len(survey.symbols)} currencies")
+    return None
+
+
+def _told_of_numbers(name: str, survey: Survey) -> tuple[str, ...]:
+    told = {
+        f'"{name}" holds percentages: 12 % is read as 12.': survey.counts["percent"],
+        f'"{name}" holds amounts of money, read without the currency.': survey.symbols,
+        f'"{name}" has numbers in brackets, read as negative.': survey.counts["accounting"],
+    }
+    return tuple(sentence for sentence, holds in told.items() if holds)
 
 
 def _large(name: str, smallest: int, largest: int) -> Decision:
     """Return how whole numbers are read of which no float holds all digits: less what they have in common."""
     unit = 1 << 40
     offset = smallest // unit * unit
-    if smallest > 0 and largest - offset < 2**53:
+    if smallest > 0 and largest - offset < LARGEST_EXACT:
         told = f'"{name}" has whole numbers beyond those that a float holds: {offset} is subtracted from each.'
         return Decision(Notation("integer", offset=offset), told=(told,))
     doubt = (
@@ -379,9 +408,7 @@ def _large(name: str, smallest: int, largest: int) -> Decision:
     return Decision(Notation("integer" if max(largest, -smallest) < 2**63 else "float"), doubts=(doubt,))
 
 
-def _style_of_numbers(
-    name: str, survey: Survey, asked: Asked, styles: list[str]
-) -> tuple[str, tuple[str, ...]]:
+def _style_of_numbers(name: str, survey: Survey, asked: Asked, styles: list[str]) -> tuple[str, tuple[str, ...]]:
     """Return the style of numbers and what is doubtful about it, where dots or commas may be either."""
     if asked.decimal is not None or asked.thousands is not None:
         wanted = [each for each in styles if _agrees(each, asked)]
@@ -391,10 +418,10 @@ def _style_of_numbers(
     if "1,234.5" not in styles or "1.234,5" not in styles:
         return styles[0], ()
     # All dots and commas stand before three digits: 6.221 and 6,221 are thousands to some and fractions to others.
-    if counts["dots"] and "1234.5" in styles:
+    if counts["dots"] and PLAIN_NUMBER in styles:
         if asked.hint == ",":
             return "1.234,5", (_doubt(name, "a dot", "thousands", "decimals", {"decimal": "."}),)
-        return "1234.5", (_doubt(name, "a dot", "decimals", "thousands", {"thousands": "."}),)
+        return PLAIN_NUMBER, (_doubt(name, "a dot", "decimals", "thousands", {"thousands": "."}),)
     if counts["commas"]:
         if asked.hint == ",":
             return "1.234,5", (_doubt(name, "a comma", "decimals", "thousands", {"thousands": ","}),)
@@ -411,7 +438,7 @@ def _doubt(name: str, what: str, taken: str, other: str, option: Mapping[str, st
     ((key, value),) = option.items()
     return (
         f'"{name}" has {what} before three digits wherever it has one: taken for {taken}, and may mean {other}. '
-        f"READ='{{\"{key}\": \"{value}\"}}' reads it so."
+        f'READ=\'{{"{key}": "{value}"}}\' reads it so.'
     )
 
 
@@ -428,7 +455,7 @@ def _time(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decisio
         wanted = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y", "day/month/yy": "%d/%m/%y"}
         doubt = (
             f'"{name}" has dates in which day and month may be either: read as {style}. '
-            f"READ='{{\"date_format\": \"{wanted.get(other, '%m/%d/%y')}\"}}' reads them as {other}."
+            f'READ=\'{{"date_format": "{wanted.get(other, "%m/%d/%y")}"}}\' reads them as {other}.'
         )
         return Decision(Notation("timestamp", style), doubts=(doubt,))
     return Decision(Notation("timestamp", "" if style == "year-month-day" else style))
@@ -444,7 +471,7 @@ def _text(name: str, survey: Survey) -> Decision:
         problem = (
             f'Column "{name}" mixes {words} and text: {survey.values - fit.misfits:,} of {survey.values:,} values are '
             f"{words}, and {_others(fit)}. Leave unknown values empty, or say "
-            f"what the column is: COLUMNS='{{\"{name}\": \"{option}\"}}' takes the others for missing, "
+            f'what the column is: COLUMNS=\'{{"{name}": "{option}"}}\' takes the others for missing, '
             f'"category" keeps all as texts.'
         )
         return Decision(Notation("text"), problem=problem)
@@ -457,10 +484,10 @@ def _others(fit: _Fit) -> str:
     return f"{fit.misfits:,} are not, the first in row {fit.first:,}"
 
 
-def _problem(name: str, survey: Survey, what: str) -> Decision:
+def _problem(name: str, what: str) -> Decision:
     problem = (
         f'Column "{name}" mixes {what}: write them in one way, or say what the column is: '
-        f"COLUMNS='{{\"{name}\": \"number\"}}' reads all as they are, \"category\" keeps them as texts."
+        f'COLUMNS=\'{{"{name}": "number"}}\' reads all as they are, "category" keeps them as texts.'
     )
     return Decision(Notation("text"), problem=problem)
 

@@ -31,7 +31,9 @@ ENCODED_SHARE = 0.5
 """The largest share of different texts, in the sample, for which a column is worth a dictionary."""
 MAX_REMARKS = 5
 """How many rows of another length a file may end with, to be taken for remarks below the table."""
-_WRITTEN_SO = re.compile(r"(?i)\W*(\(?\d[\d,.]* rows?\b.*|total.*|sum.*|summe.*|gesamt.*|end of .*|source.*|quelle.*|note.*)")
+_WRITTEN_SO = re.compile(
+    r"(?i)\W*(\(?\d[\d,.]* rows?\b.*|total.*|sum.*|summe.*|gesamt.*|end of .*|source.*|quelle.*|note.*)"
+)
 # What pyarrow's converters take for missing among numbers and times, in the ways that people write it.
 _MISSING = sorted({*NULL_VALUES, *MARKERS, *map(str.upper, MARKERS), *map(str.capitalize, MARKERS)})
 _MISSING_TEXTS = pa.array(_MISSING)
@@ -77,7 +79,7 @@ class TextFile:
     def batches(
         self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
     ) -> Iterator[pa.RecordBatch]:
-        """Yield the rows as record batches, in the types that the columns are known to have (`reading.read_batches`)."""
+        """Yield the rows as record batches, in the types that the columns are known to have (`reading.Table`)."""
         names = [name for name in self.columns if wanted is None or name in wanted]
         columns.begin()
         types, rows = self._types(names, columns, encode_texts), 0
@@ -126,7 +128,12 @@ class TextFile:
         self.remarks = remarks.rows
 
     def _open(
-        self, types: Mapping[str, pa.DataType], *, block: int | None = None, threads: bool = True, handler: object = None
+        self,
+        types: Mapping[str, pa.DataType],
+        *,
+        block: int | None = None,
+        threads: bool = True,
+        handler: object = None,
     ) -> pa.csv.CSVStreamingReader:
         dialect = self.dialect
         stream = self.open()
@@ -171,7 +178,7 @@ class TextFile:
             raise InvalidDatasetError(
                 f'"{self.name}" is not valid CSV: {_one_line(self._numbered_error() or message)}. '
                 "Every row needs as many values as the header has names; quote values that hold the separator. "
-                "READ='{\"skip_footer\": 1}' leaves out the last row, \"skip_rows\" those above the header."
+                'READ=\'{"skip_footer": 1}\' leaves out the last row, "skip_rows" those above the header.'
             ) from error
 
     def _numbered_error(self) -> str | None:
@@ -200,7 +207,11 @@ def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool
     """Return the type that a column is read in, by its first values."""
     column = columns[name]
     is_open = (column.asked.kind is None or column.asked.is_expected) and not column.notation.style
-    if is_open and column.notation.kind in ("null", "float", "timestamp") and (column.survey is None or column.is_settled):
+    if (
+        is_open
+        and column.notation.kind in ("null", "float", "timestamp")
+        and (column.survey is None or column.is_settled)
+    ):
         fast = _fast_type(columns, texts)
         notation = Notation("float" if fast is not None and pa.types.is_floating(fast) else "timestamp")
         if fast is not None and (not column.asked.is_expected or column.notation == notation):

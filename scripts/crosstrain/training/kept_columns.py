@@ -6,21 +6,21 @@ a Parquet file keeps its type.
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO
+from typing import IO, Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from common.request import did_you_mean
 from crosstrain.command import BadInputError
-from data_preparation.reading import CSV_BLOCK_BYTES, SourceFile, open_stream, read_columns
+from data_preparation.parquet_reading import ParquetTable
+from data_preparation.reading import Table
+from data_preparation.text_reading import TextFile
 
 _PIECE = 1 << 20
 """The most characters of a line that are looked at at a time."""
@@ -49,21 +49,21 @@ class KeptRows:
 
     Parameters
     ----------
-    file
-        A CSV or Parquet file, which has the columns.
+    table
+        The opened file, which has the columns.
     names
         Of the columns; without any, all rows are empty.
 
     Attributes
     ----------
     schema : pyarrow.Schema
-        The types of a Parquet file, without dictionaries; texts of a CSV file.
+        The types of a Parquet file, without dictionaries; texts of any other file.
     """
 
-    def __init__(self, file: SourceFile, names: Sequence[str]) -> None:
-        self._file = file
-        self.schema = _schema(file, names)
-        self._batches = _read(file, self.schema) if names else iter(())
+    def __init__(self, table: Table, names: Sequence[str]) -> None:
+        self._name = table.file.name
+        self.schema = _schema(table, names)
+        self._batches = _read(table, self.schema) if names else iter(())
         self._waiting = self.schema.empty_table()
 
     def take(self, rows: int) -> list[pa.Array]:
@@ -74,7 +74,7 @@ class KeptRows:
         BadInputError
             If they cannot be read.
         """
-        with _errors(self._file):
+        with _errors(self._name):
             while self._waiting.num_rows < rows and self.schema.names:
                 more = pa.Table.from_batches([next(self._batches)], self.schema)
                 self._waiting = pa.concat_tables([self._waiting, more])
@@ -82,64 +82,49 @@ class KeptRows:
         return [column.combine_chunks() for column in taken.columns]
 
 
-def _schema(file: SourceFile, names: Sequence[str]) -> pa.Schema:
-    if not file.name.endswith(".parquet"):
+def _schema(table: Table, names: Sequence[str]) -> pa.Schema:
+    if not isinstance(table.file, ParquetTable):
         return pa.schema([(name, pa.string()) for name in names])
-    with _errors(file):
-        stored = pq.read_schema(file.path)
-    types = {name: stored.field(name).type for name in names}
+    with _errors(table.file.name):
+        stored = pq.read_schema(table.file.path)
+    types = {name: stored.field(name).type if name in stored.names else pa.string() for name in names}
     return pa.schema(
         [(name, each.value_type if pa.types.is_dictionary(each) else each) for name, each in types.items()]
     )
 
 
-def _read(file: SourceFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    batches = _read_parquet(file, schema) if file.name.endswith(".parquet") else _read_csv(file, schema)
+def _read(table: Table, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yield the columns as they are written; those that the file's folders stand for say the same in each row."""
+    inside = [name for name in schema.names if name in table.file.columns]
+    batches = _read_parquet(table.file, inside) if isinstance(table.file, ParquetTable) else table.file.texts(inside)
     for batch in batches:
-        yield pa.RecordBatch.from_arrays(
-            [column.dictionary_decode() if pa.types.is_dictionary(column.type) else column for column in batch.columns],
-            schema=schema,
-        )
+        columns = {name: _decoded(batch[name]) for name in inside}
+        for name in schema.names:
+            if name not in columns:
+                columns[name] = pa.repeat(pa.scalar(table.folders[name], pa.string()), batch.num_rows)
+        yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
-def _read_parquet(file: SourceFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _decoded(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _read_parquet(file: ParquetTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
-        for batch in parquet.iter_batches(columns=schema.names):
-            yield batch.select(schema.names)
-
-
-def _read_csv(file: SourceFile, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    with _open_csv(file, pa.csv.ConvertOptions()) as reader:
-        # In a file an empty name stays empty.
-        header = dict(zip(read_columns(file), reader.schema.names, strict=True))
-    columns = [header[name] for name in schema.names]
-    as_it_is = pa.csv.ConvertOptions(
-        include_columns=columns, column_types=dict.fromkeys(columns, pa.string()), strings_can_be_null=False
-    )
-    with _open_csv(file, as_it_is) as reader:
-        yield from reader
-
-
-def _open_csv(file: SourceFile, convert: pa.csv.ConvertOptions) -> pa.csv.CSVStreamingReader:
-    return pa.csv.open_csv(
-        open_stream(file),
-        read_options=pa.csv.ReadOptions(block_size=CSV_BLOCK_BYTES),
-        parse_options=pa.csv.ParseOptions(newlines_in_values=True),
-        convert_options=convert,
-    )
+        yield from parquet.iter_batches(columns=list(names))
 
 
 @contextmanager
-def _errors(file: SourceFile) -> Iterator[None]:
+def _errors(file: str) -> Iterator[None]:
     """Name the file: that it is one that can be read, its features have shown."""
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, StopIteration) as error:
-        raise BadInputError(f'The columns to keep of "{file.name}" cannot be read: see that they are UTF-8.') from error
+        raise BadInputError(f'The columns to keep of "{file}" cannot be read: see that they are UTF-8.') from error
 
 
 class BlankLines:
-    """The blank lines of a CSV file, which pyarrow passes over: each keeps its place by a row without a value.
+    """The blank lines of a file of text, which pyarrow passes over: each keeps its place by a row without a value.
 
     Blank lines at the end of a file are none of its rows.
 
@@ -149,9 +134,9 @@ class BlankLines:
         How many there are.
     """
 
-    def __init__(self, file: SourceFile) -> None:
-        self._file = file
-        self._before, self._rows, self._is_certain = _blank_lines(file)
+    def __init__(self, table: Table) -> None:
+        self._name = table.file.name
+        self._before, self._rows, self._is_certain = _blank_lines(table)
         self.count = len(self._before)
 
     def restore(self, rows: pa.RecordBatch, first: int) -> pa.RecordBatch:
@@ -180,39 +165,41 @@ class BlankLines:
         """
         if not self._is_certain and rows != self._rows:
             raise BadInputError(
-                f'"{self._file.name}" has blank lines, and quotes that leave open where: remove the blank lines.'
+                f'"{self._name}" has blank lines, and quotes that leave open where: remove the blank lines.'
             )
 
 
-def _blank_lines(file: SourceFile) -> tuple[npt.NDArray[np.int64], int, bool]:
+def _blank_lines(table: Table) -> tuple[npt.NDArray[np.int64], int, bool]:
     """Return how many rows come before each blank line, how many there are, and whether no line at all is empty."""
-    # The header is no row.
-    before, rows, is_open, is_quoted, is_certain = [], -1, False, False, True
-    if not file.name.endswith(".parquet"):
-        for piece in _pieces(file):
+    before, rows, is_open, is_quoted, is_certain = list[int](), 0, False, False, True
+    if isinstance(table.file, TextFile):
+        for piece in _pieces(table.file):
             is_certain &= piece != "\n"
             if piece == "\n" and not (is_open or is_quoted):
                 before.append(rows)
                 continue
-            is_quoted ^= piece.count('"') % 2 == 1
+            is_quoted ^= piece.count(table.file.dialect.quote) % 2 == 1
             is_open = is_quoted or not piece.endswith("\n")
             rows += not is_open
         rows += is_open
-    return np.array([each for each in before if 0 <= each < rows], dtype=np.int64), rows, is_certain
+    return np.array([each for each in before if each < rows], dtype=np.int64), rows, is_certain
 
 
-def _pieces(file: SourceFile) -> Iterator[str]:
-    """Yield the lines of a CSV file, long ones in pieces; whatever ends a line is a line feed."""
+def _pieces(file: TextFile) -> Iterator[str]:
+    """Yield the lines below the header, long ones in pieces; whatever ends a line is a line feed."""
+    skipped = 0
     try:
         with _text(file) as stream:
-            yield from iter(lambda: stream.readline(_PIECE), "")
-    except (OSError, EOFError, zlib.error):
+            for piece in iter(lambda: stream.readline(_PIECE), ""):
+                if skipped >= file.dialect.skip_lines:
+                    yield piece
+                skipped += piece.endswith("\n")
+    except (OSError, UnicodeError):
         # What is wrong with the file, whoever reads the rows will say.
         return
 
 
-def _text(file: SourceFile) -> IO[str]:
-    # Each byte is a character; those that are asked for mean the same in UTF-8.
-    if file.name.endswith(".gz"):
-        return gzip.open(file.path, "rt", encoding="latin-1")
-    return file.path.open(encoding="latin-1")
+def _text(file: TextFile) -> IO[str]:
+    # Of UTF-8 each byte is a character; those that are asked for mean the same in it.
+    encoding = "latin-1" if file.dialect.encoding in ("utf-8", "utf-8-sig") else file.dialect.encoding
+    return io.TextIOWrapper(io.BufferedReader(cast("Any", file.open())), encoding=encoding)

@@ -28,13 +28,16 @@ from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError, UntrustedModelError, first_few
 from common.metrics import predict
 from common.model_file import load_model
-from common.request import METRICS, did_you_mean
+from common.request import METRICS, ReadOptions, did_you_mean
 from common.storage import digest_of, download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
-from data_preparation.reading import Kind, typed_batch
+from data_preparation.columns import Columns, Wishes
+from data_preparation.notation import Kind, Notation
+from data_preparation.preparation import MAX_READINGS
+from data_preparation.reading import typed_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,6 +116,8 @@ class Oddities:
     ----------
     missing, unseen : collections.Counter
         Rows by the name of a column.
+    converted : collections.Counter
+        Values, by the name of a column, that were written otherwise than those of training, and are certain.
     empty : int
         Rows without a value in any column.
     """
@@ -121,6 +126,7 @@ class Oddities:
         self.empty = 0
         self.missing: Counter[str] = Counter()
         self.unseen: Counter[str] = Counter()
+        self.converted: Counter[str] = Counter()
 
     def count(self, rows: pd.DataFrame, known: Mapping[str, frozenset[Any]]) -> None:
         """Count those of rows that are as the model gets them."""
@@ -136,6 +142,16 @@ class Oddities:
     def told_unseen(self) -> str:
         """What is to be said of unseen categories; nothing where there are none."""
         return _by_column("categories that training has not seen", self.unseen)
+
+    @property
+    def told(self) -> tuple[str, ...]:
+        """All that is to be said; empty texts for what there is none of."""
+        return self.told_unseen, self.told_converted, self.told_missing, self.told_empty
+
+    @property
+    def told_converted(self) -> str:
+        """What is to be said of values that were converted; nothing where there are none."""
+        return _by_column("values written otherwise than in training, and taken for the same", self.converted)
 
     @property
     def told_missing(self) -> str:
@@ -233,6 +249,45 @@ class Model:
             for name, categories in zip(names, encoder.categories_, strict=True)
         }
 
+    @cached_property
+    def _alike(self) -> Mapping[str, Mapping[str, str]]:
+        """The category that a text stands for without regard to case and the spaces around it, where that is one."""
+        alike: dict[str, dict[str, str]] = {}
+        for name, known in self.known_categories.items():
+            folded = Counter(map(_folded, known))
+            alike[name] = {_folded(each): each for each in known if folded[_folded(each)] == 1}
+        return alike
+
+    def wishes(self, read: ReadOptions | None = None) -> Wishes:
+        """Return how rows are to be read, so that they become what training's became.
+
+        Parameters
+        ----------
+        read
+            Of how the rows' files are written; if not given, as training's were said to be.
+        """
+        expected = {
+            column["name"]: Notation.of_document(column["kind"], column.get("notation", {}))
+            for column in feature_columns(self.profile)
+        }
+        return Wishes(read or self.read_options, self.profile.get("read", {}).get("columns", {}), expected=expected)
+
+    @property
+    def read_options(self) -> ReadOptions:
+        """What was said of how training's files are written; but rows at the end are left out of training alone."""
+        options = {**self.profile.get("read", {}).get("options", {})}
+        options.pop("skip_footer", None)
+        return ReadOptions.model_validate(options)
+
+    def count_converted(self, columns: Columns, oddities: Oddities) -> None:
+        """Count the values that are written otherwise than in training."""
+        for name, expected in self.wishes().expected.items():
+            column = columns[name]
+            if column.survey is not None and column.notation.kind != "text" and column.notation.style != expected.style:
+                oddities.converted[name] += column.survey.values
+            if column.notation.lenient:
+                oddities.converted[name] += column.unread
+
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the predictions for a frame: those of `scripts/predict.py` for a Parquet file of it.
 
@@ -257,17 +312,17 @@ class Model:
             If the model cannot predict.
         """
         with errors_of_functions():
-            read, kinds, others = self._read(frame)
             oddities = Oddities()
+            read, kinds, others = self._read(frame, oddities)
             batches = list(self.score_rows(read, kinds, FRAME, oddities))
         if others:
             warnings.warn(ignored(others), stacklevel=2)
-        if told := oddities.told_unseen:
+        for told in filter(None, (oddities.told_unseen, oddities.told_converted)):
             warnings.warn(told, stacklevel=2)
         scored: pd.DataFrame = pa.Table.from_batches(batches, self.schema).to_pandas()
         return scored.set_axis(frame.index)
 
-    def _read(self, frame: pd.DataFrame) -> tuple[pa.RecordBatch, dict[str, Kind], list[str]]:
+    def _read(self, frame: pd.DataFrame, oddities: Oddities) -> tuple[pa.RecordBatch, dict[str, Kind], list[str]]:
         """Return a frame's features as a Parquet file's are read, their kinds, and the columns that are none."""
         import pandas as pd  # noqa: PLC0415 (a command that fails early does without it)
 
@@ -280,8 +335,13 @@ class Model:
         if twice := [name for name in features if names.count(name) > 1]:
             raise BadInputError(f'"{FRAME}" has more than one column named "{twice[0]}": give each its own name.')
         arrays = [_from_pandas(name, frame.iloc[:, names.index(name)]) for name in features]
-        read, kinds = typed_batch(FRAME, pa.RecordBatch.from_arrays(arrays, names=features))
-        return read, kinds, others
+        rows, columns = pa.RecordBatch.from_arrays(arrays, names=features), Columns(self.wishes())
+        for _ in range(MAX_READINGS):
+            read = typed_batch(FRAME, rows, columns)
+            if columns.end():
+                break
+        self.count_converted(columns, oddities)
+        return read, columns.kinds, others
 
     def score_rows(
         self, read: pa.RecordBatch, kinds: Mapping[str, Kind], source: str, oddities: Oddities, first: int = 0
@@ -320,6 +380,20 @@ class Model:
                     f"scored: {' '.join(str(error).split())}"
                 ) from error
 
+    def _match_categories(self, rows: pd.DataFrame, oddities: Oddities) -> None:
+        """Take texts that training has not seen for the one that they differ from by case or spaces alone."""
+        import pandas as pd  # noqa: PLC0415 (as above)
+
+        for name, known in self.known_categories.items():
+            texts, codes = rows[name].cat.categories, rows[name].cat.codes.to_numpy()
+            meant = [each if each in known else self._alike[name].get(_folded(each), each) for each in texts]
+            is_other = np.array([new != old for new, old in zip(meant, texts, strict=True)], dtype=bool)
+            if not is_other.any():
+                continue
+            oddities.converted[name] += int(is_other[codes[codes >= 0]].sum())
+            values = np.array([*meant, None], dtype=object)[codes]
+            rows[name] = pd.Categorical(values, categories=list(dict.fromkeys(meant)))
+
     def score(self, batch: pa.RecordBatch, oddities: Oddities) -> pa.RecordBatch:
         """Return the predictions for a batch of rows that has the feature columns, and count what is odd in it.
 
@@ -332,6 +406,7 @@ class Model:
         """
         rows = conversion.features(batch, self.profile)
         with _model_errors():
+            self._match_categories(rows, oddities)
             predicted = predict(self.pipeline, rows, self.profile["problem"])
             columns = [*np.atleast_2d(np.asarray(predicted.outputs, dtype=np.float64).T)]
             if predicted.classes is not None:
@@ -340,6 +415,10 @@ class Model:
             arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
             oddities.count(rows, self.known_categories)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+
+def _folded(text: Any) -> str:
+    return str(text).strip().casefold()
 
 
 def _by_column(what: str, counts: Counter[str]) -> str:

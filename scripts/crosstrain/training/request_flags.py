@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from common.request import ESTIMATORS, METRICS, TrainingRequest
+from common.request import ESTIMATORS, METRICS, ReadOptions, TrainingRequest
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -44,8 +44,8 @@ def known_values(field: FieldInfo) -> tuple[str, ...]:
 
 
 def _type_of(field: FieldInfo) -> Callable[[str], Any]:
-    if get_origin(field.annotation) is dict:
-        return _json_object
+    if get_origin(field.annotation) is dict or field.annotation is ReadOptions:
+        return json_object
     alternatives = (field.annotation, *get_args(field.annotation))
     if any(get_origin(each) is list for each in alternatives):
         return names_of
@@ -78,7 +78,8 @@ def _truth(text: str) -> bool:
     return text.lower() == "true"
 
 
-def _json_object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """Return the JSON object that a text says."""
     value = _parsed(text)
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError(f"{_shortened(text)} is not a JSON object")
@@ -108,4 +109,4 @@ def _shortened(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
-_METAVARS: dict[Callable[[str], Any], str] = {_json_object: "JSON", names_of: "NAME,NAME", _truth: "true|false"}
+_METAVARS: dict[Callable[[str], Any], str] = {json_object: "JSON", names_of: "NAME,NAME", _truth: "true|false"}

@@ -22,8 +22,9 @@ from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import STACK_VARIABLE, find_stack
 from crosstrain.training.summary import facts
+from data_preparation.formats import EmptyFileError
 from data_preparation.preparation import check_columns
-from data_preparation.reading import SourceFile, read_columns
+from data_preparation.reading import SourceFile, open_table
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -89,8 +90,7 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
             options.target = options.target or "target"
         files = _local_files(options)
         request = parse_request(_document(options, "s3://bucket/checked-before-upload"))
-        for file in files:
-            check_columns(request, read_columns(file))
+        _check_files(files, request)
         _check_out(options.out)
 
         if options.stack:
@@ -141,6 +141,23 @@ def _local_files(options: argparse.Namespace) -> list[SourceFile]:
             raise BadInputError(f"{options.data} is on S3: name the deployed stack to train with (--stack NAME).")
         return []
     return find_data_files(options.data)
+
+
+def _check_files(files: list[SourceFile], request: TrainingRequest) -> None:
+    """Check what the files show without a look at all rows: that they can be read, and have the columns."""
+    names, unnamed, empty = list[list[str]](), False, list[EmptyFileError]()
+    for file in files:
+        try:
+            with open_table(file, request.read) as table:
+                names.append(table.columns)
+                unnamed = unnamed or table.has_numbers_in_header
+        except EmptyFileError as error:
+            empty.append(error)
+    if files and not names:
+        raise InvalidDatasetError(str(empty[0]))
+    united = list(dict.fromkeys(name for each in names for name in each))
+    for each in [united] if request.read.unite and names else names:
+        check_columns(request, each, unnamed=unnamed)
 
 
 def _check_out(out: str) -> None:

@@ -15,13 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.conversion import feature_columns
+from common.request import ReadOptions
 from crosstrain.command import BadInputError, check_name
 from crosstrain.training.data_files import STDIN, find_data_files, store_stdin
 from crosstrain.training.kept_columns import BlankLines, KeptRows, check_kept
 from crosstrain.training.prediction import Model, Oddities, ignored, open_model
 from crosstrain.training.progress import Progress
 from crosstrain.training.written_predictions import OUT_SUFFIXES, CsvWriter, delivered, open_writer
-from data_preparation.reading import Kind, SourceFile, read_batches, read_columns
+from data_preparation.columns import Columns
+from data_preparation.preparation import MAX_READINGS
+from data_preparation.reading import SourceFile, Table, open_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,7 +51,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """Return a line for each thing that is worth telling."""
-        odd = "; ".join(filter(None, (self.oddities.told_unseen, self.oddities.told_missing, self.oddities.told_empty)))
+        odd = "; ".join(filter(None, self.oddities.told))
         blank = f"blank lines, each of which has a row without a prediction: {self.blank:,}"
         changed = (
             f"texts that a spreadsheet would take for formulas, and that have an apostrophe before them: "
@@ -82,20 +85,32 @@ def predict(options: argparse.Namespace, errors: Console) -> None:
             )
         if model.origin.objection:
             errors.print(f"warning: {model.origin.objection}", markup=False, style="yellow")
-        columns = {file.name: read_columns(file) for file in files}
+        read = model.read_options if options.read is None else ReadOptions.model_validate(options.read)
+        columns = {}
+        for file in files:
+            with open_table(file, read) as table:
+                columns[file.name] = table.columns
+                for told in table.told:
+                    errors.print(told, markup=False)
         keep = columns[files[0].name] if options.keep_all else list(dict.fromkeys(options.keep or ()))
         others = {name: None for file, names in columns.items() for name in model.check_columns(file, names)}
         if unused := [name for name in others if name not in keep]:
             errors.print(ignored(unused), markup=False)
         with delivered(out) as path, progress.step("Score the rows"):
-            summary = score_files(model, files, path, keep=keep, keep_formulas=options.keep_formulas)
+            summary = score_files(model, files, path, read=read, keep=keep, keep_formulas=options.keep_formulas)
     for line in summary.lines():
         errors.print(line, markup=False)
     errors.print(f"{summary.rows:,} rows scored with {model.origin}", markup=False)
 
 
 def score_files(
-    model: Model, files: Sequence[SourceFile], path: Path, *, keep: Sequence[str] = (), keep_formulas: bool = False
+    model: Model,
+    files: Sequence[SourceFile],
+    path: Path,
+    *,
+    read: ReadOptions | None = None,
+    keep: Sequence[str] = (),
+    keep_formulas: bool = False,
 ) -> Summary:
     """Score files in batches, so that memory does not grow with them.
 
@@ -104,9 +119,11 @@ def score_files(
     model
         The model, for which `check_columns` has found nothing missing.
     files
-        CSV or Parquet files.
+        Of any format that training reads.
     path
         Where to write the predictions, as Parquet or as CSV by its name.
+    read
+        How the files are written, where that is not to be found out; if not given, as training's were said to be.
     keep
         The columns of the files that are written before the predictions, as they are.
     keep_formulas
@@ -120,27 +137,32 @@ def score_files(
     InvalidDatasetError
         If a file cannot be read.
     """
-    for file in files:
-        check_kept(keep, read_columns(file), model.schema.names, file.name)
-    schema = pa.schema([*_kept_schema(files, keep, path), *model.schema])
+    read = read or model.read_options
+    schema = pa.schema([*_kept_schema(files, read, keep, model, path), *model.schema])
     summary = Summary()
     with open_writer(path, schema, keep_formulas=keep_formulas) as writer:
         for file in files:
-            _score_file(model, file, KeptRows(file, keep), writer, summary)
+            with open_table(file, read) as table:
+                _score_file(model, table, Columns(model.wishes(read)), KeptRows(table, keep), writer, summary)
     summary.changed = writer.changed if isinstance(writer, CsvWriter) else 0
     return summary
 
 
 def _score_file(
-    model: Model, file: SourceFile, kept: KeptRows, writer: CsvWriter | pq.ParquetWriter, summary: Summary
+    model: Model,
+    table: Table,
+    columns: Columns,
+    kept: KeptRows,
+    writer: CsvWriter | pq.ParquetWriter,
+    summary: Summary,
 ) -> None:
-    # What a CSV column is read as is what it was in training, not what this file's values look like: a text "01" stays
-    # one.
-    kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in feature_columns(model.profile)}
+    wanted = frozenset(column["name"] for column in feature_columns(model.profile))
+    _settle(table, columns, wanted)
+    model.count_converted(columns, summary.oddities)
     schema = pa.schema([*kept.schema, *model.schema])
-    blank, rows = BlankLines(file), 0
-    for read in read_batches(file, kinds, frozenset(kinds), encode_texts=True):
-        for scored in model.score_rows(read, kinds, file.name, summary.oddities, rows):
+    blank, rows, name = BlankLines(table), 0, table.file.name
+    for read in table.batches(columns, wanted, encode_texts=True):
+        for scored in model.score_rows(read, columns.kinds, name, summary.oddities, rows):
             whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
             writer.write_batch(blank.restore(whole, rows))
             rows += len(scored)
@@ -149,9 +171,24 @@ def _score_file(
     summary.blank += blank.count
 
 
-def _kept_schema(files: Sequence[SourceFile], keep: Sequence[str], path: Path) -> pa.Schema:
+def _settle(table: Table, columns: Columns, wanted: frozenset[str]) -> None:
+    """Find out how the features are written before the first row is scored."""
+    for _ in range(MAX_READINGS):
+        for _ in table.batches(columns, wanted, encode_texts=True):
+            pass
+        if columns.end():
+            return
+
+
+def _kept_schema(
+    files: Sequence[SourceFile], read: ReadOptions, keep: Sequence[str], model: Model, path: Path
+) -> pa.Schema:
     """Return the types of the columns that are kept, which a Parquet file has one of for each."""
-    schemas = {file.name: KeptRows(file, keep).schema for file in files}
+    schemas = dict[str, pa.Schema]()
+    for file in files:
+        with open_table(file, read) as table:
+            check_kept(keep, table.columns, model.schema.names, file.name)
+            schemas[file.name] = KeptRows(table, keep).schema
     first, schema = next(iter(schemas.items()))
     for name, other in schemas.items():
         for column in keep:
