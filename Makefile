@@ -19,6 +19,7 @@ TRAIN_OPTIONS := DATA TARGET READ COLUMNS WEIGHT_COLUMN PROBLEM ESTIMATOR HYPERP
 # make takes any variable in silence, a misspelt one too: each target says here which ones it knows.
 VARIABLES := ARGS BUILD
 VARIABLES_train := $(TRAIN_OPTIONS)
+VARIABLES_inspect := DATA TARGET READ COLUMNS
 VARIABLES_setup := GROUP
 VARIABLES_package := ARTIFACT_BUCKET REPOSITORY_DATA_PREPARATION
 VARIABLES_taskcat := RELEASE TESTS $(VARIABLES_package)
@@ -71,6 +72,10 @@ with_leading_spaces = { while IFS= read -r -d '' word; do case "$$word" in [A-Z]
 .PHONY: train
 train: environment-train ## Train a model: the diabetes data, or DATA=file-or-folder TARGET=column [PROBLEM= ESTIMATOR= METRIC= OUT= …]
 	@$(with_leading_spaces); $(BIN)/python scripts/train.py $(foreach name,$(TRAIN_OPTIONS),$(call option,$(name))) $(ARGS)
+
+.PHONY: inspect
+inspect: environment-train ## Show what training would understand of data: DATA=file-or-folder [TARGET= READ= COLUMNS= ARGS=--json]
+	@$(with_leading_spaces); $(BIN)/python scripts/inspect_data.py $(foreach name,$(VARIABLES_inspect),$(call option,$(name))) $(ARGS)
 
 .PHONY: local-aws
 local-aws: environment-train ## Keep an embedded AWS with the training stack running, for `make train` and the scripts

@@ -230,7 +230,7 @@ def _read(
         if (reading.request.read.unite and names != list(spools[0].summaries)) or decided != reading.decided:
             reading.names, reading.decided = names, decided
             continue
-        kinds = _common_kinds(spools)
+        kinds = common_kinds((spool.name, spool.kinds) for spool in spools)
         summaries = _merged_summaries(spools, kinds, reading.request)
         rounded = {name for spool in spools for name in spool.narrow if not summaries[name].fits_float32}
         if not rounded:
@@ -474,17 +474,29 @@ def _check_same_columns(name: str, names: Sequence[str], first: _Spool | None) -
         )
 
 
-def _common_kinds(spools: list[_Spool]) -> dict[str, Kind]:
-    """Return the kind of each column over all files, or say which file differs from those before it and how."""
-    kinds = dict(spools[0].kinds)
-    for spool in spools[1:]:
-        for name, kind in spool.kinds.items():
-            pair = {kind, kinds[name]} - {"null"}
+def common_kinds(files: Iterable[tuple[str, Mapping[str, Kind]]]) -> dict[str, Kind]:
+    """Return the kind of each column over all files.
+
+    Parameters
+    ----------
+    files
+        The name of each, and the kinds of its columns.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If a file has a column of another kind than those before it: which, and how.
+    """
+    kinds: dict[str, Kind] = {}
+    for file, own in files:
+        for name, kind in own.items():
+            pair = {kind, kinds.setdefault(name, kind)} - {"null"}
             if pair == {"integer", "float"}:
                 kinds[name] = "float"
             elif len(pair) > 1:
                 raise InvalidDatasetError(
-                    f'Column "{name}" mixes types: {kind} in "{spool.name}", {kinds[name]} in the files before it.'
+                    f'Column "{name}" mixes types: {kind} in "{file}", {kinds[name]} in the files before it. Say what it '
+                    f"is: COLUMNS='{{\"{name}\": \"number\"}}' takes what is none for missing, \"category\" keeps texts."
                 )
             elif pair:
                 (kinds[name],) = pair
@@ -677,7 +689,7 @@ def _assign_columns(
 ) -> list[_Column]:
     columns = []
     for name, summary in summaries.items():
-        role, reason = _role(summary, request)
+        role, reason = role_of(summary, request)
         if name == request.target:
             columns.append(_Column(summary, role, "target", None, _target_type(summary, request)))
         elif parts_seen and name == request.split_column:
@@ -694,7 +706,7 @@ def _assign_columns(
     return columns
 
 
-def _role(summary: ColumnSummary, request: TrainingRequest) -> tuple[Role, str | None]:
+def role_of(summary: ColumnSummary, request: TrainingRequest) -> tuple[Role, str | None]:
     """Return a column's role and why it cannot be trained on, by what the request says that it is or by its values."""
     asked = request.columns.get(summary.name)
     if asked == "identifier":
