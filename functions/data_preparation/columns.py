@@ -186,6 +186,7 @@ class Columns:
         self._columns: dict[str, Column] = {}
         self.hint: str | None = None
         self.footer = self.wishes.read.skip_footer or 0
+        self.trims = self.wishes.read.trim
         self.told: list[str] = []
         self._last: dict[str, str | None] = {}
 
@@ -366,12 +367,12 @@ class Columns:
         is_missing = pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
         if not self.keeps_markers(column):
             is_missing = pc.or_(is_missing, pc.is_in(trimmed, value_set=_NULLS))
-        kept = trimmed if self.wishes.read.trim else different
+        kept = trimmed if self.trims else different
         if not pa.types.is_dictionary(texts.type):
             return _nulled(kept, is_missing)
         indices = _nulled(texts.indices, is_missing.take(texts.indices))
         encoded = pa.DictionaryArray.from_arrays(indices, kept)
-        return encoded.dictionary_decode().dictionary_encode() if self.wishes.read.trim else encoded
+        return encoded.dictionary_decode().dictionary_encode() if self.trims else encoded
 
     def keeps_markers(self, column: Column) -> bool:
         """Return whether texts such as NA are values of a column of texts, not missing ones."""

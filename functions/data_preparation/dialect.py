@@ -52,6 +52,12 @@ class Dialect:
         Of the columns, as the file has them; an empty name may be among them.
     skip_lines
         How many lines come before the first row, the header's among them.
+    is_spaced
+        Whether a space follows each separator.
+    has_numbers_in_header
+        Whether the header looks like a row.
+    told
+        Sentences about what was found out.
     """
 
     names: tuple[str, ...] = ()
@@ -59,7 +65,7 @@ class Dialect:
     separator: str = ","
     quote: str = '"'
     skip_lines: int = 0
-    decimal_hint: str | None = None
+    is_spaced: bool = False
     has_numbers_in_header: bool = False
     told: tuple[str, ...] = field(default=(), compare=False)
 
@@ -274,9 +280,14 @@ def _with_header(name: str, found: Dialect, rows: list[_Row], skipped: int, read
             cells.insert(0, "")
             told.append(f'"{name}" has no name for its first column, as R writes row names.')
     _check_decimal_commas(name, found, cells, rows[at + 1 :], width)
+    is_spaced = _is_spaced(rows[at:])
+    if is_spaced:
+        cells = [cell.strip() for cell in cells]
+        told.append(f'"{name}" has a space after each separator: read without it.')
     return replace(
         found,
         names=tuple(cells),
+        is_spaced=is_spaced,
         skip_lines=skipped + rows[at].end,
         has_numbers_in_header=_is_data(cells),
         told=tuple(told),
@@ -304,6 +315,12 @@ def _header_at(rows: Sequence[_Row], width: int) -> int:
         if names_too_few and len(rows) > at + 1 and _is_data(rows[at + 1].cells):
             return at
     return 0
+
+
+def _is_spaced(rows: Sequence[_Row]) -> bool:
+    """Return whether a space follows each separator, in the header and in all rows."""
+    cells = [cell for row in rows for cell in row.cells[1:]]
+    return len(rows) > 1 and bool(cells) and all(cell.startswith(" ") for cell in cells)
 
 
 def _are_row_names(rows: Sequence[_Row], width: int) -> bool:

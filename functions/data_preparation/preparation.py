@@ -496,7 +496,7 @@ def common_kinds(files: Iterable[tuple[str, Mapping[str, Kind]]]) -> dict[str, K
             elif len(pair) > 1:
                 raise InvalidDatasetError(
                     f'Column "{name}" mixes types: {kind} in "{file}", {kinds[name]} in the files before it. Say what it '
-                    f"is: COLUMNS='{{\"{name}\": \"number\"}}' takes what is none for missing, \"category\" keeps texts."
+                    f'is: COLUMNS=\'{{"{name}": "number"}}\' takes what is none for missing, "category" keeps texts.'
                 )
             elif pair:
                 (kinds[name],) = pair

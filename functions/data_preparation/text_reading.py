@@ -82,6 +82,7 @@ class TextFile:
         """Yield the rows as record batches, in the types that the columns are known to have (`reading.Table`)."""
         names = [name for name in self.columns if wanted is None or name in wanted]
         columns.begin()
+        columns.trims = self.dialect.is_spaced or columns.wishes.read.trim
         types, rows = self._types(names, columns, encode_texts), 0
         with suppress(pa.ArrowInvalid, OSError, UnicodeError):
             for batch in self._read(types, columns.footer):
@@ -105,7 +106,7 @@ class TextFile:
         """Return the type to read each column in, by the first rows; strings are given a kind afterwards."""
         types: dict[str, pa.DataType] = dict.fromkeys(names, pa.string())
         with self._errors():
-            sample = self._sample(types)
+            sample = self._sample(types, columns.footer)
         if sample is None:
             return types
         if columns.hint is None:
@@ -115,17 +116,19 @@ class TextFile:
             types[name] = _type(columns, name, sample[name], encode_texts)
         return types
 
-    def _sample(self, types: Mapping[str, pa.DataType]) -> pa.RecordBatch | None:
+    def _sample(self, types: Mapping[str, pa.DataType], footer: int) -> pa.RecordBatch | None:
         """Return the first rows; where a row is longer than a sample, a whole block of them."""
         if SAMPLE_BYTES < BLOCK_BYTES:
             with suppress(pa.ArrowInvalid, OSError):
-                return next(iter(self._open(types, block=SAMPLE_BYTES)), None)
-        return next(iter(self._open(types)), None)
+                return next(iter(self._open(types, block=SAMPLE_BYTES, handler=_Remarks(self.name, footer))), None)
+        return next(iter(self._open(types, handler=_Remarks(self.name, footer))), None)
 
     def _read(self, types: Mapping[str, pa.DataType], footer: int) -> Iterator[pa.RecordBatch]:
-        remarks = _Remarks()
-        yield from _without_last(_read_ahead(self._open(types, handler=remarks)), footer)
-        self.remarks = remarks.rows
+        # Rows have numbers without threads alone, and which of them are the last shows by their numbers.
+        remarks = _Remarks(self.name, footer)
+        reader = self._open(types, threads=not footer, handler=remarks)
+        yield from _without_last(_read_ahead(reader), footer, remarks)
+        self.remarks = remarks.rows - remarks.in_footer
 
     def _open(
         self,
@@ -150,7 +153,7 @@ class TextFile:
                 delimiter=dialect.separator,
                 quote_char=dialect.quote,
                 newlines_in_values=True,
-                invalid_row_handler=handler or _Remarks(),
+                invalid_row_handler=handler or _Remarks(self.name),
             ),
             convert_options=pa.csv.ConvertOptions(
                 column_types=types,
@@ -192,15 +195,38 @@ class TextFile:
 
 
 class _Remarks:
-    """Passes over remarks below a table, such as (200 rows affected); any other row of another length is an error."""
+    """Passes over remarks below a table, such as (200 rows affected); any other row of another length is an error.
 
-    def __init__(self) -> None:
-        self.rows = 0
+    Parameters
+    ----------
+    file
+        What messages call the file.
+    footer
+        How many rows at the end are no data whatever they look like.
+    """
+
+    def __init__(self, file: str, footer: int = 0) -> None:
+        self._file, self._footer = file, footer
+        self.rows = self.in_footer = 0
+        self._first = 0
 
     def __call__(self, row: pa.csv.InvalidRow) -> str:
-        self.rows += 1
         is_remark = row.actual_columns == 1 and _WRITTEN_SO.match(row.text) and self.rows <= MAX_REMARKS
-        return "skip" if is_remark else "error"
+        if not is_remark:
+            if self.in_footer >= self._footer:
+                return "error"
+            self.in_footer += 1
+        self._first = self._first or row.number or 0
+        self.rows += 1
+        return "skip"
+
+    def check(self, rows: int) -> None:
+        """Raise InvalidDatasetError if a row of another length was among the others, of which there are so many."""
+        if self.in_footer and self._first <= rows:
+            raise InvalidDatasetError(
+                f'"{self._file}" has a row of another length than the others before its last {self._footer} rows: row '
+                f"{self._first:,}. Every row needs as many values as the header has names."
+            )
 
 
 def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool) -> pa.DataType:
@@ -291,19 +317,18 @@ def _read_ahead(reader: pa.csv.CSVStreamingReader) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def _without_last(batches: Iterable[pa.RecordBatch], count: int) -> Iterator[pa.RecordBatch]:
-    """Yield batches without the last rows of them all."""
-    if not count:
-        yield from batches
-        return
-    held, rows = list[pa.RecordBatch](), 0
+def _without_last(batches: Iterable[pa.RecordBatch], footer: int, remarks: _Remarks) -> Iterator[pa.RecordBatch]:
+    """Yield batches without the last rows of them all; those of another length are gone already."""
+    held, rows, total = list[pa.RecordBatch](), 0, 0
     for batch in batches:
         held.append(batch)
         rows += batch.num_rows
-        while held and rows - held[0].num_rows >= count:
+        total += batch.num_rows
+        while held and rows - held[0].num_rows >= footer:
             rows -= held[0].num_rows
             yield held.pop(0)
-    left = rows - count
+    remarks.check(total)
+    left = rows - max(0, footer - remarks.in_footer)
     for batch in held:
         if left > 0:
             yield batch.slice(0, left)
