@@ -197,7 +197,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--stack", help="the deployed stack (the one that CROSSTRAIN_STACK names)")
     shared.add_argument("--json", action="store_true", help="print a JSON document instead of tables")
     one_model = argparse.ArgumentParser(add_help=False)
-    one_model.add_argument("--model-name", default="default", help="the name of the model (default)")
+    one_model.add_argument("--model-name", help="the name of the model (the only model's)")
     listed = argparse.ArgumentParser(add_help=False)
     listed.add_argument("--model-name", help="the name of the model whose versions to list (the only model's)")
     any_model = argparse.ArgumentParser(add_help=False)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="predict.py", description="Score files with a trained model.")
     parser.add_argument("file", help="a file of data, a folder of them, or - for text on stdin")
-    parser.add_argument("--model-name", help="the name of the model (default)")
+    parser.add_argument("--model-name", help="the name of the model (the only model's)")
     parser.add_argument("--version", help="a version of the model (the champion)")
     parser.add_argument("--stack", help="the deployed stack (the one that CROSSTRAIN_STACK names)")
     parser.add_argument(

@@ -214,7 +214,9 @@ class TrainingRequest(_Strict):
         default=False, description="whether a champion that cannot be compared is replaced all the same"
     )
     model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
-        default="default", description="the name under which versions are compared"
+        default="default",
+        description="the name under which versions are compared; a command that starts a run names the model after the "
+        "data and the target",
     )
 
     def fitting_problems(self) -> tuple[str, ...]:

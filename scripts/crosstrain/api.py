@@ -53,7 +53,7 @@ def load(
     stack
         The deployed stack; if not given, the one that the environment variable CROSSTRAIN_STACK names.
     model_name
-        The name of the model; if not given, `default`.
+        The name of the model; if not given, that of the only one that there is.
     version
         A version of the model; if not given, the champion.
 

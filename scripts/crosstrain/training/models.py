@@ -132,9 +132,12 @@ def show(models: Models, version: str, model_name: str | None = None) -> Documen
     return {**item, "champion": pointer is not None and pointer["champion_version"] == item["version"]}
 
 
-def champion(models: Models, model_name: str) -> Document:
-    """Return the champion of a model, since when it is that, and the version that a rollback leads to."""
-    pointer, item = models.registry.champion_version(model_name)
+def champion(models: Models, model_name: str | None = None) -> Document:
+    """Return the champion of a model, since when it is that, and the version that a rollback leads to.
+
+    Without a name it is that of the only model.
+    """
+    pointer, item = models.registry.champion_version(model_name or models.registry.only_model())
     return {
         **item,
         "champion": True,
@@ -210,8 +213,10 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
     return dict(move_champion(sfn, state_machine_arn, pointer, to, reason=reason))
 
 
-def verify(models: Models, model_name: str) -> Document:
+def verify(models: Models, model_name: str | None = None) -> Document:
     """Read all files of a model's versions, and return which are not those that were recorded.
+
+    Without a name they are the only model's.
 
     Returns
     -------
@@ -224,6 +229,7 @@ def verify(models: Models, model_name: str) -> Document:
     BadInputError
         If there is no model of this name.
     """
+    model_name = model_name or models.registry.only_model()
     versions = _known_versions(models, model_name)
     files = [
         {"version": item["version"], "file": kind, "uri": item[f"{kind}_uri"]} | {"state": models.state_of(item, kind)}

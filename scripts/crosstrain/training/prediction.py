@@ -532,7 +532,7 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
     if version is not None:
         item = registry.find_version(version, model_name)
     else:
-        _, item = registry.champion_version(model_name or "default")
+        _, item = registry.champion_version(model_name or registry.only_model())
     s3 = stack.session.client("s3")
     if not set(FILES.values()) <= set(item.get("sha256") or ()):
         raise OperationFailedError(

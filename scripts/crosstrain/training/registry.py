@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from common.errors import first_few
 from crosstrain.aws import from_dynamodb, to_dynamodb
 from crosstrain.command import BadInputError, OperationFailedError, nearest_names
 
@@ -101,6 +102,22 @@ class Registry:
         if not found:
             raise self._unknown_version(version, model_name)
         return found[0]
+
+    def only_model(self) -> str:
+        """Return the name of the one model that there is.
+
+        Raises
+        ------
+        BadInputError
+            If there is none, or more than one.
+        """
+        names = self.model_names()
+        if not names:
+            raise BadInputError("The registry has no model: train one.")
+        if len(names) > 1:
+            known = first_few(f'"{name}"' for name in names)
+            raise BadInputError(f"The registry has {len(names):,} models: say which one by its name: {known}.")
+        return names[0]
 
     def champion_version(self, model_name: str) -> tuple[Item, Item]:
         """Return the pointer to a model's champion and the version that it points to.

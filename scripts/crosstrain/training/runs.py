@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
@@ -22,6 +23,7 @@ from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import STACK_VARIABLE, find_stack
 from crosstrain.training.summary import facts
+from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.formats import EmptyFileError
 from data_preparation.preparation import check_columns
 from data_preparation.reading import SourceFile, open_table
@@ -91,6 +93,8 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
         files = _local_files(options)
         request = parse_request(_document(options, "s3://bucket/checked-before-upload"))
         _check_files(files, request)
+        if getattr(options, "model_name", None) is None:
+            options.model_name = name_of_model(options.data, options.target)
         _check_out(options.out)
 
         if options.stack:
@@ -114,6 +118,23 @@ def _expand_homes(options: argparse.Namespace) -> None:
     for name in ("data", "out"):
         if value := getattr(options, name):
             setattr(options, name, os.path.expanduser(value))  # noqa: PTH111 - Path would fail for an unknown user
+
+
+def name_of_model(data: str, target: str) -> str:
+    """Return the name of a model that nobody has named: of its data and its target, so that it meets no other.
+
+    Examples
+    --------
+    >>> name_of_model("s3://bucket/data/Houses 2024.csv.gz", "sale price")
+    'Houses-2024-sale-price'
+    """
+    stem = Path(data).name
+    while kind_by_name(stem) or compression_by_name(stem):
+        stem = stem.rpartition(".")[0]
+    # A data set's name is cut first: one target of it must not be taken for another.
+    words = [re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-") for text in (stem, target)]
+    name = "-".join(filter(None, (words[0][: max(16, 63 - len(words[1]))].strip("-"), words[1])))
+    return name[:64].strip("-") or "model"
 
 
 def _document(options: argparse.Namespace, dataset_uri: str) -> dict[str, Any]:
