@@ -80,7 +80,7 @@ class _Spool:
     fingerprint: _Fingerprint
     summaries: dict[str, ColumnSummary]
     narrow: frozenset[str]
-    """The columns of which floats were rounded to float32."""
+    """The columns of which floats were rounded to float32, or texts left out."""
     split: Split
     codes: RowCodes
 
@@ -105,7 +105,7 @@ class _Reading:
     champion: Mapping[str, Any] | None
     thread: ThreadPoolExecutor
     exact: set[str]
-    """The columns whose floats are not in float32, whatever was seen of them so far."""
+    """The columns of which all is spooled, whatever was seen of them so far."""
 
 
 def prepare(
@@ -180,13 +180,14 @@ def _read(
 
     Whether float32 does for a column shows when all rows were seen. Until then its batches are in float32 where it does
     for those before. Where it does not in the end, that was too narrow for some of them: then the files are read once
-    more, with the whole column in float64; the other way round it costs some of the disk.
+    more, with the whole column in float64; the other way round it costs some of the disk. So are texts that hardly
+    repeat at first left out, and read once more where they do later.
     """
     while True:
         spools = _spools(files, reading)
         kinds = _common_kinds(spools)
         summaries = _merged_summaries(spools, kinds, reading.request)
-        rounded = {name for spool in spools for name in spool.narrow if not summaries[name].fits_float32}
+        rounded = {name for spool in spools for name in spool.narrow if not summaries[name].bears_narrowing}
         if not rounded:
             return spools, kinds, summaries
         reading.exact.update(rounded)
@@ -294,7 +295,7 @@ def _write_batch(
     Returns
     -------
     set of str
-        The columns of which floats were rounded.
+        The columns of which floats were rounded, or texts left out.
     """
     small = pa.RecordBatch.from_arrays(
         [_narrowed(batch[name], summary, exact=name in exact) for name, summary in summaries.items()],
@@ -302,7 +303,12 @@ def _write_batch(
     )
     with pa.ipc.new_stream(sink, small.schema) as writer:
         writer.write_batch(small)
-    return {each.name for each in small.schema if pa.types.is_float32(each.type) and summaries[each.name].float32_error}
+    return {
+        each.name
+        for each in small.schema
+        if (pa.types.is_float32(each.type) and summaries[each.name].float32_error)
+        or (pa.types.is_null(each.type) and summaries[each.name].kind == "text")
+    }
 
 
 def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Array:
@@ -312,8 +318,8 @@ def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Ar
         case "float" if not exact and summary.fits_float32:
             return pc.cast(column, pa.float32(), safe=False)
         case "text":
-            if summary.counts is None:
-                # Too many different texts: whatever the column is, it is not handed over.
+            if not exact and summary.need_not_be_spooled:
+                # Probably no feature; where late rows make it one, the files are read once more.
                 return pa.nulls(len(column))
             return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     return column
