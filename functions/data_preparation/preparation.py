@@ -150,6 +150,7 @@ def prepare(
         _check_mixed_types(spools, summaries)
         used_rows = _check_target(summaries[request.target], request, rows_in)
         problem = _problem(summaries[request.target], request)
+        left_open = _left_open(request)
         request = request.resolve(problem)
         columns = _assign_columns(summaries, request, parts_seen)
         with _inherited(spools[0].split):
@@ -164,6 +165,7 @@ def prepare(
         "fingerprint": _fingerprint(spools),
         "problem": problem,
         "target": request.target,
+        "left_open": left_open,
         "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
         "dropped_rows": {"missing or infinite target": rows_in - used_rows},
         "split": _split_document(spools[0].split, splitter, kinds, rows),
@@ -473,6 +475,12 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
             "classes in fewer."
         )
     return problem
+
+
+def _left_open(request: TrainingRequest) -> list[str]:
+    """Return which choices the request leaves to the data: `problem`, `metric`."""
+    problem = ["problem"] if len(request.fitting_problems()) > 1 else []
+    return [*problem, *(["metric"] if request.metric is None else [])]
 
 
 def _check_mixed_types(spools: list[_Spool], summaries: Mapping[str, ColumnSummary]) -> None:

@@ -525,6 +525,20 @@ def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: py
     assert sizes["spool"] < 200_000
 
 
+@pytest.mark.parametrize(
+    ("fields", "left_open"),
+    [
+        ({}, ["problem", "metric"]),
+        ({"problem": "regression"}, ["metric"]),
+        ({"metric": "r2"}, []),
+        ({"estimator": "ridge"}, ["metric"]),
+        ({"estimator": "random_forest"}, ["problem", "metric"]),
+    ],
+)
+def test_what_the_request_leaves_open_is_told(prepared: Prepare, fields: dict[str, Any], left_open: list[str]) -> None:
+    assert prepared(frame(50), **fields).profile["left_open"] == left_open
+
+
 def test_labels_that_are_too_long_are_refused(prepared: Prepare) -> None:
     with pytest.raises(InvalidDatasetError, match='The target "y" has labels of more than 256 characters'):
         prepared(frame(y=["a" * 257, "b"] * 50))
