@@ -269,7 +269,8 @@ def _split(profile: Mapping[str, Any]) -> str:
 
 def _warnings(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
     """Return what may make the model look better here than it is."""
-    told, equal = [*evaluation["doubts"]], evaluation["rows_with_equal_features"]
+    told = [*evaluation["doubts"], *(each["text"] for each in evaluation["suspicions"])]
+    equal = evaluation["rows_with_equal_features"]
     split = profile["split"]
     if equal > EQUAL_FEATURES * evaluation["rows"] and split["by"] == "rows":
         told.append(

@@ -332,7 +332,7 @@ BYTES_PER_WIDE_VALUE = 4
 """What the frame holds more of a value that float32 does not do for."""
 BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
-BYTES_PER_LEVEL = 100
+BYTES_PER_LEVEL = 130
 """What encoding takes for each row of a column of many texts."""
 IMPORTS_MB = 300
 

@@ -24,7 +24,8 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     -------
     dict
         `dropped_columns` with `name` and `reason`; `missing_values` with `name` and `share` of the used rows, of
-        features that lack many; `warnings` of the fit; `interval` of the metric; and `baseline`, the `value` that the
+        features that lack many; `warnings` of the fit; `suspicions`, what is `about` which `columns` suspected of the
+        data or the choices, and in `text` the way out; `interval` of the metric; and `baseline`, the `value` that the
         metric takes for the best `guess` without features and the model's `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
@@ -39,6 +40,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         ],
         "missing_values": _missing_values(profile),
         "warnings": info["warnings"],
+        "suspicions": info["suspicions"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
     }
@@ -94,6 +96,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "reason", result["reason"]
     if result["doubts"]:
         yield "doubts", "\n".join(result["doubts"])
+    suspicions = [each["text"] for each in result["suspicions"]]
+    if suspicions:
+        yield "suspicions", "\n".join(suspicions)
     yield "files", "\n".join(result["files"].values())
     if result["kept"] is not None:
         yield "kept", f"{result['kept']} has the files of an earlier run, which was promoted, as they were"

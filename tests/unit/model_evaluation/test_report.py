@@ -124,6 +124,7 @@ def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
         "comparisons": 1,
         "rows_with_equal_features": 0,
         "doubts": [],
+        "suspicions": [],
         "reason": "The reason in words.",
         "model_uri": "s3://bucket/runs/run-1/model/model.skops",
         "data_fingerprint": prepared.profile["fingerprint"],

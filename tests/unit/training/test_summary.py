@@ -38,6 +38,7 @@ def result(**fields: Any) -> dict[str, Any]:
         "decision": "reject",
         "reason": "because",
         "doubts": [],
+        "suspicions": [],
         "files": {"model.json": "out/model.json"},
         "kept": None,
         **fields,
