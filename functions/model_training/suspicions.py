@@ -79,8 +79,10 @@ def find_suspicions(
     strength = {name: _strength(_codes(sample[name]), outputs, str(request.problem)) for name in sample.columns}
     order = [
         name
-        for name in _row_numbers(profile, features)
-        if strength[name] > ORDERS[str(request.problem)] and _chance(sample[name].to_numpy(), outputs) < CHANCE
+        for name in _whole_numbers(profile)
+        if strength[name] > ORDERS[str(request.problem)]
+        and _chance(sample[name].to_numpy(), outputs) < CHANCE
+        and _counts_rows(features[name].to_numpy())
     ]
     alone = sorted(
         (name for name in sample.columns if strength[name] > HOLDS_THE_ANSWER and name not in order),
@@ -249,30 +251,28 @@ def _in_words_together(names: Sequence[str]) -> list[dict[str, Any]]:
 # Numbers that count rows
 
 
-def _row_numbers(profile: Profile, features: pd.DataFrame) -> list[str]:
-    """Return the whole numbers that never repeat and seem to count rows: they lie closer than chance, or in order."""
-    found = list[str]()
-    if profile["split"]["by"] == "time":
-        # Then the test part is what comes later, and the order gives nothing away.
-        return found
-    for column in feature_columns(profile):
-        if column["role"] != "numeric" or column["kind"] != "integer" or column["nulls"]:
-            continue
-        values = features[column["name"]].to_numpy()
-        # Of so many numbers drawn from this range this many pairs would be equal.
-        repetitions = len(values) ** 2 / 2 / (column["max"] - column["min"] + 1)
-        is_counted = repetitions > COUNTED and len(np.unique(values[:MOST_ROWS])) == len(values[:MOST_ROWS])
-        if (is_counted and len(np.unique(values)) == len(values)) or _is_sorted(values):
-            found.append(column["name"])
-    return found
+def _whole_numbers(profile: Profile) -> list[str]:
+    """Return the features that hold a whole number in each row; none for a split by time.
+
+    Then the test part is what comes later, and the order of the rows gives nothing away.
+    """
+    return [
+        column["name"]
+        for column in feature_columns(profile)
+        if column["role"] == "numeric" and column["kind"] == "integer" and not column["nulls"]
+        if profile["split"]["by"] != "time"
+    ]
 
 
-def _is_sorted(values: npt.NDArray[Any]) -> bool:
-    steps = np.diff(values[:MOST_ROWS])
-    if not ((steps > 0).all() or (steps < 0).all()):
+def _counts_rows(values: npt.NDArray[Any]) -> bool:
+    """Return whether numbers never repeat and seem to count: they lie closer than chance leaves them, or sorted."""
+    steps = np.diff(np.sort(values))
+    if not (steps > 0).all():
         return False
-    steps = np.diff(values)
-    return bool((steps > 0).all() or (steps < 0).all())
+    # Of so many numbers that are drawn from this range, so many pairs are equal.
+    repetitions = len(values) ** 2 / 2 / (float(values.max()) - float(values.min()) + 1)
+    in_order = np.diff(values)
+    return bool(repetitions > COUNTED or (in_order > 0).all() or (in_order < 0).all())
 
 
 def _chance(values: npt.NDArray[Any], outputs: Numbers) -> float:
@@ -288,12 +288,15 @@ def _chance(values: npt.NDArray[Any], outputs: Numbers) -> float:
 
 
 def _in_words_order(names: Sequence[str]) -> list[dict[str, Any]]:
-    told = (
-        f'"{name}" never repeats and orders the target: a row number, or the order in time? Leave it out by '
-        f"COLUMNS='{_ignored([name])}', or say split_time \"{name}\" if the model is to predict what comes later."
-        for name in names
+    if not names:
+        return []
+    quoted, one = first_few(f'"{name}"' for name in names), len(names) == 1
+    text = (
+        f"{quoted} never {'repeats and orders' if one else 'repeat and order'} the target: a row number, or the order "
+        f"in time? Leave {'it' if one else 'them'} out by COLUMNS='{_ignored(names)}', or say split_time "
+        f'"{names[0]}" if the model is to predict what comes later.'
     )
-    return [{"about": "order", "columns": [name], "text": text} for name, text in zip(names, told, strict=True)]
+    return [{"about": "order", "columns": list(names), "text": text}]
 
 
 # What was chosen
@@ -301,7 +304,7 @@ def _in_words_order(names: Sequence[str]) -> list[dict[str, Any]]:
 
 def _of_problem(request: TrainingRequest, profile: Profile, target: npt.NDArray[Any]) -> list[dict[str, Any]]:
     """Say which problem was chosen for a target that numbers and classes may be meant by."""
-    different = _whole_numbers(target) if "problem" in profile["left_open"] else 0
+    different = _different_whole_numbers(target) if "problem" in profile["left_open"] else 0
     # Two are a yes and a no.
     if not 2 < different <= MOST_WHOLE_NUMBERS:
         return []
@@ -315,7 +318,7 @@ def _of_problem(request: TrainingRequest, profile: Profile, target: npt.NDArray[
     return [{"about": "problem", "columns": [request.target], "text": text}]
 
 
-def _whole_numbers(target: npt.NDArray[Any]) -> int:
+def _different_whole_numbers(target: npt.NDArray[Any]) -> int:
     """Return how many different values a target has, if all are whole numbers and not too many; else 0."""
     if target.dtype.kind not in "if" or len(np.unique(target[:MOST_ROWS])) > MOST_WHOLE_NUMBERS:
         return 0

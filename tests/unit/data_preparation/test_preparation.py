@@ -499,15 +499,18 @@ def test_texts_of_many_values_are_handed_over(prepared: Prepare, suffix: str) ->
     assert sorted(both["t"]) == sorted(texts)
 
 
-def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("files", [1, 2])
+def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
     monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1 << 14)
     reads = reads_of(monkeypatch)
-    texts = [f"user {number % 1500}" for number in range(4000)]
-    result = prepared(frame(4000, t=texts))
+    texts = [f"user {number % 2000}" for number in range(4000)]
+    data = frame(4000, t=texts)
+    rows = 4000 // files
+    result = prepared(*(data[at : at + rows] for at in range(0, 4000, rows)))
     both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)])
     assert sorted(both["t"]) == sorted(texts)
-    assert len(reads) == 2
+    assert len(reads) == 2 * files
 
 
 def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:

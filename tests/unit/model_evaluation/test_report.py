@@ -389,6 +389,12 @@ def test_the_profile_and_the_fit_are_told(prepared_data: Make) -> None:
     assert f"scikit-learn {data.model['versions']['scikit-learn']}" in page.text
 
 
+def test_what_is_suspected_is_told_as_text(prepared_data: Make) -> None:
+    suspected = {"about": "leakage", "columns": ["a"], "text": f'"a" alone tells the target {SCRIPT}'}
+    page = page_of(report_data(prepared_data("regression"), suspicions=[suspected]))
+    assert f'"a" alone tells the target {SCRIPT}' in page.text
+
+
 def test_lineage_says_what_is_missing(prepared_data: Make) -> None:
     data = report_data(prepared_data("regression"))
     page = page_of(replace(data, model={**data.model, "release": "r-1"}))
