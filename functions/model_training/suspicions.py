@@ -26,7 +26,7 @@ MOST_ROWS, MOST_VALUES = 10_000, 2_000_000
 LEAST_ROWS = 100
 """Of fewer rows anything may be chance."""
 LEAST_OF_CLASS = 20
-"""Of fewer rows a class may be told from the others by chance."""
+"""Of fewer rows of a class, or that differ from all others, these may be told by chance."""
 MOST_CLASSES = 20
 HOLDS_THE_ANSWER = 0.99
 """From this r² of ranks, or area under the ROC curve, on, one feature alone may hold the target."""
@@ -100,11 +100,11 @@ def find_suspicions(
 
 def _outputs(target: npt.NDArray[Any], problem: str) -> Numbers:
     """Return what is to be told: ranks, of shape (rows, 1), or whether a row is of each class that has enough rows."""
+    classes, codes, counts = np.unique(target, return_inverse=True, return_counts=True)
     if problem == "regression":
         # By ranks, a single outlier makes no fit, and the logarithm of a target is as good as the target.
         ranks: Numbers = np.asarray(stats.rankdata(target), dtype=np.float64).reshape(-1, 1)
-        return ranks if (target != target[0]).any() else np.empty((len(target), 0))
-    classes, codes, counts = np.unique(target, return_inverse=True, return_counts=True)
+        return ranks if len(target) - counts.max() >= LEAST_OF_CLASS else np.empty((len(target), 0))
     frequent = np.argsort(-counts, kind="stable")[: MOST_CLASSES if len(classes) > 2 else 1]
     # Of two classes either says all, if the other one has enough rows, too.
     enough = frequent[np.minimum(counts, len(target) - counts)[frequent] >= LEAST_OF_CLASS]
@@ -129,9 +129,10 @@ def _strength(codes: npt.NDArray[np.intp], outputs: Numbers, problem: str) -> fl
     whole, known = _told_by(codes, outputs, problem), codes > 0
     if known.all() or known.sum() < LEAST_ROWS:
         return whole
-    of_known = outputs[known]
-    rare = np.minimum(of_known.sum(axis=0), (1 - of_known).sum(axis=0)).min() < LEAST_OF_CLASS
-    return whole if problem == "classification" and rare else max(whole, _told_by(codes[known], of_known, problem))
+    most_frequent = max(np.unique(output[known], return_counts=True)[1].max() for output in outputs.T)
+    if known.sum() - most_frequent < LEAST_OF_CLASS:
+        return whole
+    return max(whole, _told_by(codes[known], outputs[known], problem))
 
 
 def _told_by(codes: npt.NDArray[np.intp], outputs: Numbers, problem: str) -> float:

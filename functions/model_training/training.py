@@ -39,11 +39,13 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
     ("classification", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingClassifier",
 }
 MAX_NATIVE_CATEGORIES = 254
-"""A column of more different texts is one of the target's means, whatever the estimator.
+"""Trees get a column of more different texts as the target's means.
 
-hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values; others would get a
-column for each, of which most are of too few rows to learn from.
+hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values. A forest that gets a
+column for each text is slower, and no better.
 """
+MAX_OWN_COLUMNS = 1000
+"""Linear models get so many texts in columns of their own: these tell more than means, unless most are of few rows."""
 MANY_LEVELS = "levels"
 """The transformer of such columns."""
 MEANS_FOLDS = 5
@@ -76,9 +78,9 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
         `features`, a ColumnTransformer, and `model`, the estimator.
     """
     columns = feature_columns(profile)
-    categorical = [column["name"] for column in columns if column["role"] == "categorical" and not _is_many(column)]
+    texts, many = _texts(request, profile)
+    categorical = [name for name in texts if name not in many]
     numeric = [column["name"] for column in columns if column["role"] != "categorical"]
-    many = [column["name"] for column in columns if column["role"] == "categorical" and _is_many(column)]
     estimator = _estimator(request)
     if request.estimator == "hist_gradient_boosting":
         # It splits on missing values and on categories by itself: neither imputing nor one-hot columns are needed.
@@ -88,7 +90,7 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
     else:
         encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
         transformers = [*_numeric(request, profile, numeric), ("categorical", encoder, categorical)]
-    transformers.append((MANY_LEVELS, _means_of_levels(request, profile), many))
+    transformers.append((MANY_LEVELS, _means_of_levels(request, profile), [name for name in texts if name in many]))
     features = ColumnTransformer([each for each in transformers if each[2]], verbose_feature_names_out=False)
     if not categorical and not many:
         # Without one-hot columns there is nothing to stack: a frame passes on as it is, an array would be copied.
@@ -96,10 +98,14 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
     return Pipeline([("features", features), ("model", estimator)])
 
 
-def _is_many(column: Mapping[str, Any]) -> bool:
-    """Return whether a column of texts has too many different ones, or more than are counted, to tell each apart."""
-    distinct = column["distinct"]
-    return isinstance(distinct, str) or distinct > MAX_NATIVE_CATEGORIES
+def _texts(request: TrainingRequest, profile: Profile) -> tuple[dict[str, int | str], frozenset[str]]:
+    """Return how many different texts a column has, and the columns of too many for each to be told apart."""
+    trees = request.estimator in ("random_forest", "hist_gradient_boosting")
+    most = MAX_NATIVE_CATEGORIES if trees else MAX_OWN_COLUMNS
+    texts = {each["name"]: each["distinct"] for each in feature_columns(profile) if each["role"] == "categorical"}
+    # A text says that there are more than are counted.
+    many = (name for name, distinct in texts.items() if isinstance(distinct, str) or distinct > most)
+    return texts, frozenset(many)
 
 
 def _means_of_levels(request: TrainingRequest, profile: Profile) -> Pipeline:
@@ -357,7 +363,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
     row = columns * BYTES_PER_VALUE[str(request.estimator)] + len(_wide(profile)) * BYTES_PER_WIDE_VALUE
-    needed = rows * (row + _one_hot_bytes(request, profile) + _means_bytes(profile))
+    needed = rows * (row + _one_hot_bytes(request, profile) + _means_bytes(request, profile))
     if request.estimator == "random_forest":
         # The fitted trees, and once more as the bytes that are saved.
         needed += 2 * _forest_bytes(request, rows, classes)
@@ -377,8 +383,8 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     """Return the bytes of a row's one-hot columns; ColumnTransformer keeps them sparse below a share of values."""
     columns = feature_columns(profile)
-    texts = [column for column in columns if column["role"] == "categorical"]
-    categories = [column["distinct"] for column in texts if not _is_many(column)]
+    texts, many = _texts(request, profile)
+    categories = [int(distinct) for name, distinct in texts.items() if name not in many]
     if request.estimator == "hist_gradient_boosting" or not categories:
         return 0
     stacked = len(columns) - len(categories) + sum(categories)
@@ -386,11 +392,11 @@ def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     return sum(categories) * BYTES_PER_ONE_HOT if dense else len(columns) * BYTES_PER_SPARSE_VALUE
 
 
-def _means_bytes(profile: Profile) -> int:
+def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
     """Return the bytes of a row's texts that are one of many, and of the means that become of them."""
-    many = len([each for each in feature_columns(profile) if each["role"] == "categorical" and _is_many(each)])
+    _, many = _texts(request, profile)
     classes = len(profile["classes"] or ())
-    return many * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
+    return len(many) * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
 
 
 def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:

@@ -331,7 +331,7 @@ def test_one_hot_columns_need_memory_as_long_as_they_are_dense() -> None:
         column |= {"role": "categorical", "distinct": different}
     assert training._one_hot_bytes(resolved("ridge"), profile) == 30 * training.BYTES_PER_ONE_HOT
     assert training._one_hot_bytes(resolved("hist_gradient_boosting"), profile) == 0
-    profile["columns"][0]["distinct"] = 250
+    profile["columns"][0]["distinct"] = 1000
     assert training._one_hot_bytes(resolved("ridge"), profile) == 20 * training.BYTES_PER_SPARSE_VALUE
 
 
@@ -349,8 +349,9 @@ def many_texts(problem: str, rows: int = 3000, texts: int = 300) -> pd.DataFrame
 
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_a_column_of_many_texts_is_learnt_from(
-    prepared_data: Make, tmp_path: Path, problem: str, estimator: str
+    prepared_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, estimator: str
 ) -> None:
+    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
     prepared = prepared_data(problem, many_texts(problem), estimator=estimator)
     files = []
     for number in range(2):
@@ -368,7 +369,8 @@ def test_a_column_of_many_texts_is_learnt_from(
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS["regression"])
-def test_texts_without_meaning_do_no_harm(prepared_data: Make, estimator: str) -> None:
+def test_texts_without_meaning_do_no_harm(prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str) -> None:
+    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
     random = np.random.default_rng(1)
     user = random.integers(0, 1000, 2400).astype(str)
     x = random.normal(size=2400)
@@ -380,8 +382,36 @@ def test_texts_without_meaning_do_no_harm(prepared_data: Make, estimator: str) -
     assert pipeline.score(*load_part(prepared.test, prepared.profile)) > 0.3
 
 
+@pytest.mark.parametrize(
+    ("estimator", "distinct", "means"),
+    [
+        ("ridge", 1000, False),
+        ("ridge", 1001, True),
+        ("ridge", "more than 20,000", True),
+        ("hist_gradient_boosting", 254, False),
+        ("hist_gradient_boosting", 255, True),
+        ("random_forest", 255, True),
+    ],
+)
+def test_what_becomes_of_texts_follows_from_how_many_there_are(estimator: str, distinct: Any, means: bool) -> None:
+    profile = profile_of(100, 3)
+    profile["columns"][1] |= {"role": "categorical", "distinct": distinct}
+    transformers = {name: columns for name, _, columns in build_pipeline(resolved(estimator), profile)[0].transformers}
+    assert ("1" in transformers.get("levels", ())) == means
+    assert ("1" in transformers.get("categorical", ())) != means
+
+
+def test_texts_that_are_all_in_the_test_part_are_one_level(prepared_data: Make) -> None:
+    prepared = prepared_data("regression", many_texts("regression"), estimator="hist_gradient_boosting")
+    features, target = load_part(prepared.train, prepared.profile)
+    without = features.assign(user=pd.Categorical([None] * len(features), features["user"].cat.categories))
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), without, target).pipeline
+    assert len(set(pipeline.predict(features.head(20).assign(x=0.0)))) == 1
+
+
 def test_rare_texts_share_a_level_with_unseen_ones(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MAX_LEVELS", 20)
+    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
     prepared = prepared_data("regression", many_texts("regression"), estimator="ridge")
     features, target = load_part(prepared.train, prepared.profile)
     pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
@@ -410,5 +440,5 @@ def test_the_means_of_many_texts_need_memory_for_each_class_of_several() -> None
     profile = profile_of(1_000_000, 3)
     profile["columns"][0] |= {"role": "categorical", "distinct": "more than 20,000"}
     assert training._one_hot_bytes(resolved("ridge"), profile) == 0
-    assert training._means_bytes(profile) == training.BYTES_PER_LEVEL + 16
-    assert training._means_bytes({**profile, "classes": [{}] * 5}) == training.BYTES_PER_LEVEL + 80
+    assert training._means_bytes(resolved("ridge"), profile) == training.BYTES_PER_LEVEL + 16
+    assert training._means_bytes(resolved("ridge"), {**profile, "classes": [{}] * 5}) == training.BYTES_PER_LEVEL + 80

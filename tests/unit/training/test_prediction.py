@@ -174,7 +174,7 @@ def test_of_many_texts_those_that_training_never_saw_are_told_if_it_knew_all(
     results: Results, monkeypatch: pytest.MonkeyPatch, counted: bool
 ) -> None:
     data = pd.DataFrame({"user": [f"user {number % 300}" for number in range(1200)], "y": np.arange(1200) % 300})
-    _, folder = results(data)
+    _, folder = results(data, estimator="random_forest")
     model = prediction.Model.load(folder)
     if not counted:
         (user,) = [each for each in model.profile["columns"] if each["name"] == "user"]
@@ -186,7 +186,7 @@ def test_of_many_texts_those_that_training_never_saw_are_told_if_it_knew_all(
     assert [str(each.message) for each in caught] == (
         ['categories that training has not seen: 1 in "user"'] if counted else []
     )
-    assert predicted[0] == pytest.approx(7, abs=3)
+    assert predicted[0] == pytest.approx(7, abs=5)
 
 
 def test_numbers_are_rounded_as_the_prepared_parts_are(results: Results) -> None:
