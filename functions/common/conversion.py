@@ -35,6 +35,9 @@ EXACT_VALUES = 10_000_000
 FLOAT32_INTEGERS = 2**24
 """Up to this magnitude float32 holds every whole number."""
 
+MAX_LEVELS = 20_000
+"""How many different texts of a column are counted, and so many a model learns apart: the most frequent ones."""
+
 TEXTS = pa.dictionary(pa.int32(), pa.string())
 # Signed before unsigned of the same width: what holds the values and needs no thought about overflow comes first.
 INTEGERS = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64())

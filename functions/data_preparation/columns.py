@@ -229,7 +229,7 @@ class Columns:
             self.footer += 1
             self._columns = {}
             self.told = [
-                f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all."
+                f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps it."
             ]
             return False
         # Each of them, for each has something to settle.
@@ -435,7 +435,7 @@ def _booleans(texts: pa.Array) -> pa.Array:
 
 
 def decimal_hint(samples: Mapping[str, pa.StringArray]) -> str | None:
-    """Return the decimal character that a file's numbers have beyond doubt, by its first rows; None if there is none."""
+    """Return the decimal character that a file's numbers have beyond doubt by its first rows; None if none is."""
     votes: Counter[str] = Counter()
     for texts in samples.values():
         survey = Survey()

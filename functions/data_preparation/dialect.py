@@ -268,9 +268,11 @@ def _with_header(name: str, found: Dialect, rows: list[_Row], skipped: int, read
         at = _header_at(rows, width)
     if at:
         lines = rows[at - 1].end
+        skipped_lines = (
+            f"{lines} lines above the header, which are" if lines > 1 else "1 line above the header, which is"
+        )
         told.append(
-            f'"{name}" has {lines} line{"s" if lines > 1 else ""} above the header, which {"are" if lines > 1 else "is"} '
-            "skipped. READ='{\"skip_rows\": 0}' takes the first line for the header."
+            f'"{name}" has {skipped_lines} skipped. READ=\'{{"skip_rows": 0}}\' takes the first line for the header.'
         )
     cells = list(rows[at].cells)
     if len(cells) == width - 1 and len(rows) > at + 1:
@@ -333,8 +335,9 @@ def _check_decimal_commas(name: str, found: Dialect, cells: list[str], rows: Seq
     wide = [row.cells for row in rows if len(row.cells) == width > len(cells)]
     if found.separator == "," and wide and all(sum(each.isdigit() for each in map(str.strip, row)) > 1 for row in wide):
         raise InvalidDatasetError(
-            f'"{name}" has {len(cells):,} names in its header and {width:,} values in its rows: its numbers seem to have '
-            "decimal commas, which nothing tells from the commas between values. Save it with semicolons, or quote them."
+            f'"{name}" has {len(cells):,} names in its header and {width:,} values in its rows: its numbers seem to '
+            "have decimal commas, which nothing tells from the commas between values. Save it with semicolons, or "
+            "quote them."
         )
 
 

@@ -34,9 +34,10 @@ NULL_VALUES = (
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
 MARKERS = (
-    "-", "--", "---", "–", "—", "?", "??", "???", ".", "..", "...", "*", "na", "n.a.", "n/a", "nan", "none", "null",
-    "nil", "missing", "unknown", "not available", "not applicable", "undefined", "#div/0!", "#value!", "#ref!",
-    "#name?", "#num!", "#null!", "#n/a", "\\n", "(null)", "<null>", "[null]", "(blank)", "(none)", "(empty)", "k.a.", "nat",
+    "-", "--", "---", "\u2013", "\u2014", "?", "??", "???", ".", "..", "...", "*", "na", "n.a.", "n/a", "nan", "none",
+    "null", "nil", "missing", "unknown", "not available", "not applicable", "undefined", "#div/0!", "#value!",
+    "#ref!", "#name?", "#num!", "#null!", "#n/a", "\\n", "(null)", "<null>", "[null]", "(blank)", "(none)", "(empty)",
+    "k.a.", "nat",
 )  # fmt: skip
 """Further texts, in lower case, that stand for a missing value where the others of the column are no texts."""
 
@@ -45,6 +46,8 @@ _CURRENCY = (
     r"(?:(?i:US\$|R\$|A\$|C\$|[$€£¥₹₽₩₺₪฿]|USD|EUR|GBP|CHF|JPY|CNY|INR|BRL|AUD|CAD|SEK|NOK|DKK|PLN|CZK|MXN|ZAR"
     r"|kr\.?|zł|Kč|Fr\.))"
 )
+_APOSTROPHE, _MINUS = "['\u2019]", "\\-\u2212"
+"""As people type them, and as word processors write them."""
 WHOLE = r"^[+-]?\d{1,300}$"
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 
@@ -79,10 +82,10 @@ NUMBER_STYLES: Mapping[str, NumberStyle] = {
     "1.234,5": NumberStyle(".", ",", _core(r"\d{1,3}(?:\.\d{3})+", ",")),
     "1 234.5": NumberStyle(" ", ".", _core(rf"\d{{1,3}}(?:{SPACE}\d{{3}})+", ".")),
     "1 234,5": NumberStyle(" ", ",", _core(rf"\d{{1,3}}(?:{SPACE}\d{{3}})+", ",")),
-    "1'234.5": NumberStyle("'", ".", _core(r"\d{1,3}(?:['’]\d{3})+", ".")),
+    "1'234.5": NumberStyle("'", ".", _core(rf"\d{{1,3}}(?:{_APOSTROPHE}\d{{3}})+", ".")),
 }
 
-PLAIN_NUMBER = "1234.5"
+PLAIN_NUMBER, AMERICAN, EUROPEAN = "1234.5", "1,234.5", "1.234,5"
 """What any program writes."""
 
 _CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<p>[AaPp]\.?[Mm]\.?)?"
@@ -226,12 +229,12 @@ def read_booleans(texts: pa.StringArray, style: str) -> pa.Array:
 def number_pattern(style: str) -> str:
     """Return the regular expression of a signed number, maybe with a currency or a percent sign."""
     core = NUMBER_STYLES[style].core
-    sign = rf"[+\-−]?{SPACE}?"
+    sign = rf"[+{_MINUS}]?{SPACE}?"
     before = rf"^(?P<sign>{sign}(?:{_CURRENCY}{SPACE}*)?{sign})"
-    return rf"{before}(?P<core>{core}){SPACE}*(?P<after>[%‰]?{SPACE}*{_CURRENCY}?{SPACE}*[-−]?)$"
+    return rf"{before}(?P<core>{core}){SPACE}*(?P<after>[%‰]?{SPACE}*{_CURRENCY}?{SPACE}*[{_MINUS}]?)$"
 
 
-ACCOUNTING = rf"^({_CURRENCY}?{SPACE}*)\(([^()+\-−]+)\)({SPACE}*[%‰]?)$"
+ACCOUNTING = rf"^({_CURRENCY}?{SPACE}*)\(([^()+{_MINUS}]+)\)({SPACE}*[%‰]?)$"
 """A negative number as accountants write it: (2,200)."""
 
 
@@ -245,13 +248,13 @@ def read_numbers(texts: pa.StringArray, style: str, kind: Kind) -> pa.Array:
     core = pc.struct_field(parts, "core")
     chosen = NUMBER_STYLES[style]
     if chosen.thousands:
-        characters = {" ": SPACE, "'": "['’]", ".": r"\."}.get(chosen.thousands, chosen.thousands)
+        characters = {" ": SPACE, "'": _APOSTROPHE, ".": r"\."}.get(chosen.thousands, chosen.thousands)
         core = pc.replace_substring_regex(core, characters, "")
     if chosen.decimal == ",":
         core = pc.replace_substring(core, ",", ".")
     minus = pc.or_(
-        pc.match_substring_regex(pc.struct_field(parts, "sign"), "[-−]"),
-        pc.match_substring_regex(pc.struct_field(parts, "after"), "[-−]"),
+        pc.match_substring_regex(pc.struct_field(parts, "sign"), f"[{_MINUS}]"),
+        pc.match_substring_regex(pc.struct_field(parts, "after"), f"[{_MINUS}]"),
     )
     if kind == "integer":
         # 64 bits have 19 digits at most.

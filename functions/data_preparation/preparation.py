@@ -91,7 +91,7 @@ class _Spool:
     fingerprint: _Fingerprint
     summaries: dict[str, ColumnSummary]
     narrow: frozenset[str]
-    """The columns of which floats were rounded to float32."""
+    """The columns of which floats were rounded to float32, or texts left out."""
     split: Split
     codes: RowCodes
 
@@ -121,7 +121,7 @@ class _Reading:
     champion: Mapping[str, Any] | None
     thread: ThreadPoolExecutor
     exact: set[str] = field(default_factory=set)
-    """The columns whose floats are not in float32, whatever was seen of them so far."""
+    """The columns of which all is spooled as it is, whatever was seen of them so far."""
     decided: dict[str, Decision] = field(default_factory=dict)
     """What all files together have told of columns."""
     names: list[str] = field(default_factory=list)
@@ -174,6 +174,7 @@ def prepare(
         if request.weight_column is not None:
             _check_weights(summaries[request.weight_column])
         problem = _problem(summaries[request.target], request)
+        left_open = _left_open(request)
         request = request.resolve(problem)
         decisions = _decisions(spools, reading)
         columns = _assign_columns(summaries, request, parts_seen)
@@ -189,6 +190,7 @@ def prepare(
         "fingerprint": _fingerprint(spools),
         "problem": problem,
         "target": request.target,
+        "left_open": left_open,
         "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
         "dropped_rows": {f"missing or infinite {_needed(request)}": rows_in - used_rows},
         "read": _read_document(spools, reading, request),
@@ -219,8 +221,9 @@ def _read(
 ) -> tuple[list[_Spool], dict[str, Kind], dict[str, ColumnSummary]]:
     """Read all files into spools, and sum up their columns over all of them.
 
-    Whether float32 does for a column, and how its texts are written, shows when all rows were seen. Until then its
-    batches are as those before it suggest. Where that was wrong, the files are read once more, with what is then known.
+    Whether float32 does for a column, how its texts are written, and whether texts repeat that hardly do at first,
+    shows when all rows were seen. Until then its batches are as those before suggest. Where that was wrong, the files
+    are read once more, with what is then known.
     """
     for _ in range(MAX_READINGS):
         reading.told = []
@@ -232,7 +235,7 @@ def _read(
             continue
         kinds = common_kinds((spool.name, spool.kinds) for spool in spools)
         summaries = _merged_summaries(spools, kinds, reading.request)
-        rounded = {name for spool in spools for name in spool.narrow if not summaries[name].fits_float32}
+        rounded = {name for spool in spools for name in spool.narrow if not summaries[name].bears_narrowing}
         if not rounded:
             return spools, kinds, summaries
         reading.exact.update(rounded)
@@ -265,9 +268,9 @@ def _spool(
     with open_table(file, reading.request.read, reading.workspace) as table:
         _check_disk(file.name, table, reading.workspace)
         names = _wanted(file.name, table, reading, first)
-        columns = Columns(_wishes(reading.request), reading.decided)
+        columns, path = Columns(_wishes(reading.request), reading.decided), reading.workspace / f"spool-{index}.arrow"
         for _ in range(MAX_READINGS):
-            spool = _spool_once(file.name, table, names, columns, reading, index, first)
+            spool = _spool_once(path, table, names, columns, reading, first)
             if columns.end():
                 digest = fingerprint.result()
                 return replace(spool, fingerprint=digest, told=(*table.told, *columns.told, *_remarks(table)))
@@ -295,9 +298,9 @@ def _wanted(file: str, table: Table, reading: _Reading, first: _Spool | None) ->
 
 
 def _spool_once(
-    file: str, table: Table, names: list[str], columns: Columns, reading: _Reading, index: int, first: _Spool | None
+    path: Path, table: Table, names: list[str], columns: Columns, reading: _Reading, first: _Spool | None
 ) -> _Spool:
-    request, path = reading.request, reading.workspace / f"spool-{index}.arrow"
+    request, file = reading.request, table.file.name
     rows, infinities, narrow = 0, dict[str, int](), set[str]()
     summaries = dict[str, ColumnSummary]()
     split = first.split if first else choose_split(request, names, reading.champion)
@@ -419,7 +422,7 @@ def _write_batch(
     Returns
     -------
     set of str
-        The columns of which floats were rounded.
+        The columns of which floats were rounded, or texts left out.
     """
     small = pa.RecordBatch.from_arrays(
         [_narrowed(batch[name], summary, exact=name in exact) for name, summary in summaries.items()],
@@ -427,7 +430,12 @@ def _write_batch(
     )
     with pa.ipc.new_stream(sink, small.schema) as writer:
         writer.write_batch(small)
-    return {each.name for each in small.schema if pa.types.is_float32(each.type) and summaries[each.name].float32_error}
+    return {
+        each.name
+        for each in small.schema
+        if (pa.types.is_float32(each.type) and summaries[each.name].float32_error)
+        or (pa.types.is_null(each.type) and summaries[each.name].kind == "text")
+    }
 
 
 def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Array:
@@ -437,8 +445,8 @@ def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Ar
         case "float" if not exact and summary.fits_float32:
             return pc.cast(column, pa.float32(), safe=False)
         case "text":
-            if summary.counts is None:
-                # Too many different texts: whatever the column is, it is not handed over.
+            if not exact and summary.need_not_be_spooled:
+                # Probably no feature; where late rows make it one, the files are read once more.
                 return pa.nulls(len(column))
             return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
     return column
@@ -495,8 +503,8 @@ def common_kinds(files: Iterable[tuple[str, Mapping[str, Kind]]]) -> dict[str, K
                 kinds[name] = "float"
             elif len(pair) > 1:
                 raise InvalidDatasetError(
-                    f'Column "{name}" mixes types: {kind} in "{file}", {kinds[name]} in the files before it. Say what it '
-                    f'is: COLUMNS=\'{{"{name}": "number"}}\' takes what is none for missing, "category" keeps texts.'
+                    f'Column "{name}" mixes types: {kind} in "{file}", {kinds[name]} in the files before it. Say what '
+                    f'it is: COLUMNS=\'{{"{name}": "number"}}\' takes what is none for missing, "category" keeps texts.'
                 )
             elif pair:
                 (kinds[name],) = pair
@@ -682,6 +690,12 @@ def _decisions(spools: list[_Spool], reading: _Reading) -> dict[str, Decision]:
         if (decision := spool.columns[name].decision)
     }
     return {**of_files, **reading.decided}
+
+
+def _left_open(request: TrainingRequest) -> list[str]:
+    """Return which choices the request leaves to the data: `problem`, `metric`."""
+    problem = ["problem"] if len(request.fitting_problems()) > 1 else []
+    return [*problem, *(["metric"] if request.metric is None else [])]
 
 
 def _assign_columns(

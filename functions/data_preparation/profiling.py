@@ -13,15 +13,22 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.conversion import FLOAT32_INTEGERS, TEXTS, fits_float32, float32_error, narrow_integer
+from common.conversion import FLOAT32_INTEGERS, MAX_LEVELS, TEXTS, fits_float32, float32_error, narrow_integer
+from data_preparation.distinct import DistinctTexts
 from data_preparation.notation import Kind
 
 Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "identifier"]
 
 MAX_CATEGORIES = 1000
-"""A text column with more different values than this is no category: each would have too few rows to learn from."""
+"""Of a column with more different values than this it is not counted how often each occurs."""
 MAX_CATEGORY_CHARACTERS = 250_000
-"""How long the different texts of a category may be altogether: the profile and the model hold them."""
+"""How long the texts that are counted may be altogether."""
+MAX_MEAN_CHARACTERS = 250
+"""How long texts may be on average that are too many, or too long, to be counted: a model holds those it has met."""
+ROWS_PER_TEXT = 2
+"""On how many rows such texts have to occur on average, for what is learnt of a text to be of use on another row."""
+SPOOLED_CHARACTERS = 1 << 22
+"""How much is kept on disk of texts that hardly repeat so far, in case that they do later."""
 UNIQUENESS_SAMPLE = 1 << 16
 """How many values an integer column with an identifier's name is looked at for a repetition."""
 TOP_VALUES = 10
@@ -37,7 +44,6 @@ FAR = 5.0
 """How many standard deviations of the others such a number is away from the nearest of them."""
 FEWEST_KEYS = 20
 """A column of fewer texts sorts rows into kinds; one of more may name the things that rows are about."""
-_NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$"
 
 
 @dataclass
@@ -49,12 +55,12 @@ class ColumnSummary:
     minimum, maximum
         Of the values that are there: numbers, or microseconds since 1970 in UTC; None for booleans and texts.
     counts
-        How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or or more than
+        How often each value occurs; None once there are more than `MAX_CATEGORIES` of them, or more than
         `MAX_CATEGORY_CHARACTERS` in them, or where nobody asked.
+    characters
+        In all values of a text column.
     float32_error
         By how much float32 changes a number at most (`common.conversion.float32_error`).
-    number_like
-        How many values of a text column read as a number.
     """
 
     name: str
@@ -68,9 +74,10 @@ class ColumnSummary:
     float32_error: float = 0.0
     integral: bool = True
     repeats: bool = False
-    number_like: int = 0
     others: list[float] = field(default_factory=list)
     _held: dict[int, int] = field(default_factory=dict)
+    characters: int = 0
+    _distinct: DistinctTexts = field(default_factory=DistinctTexts, compare=False)
     _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
 
@@ -110,6 +117,37 @@ class ColumnSummary:
         """Whether float32 does for the numbers seen so far; more of them may change that either way."""
         return fits_float32(self.float32_error, float(self.mean), float(self.std))
 
+    @property
+    def distinct(self) -> int:
+        """The number of different texts, within a percent where it is beyond `MAX_LEVELS`."""
+        return len(self._distinct if self.counts is None else self.counts)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether `distinct` is no estimate."""
+        return self.counts is not None or self._distinct.exact
+
+    @property
+    def hardly_repeats(self) -> bool:
+        """Whether too few of the texts seen so far occur again for a model to learn anything of them."""
+        return self.counts is None and ROWS_PER_TEXT * self.distinct > self.values
+
+    @property
+    def is_too_long(self) -> bool:
+        """Whether the texts are too many or too long to be counted, and too long to be learnt apart."""
+        return self.counts is None and self.characters > MAX_MEAN_CHARACTERS * self.values
+
+    @property
+    def need_not_be_spooled(self) -> bool:
+        """Whether the texts seen so far are nothing to learn from, and much; more of them may change that."""
+        hopeless = self.kind == "text" and (self.hardly_repeats or self.is_too_long)
+        return hopeless and self.characters > SPOOLED_CHARACTERS
+
+    @property
+    def bears_narrowing(self) -> bool:
+        """Whether nothing is missed that was not spooled: the last digits of floats, or texts that are no feature."""
+        return self.hardly_repeats or self.is_too_long if self.kind == "text" else self.fits_float32
+
     def add(self, column: pa.Array) -> None:
         """Take in the column's values of one more batch; floats must be finite or null, texts may be a dictionary."""
         present = column.drop_null() if column.null_count else column
@@ -143,9 +181,12 @@ class ColumnSummary:
             self.repeats = self.repeats or other.repeats
             for head in () if self.repeats else other._head:
                 self._look_for_repeats(head)
-            self.number_like += other.number_like
+            self.characters += other.characters
             if self.counts is not None:
                 self._count(None if other.counts is None else ((as_own(k), n) for k, n in other.counts.items()))
+            if self.kind == "text" and self.counts is None:
+                self._distinct.merge(other._distinct)
+                self._distinct.add(pa.array(list(other.counts or ()), pa.string()))
         self.rows += other.rows
         self.nulls += other.nulls
 
@@ -200,21 +241,24 @@ class ColumnSummary:
     def _add_counts(self, present: pa.Array) -> None:
         values, counts = _value_counts(present)
         if self.kind == "text":
-            like = pc.match_substring_regex(values, _NUMBER)
-            self.number_like += pc.sum(pc.filter(counts, like)).as_py() or 0
+            self.characters += pc.sum(pc.multiply(pc.cast(pc.utf8_length(values), pa.int64()), counts)).as_py()
         if self.counts is not None:
             few = len(values) <= MAX_CATEGORIES and _characters(values) <= MAX_CATEGORY_CHARACTERS
             self._count(zip(values.to_pylist(), counts.to_pylist(), strict=True) if few else None)
+        if self.kind == "text" and self.counts is None:
+            self._distinct.add(values)
 
     def _count(self, counts: Iterable[tuple[Any, int]] | None) -> None:
         """Add counts; None, for too many different values, makes the sum None."""
-        if self.counts is not None:
-            # One by one: what Arrow tells apart, such as both zeros, may be one key.
-            for value, count in counts or ():
-                self.counts[value] += count
-        known = self.counts or ()
-        long = self.kind == "text" and sum(map(len, known)) > MAX_CATEGORY_CHARACTERS
-        if counts is None or len(known) > MAX_CATEGORIES or long:
+        if self.counts is None:
+            return
+        # One by one: what Arrow tells apart, such as both zeros, may be one key.
+        for value, count in counts or ():
+            self.counts[value] += count
+        long = self.kind == "text" and sum(map(len, self.counts)) > MAX_CATEGORY_CHARACTERS
+        if counts is None or len(self.counts) > MAX_CATEGORIES or long:
+            if self.kind == "text":
+                self._distinct.add(pa.array(list(self.counts), pa.string()))
             self.counts = None
 
 
@@ -260,9 +304,15 @@ def _identifier(summary: ColumnSummary) -> str | None:
         return "it has an identifier's name and no number twice"
     if summary.kind != "text":
         return None
-    if summary.counts is None:
-        return f"it has more than {MAX_CATEGORIES:,} different texts, or {MAX_CATEGORY_CHARACTERS:,} characters in them"
-    return "each of its texts occurs once only" if len(summary.counts) == summary.values else None
+    if summary.distinct == summary.values and summary.is_exact:
+        return "each of its texts occurs once only"
+    if summary.hardly_repeats:
+        different = f"{summary.distinct:,}" if summary.is_exact else f"more than {MAX_LEVELS:,}"
+        return f"its texts hardly repeat: {different} different ones in {summary.values:,} rows"
+    if summary.is_too_long:
+        mean = summary.characters // summary.values
+        return f"its texts are too long to be categories: {mean:,} characters on average"
+    return None
 
 
 def splits_by(summary: ColumnSummary, role: Role) -> Literal["time", "key"] | None:
@@ -270,18 +320,8 @@ def splits_by(summary: ColumnSummary, role: Role) -> Literal["time", "key"] | No
     if role == "timestamp" or (role == "numeric" and _TIME_NAME.search(summary.name)):
         return "time"
     named = summary.kind == "integer" and summary.repeats and _IDENTIFIER_NAME.search(summary.name)
-    texts = len(summary.counts) if role == "categorical" and summary.counts is not None else 0
+    texts = summary.distinct if role == "categorical" else 0
     return "key" if named or FEWEST_KEYS <= texts <= summary.values / 2 else None
-
-
-def mixed_types(summary: ColumnSummary) -> str | None:
-    """Say what is mixed in a text column that is mostly numbers, or return None for any other column."""
-    if summary.kind != "text" or summary.number_like == summary.values or 2 * summary.number_like <= summary.values:
-        return None
-    return (
-        f'Column "{summary.name}" mixes numbers and text: {summary.number_like:,} of {summary.values:,} values are '
-        "numbers, the others are not. Leave unknown values empty; put a letter before codes."
-    )
 
 
 def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
@@ -318,7 +358,7 @@ def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
     if summary.kind == "timestamp":
         return {"min": _iso(summary.minimum), "max": _iso(summary.maximum)}
     if summary.counts is None:
-        return {"distinct": f"more than {MAX_CATEGORIES}"}
+        return {"distinct": summary.distinct if summary.is_exact else f"more than {MAX_LEVELS:,}"}
     top = [{"value": value, "rows": rows} for value, rows in summary.counts.most_common(TOP_VALUES)]
     return {"distinct": len(summary.counts), "top": top}
 

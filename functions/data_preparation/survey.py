@@ -19,9 +19,11 @@ import pyarrow.compute as pc
 
 from data_preparation.notation import (
     ACCOUNTING,
+    AMERICAN,
     BOOLEANS,
     CLOCK,
     DATE_STYLES,
+    EUROPEAN,
     EXCEL,
     MARKERS,
     NULL_VALUES,
@@ -187,9 +189,11 @@ class Survey:
 
     def _look_at_numbers(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         for name, pattern in (
-            ("zero-led", _ZERO_LED), ("exponent codes", _EXPONENT_CODE), ("percent", "[%‰]"), ("accounting", ACCOUNTING),
+            ("zero-led", _ZERO_LED), ("exponent codes", _EXPONENT_CODE), ("percent", "[%‰]"),
+            ("accounting", ACCOUNTING),
             ("whole", WHOLE), ("zeros", r"^0+$"),
-            ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","), ("exponents", r"\d[eE]"),
+            ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","),
+            ("exponents", r"\d[eE]"),
         ):  # fmt: skip
             self._count(different, rows, name, pattern)
         symbols = pc.struct_field(pc.extract_regex(different, _SYMBOL), "symbol")
@@ -410,23 +414,21 @@ def _large(name: str, smallest: int, largest: int) -> Decision:
 
 def _style_of_numbers(name: str, survey: Survey, asked: Asked, styles: list[str]) -> tuple[str, tuple[str, ...]]:
     """Return the style of numbers and what is doubtful about it, where dots or commas may be either."""
-    if asked.decimal is not None or asked.thousands is not None:
-        wanted = [each for each in styles if _agrees(each, asked)]
-        if wanted:
-            return wanted[0], ()
-    counts = survey.counts
-    if "1,234.5" not in styles or "1.234,5" not in styles:
-        return styles[0], ()
+    is_asked = asked.decimal is not None or asked.thousands is not None
+    if is_asked and (wanted := [each for each in styles if _agrees(each, asked)]):
+        return wanted[0], ()
     # All dots and commas stand before three digits: 6.221 and 6,221 are thousands to some and fractions to others.
-    if counts["dots"] and PLAIN_NUMBER in styles:
-        if asked.hint == ",":
-            return "1.234,5", (_doubt(name, "a dot", "thousands", "decimals", {"decimal": "."}),)
-        return PLAIN_NUMBER, (_doubt(name, "a dot", "decimals", "thousands", {"thousands": "."}),)
-    if counts["commas"]:
-        if asked.hint == ",":
-            return "1.234,5", (_doubt(name, "a comma", "decimals", "thousands", {"thousands": ","}),)
-        return "1,234.5", (_doubt(name, "a comma", "thousands", "decimals", {"decimal": ","}),)
-    return styles[0], ()
+    is_open = AMERICAN in styles and EUROPEAN in styles
+    has_dots = survey.counts["dots"] > 0 and PLAIN_NUMBER in styles
+    if not is_open or not (has_dots or survey.counts["commas"]):
+        return styles[0], ()
+    mark = "." if has_dots else ","
+    # What other columns have for decimals this one has, too; else a dot is a program's, and a comma a person's.
+    is_decimal = (asked.hint or ".") == mark
+    style = EUROPEAN if is_decimal == (mark == ",") else PLAIN_NUMBER if has_dots else AMERICAN
+    taken, other = ("decimals", "thousands") if is_decimal else ("thousands", "decimals")
+    option = {"thousands" if is_decimal else "decimal": mark}
+    return style, (_doubt(name, {".": "a dot", ",": "a comma"}[mark], taken, other, option),)
 
 
 def _agrees(style: str, asked: Asked) -> bool:

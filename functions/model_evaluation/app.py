@@ -140,6 +140,7 @@ class _Scored:
             "rows_with_equal_features": self.equal_features,
             "other_splits": self.info["other_splits"],
             "doubts": doubts(self.info["other_splits"]),
+            "suspicions": self.info["suspicions"],
             "data_fingerprint": self.profile["fingerprint"],
         }
 

@@ -33,6 +33,8 @@ FEW_ROWS = 10
 SHOWN_FEATURES = 20
 EQUAL_FEATURES = 0.01
 """From which share of the test rows on equal features in the training part are worth a word."""
+IGNORED, SENTENCES = 10, 200
+"""How many ignored files and how many sentences about the data the report shows."""
 PROFILE_COLUMNS = 500
 NAME_WIDTH = 300
 VALUE_WIDTH = 40
@@ -136,6 +138,7 @@ def render_report(data: ReportData) -> str:
         importance_rows=_importance_rows(importance),
         repeats=REPEATS,
         seed=seed,
+        told=_told(data.profile),
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
@@ -269,7 +272,8 @@ def _split(profile: Mapping[str, Any]) -> str:
 
 def _warnings(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
     """Return what may make the model look better here than it is."""
-    told, equal = [*evaluation["doubts"]], evaluation["rows_with_equal_features"]
+    told = [*evaluation["doubts"], *(each["text"] for each in evaluation["suspicions"])]
+    equal = evaluation["rows_with_equal_features"]
     split = profile["split"]
     if equal > EQUAL_FEATURES * evaluation["rows"] and split["by"] == "rows":
         told.append(
@@ -496,11 +500,22 @@ def _importance_rows(importance: Importance) -> list[tuple[str, str, str]]:
     ]
 
 
+def _told(profile: Mapping[str, Any]) -> list[str]:
+    """Return what was found out about files and columns, what is doubtful first."""
+    doubts, told = (
+        [sentence for column in profile["columns"] for sentence in column.get(key, ())] for key in ("doubts", "told")
+    )
+    ignored = profile.get("ignored_files")
+    files = [f"No data by their names, and ignored: {', '.join(ignored[:IGNORED])}."] if ignored else []
+    return [*doubts, *profile["read"]["told"], *files, *told][:SENTENCES]
+
+
 def _profile_row(column: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, str]:
     nulls, used = column["nulls"], profile["rows"]["used"]
     return {
         "name": shorten(column["name"], NAME_WIDTH),
         "role": column["role"],
+        "written": column.get("notation", {}).get("style", ""),
         "use": column["use"] + (f": {column['reason']}" if column.get("reason") else ""),
         "dtype": column["dtype"] or f"{column['kind']}, not handed over",
         "nulls": f"{nulls:,} ({nulls / used:.1%})" if nulls else "0",

@@ -24,6 +24,7 @@ from common.storage import (
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_training.other_splits import try_other_splits
+from model_training.suspicions import find_suspicions
 from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit
 
 logger = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         features, target = load_part(part, profile, hashes.add)
         training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
         other_splits = try_other_splits(request, profile, features, target)
+        suspicions = find_suspicions(request, profile, features, target)
         model = fit(build_pipeline(request, profile), features, target, consume=True)
         file = save_model(model.pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
@@ -72,6 +74,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         **describe(model, request, profile),
         "baseline": baseline,
         "other_splits": other_splits,
+        "suspicions": suspicions,
         "training_rows": training_rows.description(),
         "sha256": {name: file.sha256 for name, file in files.items()},
         **_lineage(),

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
-from common.conversion import Profile, feature_columns, feature_dtype, is_large
+from common.conversion import MAX_LEVELS, Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
 from common.request import TrainingRequest
 from model_training.threads import ThreadBackend
@@ -38,8 +38,17 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
     ("classification", "random_forest"): "sklearn.ensemble.RandomForestClassifier",
     ("classification", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingClassifier",
 }
-# hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values.
 MAX_NATIVE_CATEGORIES = 254
+"""Trees get a column of more different texts as the target's means.
+
+hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values. A forest that gets a
+column for each text is slower, and no better.
+"""
+MAX_OWN_COLUMNS = 1000
+"""Linear models get so many texts in columns of their own: these tell more than means, unless most are of few rows."""
+MANY_LEVELS = "levels"
+"""The transformer of such columns."""
+MEANS_FOLDS = 5
 GROUP_COLUMNS = 5
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -69,21 +78,56 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
         `features`, a ColumnTransformer, and `model`, the estimator.
     """
     columns = feature_columns(profile)
-    categorical = [column["name"] for column in columns if column["role"] == "categorical"]
+    texts, many = _texts(request, profile)
+    categorical = [name for name in texts if name not in many]
     numeric = [column["name"] for column in columns if column["role"] != "categorical"]
     estimator = _estimator(request)
     if request.estimator == "hist_gradient_boosting":
         # It splits on missing values and on categories by itself: neither imputing nor one-hot columns are needed.
-        estimator.set_params(categorical_features=list(range(len(numeric), len(columns))) or None)
+        places = range(len(numeric), len(numeric) + len(categorical))
+        estimator.set_params(categorical_features=list(places) or None)
         transformers = [("numeric", "passthrough", numeric), ("categorical", _ordinal_encoder(), categorical)]
     else:
         encoder = OneHotEncoder(handle_unknown="ignore", dtype=np.float32)
         transformers = [*_numeric(request, profile, numeric), ("categorical", encoder, categorical)]
+    transformers.append((MANY_LEVELS, _means_of_levels(request, profile), [name for name in texts if name in many]))
     features = ColumnTransformer([each for each in transformers if each[2]], verbose_feature_names_out=False)
-    if not categorical:
+    if not categorical and not many:
         # Without one-hot columns there is nothing to stack: a frame passes on as it is, an array would be copied.
         features.set_output(transform="pandas")
     return Pipeline([("features", features), ("model", estimator)])
+
+
+def _texts(request: TrainingRequest, profile: Profile) -> tuple[dict[str, int | str], frozenset[str]]:
+    """Return how many different texts a column has, and the columns of too many for each to be told apart."""
+    trees = request.estimator in ("random_forest", "hist_gradient_boosting")
+    most = MAX_NATIVE_CATEGORIES if trees else MAX_OWN_COLUMNS
+    texts = {each["name"]: each["distinct"] for each in feature_columns(profile) if each["role"] == "categorical"}
+    # A text says that there are more than are counted.
+    many = (name for name, distinct in texts.items() if isinstance(distinct, str) or distinct > most)
+    return texts, frozenset(many)
+
+
+def _means_of_levels(request: TrainingRequest, profile: Profile) -> Pipeline:
+    """Return what turns texts into the target's mean on the other rows of the same text, for each class of several.
+
+    A row's own target is not among what it gets, nor is that of the rows in its fold: else a text of few rows would
+    give its target away, and the model rely on that. Rare texts and those that training never saw are one level, and
+    missing values another.
+    """
+    from sklearn.model_selection import KFold  # noqa: PLC0415 (most data have no such column)
+
+    folds = KFold(MEANS_FOLDS, shuffle=True, random_state=request.seed)
+    steps = [
+        # Which levels it knows follows from the data (`_know_levels`).
+        ("levels", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, dtype=np.float32)),
+        ("means", TargetEncoder(target_type="continuous" if request.problem == "regression" else "auto", cv=folds)),
+    ]
+    if request.estimator not in ("random_forest", "hist_gradient_boosting"):
+        steps.append(("scale", StandardScaler(copy=False)))
+    if request.estimator != "hist_gradient_boosting" and is_large(profile):
+        steps.append(("narrow", FunctionTransformer(np.float32, feature_names_out="one-to-one")))
+    return Pipeline(steps)
 
 
 def _numeric(request: TrainingRequest, profile: Profile, names: list[str]) -> list[tuple[str, Pipeline, list[str]]]:
@@ -178,8 +222,12 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
+            filled = _without_empty_columns(features)
+            _know_levels(pipeline, filled)
             # What Pipeline.fit does, in two steps.
-            transformed = pipeline["features"].fit_transform(_without_empty_columns(features), target)
+            transformed = pipeline["features"].fit_transform(filled, target)
+            del filled
+            _keep_levels_once(pipeline)
             if consume:
                 _empty(features)
             with joblib.parallel_config(backend=ThreadBackend()):
@@ -194,6 +242,31 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
     vars(pipeline["model"]).pop("_feature_subsample_rng", None)
     messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def _know_levels(pipeline: Pipeline, features: pd.DataFrame) -> None:
+    """Tell the encoder of many texts the most frequent ones, `MAX_LEVELS` of each column: a model does not hold all."""
+    for name, steps, columns in pipeline["features"].transformers:
+        if name == MANY_LEVELS:
+            steps["levels"].set_params(categories=[_frequent_texts(features[column]) for column in columns])
+
+
+def _frequent_texts(column: pd.Series[Any]) -> npt.NDArray[np.object_]:
+    counts = column.value_counts()
+    counts = counts[counts > 0]
+    # By the texts themselves, so that the order of the rows makes no difference.
+    counts.index = counts.index.astype(object)
+    frequent = counts.sort_index().sort_values(ascending=False, kind="stable")[:MAX_LEVELS].index.sort_values()
+    return np.array([*frequent, *([np.nan] if column.isna().any() else [])], dtype=object)
+
+
+def _keep_levels_once(pipeline: Pipeline) -> None:
+    """Take back what `_know_levels` has told: the fitted encoder has a copy, and each would be in the model's file."""
+    features = pipeline["features"]
+    for each in (features.transformers, features.transformers_):
+        for name, steps, _ in each:
+            if name == MANY_LEVELS:
+                steps["levels"].set_params(categories="auto")
 
 
 def _empty(frame: pd.DataFrame) -> None:
@@ -265,6 +338,8 @@ BYTES_PER_WIDE_VALUE = 4
 """What the frame holds more of a value that float32 does not do for."""
 BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
+BYTES_PER_LEVEL = 130
+"""What encoding takes for each row of a column of many texts."""
 IMPORTS_MB = 300
 
 
@@ -288,7 +363,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
     row = columns * BYTES_PER_VALUE[str(request.estimator)] + len(_wide(profile)) * BYTES_PER_WIDE_VALUE
-    needed = rows * (row + _one_hot_bytes(request, profile))
+    needed = rows * (row + _one_hot_bytes(request, profile) + _means_bytes(request, profile))
     if request.estimator == "random_forest":
         # The fitted trees, and once more as the bytes that are saved.
         needed += 2 * _forest_bytes(request, rows, classes)
@@ -308,12 +383,20 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     """Return the bytes of a row's one-hot columns; ColumnTransformer keeps them sparse below a share of values."""
     columns = feature_columns(profile)
-    categories = [column["distinct"] for column in columns if column["role"] == "categorical"]
+    texts, many = _texts(request, profile)
+    categories = [int(distinct) for name, distinct in texts.items() if name not in many]
     if request.estimator == "hist_gradient_boosting" or not categories:
         return 0
     stacked = len(columns) - len(categories) + sum(categories)
     dense = len(columns) >= ColumnTransformer([]).sparse_threshold * stacked
     return sum(categories) * BYTES_PER_ONE_HOT if dense else len(columns) * BYTES_PER_SPARSE_VALUE
+
+
+def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return the bytes of a row's texts that are one of many, and of the means that become of them."""
+    _, many = _texts(request, profile)
+    classes = len(profile["classes"] or ())
+    return len(many) * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
 
 
 def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:

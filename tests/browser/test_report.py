@@ -134,6 +134,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         "comparisons": 12,
         "rows_with_equal_features": 5,
         "doubts": [],
+        "suspicions": [],
         "reason": f"{metric} is {value:.6g}, and {HOSTILE[0]}.",
         "champion": CHAMPION if regression else None,
         "model_uri": "s3://bucket/model.skops",

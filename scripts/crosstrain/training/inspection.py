@@ -7,9 +7,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 from rich.table import Table as Printed
 
 from common.conversion import without_infinities
@@ -25,6 +24,9 @@ from data_preparation.preparation import MAX_READINGS, common_kinds, role_of
 from data_preparation.profiling import ColumnSummary
 from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.survey import Decision
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_BYTES = 32 << 20
 """How much of a data set is looked at: about what a second is enough for."""

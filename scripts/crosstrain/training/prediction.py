@@ -241,13 +241,19 @@ class Model:
 
     @cached_property
     def known_categories(self) -> Mapping[str, frozenset[Any]]:
-        """The texts that training has seen, by column; of a pipeline that encodes in a way of its own, nothing."""
-        return {
-            name: frozenset(categories)
-            for _, encoder, names in self.pipeline["features"].transformers_
-            if hasattr(encoder, "categories_")
-            for name, categories in zip(names, encoder.categories_, strict=True)
-        }
+        """The texts that training has seen, by column, of columns whose texts the model knows all."""
+        known: dict[str, frozenset[Any]] = {}
+        for _, steps, names in self.pipeline["features"].transformers_:
+            encoder = steps[0] if hasattr(steps, "steps") else steps
+            if hasattr(encoder, "categories_"):
+                known |= {name: frozenset(each) for name, each in zip(names, encoder.categories_, strict=True)}
+        return {name: texts for name, texts in known.items() if name not in self._of_uncounted_texts}
+
+    @property
+    def _of_uncounted_texts(self) -> frozenset[str]:
+        """The columns of more different texts than were counted, of which the model knows the most frequent ones."""
+        columns = feature_columns(self.profile)
+        return frozenset(column["name"] for column in columns if isinstance(column.get("distinct"), str))
 
     @cached_property
     def _alike(self) -> Mapping[str, Mapping[str, str]]:
@@ -284,7 +290,7 @@ class Model:
         for name, expected in self.wishes().expected.items():
             column = columns[name]
             if column.survey is not None and column.notation.kind != "text" and column.notation.style != expected.style:
-                oddities.converted[name] += column.survey.values
+                oddities.converted[name] += column.survey.values  # noqa: PD011 (no frame)
             if column.notation.lenient:
                 oddities.converted[name] += column.unread
 

@@ -23,8 +23,10 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `dropped_columns` with `name` and `reason`; `missing_values` with `name` and `share` of the used rows, of
-        features that lack many; `warnings` of the fit; `interval` of the metric; and `baseline`, the `value` that the
+        `dropped_columns` with `name` and `reason`; `read`, how files and columns were read: the `dialect`, what was
+        `told` and what `doubts` there are; `missing_values` with `name` and `share` of the used rows, of
+        features that lack many; `warnings` of the fit; `suspicions`, what is `about` which `columns` suspected of the
+        data or the choices, and in `text` the way out; `interval` of the metric; and `baseline`, the `value` that the
         metric takes for the best `guess` without features and the model's `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
@@ -38,7 +40,9 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
             if column["use"] == "dropped"
         ],
         "missing_values": _missing_values(profile),
+        "read": _read(profile),
         "warnings": info["warnings"],
+        "suspicions": info["suspicions"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
     }
@@ -52,6 +56,13 @@ def _missing_values(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
     many = [each for each in shares if each["share"] >= MANY_MISSING]
     return sorted(many, key=lambda each: each["share"], reverse=True)
+
+
+def _read(profile: Mapping[str, Any]) -> dict[str, Any]:
+    told, doubts = (
+        [sentence for column in profile["columns"] for sentence in column.get(key, ())] for key in ("told", "doubts")
+    )
+    return {"dialect": profile["read"]["dialect"], "told": [*profile["read"]["told"], *told], "doubts": doubts}
 
 
 def _limits(interval: Mapping[str, Any] | None) -> dict[str, float] | None:
@@ -78,6 +89,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     rows = result["rows"]
     model = f"{result['estimator']} ({result['problem']} of {result['target']}, {result['features']} features)"
     yield "model", model
+    yield "read as", result["read"]["dialect"]
+    yield from _few("notes", result["read"]["told"], "profile.json")
+    yield from _few("doubtful", result["read"]["doubts"], "profile.json")
     yield "rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
     yield "split", f"{rows['train']:,} train, {rows['test']:,} test"
     dropped = [f"{each['name']}: {each['reason']}" for each in result["dropped_columns"]]
@@ -94,6 +108,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "reason", result["reason"]
     if result["doubts"]:
         yield "doubts", "\n".join(result["doubts"])
+    suspicions = [each["text"] for each in result["suspicions"]]
+    if suspicions:
+        yield "suspicions", "\n".join(suspicions)
     yield "files", "\n".join(result["files"].values())
     if result["kept"] is not None:
         yield "kept", f"{result['kept']} has the files of an earlier run, which was promoted, as they were"

@@ -15,7 +15,7 @@ import pytest
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
-from data_preparation import preparation, reading
+from data_preparation import preparation, profiling, reading
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 
@@ -480,8 +480,66 @@ def test_long_texts_are_no_category_however_few(prepared: Prepare, suffix: str) 
     texts = [f"{number % 40:02}{'x' * 9_998}" for number in range(100)]
     long = columns_of(prepared(frame(t=texts), suffix=suffix))["t"]
     assert long["use"] == "dropped"
-    assert long["reason"] == "it has more than 1,000 different texts, or 250,000 characters in them"
+    assert long["reason"] == "its texts are too long to be categories: 10,000 characters on average"
     assert "x" * 100 not in json.dumps(long)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_texts_of_many_values_are_handed_over(prepared: Prepare, suffix: str) -> None:
+    texts = [f"user {number % 1400}" for number in range(3000)]
+    result = prepared(frame(3000, t=texts), suffix=suffix)
+    described = columns_of(result)["t"]
+    assert {name: described[name] for name in ("role", "use", "distinct", "splits_by")} == {
+        "role": "categorical",
+        "use": "feature",
+        "distinct": 1400,
+        "splits_by": "key",
+    }
+    both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)])
+    assert sorted(both["t"]) == sorted(texts)
+
+
+@pytest.mark.parametrize("files", [1, 2])
+def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
+    monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1 << 14)
+    reads = reads_of(monkeypatch)
+    texts = [f"user {number % 2000}" for number in range(4000)]
+    data = frame(4000, t=texts)
+    rows = 4000 // files
+    result = prepared(*(data[at : at + rows] for at in range(0, 4000, rows)))
+    both = pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)])
+    assert sorted(both["t"]) == sorted(texts)
+    assert len(reads) == 2 * files
+
+
+def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
+    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1 << 14)
+    sizes: dict[str, int] = {}
+    write = preparation._write_parts
+
+    def weigh(spools: Any, *others: Any) -> Any:
+        sizes["spool"] = spools[0].path.stat().st_size
+        return write(spools, *others)
+
+    monkeypatch.setattr(preparation, "_write_parts", weigh)
+    prepared(frame(5000, t=[f"{number:0100}" for number in range(5000)]))
+    assert sizes["spool"] < 200_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "left_open"),
+    [
+        ({}, ["problem", "metric"]),
+        ({"problem": "regression"}, ["metric"]),
+        ({"metric": "r2"}, []),
+        ({"estimator": "ridge"}, ["metric"]),
+        ({"estimator": "random_forest"}, ["problem", "metric"]),
+    ],
+)
+def test_what_the_request_leaves_open_is_told(prepared: Prepare, fields: dict[str, Any], left_open: list[str]) -> None:
+    assert prepared(frame(50), **fields).profile["left_open"] == left_open
 
 
 def test_labels_that_are_too_long_are_refused(prepared: Prepare) -> None:

@@ -41,7 +41,9 @@ DAYS = [dt.datetime(2020, 1, day) for day in range(1, 12)]  # noqa: DTZ001 - tim
         (["a", "a"], "text", "x", "constant"),
         ([True, True], "boolean", "x", "constant"),
         (["a", "b", "c"], "text", "x", "identifier"),
-        ([f"text {i % 1001}" for i in range(3000)], "text", "x", "identifier"),
+        ([f"text {i % 1001}" for i in range(3000)], "text", "x", "categorical"),
+        ([f"text {i % 1501}" for i in range(3000)], "text", "x", "identifier"),
+        ([f"{i % 1001:0251}" for i in range(3000)], "text", "x", "identifier"),
         ([7, 3, 5], "integer", "customer_id", "identifier"),
         ([7, 3, 5], "integer", "CustomerID", "identifier"),
         ([0, 1, 2], "integer", "Unnamed: 0", "identifier"),
@@ -178,10 +180,32 @@ def test_the_most_frequent_values_are_told() -> None:
         "distinct": 2,
         "top": [{"value": "a", "rows": 2}, {"value": "b", "rows": 1}],
     }
-    many = summarise([str(i) for i in range(2000)], "text")
+    many = summarise([f"text {i % 2000}" for i in range(5000)], "text")
     assert many.counts is None
-    assert statistics(many) == {"distinct": "more than 1000"}
+    assert statistics(many) == {"distinct": 2000}
     assert statistics(summarise(DAYS, "timestamp"))["min"] == "2020-01-01T00:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"),
+    [
+        ([str(i) for i in range(1500)], "each of its texts occurs once only"),
+        ([str(i % 1490) for i in range(1500)], "its texts hardly repeat: 1,490 different ones in 1,500 rows"),
+        ([str(i) for i in range(25_000)], "its texts hardly repeat: more than 20,000 different ones in 25,000 rows"),
+        (["a" * 300_000, "b"] * 2, "its texts are too long to be categories: 150,000 characters on average"),
+    ],
+)
+def test_why_texts_are_no_feature_is_true(texts: list[str], reason: str) -> None:
+    assert infer_role(summarise(texts, "text")) == ("identifier", reason)
+
+
+def test_few_texts_of_many_characters_are_counted_and_many_are_told_as_more() -> None:
+    assert statistics(summarise([f"{i % 300:01000}" for i in range(900)], "text")) == {"distinct": 300}
+    assert statistics(summarise([str(i) for i in range(20_001)], "text")) == {"distinct": "more than 20,000"}
+
+
+def test_a_column_of_many_texts_may_be_what_rows_belong_to() -> None:
+    assert splits_by(summarise([f"user {i % 1200}" for i in range(3000)], "text"), "categorical") == "key"
 
 
 def test_a_deviation_that_overflows_is_told_as_unknown() -> None:

@@ -124,6 +124,7 @@ def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
         "comparisons": 1,
         "rows_with_equal_features": 0,
         "doubts": [],
+        "suspicions": [],
         "reason": "The reason in words.",
         "model_uri": "s3://bucket/runs/run-1/model/model.skops",
         "data_fingerprint": prepared.profile["fingerprint"],
@@ -386,6 +387,12 @@ def test_the_profile_and_the_fit_are_told(prepared_data: Make) -> None:
     assert f"it did not converge {SCRIPT}" in page.text
     assert "max_iter 1000" in page.text
     assert f"scikit-learn {data.model['versions']['scikit-learn']}" in page.text
+
+
+def test_what_is_suspected_is_told_as_text(prepared_data: Make) -> None:
+    suspected = {"about": "leakage", "columns": ["a"], "text": f'"a" alone tells the target {SCRIPT}'}
+    page = page_of(report_data(prepared_data("regression"), suspicions=[suspected]))
+    assert f'"a" alone tells the target {SCRIPT}' in page.text
 
 
 def test_lineage_says_what_is_missing(prepared_data: Make) -> None:

@@ -17,7 +17,7 @@ from sklearn.metrics import r2_score
 from common import conversion
 from common.errors import InvalidDatasetError
 from common.frames import load_part
-from common.model_file import save_model
+from common.model_file import load_model, save_model
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
 from data_preparation.preparation import PreparedData
 from model_training import training
@@ -333,3 +333,112 @@ def test_one_hot_columns_need_memory_as_long_as_they_are_dense() -> None:
     assert training._one_hot_bytes(resolved("hist_gradient_boosting"), profile) == 0
     profile["columns"][0]["distinct"] = 1000
     assert training._one_hot_bytes(resolved("ridge"), profile) == 20 * training.BYTES_PER_SPARSE_VALUE
+
+
+def many_texts(problem: str, rows: int = 3000, texts: int = 300) -> pd.DataFrame:
+    """Return a frame whose target follows from a column of many texts, some of them missing, and from a number."""
+    random = np.random.default_rng(0)
+    user = random.integers(0, texts, rows)
+    effects = random.normal(0, 3, texts)
+    signal = effects[user] + random.normal(size=rows)
+    names = np.char.add("user ", user.astype(str)).astype(object)
+    names[:50] = None
+    labels = {"regression": signal, "classification": np.digitize(signal, [-2, 2])}
+    return pd.DataFrame({"user": names, "x": random.normal(size=rows), "y": labels[problem]})
+
+
+@pytest.mark.parametrize(("problem", "estimator"), CHOICES)
+def test_a_column_of_many_texts_is_learnt_from(
+    prepared_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, estimator: str
+) -> None:
+    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
+    prepared = prepared_data(problem, many_texts(problem), estimator=estimator)
+    files = []
+    for number in range(2):
+        features, target = load_part(prepared.train, prepared.profile)
+        model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
+        files.append(save_model(model.pipeline, tmp_path / f"{number}.skops"))
+    assert files[0].read_bytes() == files[1].read_bytes()
+    assert not [warning for warning in model.warnings if "converge" not in warning]
+    loaded = load_model(files[0])
+    test_features, test_target = load_part(prepared.test, prepared.profile)
+    # Without the column both are no better than a guess: 0 and 0.5.
+    assert loaded.score(test_features, test_target) > (0.8 if problem == "regression" else 0.7)
+    unseen = test_features.head(3).assign(user=pd.Categorical(["new", None, "user 1"]))
+    np.testing.assert_array_equal(loaded.predict(unseen), model.pipeline.predict(unseen))
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS["regression"])
+def test_texts_without_meaning_do_no_harm(prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str) -> None:
+    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
+    random = np.random.default_rng(1)
+    user = random.integers(0, 1000, 2400).astype(str)
+    x = random.normal(size=2400)
+    frame = pd.DataFrame({"user": np.char.add("u", user), "x": x, "y": x + random.normal(size=2400)})
+    prepared = prepared_data("regression", frame, estimator=estimator)
+    features, target = load_part(prepared.train, prepared.profile)
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    # Half of the variance is noise, and a forest is a little worse for it.
+    assert pipeline.score(*load_part(prepared.test, prepared.profile)) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("estimator", "distinct", "means"),
+    [
+        ("ridge", 1000, False),
+        ("ridge", 1001, True),
+        ("ridge", "more than 20,000", True),
+        ("hist_gradient_boosting", 254, False),
+        ("hist_gradient_boosting", 255, True),
+        ("random_forest", 255, True),
+    ],
+)
+def test_what_becomes_of_texts_follows_from_how_many_there_are(estimator: str, distinct: Any, means: bool) -> None:
+    profile = profile_of(100, 3)
+    profile["columns"][1] |= {"role": "categorical", "distinct": distinct}
+    transformers = {name: columns for name, _, columns in build_pipeline(resolved(estimator), profile)[0].transformers}
+    assert ("1" in transformers.get("levels", ())) == means
+    assert ("1" in transformers.get("categorical", ())) != means
+
+
+def test_texts_that_are_all_in_the_test_part_are_one_level(prepared_data: Make) -> None:
+    prepared = prepared_data("regression", many_texts("regression"), estimator="hist_gradient_boosting")
+    features, target = load_part(prepared.train, prepared.profile)
+    without = features.assign(user=pd.Categorical([None] * len(features), features["user"].cat.categories))
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), without, target).pipeline
+    assert len(set(pipeline.predict(features.head(20).assign(x=0.0)))) == 1
+
+
+def test_rare_texts_share_a_level_with_unseen_ones(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "MAX_LEVELS", 20)
+    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
+    prepared = prepared_data("regression", many_texts("regression"), estimator="ridge")
+    features, target = load_part(prepared.train, prepared.profile)
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    encoder = pipeline["features"].named_transformers_["levels"]["levels"]
+    counts = features["user"].value_counts()
+    (known,) = encoder.categories_
+    assert len(known) == 21
+    assert pd.isna(known[-1])
+    assert counts[known[:-1]].min() >= counts.drop(list(known[:-1])).max()
+    rows = features.head(3).assign(x=0.0, user=pd.Categorical(["new", counts.index[-1], counts.index[0]]))
+    new, rare, frequent = pipeline.predict(rows)
+    assert new == rare != frequent
+
+
+def test_a_missing_text_is_a_level_of_its_own(prepared_data: Make) -> None:
+    frame = many_texts("regression")
+    frame["y"] = frame["y"].where(frame["user"].notna(), 40.0)
+    prepared = prepared_data("regression", frame, estimator="hist_gradient_boosting")
+    features, target = load_part(prepared.train, prepared.profile)
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    rows = features.head(2).assign(user=pd.Categorical([None, "new"]))
+    assert pipeline.predict(rows)[0] > 20 > pipeline.predict(rows)[1]
+
+
+def test_the_means_of_many_texts_need_memory_for_each_class_of_several() -> None:
+    profile = profile_of(1_000_000, 3)
+    profile["columns"][0] |= {"role": "categorical", "distinct": "more than 20,000"}
+    assert training._one_hot_bytes(resolved("ridge"), profile) == 0
+    assert training._means_bytes(resolved("ridge"), profile) == training.BYTES_PER_LEVEL + 16
+    assert training._means_bytes(resolved("ridge"), {**profile, "classes": [{}] * 5}) == training.BYTES_PER_LEVEL + 80

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,26 @@ def test_nan_and_infinities_are_missing_and_unknown_categories_are_scored(result
     odd.to_csv(tmp_path / "odd.csv", index=False)
     odd.assign(amount="").to_csv(tmp_path / "missing.csv", index=False)
     pd.testing.assert_frame_equal(scored(folder, tmp_path / "odd.csv"), scored(folder, tmp_path / "missing.csv"))
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_of_many_texts_those_that_training_never_saw_are_told_if_it_knew_all(
+    results: Results, monkeypatch: pytest.MonkeyPatch, counted: bool
+) -> None:
+    data = pd.DataFrame({"user": [f"user {number % 300}" for number in range(1200)], "y": np.arange(1200) % 300})
+    _, folder = results(data, estimator="random_forest")
+    model = prediction.Model.load(folder)
+    if not counted:
+        (user,) = [each for each in model.profile["columns"] if each["name"] == "user"]
+        monkeypatch.setitem(user, "distinct", "more than 20,000")
+    rows = pd.DataFrame({"user": ["user 7", "nobody", None]})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        predicted = model.predict(rows)["prediction"]
+    assert [str(each.message) for each in caught] == (
+        ['categories that training has not seen: 1 in "user"'] if counted else []
+    )
+    assert predicted[0] == pytest.approx(7, abs=5)
 
 
 def test_numbers_are_rounded_as_the_prepared_parts_are(results: Results) -> None:

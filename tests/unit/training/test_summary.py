@@ -38,6 +38,7 @@ def result(**fields: Any) -> dict[str, Any]:
         "decision": "reject",
         "reason": "because",
         "doubts": [],
+        "suspicions": [],
         "files": {"model.json": "out/model.json"},
         "kept": None,
         **fields,
@@ -51,7 +52,7 @@ def test_figures_have_the_digits_that_their_intervals_bear() -> None:
     assert told["baseline"] == (
         "a guess of the mean of the target has rmse 81; the model is better by 26 (95 % interval 18 to 35)"
     )
-    assert not {"dropped", "missing", "warnings", "doubts", "kept"} & told.keys()
+    assert not {"dropped", "missing", "warnings", "doubts", "suspicions", "kept"} & told.keys()
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,7 @@ def test_the_table_names_a_few_and_counts_the_rest() -> None:
         missing_values=missing,
         warnings=["It did not converge. " + "x" * 1000],
         doubts=["Rows of one city belong together."],
+        suspicions=[{"about": "leakage", "columns": ["e"], "text": "The price in euros may hold the answer."}],
         kept="out",
     )
     console = Console(width=80, markup=False)
@@ -119,6 +121,7 @@ def test_the_table_names_a_few_and_counts_the_rest() -> None:
         assert word in shown
     for word in ("It did not converge.", "Rows of one city belong together.", "out has the files of an earlier run"):
         assert word in shown
+    assert "The price in euros may hold the answer." in shown
     assert "c3" not in shown
     assert shown.count("x") < 400
     json.dumps(document)
@@ -138,7 +141,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
     ]
     documents = {
         "profile.json": {"columns": columns, "rows": {"used": 10}},
-        "model.json": {"warnings": ["w"]},
+        "model.json": {"warnings": ["w"], "suspicions": [{"about": "order", "columns": ["a"], "text": "s"}]},
         "evaluation.json": {
             "problem": problem,
             "metric": metric,
@@ -152,5 +155,6 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
     assert found["dropped_columns"] == [{"name": "d", "reason": "it has one value only"}]
     assert found["missing_values"] == [{"name": "c", "share": 0.5}, {"name": "a", "share": 0.3}]
     assert (found["warnings"], found["interval"]) == (["w"], None)
+    assert found["suspicions"] == [{"about": "order", "columns": ["a"], "text": "s"}]
     assert found["baseline"]["value"] == value
     assert found["baseline"]["interval"] == {"low": 17.8227, "high": 34.8273}
