@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal
 from urllib.parse import unquote
 
-from common.errors import first_few
+from common.errors import InvalidDatasetError, first_few
 
 FileKind = Literal["text", "json", "excel", "parquet"]
 Compression = Literal["gzip", "zip", "zstd", "bz2"]
@@ -60,10 +60,20 @@ def is_about_data(name: str) -> bool:
 
 
 def data_names(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Return, in the order of names, those of data in a folder, and those that are ignored."""
+    """Return, in the order of names, those of data in a folder, and those that are ignored.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the folder is a Delta table, of which only its log says which files count.
+    """
     data, ignored = list[str](), list[str]()
     for name in sorted(names):
         (data if is_data_name(name) else ignored).append(name)
+    if any("_delta_log" in name.split("/")[:-1] for name in ignored):
+        raise InvalidDatasetError(
+            "The folder holds a Delta table, and with it files that may be part of it no longer: export it as Parquet."
+        )
     return data, ignored
 
 

@@ -97,7 +97,7 @@ class _Table:
                     stream.write(line(_value(each.get(column)) for column in columns))
         if not self._written():
             raise InvalidDatasetError(
-                f'"{self._name}" holds nothing but objects and lists in its objects: write a row as one object of '
+                f'"{self._name}" holds no values in its objects but objects and lists: write a row as one object of '
                 "numbers, texts, true and false."
             )
         return is_complete

@@ -64,7 +64,8 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     *((0, b"II*\0", "an image", _TABLE), (0, b"MM\0*", "an image", _TABLE), (8, b"WEBPVP8", "an image", _TABLE)),
 )
 _HTML = re.compile(
-    rb"\s*(<!--.*?-->\s*|<\?xml[^>]*>\s*)*<(!doctype\s+html|(html|head|body|table|meta|style|script|div)[\s>])",
+    # A comment is taken as it is (?>), or a file of comments would be tried in every way to divide it.
+    rb"((?>\s*<!--.*?-->)|\s*<\?xml[^>]*>)*\s*<(!doctype\s+html|(html|head|body|table|meta|style|script|div)[\s>])",
     re.IGNORECASE | re.DOTALL,
 )
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
@@ -78,7 +79,7 @@ _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 _CONFLICT = re.compile(rb"^<{7} ", re.MULTILINE)
 # What no text holds in any encoding that has ASCII's characters; NUL is in UTF-16, and \x01 Hive's delimiter.
 _BINARY = bytes([*range(2, 9), *range(0x0E, 0x1A)])
-_BINARY_SHARE = 0.01
+_BINARY_SHARE, _BINARY_LEAST = 0.01, 3
 # Files in a ZIP archive that tell a document of another kind, and what it is.
 DOCUMENTS: tuple[tuple[re.Pattern[str], str, str], ...] = (
     (re.compile(r"word/document\.xml"), "a Word document", "export the table in it as CSV or Excel"),
@@ -127,9 +128,8 @@ def what_it_is(head: bytes) -> tuple[str, str] | None:
     # In quotes it is a text of somebody who writes about Git.
     if (conflict := _CONFLICT.search(text)) and text.count(b'"', 0, conflict.start()) % 2 == 0:
         return "left with the marks of a conflict of Git (<<<<<<<)", "resolve the conflict"
-    if not head.startswith(_BOMS[1:]) and sum(map(head.count, (bytes([each]) for each in _BINARY))) > (
-        _BINARY_SHARE * len(head)
-    ):
+    controls = sum(head.count(bytes([each])) for each in _BINARY)
+    if not head.startswith(_BOMS[1:]) and controls >= max(_BINARY_LEAST, _BINARY_SHARE * len(head)):
         return "binary data of a format that cannot be read", _TABLE
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from common.errors import InvalidDatasetError
 from data_preparation.file_names import data_names, hive_columns, is_data_name, no_data_name
 
 
@@ -35,6 +36,11 @@ def test_a_folder_is_told_apart_into_data_and_what_is_ignored() -> None:
     assert data_names(["b.csv", "README.md", "a.csv", "_SUCCESS"]) == (["a.csv", "b.csv"], ["README.md", "_SUCCESS"])
     assert no_data_name(["a.pdf"]).endswith('; ignored: "a.pdf"')
     assert "ignored" not in no_data_name([])
+
+
+def test_a_folder_whose_log_says_which_files_count_is_refused() -> None:
+    with pytest.raises(InvalidDatasetError, match="holds a Delta table"):
+        data_names(["table/a.parquet", "table/_delta_log/0.json"])
 
 
 @pytest.mark.parametrize(

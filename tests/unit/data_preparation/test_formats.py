@@ -233,6 +233,9 @@ def test_what_is_no_table_is_refused_with_what_it_is_in_one_sentence(message: st
         b"a\x01b\n1\x012\n",
         b"[a],[b]\n1,2\n",
         b"BZh,x\n1,2\n",
+        b"a\x08b\n1\n",
+        # Looked at in every way to divide it into comments, it would take for ever.
+        b"<!---->" * 9000 + b"<a>,b\n1,2\n",
     ],
 )
 def test_texts_that_begin_unusually_are_texts(content: bytes, stored: Stored) -> None:

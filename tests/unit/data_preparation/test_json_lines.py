@@ -48,7 +48,7 @@ def test_objects_and_lists_are_left_out_and_told_wherever_they_first_appear(tmp_
     written, told = rows('{"a": 1, "b": 2, "c": []}\n{"a": 3, "b": {"x": 1}}\n', tmp_path)
     assert written == "a\n1\n3\n"
     assert told == ['columns of "data.jsonl" are left out, for they hold objects or lists: "b", "c"']
-    with pytest.raises(InvalidDatasetError, match="holds nothing but objects and lists"):
+    with pytest.raises(InvalidDatasetError, match="holds no values in its objects but objects and lists"):
         rows('{"data": [{"a": 1}]}', tmp_path)
 
 
