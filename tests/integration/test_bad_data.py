@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import uuid
 from typing import Any
@@ -29,8 +30,22 @@ CASES: dict[str, tuple[str, bytes | None, dict[str, Any], str, str]] = {
     "header only": ("x.csv", HEADER, {}, "InvalidDatasetError", "has a header but no rows"),
     "ragged rows": ("x.csv", edited(20, b"1,2"), {}, "InvalidDatasetError", "Row #22: Expected 3 columns, got 2"),
     "wrong encoding": ("x.csv", edited(20, b"\xfc,2,3"), {}, "InvalidDatasetError", "is not UTF-8"),
-    "no parquet": ("x.parquet", b"a,b\n", {}, "InvalidDatasetError", "cannot be read as Parquet"),
-    "no gzip": ("x.csv.gz", HEADER + GOOD, {}, "InvalidDatasetError", "cannot be decompressed"),
+    "damaged parquet": ("x.parquet", b"PAR1,b\n", {}, "InvalidDatasetError", "cannot be read as Parquet"),
+    "half a gzip": (
+        "x.csv.gz",
+        gzip.compress(HEADER + GOOD)[:-20],
+        {},
+        "InvalidDatasetError",
+        "cannot be decompressed",
+    ),
+    "a page": ("x.csv", b"<!DOCTYPE html><html></html>", {}, "InvalidDatasetError", "is an HTML page, not data"),
+    "no workbook": (
+        "x.xlsx",
+        b"PK\3\4fake",
+        {},
+        "InvalidDatasetError",
+        "begins like a ZIP archive or an Excel workbook",
+    ),
     "target not there": ("x.csv", HEADER + GOOD, {"target": "Y "}, "InvalidDatasetError", 'Did you mean "y"?'),
     "target null": ("x.csv", b"a,y\n" + b"1,\n" * 20, {}, "InvalidDatasetError", "has no value in any of the 20 rows"),
     "target constant": ("x.csv", b"a,y\n" + b"1,2\n" * 20, {}, "InvalidDatasetError", "has the same value"),
