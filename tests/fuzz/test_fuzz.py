@@ -1,4 +1,4 @@
-"""Ten thousand bad files, requests and models: each succeeds or ends in an error of the project's own.
+"""Eleven thousand bad files, requests and models: each succeeds or ends in an error of the project's own.
 
 A case follows from the seed and its number. `CROSSTRAIN_FUZZ_SEED=7` tries others, and
 `PYTHONPATH=functions:scripts:tests/support .venv/bin/python tests/support/fuzzing.py KIND SEED NUMBER` runs one.
@@ -17,8 +17,8 @@ import pytest
 from fuzzing import CASE_SECONDS, MEMORY_MB
 
 SEED = int(os.environ.get("CROSSTRAIN_FUZZ_SEED", "20261128"))
-# What a case takes differs: files 6 ms, requests one, models 8.
-CASES = {"csv": 3000, "parquet": 3000, "request": 3000, "model": 1000}
+# What a case takes differs: files 6 ms, requests one, models 8, workbooks 60.
+CASES = {"csv": 3000, "parquet": 3000, "format": 1000, "request": 3000, "model": 1000}
 MOST_SECONDS = 300
 """How long all cases of a kind may take on a busy machine; a case that hangs ends its process long before."""
 MOST_FAULTS = 5

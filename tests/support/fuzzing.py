@@ -7,6 +7,7 @@ it knows which one ended the process; `python fuzzing.py KIND SEED NUMBER` shows
 from __future__ import annotations
 
 import argparse
+import bz2
 import copy
 import dataclasses
 import faulthandler
@@ -265,6 +266,38 @@ def parquet_case(random: Random, folder: Path) -> None:
     prepare_content(folder, "data.parquet", content, pick(random, REQUESTS))
 
 
+@functools.cache
+def format_bases() -> tuple[tuple[str, bytes], ...]:
+    """Return good files of the other formats, and of text in each compression."""
+    data, text = frame(np.random.default_rng(1), 40), csv_base(40)
+    lines, array = (data.to_json(orient="records", lines=each, date_format="iso").encode() for each in (True, False))
+    archive, workbook = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as members:
+        members.writestr("data.csv", text)
+    data.to_excel(workbook, index=False)
+    return (
+        ("data.jsonl", lines),
+        ("data.json", array),
+        ("data.jsonl.bz2", bz2.compress(lines)),
+        ("data.csv.zst", pa.compress(text, codec="zstd", asbytes=True)),
+        ("data.csv.zip", archive.getvalue()),
+        ("data.xlsx", workbook.getvalue()),
+        ("data.parquet.gz", gzip.compress(parquet_bases()[0], mtime=0)),
+    )
+
+
+def format_case(random: Random, folder: Path) -> None:
+    """Prepare a damaged file of another format, or one under another's name."""
+    name, content = pick(random, format_bases())
+    content = mutated(random, content) if random.random() < 0.9 else content
+    if random.random() < 0.2:
+        name, _ = pick(random, format_bases())
+    (folder / "source").write_bytes(content)
+    prepare(
+        [SourceFile(name, folder / "source")], parse_request({"dataset_uri": "s3://bucket/data", "target": "y"}), folder
+    )
+
+
 def mutated_in_place(random: Random, content: bytes) -> bytes:
     """Return as many bytes with some of them changed."""
     changed = bytearray(content)
@@ -438,6 +471,7 @@ def model_case(random: Random, folder: Path) -> None:
 CASES: Mapping[str, Case] = {
     "csv": csv_case,
     "parquet": parquet_case,
+    "format": format_case,
     "request": request_case,
     "model": model_case,
 }
