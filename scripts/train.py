@@ -49,7 +49,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="train.py", description="Train a model with the training stack.")
     parser.add_argument(
-        "--data", help="a CSV, .csv.gz or Parquet file, a folder of them, or an s3:// URI (with --stack)"
+        "--data", help="a file of CSV, JSON lines, Excel or Parquet, a folder of them, or an s3:// URI (with --stack)"
     )
     add_request_flags(parser)
     parser.add_argument("--out", default="out", help="the folder for the results (out)")

@@ -146,14 +146,15 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
     """
     read = read or ReadOptions()
     with readable(file, folder or Path(tempfile.gettempdir()), read.sheet) as (plain, format_):
+        told = tuple(f"{sentence}." for sentence in format_.told)
         if format_.kind == "parquet":
-            table = Table(ParquetTable(file.name, plain.path), hive_columns(file.name), format_.told)
+            table = Table(ParquetTable(file.name, plain.path), hive_columns(file.name), told)
         else:
             opener = partial(open_text, plain, format_)
             with opener() as stream:
                 dialect = find_dialect(file.name, stream, read)
             text = TextFile(file.name, opener, dialect)
-            table = Table(text, hive_columns(file.name), (*format_.told, *dialect.told))
+            table = Table(text, hive_columns(file.name), (*told, *dialect.told))
         check_number(file.name, len(table.columns))
         yield table
 

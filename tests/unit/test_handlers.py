@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -296,13 +297,52 @@ def test_a_contended_run_is_rejected_in_every_record(s3: Any) -> None:
     assert json.loads(get(s3, result["evaluation_uri"]))["decision"] == "reject"
 
 
-def test_a_folder_is_read_as_a_whole_but_for_markers(s3: Any) -> None:
-    put(s3, frame()[:50], "data/set/part-1.csv")
+def test_a_folder_is_read_as_a_whole_but_for_what_is_no_data(s3: Any) -> None:
+    put(s3, frame()[:50], "data/set/part-1.CSV")
     put(s3, frame()[50:], "data/set/nested/part-2.parquet")
-    s3.put_object(Bucket=BUCKET, Key="data/set/_SUCCESS", Body=b"")
-    s3.put_object(Bucket=BUCKET, Key="data/set/nested/", Body=b"")
+    for name in ("_SUCCESS", "nested/", "README.txt", "about.pdf", "_temporary/0.json"):
+        s3.put_object(Bucket=BUCKET, Key=f"data/set/{name}", Body=b"")
     put(s3, frame(), "data/set-of-others/part-3.csv")
-    assert prepare(f"s3://{BUCKET}/data/set/")["prepared"]["rows"]["in"] == 100
+    prepared = prepare(f"s3://{BUCKET}/data/set/")["prepared"]
+    assert prepared["rows"]["in"] == 100
+    profile = json.loads(get(s3, prepared["profile_uri"]))
+    assert [source["name"] for source in profile["sources"]] == ["nested/part-2.parquet", "part-1.CSV"]
+    assert profile["ignored_files"] == ["README.txt", "_SUCCESS", "_temporary/0.json", "about.pdf"]
+
+
+def test_files_of_all_formats_are_one_data_set(s3: Any) -> None:
+    parts = [frame()[start : start + 25] for start in range(0, 100, 25)]
+    put(s3, parts[0], "data/set/1.parquet")
+    lines = parts[1].to_json(orient="records", lines=True, double_precision=15)
+    workbook = io.BytesIO()
+    parts[2].to_excel(workbook, index=False)
+    for name, content in {
+        "2.jsonl.gz": gzip.compress(lines.encode()),
+        "3.csv": workbook.getvalue(),
+        "4.csv.gz": gzip.compress(parts[3].to_csv(index=False).encode()),
+        "5.csv": b"",
+        "6.csv": b"a,b,c,y\n",
+    }.items():
+        s3.put_object(Bucket=BUCKET, Key=f"data/set/{name}", Body=content)
+    prepared = prepare(f"s3://{BUCKET}/data/set/")["prepared"]
+    assert prepared["rows"]["in"] == 100
+    profile = json.loads(get(s3, prepared["profile_uri"]))
+    assert profile["read"]["told"] == [
+        '"5.csv" has no rows, and is left out.',
+        '"6.csv" has no rows, and is left out.',
+        '"3.csv" is an Excel workbook, whatever its name says.',
+    ]
+    digest = hashlib.sha256(workbook.getvalue()).hexdigest()
+    assert [source["sha256"] for source in profile["sources"] if source["name"] == "3.csv"] == [digest]
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b,c,y\n"])
+def test_a_file_without_rows_is_the_users_mistake_where_it_is_the_only_one(s3: Any, content: bytes) -> None:
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
+    with pytest.raises(InvalidDatasetError, match=r'"x.csv" (is empty|has a header but no rows)') as caught:
+        prepare(f"s3://{BUCKET}/data/x.csv")
+    # The state machine knows it by this name.
+    assert type(caught.value) is InvalidDatasetError
 
 
 @pytest.mark.parametrize(
@@ -310,7 +350,7 @@ def test_a_folder_is_read_as_a_whole_but_for_markers(s3: Any) -> None:
     [
         ("data/x.csv", "s3://artifacts/data/y.csv", 'There is no data file at "s3://artifacts/data/y.csv"'),
         ("data/set/x.csv", "s3://artifacts/data/set", 'Did you mean the folder "s3://artifacts/data/set/"?'),
-        ("data/x.txt", "s3://artifacts/data/x.txt", "must end in .csv or .csv.gz or .parquet"),
+        ("data/set/README.md", "s3://artifacts/data/set/", '; ignored: "README.md".'),
         ("data/x.csv", "s3://elsewhere/x.csv", "does not exist (NoSuchBucket)"),
     ],
 )

@@ -17,7 +17,7 @@ from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestE
 from common.request import TrainingRequest, parse_request
 from common.storage import download, pinned
 from crosstrain.command import BadInputError, OperationFailedError, check_name, reason_of
-from crosstrain.training.data_files import find_data_files
+from crosstrain.training.data_files import DataFiles, find_data_files
 from crosstrain.training.execution import ExecutionResult, execution_arn, new_run_id, outcome, start
 from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
@@ -110,7 +110,8 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
             result = _run(stack, request, run_id, progress)
         kept = _keeps_promoted(Path(options.out), result)
         paths = _fetch(stack, result, Path(options.out, run_id if kept else ""), progress)
-    return {**_result_document(run_id, result, paths), **facts(paths), "kept": options.out if kept else None}
+    ignored = {"ignored_files": files.ignored} if isinstance(files, DataFiles) else {}
+    return {**_result_document(run_id, result, paths), **facts(paths), **ignored, "kept": options.out if kept else None}
 
 
 def _expand_homes(options: argparse.Namespace) -> None:

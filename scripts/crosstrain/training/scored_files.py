@@ -15,14 +15,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from common.conversion import feature_columns
+from common.errors import InvalidDatasetError
 from common.request import ReadOptions
 from crosstrain.command import BadInputError, check_name
-from crosstrain.training.data_files import STDIN, find_data_files, store_stdin
+from crosstrain.training.data_files import STDIN, DataFiles, find_data_files, store_stdin
 from crosstrain.training.kept_columns import BlankLines, KeptRows, check_kept
 from crosstrain.training.prediction import Model, Oddities, ignored, open_model
 from crosstrain.training.progress import Progress
 from crosstrain.training.written_predictions import OUT_SUFFIXES, CsvWriter, delivered, open_writer
 from data_preparation.columns import Columns
+from data_preparation.formats import EmptyFileError
 from data_preparation.preparation import MAX_READINGS
 from data_preparation.reading import SourceFile, Table, open_table
 
@@ -86,12 +88,8 @@ def predict(options: argparse.Namespace, errors: Console) -> None:
         if model.origin.objection:
             errors.print(f"warning: {model.origin.objection}", markup=False, style="yellow")
         read = model.read_options if options.read is None else ReadOptions.model_validate(options.read)
-        columns = {}
-        for file in files:
-            with open_table(file, read) as table:
-                columns[file.name] = table.columns
-                for told in table.told:
-                    errors.print(told, markup=False)
+        columns = _columns(files, read, errors)
+        files = [file for file in files if file.name in columns]
         keep = columns[files[0].name] if options.keep_all else list(dict.fromkeys(options.keep or ()))
         others = {name: None for file, names in columns.items() for name in model.check_columns(file, names)}
         if unused := [name for name in others if name not in keep]:
@@ -101,6 +99,25 @@ def predict(options: argparse.Namespace, errors: Console) -> None:
     for line in summary.lines():
         errors.print(line, markup=False)
     errors.print(f"{summary.rows:,} rows scored with {model.origin}", markup=False)
+
+
+def _columns(files: Sequence[SourceFile], read: ReadOptions, errors: Console) -> dict[str, list[str]]:
+    """Return the columns of each file that has rows, and tell what was found out about them."""
+    columns, empty = dict[str, list[str]](), list[EmptyFileError]()
+    for name in files.ignored if isinstance(files, DataFiles) else ():
+        errors.print(f'"{name}" is no data by its name, and is ignored.', markup=False)
+    for file in files:
+        try:
+            with open_table(file, read) as table:
+                columns[file.name] = table.columns
+                for told in table.told:
+                    errors.print(told, markup=False)
+        except EmptyFileError as error:
+            empty.append(error)
+            errors.print(f'"{file.name}" has no rows, and is left out.', markup=False)
+    if not columns:
+        raise InvalidDatasetError(str(empty[0]))
+    return columns
 
 
 def score_files(

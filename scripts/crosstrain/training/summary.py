@@ -23,7 +23,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `dropped_columns` with `name` and `reason`; `read`, how files and columns were read: the `dialect`, what was
+        `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files and columns were read: the `dialect`, what was
         `told` and what `doubts` there are; `missing_values` with `name` and `share` of the used rows, of
         features that lack many; `warnings` of the fit; `suspicions`, what is `about` which `columns` suspected of the
         data or the choices, and in `text` the way out; `interval` of the metric; and `baseline`, the `value` that the
@@ -34,6 +34,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         for name in ("profile.json", "model.json", "evaluation.json")
     )
     return {
+        "ignored_files": profile.get("ignored_files", []),
         "dropped_columns": [
             {"name": column["name"], "reason": column["reason"]}
             for column in profile["columns"]
@@ -90,6 +91,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     model = f"{result['estimator']} ({result['problem']} of {result['target']}, {result['features']} features)"
     yield "model", model
     yield "read as", result["read"]["dialect"]
+    yield from _few("ignored", result.get("ignored_files", []), "profile.json")
     yield from _few("notes", result["read"]["told"], "profile.json")
     yield from _few("doubtful", result["read"]["doubts"], "profile.json")
     yield "rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
