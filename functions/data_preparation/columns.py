@@ -42,7 +42,7 @@ _MARKERS = pa.array(sorted({*MARKERS, *(each.lower() for each in NULL_VALUES)}))
 _TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
 )
-_ZERO_LED = r"^[+-]?0\d"
+_CODE = r"^[+-]?0[\dxX]"
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ class Columns:
             self.footer += 1
             self._columns = {}
             self.told = [
-                f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps it."
+                f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all rows."
             ]
             return False
         # Each of them, for each has something to settle.
@@ -410,9 +410,9 @@ def _try(convert_: Callable[[], pa.Array]) -> pa.Array | None:
 
 
 def _has_codes(texts: pa.Array) -> bool:
-    """Return whether a whole number has zeros in front, as codes do; few texts begin with one, so few are looked at."""
+    """Return whether a whole number begins with a zero, as codes do; few texts do so, and so few are looked at."""
     led = texts.filter(pc.fill_null(pc.starts_with(texts, "0"), FALSE))
-    return bool(pc.any(pc.match_substring_regex(led, _ZERO_LED)).as_py())
+    return bool(pc.any(pc.match_substring_regex(led, _CODE)).as_py())
 
 
 def _as_kind(texts: pa.Array, kind: Kind) -> pa.Array | None:

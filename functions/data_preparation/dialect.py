@@ -282,6 +282,7 @@ def _with_header(name: str, found: Dialect, rows: list[_Row], skipped: int, read
             cells.insert(0, "")
             told.append(f'"{name}" has no name for its first column, as R writes row names.')
     _check_decimal_commas(name, found, cells, rows[at + 1 :], width)
+    end = rows[at + 1].end if len(rows) > at + 1 and _is_rule(rows[at + 1].cells) else rows[at].end
     is_spaced = _is_spaced(rows[at:])
     if is_spaced:
         cells = [cell.strip() for cell in cells]
@@ -290,7 +291,7 @@ def _with_header(name: str, found: Dialect, rows: list[_Row], skipped: int, read
         found,
         names=tuple(cells),
         is_spaced=is_spaced,
-        skip_lines=skipped + rows[at].end,
+        skip_lines=skipped + end,
         has_numbers_in_header=_is_data(cells),
         told=tuple(told),
     )
@@ -307,16 +308,21 @@ def _shape(rows: Sequence[_Row]) -> tuple[int, bool]:
 def _header_at(rows: Sequence[_Row], width: int) -> int:
     """Return which row is the header: the first one that is as wide as the table and has more than a title."""
     for at, row in enumerate(rows[:_PREAMBLE_ROWS]):
-        is_title = width > 1 and sum(bool(cell.strip()) for cell in row.cells) == 1 and len(rows) > at + 1
-        is_comment = row.cells[0].lstrip().startswith("#") and len(row.cells) != width
-        if width == 1 and at == 0:
-            return 0
-        if len(row.cells) in (width, width - 1) and not is_comment and not (is_title and width > 2):
+        cells = [cell.strip() for cell in row.cells]
+        is_title = not any(cells) or (width > 2 and sum(map(bool, cells)) == 1)
+        is_comment = cells[0].startswith("#") and len(cells) != width
+        if width == 1 or (len(cells) == width and not is_title and not is_comment):
             return at
-        names_too_few = 1 < len(row.cells) < width and not _is_data(row.cells)
-        if names_too_few and len(rows) > at + 1 and _is_data(rows[at + 1].cells):
+        # Names are fewer than values where these end with a separator, have row names, or decimal commas.
+        before_data = len(rows) > at + 1 and _is_data(rows[at + 1].cells) and not _is_data(cells)
+        if 1 < len(cells) < width and before_data and not is_comment:
             return at
     return 0
+
+
+def _is_rule(cells: Sequence[str]) -> bool:
+    """Return whether a row is a line below the header, as Markdown has it."""
+    return any(cell.strip() for cell in cells) and all(re.fullmatch(r"\s*:?[-=]*:?\s*", cell) for cell in cells)
 
 
 def _is_spaced(rows: Sequence[_Row]) -> bool:

@@ -72,7 +72,8 @@ class NumberStyle:
 
 def _core(groups: str, decimal: str) -> str:
     point = re.escape(decimal)
-    return rf"(?:(?:{groups}|\d+)(?:{point}\d*)?{_EXPONENT}|{point}\d+{_EXPONENT}|(?i:inf|infinity))"
+    # A number with an exponent has one digit before its point, or a few, and none to group.
+    return rf"(?:{groups}(?:{point}\d*)?|\d+(?:{point}\d*)?{_EXPONENT}|{point}\d+{_EXPONENT}|(?i:inf|infinity))"
 
 
 # The Indian way to group, 12,34,567, is among the first.

@@ -353,7 +353,7 @@ def _with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> 
 
 def _remarks(table: Table) -> list[str]:
     remarks = table.remarks
-    return [f'"{table.file.name}" has {remarks:,} lines that are remarks, not rows: left out.'] if remarks else []
+    return [f'"{table.file.name}" has remarks below its rows, {remarks:,} of them: left out.'] if remarks else []
 
 
 @contextmanager
@@ -890,10 +890,10 @@ def _describe(
         described["notation"] = notation
     texts = [spool.columns[name] for spool in spools]
     told = [*(decision.told if decision else ()), *told_of_missing(name, texts, request)]
-    doubts = [*(decision.doubts if decision else ()), *doubts_of(summary)]
+    doubts = [*(decision.doubts if decision else ()), *(doubts_of(summary) if column.use != "dropped" else ())]
     return (
         described
         | ({"reason": column.reason} if column.reason else {})
         | ({"told": told} if told else {})
-        | ({"doubts": doubts} if doubts and column.use != "dropped" else {})
+        | ({"doubts": doubts} if doubts else {})
     )

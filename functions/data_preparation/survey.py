@@ -45,6 +45,19 @@ LARGEST_EXACT = 2**53
 """Up to here a float holds every whole number."""
 FEW_VALUES = 1000
 """After so many values a notation that less than half of them have is given up."""
+MOST = 0.9
+"""From this share of values on that look like something, a column of texts is told to do so."""
+_PATTERNS = {
+    "dates": r"^\d{1,4}[-/. ](?:\d{1,2}|\pL{3,9})[-/. ]\d{1,4}",
+    "measures": r"^[+-]?[\d.,]+\s?[\pL\x{b5}\x{b0}][\pL\x{b2}\x{b3}\x{b5}\x{b0}/]{0,9}$",
+}
+_LOOKS = {
+    "dates": '"{name}" has texts that begin like dates and are none that is known: kept as texts. '
+    'READ=\'{{"date_format": "%Y-%m-%d"}}\' with how they are written reads them.',
+    "measures": '"{name}" has numbers that a unit follows: kept as texts. Write the numbers alone, all in one unit.',
+}
+FEW_WORDS = 2
+"""A column of one word holds no booleans."""
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
@@ -136,7 +149,7 @@ class Survey:
     fits: dict[tuple[Kind, str], _Fit] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
-    padded: set[str] = field(default_factory=set)
+    looks: Counter[str] = field(default_factory=Counter)
     words: set[str] = field(default_factory=set)
     largest: int = 0
     smallest: int = 0
@@ -156,36 +169,51 @@ class Survey:
             How many rows came before.
         """
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
-        indices = encoded.indices
-        different, present = encoded.dictionary, indices.drop_null().to_numpy()
-        rows = np.bincount(present, minlength=len(different))
-        is_marker = _is_marker(different)
+        indices, different = encoded.indices, encoded.dictionary
+        rows = np.bincount(indices.drop_null().to_numpy(), minlength=len(different))
+        is_marker = _is_marker(different) & (rows > 0)
         for text, count in zip(different.filter(pa.array(is_marker)).to_pylist(), rows[is_marker], strict=True):
-            if count:
-                self.markers[text] += int(count)
+            self.markers[text] += int(count)
         values = rows * ~is_marker
         self.values += int(values.sum())
-        with_digits = int(values[_matches(different, r"\d")].sum())
-        if self.values and 2 * with_digits < self.values and not self._digits:
-            # No numbers and no times: names and words, for the most part.
-            self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
-        self._digits += with_digits
-        if len(self.words) <= 2:
-            self.words.update(each.lower() for each in different.filter(pa.array(~is_marker))[:3].to_pylist())
-        for candidate, fit in list(self.fits.items()):
-            misfit = _misfits(different, *candidate) & (values > 0)
-            wrong = int(values[misfit].sum())
-            if wrong and not fit.misfits:
-                filled = pc.fill_null(indices, 0).to_numpy()
-                there = np.asarray(indices.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-                fit.first = first + int(np.argmax(misfit[filled] & there)) + 1
-            fit.misfits += wrong
-            if self.values > FEW_VALUES and 2 * fit.misfits > self.values:
-                del self.fits[candidate]
+        if len(self.words) <= FEW_WORDS:
+            self.words.update(each.lower() for each in different.filter(pa.array(values > 0))[:3].to_pylist())
+        self._look_for_digits(different, values)
+        for candidate in list(self.fits):
+            self._try(candidate, indices, different, values, first)
         if any(kind == "float" for kind, _ in self.fits):
             self._look_at_numbers(different, values)
         if any(kind == "timestamp" for kind, _ in self.fits):
             self._count(different, values, "slashes", "/")
+
+    def _look_for_digits(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
+        """Give up numbers and times where most values have no digit: names and words, for the most part."""
+        with_digits = int(rows[_matches(different, r"\d")].sum())
+        if self.values and 2 * with_digits < self.values and not self._digits:
+            self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
+        self._digits += with_digits
+        if with_digits:
+            for name, pattern in _PATTERNS.items():
+                self.looks[name] += int(rows[_matches(different, pattern)].sum())
+
+    def _try(
+        self,
+        candidate: tuple[Kind, str],
+        indices: pa.Int32Array,
+        different: pa.StringArray,
+        rows: npt.NDArray[np.int64],
+        first: int,
+    ) -> None:
+        """Count the values that are not written in a style, and give it up where that are too many."""
+        fit, misfit = self.fits[candidate], _misfits(different, *candidate) & (rows > 0)
+        wrong = int(rows[misfit].sum())
+        if wrong and not fit.misfits:
+            filled = pc.fill_null(indices, 0).to_numpy()
+            there = np.asarray(indices.is_valid().to_numpy(zero_copy_only=False), np.bool_)
+            fit.first = first + int(np.argmax(misfit[filled] & there)) + 1
+        fit.misfits += wrong
+        if self.values > FEW_VALUES and 2 * fit.misfits > self.values:
+            del self.fits[candidate]
 
     def _look_at_numbers(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         for name, pattern in (
@@ -222,7 +250,7 @@ class Survey:
         self.markers += other.markers
         self.counts += other.counts
         self.symbols += other.symbols
-        self.padded |= other.padded
+        self.looks += other.looks
         self.words |= other.words
         if other.largest:
             self.smallest = min(self.smallest or other.smallest, other.smallest)
@@ -275,7 +303,8 @@ def decide(name: str, survey: Survey, asked: Asked) -> Decision:
         return _as_typed(name, survey, asked)
     if not survey.values:
         return Decision(Notation("text" if survey.markers and asked.is_label else "null"))
-    return _as_found(name, survey, asked)
+    decision = _as_found(name, survey, asked)
+    return _with_markers(name, survey, decision) if asked.is_label else decision
 
 
 def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
@@ -295,6 +324,19 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
         told = f'"{name}" holds times of the clock, read as seconds: 12:30 is 45,000. {_options(name, "category")}'
         return Decision(Notation("float", CLOCK), told=(told,))
     return _text(name, survey)
+
+
+def _with_markers(name: str, survey: Survey, decision: Decision) -> Decision:
+    """Refuse a target of numbers with texts that may stand for a missing one: no row of it is lost unasked."""
+    unasked = {text: rows for text, rows in survey.markers.items() if text not in NULL_VALUES}
+    if decision.notation.kind == "text" or not unasked:
+        return decision
+    marker, rows = next(iter(unasked.items()))
+    problem = (
+        f'The target "{name}" holds "{marker}" in {rows:,} rows, and numbers in the others: '
+        f'READ=\'{{"na_values": ["{marker}"]}}\' leaves these rows out.'
+    )
+    return Decision(Notation("text"), problem=problem)
 
 
 def _unless(usual: str, style: str) -> str:
@@ -464,7 +506,7 @@ def _time(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decisio
 
 
 def _text(name: str, survey: Survey) -> Decision:
-    """Return a text, and why it should not be one where most values are something else."""
+    """Return a text, and why it should not be one where most values are, or look like, something else."""
     for kind, words, option in (("float", "numbers", "number"), ("timestamp", "dates", "date")):
         near = survey.nearest(kind)  # type: ignore[arg-type]
         if near is None or near[0] == CLOCK:
@@ -477,7 +519,8 @@ def _text(name: str, survey: Survey) -> Decision:
             f'"category" keeps all as texts.'
         )
         return Decision(Notation("text"), problem=problem)
-    return Decision(Notation("text"))
+    looks = next((word for word, count in survey.looks.items() if count > MOST * survey.values), None)
+    return Decision(Notation("text"), doubts=(_LOOKS[looks].format(name=name),) if looks else ())
 
 
 def _others(fit: _Fit) -> str:

@@ -23,11 +23,12 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     Returns
     -------
     dict
-        `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files and columns were read: the `dialect`, what was
-        `told` and what `doubts` there are; `missing_values` with `name` and `share` of the used rows, of
-        features that lack many; `warnings` of the fit; `suspicions`, what is `about` which `columns` suspected of the
-        data or the choices, and in `text` the way out; `interval` of the metric; and `baseline`, the `value` that the
-        metric takes for the best `guess` without features and the model's `improvement` over it, with its interval.
+        `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
+        and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
+        and `share` of the used rows, of features that lack many; `warnings` of the fit; `suspicions`, what is `about`
+        which `columns` suspected of the data or the choices, and in `text` the way out; `interval` of the metric; and
+        `baseline`, the `value` that the metric takes for the best `guess` without features and the model's
+        `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
         json.loads(Path(files[name]).read_text(encoding="utf-8"))

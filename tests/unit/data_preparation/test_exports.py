@@ -79,7 +79,7 @@ READ: Mapping[str, Read] = {
     "folder_hdr": Read(clean, SALES, says='"b.csv" has no rows'),
     "folder_extra": Read(same, {**SALES, "channel": "text"}, options={"read": {"unite": True}}, dropped=("channel",)),
     "footer.csv": Read(clean, SALES, says="one row of totals"),
-    "footer3.csv": Read(clean, SALES, says="remarks, not rows"),
+    "footer3.csv": Read(clean, SALES, says="remarks below its rows"),
     "lines.jsonl": Read(clean, SALES),
     "noheader.csv": Read(clean, SALES, options={"read": {"header": ["amount", "city", "price"]}}),
     "pipe.csv": Read(clean, SALES),
