@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -47,6 +48,9 @@ _SHARE_OF_TIME = 0.6
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
+
+# What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
+gc.freeze()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
