@@ -31,7 +31,7 @@ from model_evaluation.apart import ApartPredictions, predicted_apart
 from model_evaluation.bootstrap import Improvement, Interval
 from model_evaluation.champion import Candidate, Champion, compare, fetch_model, find_champion
 from model_evaluation.decision import Challenger, Comparison, decide, meets
-from model_evaluation.evaluation import HeldOut, Scores, over_constant, own_interval, score
+from model_evaluation.evaluation import HeldOut, Scores, against_constant, score
 from model_evaluation.fairness import doubts, equal_features
 from model_evaluation.registry import Run, registry_items
 
@@ -164,8 +164,7 @@ def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, An
             pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
             part = HeldOut(*load_part(test, profile, _all(watching)))
             scores = score(pipeline, part, str(request.problem))
-            metric = own_interval(scores, part, request)
-            guess = over_constant(scores, part, info["baseline"], request)
+            metric, guess = against_constant(scores, part, info["baseline"], request)
             if champion is not None:
                 candidate = Candidate(own, hashes, scores, part, request, profile["fingerprint"])
                 comparison = compare(champion, candidate, predicted)
