@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
@@ -71,12 +72,14 @@ def try_other_splits(
         if len(rows) < LEAST_ROWS or not 0 < held_out.mean() <= 0.5:
             continue
         begin = time.process_time()
-        try_ = _Try(request, profile, features.iloc[rows], target[rows])
         told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
-        if seconds_a_row is None:
-            seconds_a_row = try_.seconds_a_row(held_out)
-        fits = 2 * len(rows) * seconds_a_row <= left
-        found.append({**told, **(try_.both(held_out) if fits else {"by_rows": None, "by_column": None})})
+        try_ = _Try(request, profile, features.iloc[rows], target[rows])
+        # On so few rows a BLAS's threads wait for each other longer than one takes.
+        with threadpool_limits(1, user_api="blas"):
+            if seconds_a_row is None:
+                seconds_a_row = try_.seconds_a_row(held_out)
+            fits = 2 * len(rows) * seconds_a_row <= left
+            found.append({**told, **(try_.both(held_out) if fits else {"by_rows": None, "by_column": None})})
         left -= time.process_time() - begin
     return found
 
