@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,10 +111,7 @@ def improvement(
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
-    resamples = _resamples(len(target), classes)
-    figure = _improvement_of(metric, target, challenger, other, classes)
-    (told,) = _resampled([figure], len(target), resamples, seed)
-    return _as_improvement(metric, figure, told, len(target), resamples, seed)
+    return _compared(metric, target, challenger, other, classes, seed)[1]
 
 
 def interval(
@@ -125,8 +122,9 @@ def interval(
     seed: int,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    figure = _Figure(_weighted(metric, target, predictions, classes), len(target))
-    return Interval(*_resampled([figure], len(target), _resamples(len(target), classes), seed)[0])
+    rows, metric_of = len(target), _weighted(metric, target, predictions, classes)
+    (drawn,) = _drawn([metric_of], rows, _resamples(rows, classes) if rows >= LEAST_ROWS else 0, seed)
+    return Interval(*_told(drawn, rows))
 
 
 def interval_and_improvement(
@@ -138,82 +136,57 @@ def interval_and_improvement(
     seed: int,
 ) -> tuple[Interval, Improvement]:
     """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
-    resamples = _resamples(len(target), classes)
-    own = _Figure(_weighted(metric, target, challenger, classes), len(target))
-    over = _improvement_of(metric, target, challenger, other, classes)
-    first, second = _resampled([own, over], len(target), resamples, seed)
-    return Interval(*first), _as_improvement(metric, over, second, len(target), resamples, seed)
+    return _compared(metric, target, challenger, other, classes, seed, own=True)
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """What is resampled: a figure of weighted rows, on how many rows it may differ, and the other model's loss."""
-
-    value_of: WeightedMetric
-    different: int
-    loss: float = np.nan
-
-
-# The figure of the rows as they are, and over resamples of them the limits and the deviation.
-_Told = tuple[float, float | None, float | None, float | None]
-
-
-def _improvement_of(
+def _compared(  # noqa: PLR0913 - those of the two that it serves, and which one that is
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
     other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
-) -> _Figure:
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
-    before = old(np.ones(len(target)))
-    return _Figure(
-        lambda weights: sign * (new(weights) - old(weights)),
-        _different(metric, challenger, other),
-        before if metric in LOWER_IS_BETTER else 1 - before,
-    )
-
-
-def _as_improvement(metric: str, figure: _Figure, told: _Told, rows: int, resamples: int, seed: int) -> Improvement:
-    return Improvement(metric, *told, rows, figure.different, figure.loss, resamples, seed)
+    seed: int,
+    *,
+    own: bool = False,
+) -> tuple[Interval, Improvement]:
+    """Return the improvement and, if asked for, the challenger's own interval, else one without limits."""
+    rows, resamples, different = len(target), _resamples(len(target), classes), _different(metric, challenger, other)
+    enough = rows >= LEAST_ROWS and different >= LEAST_DIFFERENT
+    both = [_weighted(metric, target, predictions, classes) for predictions in (challenger, other)]
+    new, old = _drawn(both, rows, resamples if enough or (own and rows >= LEAST_ROWS) else 0, seed)
+    lower = metric in LOWER_IS_BETTER
+    gains = (old - new) if lower else (new - old)
+    told = _told(gains if enough else gains[:1], rows)
+    loss = float(old[0] if lower else 1 - old[0])
+    return Interval(*_told(new, rows)), Improvement(metric, *told, rows, different, loss, resamples, seed)
 
 
 def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
     return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
 
 
-def _resampled(figures: Sequence[_Figure], rows: int, resamples: int, seed: int) -> list[_Told]:
-    """Return figures of the same rows, and the limits and the deviation of each over the same resamples of them."""
+def _drawn(metrics: Sequence[WeightedMetric], rows: int, resamples: int, seed: int) -> Floats:
+    """Return metrics of the rows as they are, and behind that of resamples; shape (metrics, 1 + resamples)."""
+    random, drawn = np.random.default_rng(seed), np.empty((len(metrics), 1 + resamples))
+    drawn[:, 0] = [metric_of(np.ones(rows)) for metric_of in metrics]
+    for index in range(1, 1 + resamples):
+        weights = np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+        drawn[:, index] = [metric_of(weights) for metric_of in metrics]
+    return drawn
+
+
+def _told(drawn: Floats, rows: int) -> tuple[float, float | None, float | None, float | None]:
+    """Return a figure of the rows as they are, and the limits and the deviation of those behind it."""
     # Adding zero turns -0.0 into 0.0, which reads better.
-    values = [float(each.value_of(np.ones(rows))) + 0.0 for each in figures]
-    enough = [rows >= LEAST_ROWS and each.different >= LEAST_DIFFERENT for each in figures]
-    drawn = np.empty((len(figures), resamples))
-    if any(enough):
-        for index, weights in enumerate(_weights(rows, resamples, seed)):
-            drawn[:, index] = [each.value_of(weights) for each in figures]
-    return [
-        (value, *(_limits(of_one, rows) if resampled else (None, None, None)))
-        for value, of_one, resampled in zip(values, drawn, enough, strict=True)
-    ]
-
-
-def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each row is drawn, shape (rows,)."""
-    random = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
-
-
-def _limits(drawn: Floats, rows: int) -> tuple[float, float, float] | tuple[None, None, None]:
+    value = float(drawn[0]) + 0.0
     # A resample of one class only has no roc_auc.
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return None, None, None
+    resampled = drawn[1:][~np.isnan(drawn[1:])]
+    if not len(resampled):
+        return value, None, None, None
     # Percentiles of a normal figure, widened to those of Student's t and for the n in place of n - 1 of resampling.
     tail = float(ndtr(np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, (1 - CONFIDENCE) / 2)))
-    low, high = (float(each) + 0.0 for each in np.quantile(drawn, [tail, 1 - tail]))
-    return low, high, float(drawn.std())
+    low, high = (float(each) + 0.0 for each in np.quantile(resampled, [tail, 1 - tail]))
+    return value, low, high, float(resampled.std())
 
 
 def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> int:
