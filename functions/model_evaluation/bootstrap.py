@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,16 +111,7 @@ def improvement(
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
-    different = _different(metric, challenger, other)
-    resamples = _resamples(len(target), classes)
-    value, low, high, deviation = _resampled(
-        lambda weights: sign * (new(weights) - old(weights)), len(target), resamples, seed, different
-    )
-    before = old(np.ones(len(target)))
-    loss = before if metric in LOWER_IS_BETTER else 1 - before
-    return Improvement(metric, value, low, high, deviation, len(target), different, loss, resamples, seed)
+    return _compared(metric, target, challenger, other, classes, seed)[1]
 
 
 def interval(
@@ -131,35 +122,71 @@ def interval(
     seed: int,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    value_of = _weighted(metric, target, predictions, classes)
-    value, low, high, deviation = _resampled(value_of, len(target), _resamples(len(target), classes), seed, len(target))
-    return Interval(value, low, high, deviation)
+    rows, metric_of = len(target), _weighted(metric, target, predictions, classes)
+    (drawn,) = _drawn([metric_of], rows, _resamples(rows, classes) if rows >= LEAST_ROWS else 0, seed)
+    return Interval(*_told(drawn, rows))
+
+
+def interval_and_improvement(
+    metric: str,
+    target: npt.NDArray[Any],
+    challenger: npt.NDArray[np.floating],
+    other: npt.NDArray[np.floating],
+    classes: npt.NDArray[Any] | None,
+    seed: int,
+) -> tuple[Interval, Improvement]:
+    """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
+    return _compared(metric, target, challenger, other, classes, seed, own=True)
+
+
+def _compared(  # noqa: PLR0913 - those of the two that it serves, and which one that is
+    metric: str,
+    target: npt.NDArray[Any],
+    challenger: npt.NDArray[np.floating],
+    other: npt.NDArray[np.floating],
+    classes: npt.NDArray[Any] | None,
+    seed: int,
+    *,
+    own: bool = False,
+) -> tuple[Interval, Improvement]:
+    """Return the improvement and, if asked for, the challenger's own interval, else one without limits."""
+    rows, resamples, different = len(target), _resamples(len(target), classes), _different(metric, challenger, other)
+    enough = rows >= LEAST_ROWS and different >= LEAST_DIFFERENT
+    both = [_weighted(metric, target, predictions, classes) for predictions in (challenger, other)]
+    new, old = _drawn(both, rows, resamples if enough or (own and rows >= LEAST_ROWS) else 0, seed)
+    lower = metric in LOWER_IS_BETTER
+    gains = (old - new) if lower else (new - old)
+    told = _told(gains if enough else gains[:1], rows)
+    loss = float(old[0] if lower else 1 - old[0])
+    return Interval(*_told(new, rows)), Improvement(metric, *told, rows, different, loss, resamples, seed)
 
 
 def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
     return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
 
 
-def _resampled(
-    value_of: WeightedMetric, rows: int, resamples: int, seed: int, different: int
-) -> tuple[float, float | None, float | None, float | None]:
-    """Return a figure of the rows, and the limits and the deviation of it over resamples of them."""
+def _drawn(metrics: Sequence[WeightedMetric], rows: int, resamples: int, seed: int) -> Floats:
+    """Return metrics of the rows as they are, and behind that of resamples; shape (metrics, 1 + resamples)."""
+    random, drawn = np.random.default_rng(seed), np.empty((len(metrics), 1 + resamples))
+    drawn[:, 0] = [metric_of(np.ones(rows)) for metric_of in metrics]
+    for index in range(1, 1 + resamples):
+        weights = np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+        drawn[:, index] = [metric_of(weights) for metric_of in metrics]
+    return drawn
+
+
+def _told(drawn: Floats, rows: int) -> tuple[float, float | None, float | None, float | None]:
+    """Return a figure of the rows as they are, and the limits and the deviation of those behind it."""
     # Adding zero turns -0.0 into 0.0, which reads better.
-    value = float(value_of(np.ones(rows))) + 0.0
-    if rows < LEAST_ROWS or different < LEAST_DIFFERENT:
-        return value, None, None, None
-    random = np.random.default_rng(seed)
-    drawn = np.empty(resamples)
-    for index in range(resamples):
-        drawn[index] = value_of(np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64))
+    value = float(drawn[0]) + 0.0
     # A resample of one class only has no roc_auc.
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
+    resampled = drawn[1:][~np.isnan(drawn[1:])]
+    if not len(resampled):
         return value, None, None, None
     # Percentiles of a normal figure, widened to those of Student's t and for the n in place of n - 1 of resampling.
     tail = float(ndtr(np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, (1 - CONFIDENCE) / 2)))
-    low, high = (float(each) + 0.0 for each in np.quantile(drawn, [tail, 1 - tail]))
-    return value, low, high, float(drawn.std())
+    low, high = (float(each) + 0.0 for each in np.quantile(resampled, [tail, 1 - tail]))
+    return value, low, high, float(resampled.std())
 
 
 def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> int:
@@ -179,6 +206,11 @@ def _weighted(
     return _weighted_classification(metric, target, np.asarray(predictions, np.float64), classes)
 
 
+def _total(weights: npt.NDArray[Any], values: Floats) -> float:
+    """Return the weighted sum, without the threads of a BLAS: they wait for each other longer than one takes."""
+    return float(np.einsum("i,i", weights, values))
+
+
 def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> WeightedMetric:
     squares, absolutes = (target - predicted) ** 2, np.abs(target - predicted)
 
@@ -187,12 +219,12 @@ def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> Weig
         if drawn.min() == drawn.max():
             return np.nan
         deviations = (target - np.average(target, weights=weights)) ** 2
-        total = weights @ deviations
-        return float(1 - (weights @ squares) / total) if total else np.nan
+        total = _total(weights, deviations)
+        return float(1 - _total(weights, squares) / total) if total else np.nan
 
     choices: Mapping[str, WeightedMetric] = {
-        "rmse": lambda weights: float(np.sqrt(weights @ squares / weights.sum())),
-        "mae": lambda weights: float(weights @ absolutes / weights.sum()),
+        "rmse": lambda weights: float(np.sqrt(_total(weights, squares) / weights.sum())),
+        "mae": lambda weights: _total(weights, absolutes) / float(weights.sum()),
         "r2": r2,
     }
     return choices[metric]
@@ -217,7 +249,7 @@ def _weighted_classification(
         return float((2 * hits[present] / counts[present]).mean())
 
     if metric == "accuracy":
-        return lambda weights: float(weights @ correct / weights.sum())
+        return lambda weights: _total(weights, correct) / float(weights.sum())
     if metric == "f1_macro":
         return f1_macro
     if metric == "log_loss":
@@ -231,7 +263,7 @@ def _weighted_log_loss(codes: npt.NDArray[np.integer], probabilities: Floats) ->
     # Clipped as scikit-learn does: the smallest step of the type from 0 and 1.
     epsilon = np.finfo(probabilities.dtype).eps
     losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], epsilon, 1 - epsilon))
-    return lambda weights: float(weights @ losses / weights.sum())
+    return lambda weights: _total(weights, losses) / float(weights.sum())
 
 
 def _weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> WeightedMetric:
@@ -247,6 +279,6 @@ def _weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> WeightedMe
         misses = np.bincount(ranks, weights * ~positive, highest)
         pairs = hits.sum() * misses.sum()
         below = np.cumsum(misses) - misses / 2
-        return float(hits @ below / pairs) if pairs else np.nan
+        return _total(hits, below) / float(pairs) if pairs else np.nan
 
     return area

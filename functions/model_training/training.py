@@ -18,6 +18,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
+from threadpoolctl import threadpool_limits
 
 from common.conversion import MAX_LEVELS, Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
@@ -230,7 +231,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
             _keep_levels_once(pipeline)
             if consume:
                 _empty(features)
-            with joblib.parallel_config(backend=ThreadBackend()):
+            # Of ridge a second thread of BLAS makes nothing faster, and on a busy machine both wait for each other.
+            with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api="blas"):
                 pipeline["model"].fit(transformed, target)
         except ValueError as error:
             told = without_values(str(error))
