@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,13 +62,13 @@ class Table:
     folders: Mapping[str, str | None] = field(default_factory=dict)
     told: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The names of the columns that can be read."""
         inside = [name for name in self.file.columns if name not in self.unusable]
         return [*inside, *(name for name in self.folders if name not in inside)]
 
-    @property
+    @cached_property
     def unusable(self) -> dict[str, str]:
         """Why other columns cannot be read."""
         return self.file.unusable if isinstance(self.file, ParquetTable) else {}
