@@ -42,7 +42,7 @@ _MARKERS = pa.array(sorted({*MARKERS, *(each.lower() for each in NULL_VALUES)}))
 _TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
 )
-_ZERO_LED = r"^[+-]?0\d"
+_ZERO_LED = r"^-?0[\dxX]"
 
 
 @dataclass(frozen=True)
@@ -409,8 +409,11 @@ def _try(convert_: Callable[[], pa.Array]) -> pa.Array | None:
 
 
 def _has_codes(texts: pa.Array) -> bool:
-    """Return whether a whole number has zeros in front, as codes do; few texts begin with one, so few are looked at."""
-    led = texts.filter(pc.fill_null(pc.starts_with(texts, "0"), FALSE))
+    """Return whether a whole number has zeros in front, or is hexadecimal: 007 and 0x1F are codes.
+
+    Few texts begin with a zero, so few are looked at.
+    """
+    led = texts.filter(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), FALSE))
     return bool(pc.any(pc.match_substring_regex(led, _ZERO_LED)).as_py())
 
 

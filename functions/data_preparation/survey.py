@@ -43,6 +43,7 @@ LARGEST_EXACT = 2**53
 """Up to here a float holds every whole number."""
 FEW_VALUES = 1000
 """After so many values a notation that less than half of them have is given up."""
+_MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
@@ -163,7 +164,7 @@ class Survey:
                 self.markers[text] += int(count)
         values = rows * ~is_marker
         self.values += int(values.sum())
-        with_digits = int(values[_matches(different, r"\d")].sum())
+        with_digits = int(values[_matches(different, _MAYBE_NUMBER)].sum())
         if self.values and 2 * with_digits < self.values and not self._digits:
             # No numbers and no times: names and words, for the most part.
             self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
@@ -189,14 +190,16 @@ class Survey:
         for name, pattern in (
             ("zero-led", _ZERO_LED), ("exponent codes", _EXPONENT_CODE), ("percent", "[%‰]"), ("accounting", ACCOUNTING),
             ("whole", WHOLE), ("zeros", r"^0+$"),
-            ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","), ("exponents", r"\d[eE]"),
+            ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","), ("exponents", r"(?i)\de|inf"),
         ):  # fmt: skip
             self._count(different, rows, name, pattern)
         symbols = pc.struct_field(pc.extract_regex(different, _SYMBOL), "symbol")
         for symbol, count in zip(symbols.to_pylist(), rows.tolist(), strict=True):
             if symbol is not None and count:
                 self.symbols[symbol] += count
-        long = different.filter(pa.array(_matches(different, r"^[+-]?\d{16,}$") & (rows > 0)))
+        is_long = _matches(different, r"^[+-]?\d{16,}$") & (rows > 0)
+        self.counts["long"] += int(rows[is_long].sum())
+        long = different.filter(pa.array(is_long))
         if self.counts["whole"] == self.values and len(long):
             numbers = [int(each) for each in long.to_pylist()]
             self.smallest, self.largest = min(self.smallest or numbers[0], *numbers), max(self.largest, *numbers)
@@ -362,8 +365,10 @@ def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decis
         return otherwise
     style, doubts = _style_of_numbers(name, survey, asked, styles)
     counts = survey.counts
-    if survey.largest > LARGEST_EXACT and counts["whole"] == survey.values and style == PLAIN_NUMBER:
-        return _large(name, survey.smallest, survey.largest)
+    low, high = survey.smallest, survey.largest
+    if max(high, -low) > LARGEST_EXACT and counts["whole"] == survey.values and style == PLAIN_NUMBER:
+        # Shorter ones are not looked at, but are about nothing.
+        return _large(name, low if counts["long"] == survey.values else min(low, 0), high)
     has_fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
     notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style))
     return Decision(notation, _told_of_numbers(name, survey), doubts)
@@ -405,7 +410,7 @@ def _large(name: str, smallest: int, largest: int) -> Decision:
         f'"{name}" has whole numbers of more digits than a float holds, and they lie far apart: each is rounded to the '
         f"nearest float. {_options(name, 'category', 'ignore')}"
     )
-    return Decision(Notation("integer" if max(largest, -smallest) < 2**63 else "float"), doubts=(doubt,))
+    return Decision(Notation("integer" if smallest > -(2**63) and largest < 2**63 else "float"), doubts=(doubt,))
 
 
 def _style_of_numbers(name: str, survey: Survey, asked: Asked, styles: list[str]) -> tuple[str, tuple[str, ...]]:
