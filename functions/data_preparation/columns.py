@@ -144,18 +144,19 @@ class Column:
         self.used, self.unread, self.seen, self.numbers = set(), 0, 0, WholeNumbers()
         self.has_failed = False
         if not self.is_settled and self.survey is not None:
-            self.survey, self.is_surveyed_whole = Survey(self.asked.date_format), True
+            self.survey, self.is_surveyed_whole = Survey.of(self.asked), True
 
     def end(self) -> bool:
         """Settle what the column is; return whether it was read so from the first row on."""
         if self.is_settled and self.has_failed:
             # What other files have told does not hold in this one.
             self.decision, self.is_settled = None, False
-            self.survey = Survey(self.asked.date_format)
+            self.survey = Survey.of(self.asked)
             return False
         if self.is_settled or self.survey is None:
             if not self.is_settled and self.notation.kind == "integer" and self.asked.kind != "number":
-                days = self.numbers.decide(self.name) if self.asked.kind is None else None
+                is_open, is_label = self.asked.kind is None, self.asked.is_label
+                days = self.numbers.decide(self.name, is_label=is_label) if is_open else None
                 if days is not None:
                     self.settle(days)
             return self.used <= {self.notation} and not self.has_failed
@@ -213,7 +214,7 @@ class Columns:
                 if column.notation.kind == "text" or column.notation.lenient:
                     column.settle(Decision(column.notation))
             elif column.asked.kind not in (None, "identifier"):
-                column.survey = Survey(column.asked.date_format)
+                column.survey = Survey.of(column.asked)
         return self._columns[name]
 
     def begin(self) -> None:
@@ -289,7 +290,7 @@ class Columns:
             if plain is not None:
                 return plain
         if not column.is_settled and column.survey is None:
-            column.survey, column.is_surveyed_whole = Survey(column.asked.date_format), first == 0
+            column.survey, column.is_surveyed_whole = Survey.of(column.asked), first == 0
         if not column.is_settled and column.survey is not None:
             self._survey(column, column.survey, texts, first)
         column.used.add(column.notation)
@@ -459,7 +460,7 @@ def merged(files: Sequence[Columns]) -> dict[str, Decision]:
         decision = next((each.decision for each in columns if each.decision and each.decision.is_code), None)
         surveys = [each.survey for each in columns if each.survey is not None]
         if decision is None and len(surveys) > 1:
-            whole = Survey(columns[0].asked.date_format)
+            whole = Survey.of(columns[0].asked)
             for survey in surveys:
                 whole.merge(survey)
             decision = decide(name, whole, columns[0].asked)

@@ -130,6 +130,7 @@ class Survey:
     """
 
     date_format: str | None = None
+    is_label: bool = False
     values: int = 0
     markers: Counter[str] = field(default_factory=Counter)
     fits: dict[tuple[Kind, str], _Fit] = field(default_factory=dict)
@@ -139,7 +140,12 @@ class Survey:
     words: set[str] = field(default_factory=set)
     largest: int = 0
     smallest: int = 0
-    _digits: int = 0
+    _maybe_numbers: int = 0
+
+    @classmethod
+    def of(cls, asked: Asked) -> Survey:
+        """Return a survey that has seen nothing yet."""
+        return cls(asked.date_format, asked.is_label)
 
     def __post_init__(self) -> None:
         self.fits = {each: _Fit() for each in _candidates(self.date_format)}
@@ -158,17 +164,18 @@ class Survey:
         indices = encoded.indices
         different, present = encoded.dictionary, indices.drop_null().to_numpy()
         rows = np.bincount(present, minlength=len(different))
-        is_marker = _is_marker(different)
+        is_marker = _is_null(different) if self.is_label else _is_marker(different)
         for text, count in zip(different.filter(pa.array(is_marker)).to_pylist(), rows[is_marker], strict=True):
             if count:
                 self.markers[text] += int(count)
         values = rows * ~is_marker
         self.values += int(values.sum())
-        with_digits = int(values[_matches(different, _MAYBE_NUMBER)].sum())
-        if self.values and 2 * with_digits < self.values and not self._digits:
+        maybe_numbers = int(values[_matches(different, _MAYBE_NUMBER)].sum())
+        if self.values and 2 * maybe_numbers < self.values and not self._maybe_numbers:
             # No numbers and no times: names and words, for the most part.
             self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
-        self._digits += with_digits
+        self._maybe_numbers += maybe_numbers
+        self._count(different, values, "digits", r"\d")
         if len(self.words) <= 2:
             self.words.update(each.lower() for each in different.filter(pa.array(~is_marker))[:3].to_pylist())
         for candidate, fit in list(self.fits.items()):
@@ -236,6 +243,10 @@ class Survey:
         near = [(style, fit) for (each, style), fit in self.fits.items() if each == kind]
         style, fit = min(near, key=lambda each: each[1].misfits, default=("", _Fit(self.values)))
         return (style, fit) if 2 * fit.misfits < self.values else None
+
+
+def _is_null(different: pa.StringArray) -> _Mask:
+    return np.asarray(pc.is_in(different, value_set=pa.array(NULL_VALUES)).to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _is_marker(different: pa.StringArray) -> _Mask:
@@ -368,7 +379,8 @@ def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decis
     low, high = survey.smallest, survey.largest
     if max(high, -low) > LARGEST_EXACT and counts["whole"] == survey.values and style == PLAIN_NUMBER:
         # Shorter ones are not looked at, but are about nothing.
-        return _large(name, low if counts["long"] == survey.values else min(low, 0), high)
+        low = low if counts["long"] == survey.values else min(low, 0)
+        return _large(name, low, high, is_label=asked.is_label)
     has_fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
     notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style))
     return Decision(notation, _told_of_numbers(name, survey), doubts)
@@ -399,11 +411,14 @@ def _told_of_numbers(name: str, survey: Survey) -> tuple[str, ...]:
     return tuple(sentence for sentence, holds in told.items() if holds)
 
 
-def _large(name: str, smallest: int, largest: int) -> Decision:
-    """Return how whole numbers are read of which no float holds all digits: less what they have in common."""
+def _large(name: str, smallest: int, largest: int, *, is_label: bool) -> Decision:
+    """Return how whole numbers are read of which no float holds all digits: less what they have in common.
+
+    Labels stay what they are.
+    """
     unit = 1 << 40
     offset = smallest // unit * unit
-    if smallest > 0 and largest - offset < LARGEST_EXACT:
+    if smallest > 0 and largest - offset < LARGEST_EXACT and not is_label:
         told = f'"{name}" has whole numbers beyond those that a float holds: {offset} is subtracted from each.'
         return Decision(Notation("integer", offset=offset), told=(told,))
     doubt = (
@@ -470,7 +485,8 @@ def _text(name: str, survey: Survey) -> Decision:
     """Return a text, and why it should not be one where most values are something else."""
     for kind, words, option in (("float", "numbers", "number"), ("timestamp", "dates", "date")):
         near = survey.nearest(kind)  # type: ignore[arg-type]
-        if near is None or near[0] == CLOCK:
+        # INF and Infinity may be words.
+        if near is None or near[0] == CLOCK or not survey.counts["digits"]:
             continue
         _, fit = near
         problem = (
@@ -528,13 +544,13 @@ class WholeNumbers:
             texts = pa.array(np.unique(numbers)).cast(pa.string())
             self.is_compact = read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
 
-    def decide(self, name: str) -> Decision | None:
-        """Return how the column is read if it holds days, else None."""
+    def decide(self, name: str, *, is_label: bool) -> Decision | None:
+        """Return how the column is read if it holds days, or numbers that no float holds, else None."""
         if self.values and self.is_compact:
             told = f'"{name}" holds days written as 20241231: read as dates. {_options(name, "number")}'
             return Decision(Notation("timestamp", "yyyymmdd"), told=(told,))
         if self.high > 2**53 and self.low > 0:
-            return _large(name, self.low, self.high)
+            return _large(name, self.low, self.high, is_label=is_label)
         if self.values and self.is_excel and _DATE_NAME.search(name):
             doubt = f'"{name}" has the name of a date and holds days as Excel counts them: read as dates. '
             return Decision(Notation("timestamp", EXCEL), doubts=(doubt + _options(name, "number"),))
