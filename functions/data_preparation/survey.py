@@ -44,6 +44,8 @@ LARGEST_EXACT = 2**53
 FEW_VALUES = 1000
 """After so many values a notation that less than half of them have is given up."""
 _MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
+_LETTERS = r"[A-Za-z\x{80}-\x{10ffff}]{2}"
+_MAYBE_DATE = rf"\d[-/.]\d\d?[-/.]\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
@@ -178,8 +180,10 @@ class Survey:
         self._count(different, values, "digits", r"\d")
         if len(self.words) <= 2:
             self.words.update(each.lower() for each in different.filter(pa.array(~is_marker))[:3].to_pylist())
+        # The patterns of dates take milliseconds each, and columns are many.
+        unfit = set() if _matches(different, _MAYBE_DATE).any() else set(DATE_STYLES)
         for candidate, fit in list(self.fits.items()):
-            misfit = _misfits(different, *candidate) & (values > 0)
+            misfit = (values > 0) & (candidate[1] in unfit or _misfits(different, *candidate))
             wrong = int(values[misfit].sum())
             if wrong and not fit.misfits:
                 filled = pc.fill_null(indices, 0).to_numpy()

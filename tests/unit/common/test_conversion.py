@@ -20,7 +20,7 @@ from common import conversion
 from common.conversion import feature_columns, features, is_large
 from common.frames import load_part
 from common.request import ESTIMATORS, parse_request
-from data_preparation import preparation, reading
+from data_preparation import parquet_reading, preparation, text_reading
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import Kind, SourceFile, read_batches
 from model_training.training import build_pipeline, fit
@@ -120,8 +120,8 @@ def test_a_prediction_sees_the_bits_that_training_saw(
         monkeypatch.setattr(conversion, "EXACT_VALUES", 1)
     if batches == "small":
         monkeypatch.setattr(preparation, "ROW_GROUP_VALUES", 1)
-        monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 20_000)
-        monkeypatch.setattr(reading, "BATCH_VALUES", 1)
+        monkeypatch.setattr(text_reading, "BLOCK_BYTES", 20_000)
+        monkeypatch.setattr(parquet_reading, "BATCH_VALUES", 1)
     prepared, file = prepared_from(tmp_path, data, suffix, split_column="split")
     described = {column["name"]: column["dtype"] for column in feature_columns(prepared.profile)}
     # Nothing was dropped, and each type is there.

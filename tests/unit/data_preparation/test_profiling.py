@@ -13,8 +13,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common import conversion
-from data_preparation.profiling import ColumnSummary, feature_type, infer_role, mixed_types, splits_by, statistics
-from data_preparation.reading import ARROW_TYPES, Kind
+from data_preparation.notation import ARROW_TYPES, Kind
+from data_preparation.profiling import ColumnSummary, feature_type, infer_role, splits_by, statistics
+from data_preparation.survey import Asked, Survey, decide
 
 
 def summarise(values: list[Any], kind: Kind, name: str = "x", batch_rows: int = 1000) -> ColumnSummary:

@@ -133,7 +133,7 @@ def test_formats_and_batches_change_nothing(
     _, folder = results(data, estimator="random_forest", split_column="split")
     data.to_csv(tmp_path / "whole.csv", index=False)
     expected = scored(folder, tmp_path / "whole.csv")["prediction"].astype(float)
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(reading, "BATCH_VALUES", 50)
     monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
     if name.endswith("parquet"):
@@ -232,7 +232,7 @@ def test_columns_that_do_not_fit_are_named_and_nothing_is_written(
 ) -> None:
     data = frame()
     _, folder = results(data, split_column="split")
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1000)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1000)
     change(data).to_csv(tmp_path / "rows.csv", index=False)
     before = sorted(tmp_path.iterdir())
     for arguments in (["--out", str(tmp_path / "predictions.csv")], []):

@@ -69,8 +69,7 @@ def test_kept_columns_stand_beside_their_predictions_as_they_were(
     data.to_csv("rows.csv", index=False)
     assert predict("rows.csv", "--out", "whole.csv") == 0
     assert 'does not use it: "id", "day", "note"' in capsys.readouterr().err
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1000)
-    monkeypatch.setattr(kept_columns, "CSV_BLOCK_BYTES", 700)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
     assert predict("rows.csv", "--keep", "note,id,kind", "--out", "p.csv") == 0
     assert 'does not use it: "day"' in capsys.readouterr().err
