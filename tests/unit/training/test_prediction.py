@@ -19,7 +19,7 @@ from common.conversion import features
 from common.frames import load_part
 from common.request import ESTIMATORS
 from crosstrain.training import prediction
-from data_preparation import reading
+from data_preparation import parquet_reading, text_reading
 from data_preparation.preparation import PreparedData
 from predict import main
 
@@ -134,7 +134,7 @@ def test_formats_and_batches_change_nothing(
     data.to_csv(tmp_path / "whole.csv", index=False)
     expected = scored(folder, tmp_path / "whole.csv")["prediction"].astype(float)
     monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(reading, "BATCH_VALUES", 50)
+    monkeypatch.setattr(parquet_reading, "BATCH_VALUES", 50)
     monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
     if name.endswith("parquet"):
         data.to_parquet(tmp_path / name, row_group_size=64)

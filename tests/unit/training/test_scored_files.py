@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from crosstrain.training import kept_columns, prediction
-from data_preparation import reading
+from data_preparation import text_reading
 from data_preparation.preparation import PreparedData
 from predict import main
 
