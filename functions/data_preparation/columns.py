@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -370,8 +371,7 @@ class Columns:
         kept = trimmed if self.wishes.read.trim else different
         if not pa.types.is_dictionary(texts.type):
             return _nulled(kept, is_missing)
-        indices = _nulled(texts.indices, is_missing.take(texts.indices))
-        encoded = pa.DictionaryArray.from_arrays(indices, kept)
+        encoded = _without_texts(texts.indices, kept, pc.fill_null(is_missing, pa.scalar(value=True)))
         return encoded.dictionary_decode().dictionary_encode() if self.wishes.read.trim else encoded
 
     def keeps_markers(self, column: Column) -> bool:
@@ -396,6 +396,14 @@ def _nulled(array: pa.Array, mask: pa.Array) -> pa.Array:
     if not pc.any(mask).as_py():
         return array
     return pc.if_else(pc.fill_null(mask, FALSE), pa.scalar(None, array.type), array)
+
+
+def _without_texts(indices: pa.Array, texts: pa.Array, mask: pa.Array) -> pa.DictionaryArray:
+    """Return a dictionary without texts that are missing: a category that no row has is one too many for a model."""
+    kept = pc.invert(mask)
+    places = np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
+    renumbered = pa.array(places, pa.int32(), mask=mask.to_numpy(zero_copy_only=False))
+    return pa.DictionaryArray.from_arrays(renumbered.take(indices), texts.filter(kept))
 
 
 def _without_blanks(texts: pa.Array) -> pa.Array:

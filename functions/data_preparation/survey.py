@@ -298,7 +298,8 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
     if asked.is_label:
         # Labels stay as they are written, so that predictions are written as they were.
         booleans = [style for style in booleans if style == TRUE_FALSE]
-    if booleans and (len(survey.words) > 1 or asked.is_label):
+    # One word alone is no answer to a question, unless it is true or false.
+    if booleans and (len(survey.words) > 1 or asked.is_label or TRUE_FALSE in booleans):
         return Decision(Notation("boolean", _unless(TRUE_FALSE, booleans[0])))
     numbers = survey.fitting("float")
     if styles := [style for style in numbers if style in NUMBER_STYLES]:
