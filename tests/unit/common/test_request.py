@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import InvalidRequestError
-from common.request import ReadOptions, ESTIMATORS, HYPERPARAMETERS, METRICS, did_you_mean, parse_request
+from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, ReadOptions, did_you_mean, parse_request
 
 SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
 

@@ -98,7 +98,6 @@ FOOTERS: dict[str, tuple[tuple[int, ...], int]] = {
     "fewer than no bytes": ((4, 1, 3, 7), -(2**45)),
     "the place of a dictionary": ((4, 1, 3, 11), 2**45),
     "the length of each value": ((2, 2), 2**20),
-    "a length that the schema does not take": ((2, 2), HUGE),
 }
 
 
@@ -109,6 +108,16 @@ def test_a_footer_that_says_what_cannot_be_is_named(tmp_path: Path, content: byt
     found = everywhere(*fields)
     with pytest.raises(InvalidDatasetError, match=r'"data\.parquet"'):
         rows_read(tmp_path, edited_footer(content, lambda path, old: value if found(path, old) else None))
+
+
+def test_a_column_whose_length_the_schema_does_not_take_is_left_out(tmp_path: Path, content: bytes) -> None:
+    found, path = everywhere(2, 2), tmp_path / "data.parquet"
+    path.write_bytes(edited_footer(content, lambda path, old: HUGE if found(path, old) else None))
+    with open_table(SourceFile(path.name, path)) as table:
+        assert len(table.unusable) == 1
+        assert set(table.columns).isdisjoint(table.unusable)
+    columns, _ = read(SourceFile(path.name, path))
+    assert list(columns.kinds) == table.columns
 
 
 def test_rows_that_are_nowhere_are_not_read(tmp_path: Path, content: bytes) -> None:
