@@ -15,7 +15,8 @@ from benchmarks.data import mixed
 from benchmarks.figures import DifferentResultError, Goal, Section, Spread, interleaved, ratio
 from benchmarks.options import Options
 from benchmarks.peers import CONTESTANTS, environment_of
-from data_preparation.reading import Kind, SourceFile, read_batches
+from data_preparation.columns import Columns
+from data_preparation.reading import SourceFile, open_table
 
 ENGINES = {
     "pyarrow": "pyarrow, as data preparation reads",
@@ -69,8 +70,10 @@ def measure(options: Options) -> Section:
 def _read(options: Options, output: str, threads: int) -> Measured:
     """Return what the runs of each engine took, once all have read the same number of rows."""
     path = mixed(options.rows)
-    kinds: dict[str, Kind] = {}
-    next(read_batches(SourceFile(path.name, path), kinds))
+    columns = Columns()
+    with open_table(SourceFile(path.name, path)) as table:
+        next(table.batches(columns))
+    kinds = columns.kinds
 
     def run(engine: str) -> dict[str, Any]:
         arguments = [engine, output, str(path), json.dumps(kinds), str(threads)]

@@ -12,7 +12,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_preparation.reading import NULL_VALUES, SourceFile, read_batches
+from data_preparation.columns import Columns
+from data_preparation.notation import NULL_VALUES
+from data_preparation.reading import SourceFile, open_table
 
 BATCH_ROWS = 65_536
 DUCKDB_TYPES = {"boolean": "BOOLEAN", "integer": "BIGINT", "float": "DOUBLE", "timestamp": "TIMESTAMP"}
@@ -21,7 +23,8 @@ DUCKDB_MEMORY = "300MB"
 
 def pyarrow(path, _kinds, parquet):
     """Read as this project does; the kinds are found on the way."""
-    return _used(read_batches(SourceFile(path.name, path), {}, encode_texts=True), parquet)
+    with open_table(SourceFile(path.name, path)) as table:
+        return _used(table.batches(Columns(), encode_texts=True), parquet)
 
 
 def duckdb(path, kinds, parquet):

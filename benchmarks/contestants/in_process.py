@@ -25,7 +25,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 
 from benchmarks.contestants.drawn import test_rows
 from common.storage import split_uri
-from data_preparation.reading import NULL_VALUES
+from data_preparation.notation import NULL_VALUES
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -42,7 +43,7 @@ _MARKERS = pa.array(sorted({*MARKERS, *(each.lower() for each in NULL_VALUES)}))
 _TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
 )
-_CODE = r"^[+-]?0[\dxX]"
+_CODE = r"^-?0[\dxX]"
 
 
 @dataclass(frozen=True)
@@ -144,18 +145,19 @@ class Column:
         self.used, self.unread, self.seen, self.numbers = set(), 0, 0, WholeNumbers()
         self.has_failed = False
         if not self.is_settled and self.survey is not None:
-            self.survey, self.is_surveyed_whole = Survey(self.asked.date_format), True
+            self.survey, self.is_surveyed_whole = Survey.of(self.asked), True
 
     def end(self) -> bool:
         """Settle what the column is; return whether it was read so from the first row on."""
         if self.is_settled and self.has_failed:
             # What other files have told does not hold in this one.
             self.decision, self.is_settled = None, False
-            self.survey = Survey(self.asked.date_format)
+            self.survey = Survey.of(self.asked)
             return False
         if self.is_settled or self.survey is None:
             if not self.is_settled and self.notation.kind == "integer" and self.asked.kind != "number":
-                days = self.numbers.decide(self.name) if self.asked.kind is None else None
+                is_open, is_label = self.asked.kind is None, self.asked.is_label
+                days = self.numbers.decide(self.name, is_label=is_label) if is_open else None
                 if days is not None:
                     self.settle(days)
             return self.used <= {self.notation} and not self.has_failed
@@ -214,7 +216,7 @@ class Columns:
                 if column.notation.kind == "text" or column.notation.lenient:
                     column.settle(Decision(column.notation))
             elif column.asked.kind not in (None, "identifier"):
-                column.survey = Survey(column.asked.date_format)
+                column.survey = Survey.of(column.asked)
         return self._columns[name]
 
     def begin(self) -> None:
@@ -290,7 +292,7 @@ class Columns:
             if plain is not None:
                 return plain
         if not column.is_settled and column.survey is None:
-            column.survey, column.is_surveyed_whole = Survey(column.asked.date_format), first == 0
+            column.survey, column.is_surveyed_whole = Survey.of(column.asked), first == 0
         if not column.is_settled and column.survey is not None:
             self._survey(column, column.survey, texts, first)
         column.used.add(column.notation)
@@ -370,8 +372,7 @@ class Columns:
         kept = trimmed if self.trims else different
         if not pa.types.is_dictionary(texts.type):
             return _nulled(kept, is_missing)
-        indices = _nulled(texts.indices, is_missing.take(texts.indices))
-        encoded = pa.DictionaryArray.from_arrays(indices, kept)
+        encoded = _without_texts(texts.indices, kept, pc.fill_null(is_missing, pa.scalar(value=True)))
         return encoded.dictionary_decode().dictionary_encode() if self.trims else encoded
 
     def keeps_markers(self, column: Column) -> bool:
@@ -398,6 +399,14 @@ def _nulled(array: pa.Array, mask: pa.Array) -> pa.Array:
     return pc.if_else(pc.fill_null(mask, FALSE), pa.scalar(None, array.type), array)
 
 
+def _without_texts(indices: pa.Array, texts: pa.Array, mask: pa.Array) -> pa.DictionaryArray:
+    """Return a dictionary without texts that are missing: a category that no row has is one too many for a model."""
+    kept = pc.invert(mask)
+    places = np.cumsum(kept.to_numpy(zero_copy_only=False)) - 1
+    renumbered = pa.array(places, pa.int32(), mask=mask.to_numpy(zero_copy_only=False))
+    return pa.DictionaryArray.from_arrays(renumbered.take(indices), texts.filter(kept))
+
+
 def _without_blanks(texts: pa.Array) -> pa.Array:
     return _nulled(texts, pc.equal(texts, ""))
 
@@ -410,8 +419,11 @@ def _try(convert_: Callable[[], pa.Array]) -> pa.Array | None:
 
 
 def _has_codes(texts: pa.Array) -> bool:
-    """Return whether a whole number begins with a zero, as codes do; few texts do so, and so few are looked at."""
-    led = texts.filter(pc.fill_null(pc.starts_with(texts, "0"), FALSE))
+    """Return whether a whole number has zeros in front, or is hexadecimal: 007 and 0x1F are codes.
+
+    Few texts begin with a zero, so few are looked at.
+    """
+    led = texts.filter(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), FALSE))
     return bool(pc.any(pc.match_substring_regex(led, _CODE)).as_py())
 
 
@@ -457,7 +469,7 @@ def merged(files: Sequence[Columns]) -> dict[str, Decision]:
         decision = next((each.decision for each in columns if each.decision and each.decision.is_code), None)
         surveys = [each.survey for each in columns if each.survey is not None]
         if decision is None and len(surveys) > 1:
-            whole = Survey(columns[0].asked.date_format)
+            whole = Survey.of(columns[0].asked)
             for survey in surveys:
                 whole.merge(survey)
             decision = decide(name, whole, columns[0].asked)

@@ -105,10 +105,7 @@ def find_dialect(name: str, stream: IO[bytes], read: ReadOptions) -> Dialect:
         head, is_whole = head + more, len(more) < HEAD_BYTES
         text = _decoded(name, head, encoding, is_whole=is_whole)
     if "\0" in text:
-        raise InvalidDatasetError(
-            f'"{name}" is not text: it has zero bytes. If it is text in another encoding, say which: '
-            'READ=\'{"encoding": "utf-16"}\'.'
-        )
+        raise zero_bytes(name)
     if not text.strip():
         raise InvalidDatasetError(f'"{name}" is empty: it needs a header line and rows.')
     return _of_text(name, text, encoding, read, is_whole=is_whole)
@@ -144,6 +141,14 @@ def not_encoded(name: str, encoding: str) -> InvalidDatasetError:
     return InvalidDatasetError(
         f'"{name}" is not {shown} text: save it with the encoding UTF-8, or say which it has: '
         'READ=\'{"encoding": "…"}\'.'
+    )
+
+
+def zero_bytes(name: str) -> InvalidDatasetError:
+    """Return the error of a file that has bytes which no text has."""
+    return InvalidDatasetError(
+        f'"{name}" is not text: it has zero bytes. If it is text in another encoding, say which: '
+        'READ=\'{"encoding": "utf-16"}\'.'
     )
 
 
@@ -356,6 +361,8 @@ def named(file: str, header: Sequence[str]) -> list[str]:
         If a name is there twice, or is no text.
     """
     names = [each or f"Unnamed: {index}" for index, each in enumerate(header)]
+    if any("\0" in each for each in names):
+        raise InvalidDatasetError(f'"{file}" has a column with a zero byte in its name: give it another name.')
     twice = sorted(f'"{each}"' for each, count in Counter(names).items() if count > 1)
     if twice:
         raise InvalidDatasetError(

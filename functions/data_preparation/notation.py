@@ -258,9 +258,14 @@ def read_numbers(texts: pa.StringArray, style: str, kind: Kind) -> pa.Array:
         pc.match_substring_regex(pc.struct_field(parts, "after"), f"[{_MINUS}]"),
     )
     if kind == "integer":
-        # 64 bits have 19 digits at most.
-        core = pc.if_else(pc.match_substring_regex(core, r"^0*\d{1,18}\.?0*$"), core, pa.scalar(None, pa.string()))
+        core = pc.replace_substring_regex(core, r"^0+(\d)", r"\1")
         core = pc.replace_substring_regex(core, r"\.0*$", "")
+        # 64 bits have 19 digits at most, and not all numbers of so many.
+        fits = pc.or_(
+            pc.match_substring_regex(core, r"^\d{1,18}$"),
+            pc.and_(pc.match_substring_regex(core, r"^\d{19}$"), pc.less_equal(core, str(2**63 - 1))),
+        )
+        core = pc.if_else(fits, core, pa.scalar(None, pa.string()))
     values = pc.cast(core, ARROW_TYPES[kind])
     return pc.if_else(minus, pc.negate(values), values)
 

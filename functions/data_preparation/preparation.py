@@ -316,7 +316,7 @@ def _spool_once(
             for name, column in zip(usable.schema.names, usable.columns, strict=True):
                 summaries[name].add(column)
             with _inherited(split):
-                codes.write(usable)
+                codes.write(_with_offsets(usable, columns))
             narrow |= _write_batch(sink, usable, summaries, reading.exact)
     if not rows:
         raise EmptyFileError(f'"{file}" has a header but no rows.')
@@ -404,6 +404,18 @@ def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa
         infinities[name] = infinities.get(name, 0) + found
         columns.append(finite)
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def _with_offsets(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+    """Return rows with whole numbers as their file has them: in which part a row is follows from these."""
+    for name, notation in columns.notations.items():
+        if notation.offset and name in batch.schema.names:
+            try:
+                whole = pc.add_checked(batch[name], pa.scalar(notation.offset, pa.int64()))
+            except (pa.ArrowInvalid, OverflowError):
+                whole = pc.add(pc.cast(batch[name], pa.float64(), safe=False), float(notation.offset))
+            batch = batch.set_column(batch.schema.get_field_index(name), name, whole)
+    return batch
 
 
 def _with_target(batch: pa.RecordBatch, request: TrainingRequest) -> pa.RecordBatch:

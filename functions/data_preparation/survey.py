@@ -58,6 +58,9 @@ _LOOKS = {
 }
 FEW_WORDS = 2
 """A column of one word holds no booleans."""
+_MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
+_LETTERS = r"[A-Za-z\x{80}-\x{10ffff}]{2}"
+_MAYBE_DATE = rf"\d[-/.]\d\d?[-/.]\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
@@ -144,6 +147,7 @@ class Survey:
     """
 
     date_format: str | None = None
+    is_label: bool = False
     values: int = 0
     markers: Counter[str] = field(default_factory=Counter)
     fits: dict[tuple[Kind, str], _Fit] = field(default_factory=dict)
@@ -153,7 +157,12 @@ class Survey:
     words: set[str] = field(default_factory=set)
     largest: int = 0
     smallest: int = 0
-    _digits: int = 0
+    _maybe_numbers: int = 0
+
+    @classmethod
+    def of(cls, asked: Asked) -> Survey:
+        """Return a survey that has seen nothing yet."""
+        return cls(asked.date_format, asked.is_label)
 
     def __post_init__(self) -> None:
         self.fits = {each: _Fit() for each in _candidates(self.date_format)}
@@ -171,7 +180,7 @@ class Survey:
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         indices, different = encoded.indices, encoded.dictionary
         rows = np.bincount(indices.drop_null().to_numpy(), minlength=len(different))
-        is_marker = _is_marker(different) & (rows > 0)
+        is_marker = (_is_null(different) if self.is_label else _is_marker(different)) & (rows > 0)
         for text, count in zip(different.filter(pa.array(is_marker)).to_pylist(), rows[is_marker], strict=True):
             self.markers[text] += int(count)
         values = rows * ~is_marker
@@ -179,34 +188,37 @@ class Survey:
         if len(self.words) <= FEW_WORDS:
             self.words.update(each.lower() for each in different.filter(pa.array(values > 0))[:3].to_pylist())
         self._look_for_digits(different, values)
+        # The patterns of dates take milliseconds each, and columns are many.
+        unfit = frozenset() if _matches(different, _MAYBE_DATE).any() else frozenset(DATE_STYLES)
         for candidate in list(self.fits):
-            self._try(candidate, indices, different, values, first)
+            misfit = (values > 0) & (candidate[1] in unfit or _misfits(different, *candidate))
+            self._count_misfits(candidate, indices, misfit, values, first)
         if any(kind == "float" for kind, _ in self.fits):
             self._look_at_numbers(different, values)
         if any(kind == "timestamp" for kind, _ in self.fits):
             self._count(different, values, "slashes", "/")
 
     def _look_for_digits(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
-        """Give up numbers and times where most values have no digit: names and words, for the most part."""
-        with_digits = int(rows[_matches(different, r"\d")].sum())
-        if self.values and 2 * with_digits < self.values and not self._digits:
+        """Give up numbers and times where most values can be neither: names and words, for the most part."""
+        maybe_numbers = int(rows[_matches(different, _MAYBE_NUMBER)].sum())
+        if self.values and 2 * maybe_numbers < self.values and not self._maybe_numbers:
             self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
-        self._digits += with_digits
-        if with_digits:
+        self._maybe_numbers += maybe_numbers
+        self._count(different, rows, "digits", r"\d")
+        if maybe_numbers:
             for name, pattern in _PATTERNS.items():
                 self.looks[name] += int(rows[_matches(different, pattern)].sum())
 
-    def _try(
+    def _count_misfits(
         self,
         candidate: tuple[Kind, str],
         indices: pa.Int32Array,
-        different: pa.StringArray,
+        misfit: _Mask,
         rows: npt.NDArray[np.int64],
         first: int,
     ) -> None:
         """Count the values that are not written in a style, and give it up where that are too many."""
-        fit, misfit = self.fits[candidate], _misfits(different, *candidate) & (rows > 0)
-        wrong = int(rows[misfit].sum())
+        fit, wrong = self.fits[candidate], int(rows[misfit].sum())
         if wrong and not fit.misfits:
             filled = pc.fill_null(indices, 0).to_numpy()
             there = np.asarray(indices.is_valid().to_numpy(zero_copy_only=False), np.bool_)
@@ -221,14 +233,16 @@ class Survey:
             ("accounting", ACCOUNTING),
             ("whole", WHOLE), ("zeros", r"^0+$"),
             ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","),
-            ("exponents", r"\d[eE]"),
+            ("exponents", r"(?i)\de|inf"),
         ):  # fmt: skip
             self._count(different, rows, name, pattern)
         symbols = pc.struct_field(pc.extract_regex(different, _SYMBOL), "symbol")
         for symbol, count in zip(symbols.to_pylist(), rows.tolist(), strict=True):
             if symbol is not None and count:
                 self.symbols[symbol] += count
-        long = different.filter(pa.array(_matches(different, r"^[+-]?\d{16,}$") & (rows > 0)))
+        is_long = _matches(different, r"^[+-]?\d{16,}$") & (rows > 0)
+        self.counts["long"] += int(rows[is_long].sum())
+        long = different.filter(pa.array(is_long))
         if self.counts["whole"] == self.values and len(long):
             numbers = [int(each) for each in long.to_pylist()]
             self.smallest, self.largest = min(self.smallest or numbers[0], *numbers), max(self.largest, *numbers)
@@ -267,6 +281,10 @@ class Survey:
         return (style, fit) if 2 * fit.misfits < self.values else None
 
 
+def _is_null(different: pa.StringArray) -> _Mask:
+    return np.asarray(pc.is_in(different, value_set=pa.array(NULL_VALUES)).to_numpy(zero_copy_only=False), np.bool_)
+
+
 def _is_marker(different: pa.StringArray) -> _Mask:
     markers = pa.array([*MARKERS, *(each.lower() for each in NULL_VALUES)])
     return np.asarray(pc.is_in(pc.utf8_lower(different), value_set=markers).to_numpy(zero_copy_only=False), np.bool_)
@@ -303,8 +321,7 @@ def decide(name: str, survey: Survey, asked: Asked) -> Decision:
         return _as_typed(name, survey, asked)
     if not survey.values:
         return Decision(Notation("text" if survey.markers and asked.is_label else "null"))
-    decision = _as_found(name, survey, asked)
-    return _with_markers(name, survey, decision) if asked.is_label else decision
+    return _as_found(name, survey, asked)
 
 
 def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
@@ -313,7 +330,8 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
     if asked.is_label:
         # Labels stay as they are written, so that predictions are written as they were.
         booleans = [style for style in booleans if style == TRUE_FALSE]
-    if booleans and (len(survey.words) > 1 or asked.is_label):
+    # One word alone is no answer to a question, unless it is true or false.
+    if booleans and (len(survey.words) > 1 or asked.is_label or TRUE_FALSE in booleans):
         return Decision(Notation("boolean", _unless(TRUE_FALSE, booleans[0])))
     numbers = survey.fitting("float")
     if styles := [style for style in numbers if style in NUMBER_STYLES]:
@@ -324,19 +342,6 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
         told = f'"{name}" holds times of the clock, read as seconds: 12:30 is 45,000. {_options(name, "category")}'
         return Decision(Notation("float", CLOCK), told=(told,))
     return _text(name, survey)
-
-
-def _with_markers(name: str, survey: Survey, decision: Decision) -> Decision:
-    """Refuse a target of numbers with texts that may stand for a missing one: no row of it is lost unasked."""
-    unasked = {text: rows for text, rows in survey.markers.items() if text not in NULL_VALUES}
-    if decision.notation.kind == "text" or not unasked:
-        return decision
-    marker, rows = next(iter(unasked.items()))
-    problem = (
-        f'The target "{name}" holds "{marker}" in {rows:,} rows, and numbers in the others: '
-        f'READ=\'{{"na_values": ["{marker}"]}}\' leaves these rows out.'
-    )
-    return Decision(Notation("text"), problem=problem)
 
 
 def _unless(usual: str, style: str) -> str:
@@ -408,8 +413,11 @@ def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decis
         return otherwise
     style, doubts = _style_of_numbers(name, survey, asked, styles)
     counts = survey.counts
-    if survey.largest > LARGEST_EXACT and counts["whole"] == survey.values and style == PLAIN_NUMBER:
-        return _large(name, survey.smallest, survey.largest)
+    low, high = survey.smallest, survey.largest
+    if max(high, -low) > LARGEST_EXACT and counts["whole"] == survey.values and style == PLAIN_NUMBER:
+        # Shorter ones are not looked at, but are about nothing.
+        low = low if counts["long"] == survey.values else min(low, 0)
+        return _large(name, low, high, is_label=asked.is_label)
     has_fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
     notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style))
     return Decision(notation, _told_of_numbers(name, survey), doubts)
@@ -440,18 +448,21 @@ def _told_of_numbers(name: str, survey: Survey) -> tuple[str, ...]:
     return tuple(sentence for sentence, holds in told.items() if holds)
 
 
-def _large(name: str, smallest: int, largest: int) -> Decision:
-    """Return how whole numbers are read of which no float holds all digits: less what they have in common."""
+def _large(name: str, smallest: int, largest: int, *, is_label: bool) -> Decision:
+    """Return how whole numbers are read of which no float holds all digits: less what they have in common.
+
+    Labels stay what they are.
+    """
     unit = 1 << 40
     offset = smallest // unit * unit
-    if smallest > 0 and largest - offset < LARGEST_EXACT:
+    if smallest > 0 and largest - offset < LARGEST_EXACT and not is_label:
         told = f'"{name}" has whole numbers beyond those that a float holds: {offset} is subtracted from each.'
         return Decision(Notation("integer", offset=offset), told=(told,))
     doubt = (
         f'"{name}" has whole numbers of more digits than a float holds, and they lie far apart: each is rounded to the '
         f"nearest float. {_options(name, 'category', 'ignore')}"
     )
-    return Decision(Notation("integer" if max(largest, -smallest) < 2**63 else "float"), doubts=(doubt,))
+    return Decision(Notation("integer" if smallest > -(2**63) and largest < 2**63 else "float"), doubts=(doubt,))
 
 
 def _style_of_numbers(name: str, survey: Survey, asked: Asked, styles: list[str]) -> tuple[str, tuple[str, ...]]:
@@ -509,7 +520,8 @@ def _text(name: str, survey: Survey) -> Decision:
     """Return a text, and why it should not be one where most values are, or look like, something else."""
     for kind, words, option in (("float", "numbers", "number"), ("timestamp", "dates", "date")):
         near = survey.nearest(kind)  # type: ignore[arg-type]
-        if near is None or near[0] == CLOCK:
+        # INF and Infinity may be words.
+        if near is None or near[0] == CLOCK or not survey.counts["digits"]:
             continue
         _, fit = near
         problem = (
@@ -568,13 +580,13 @@ class WholeNumbers:
             texts = pa.array(np.unique(numbers)).cast(pa.string())
             self.is_compact = read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
 
-    def decide(self, name: str) -> Decision | None:
-        """Return how the column is read if it holds days, else None."""
+    def decide(self, name: str, *, is_label: bool) -> Decision | None:
+        """Return how the column is read if it holds days, or numbers that no float holds, else None."""
         if self.values and self.is_compact:
             told = f'"{name}" holds days written as 20241231: read as dates. {_options(name, "number")}'
             return Decision(Notation("timestamp", "yyyymmdd"), told=(told,))
         if self.high > 2**53 and self.low > 0:
-            return _large(name, self.low, self.high)
+            return _large(name, self.low, self.high, is_label=is_label)
         if self.values and self.is_excel and _DATE_NAME.search(name):
             doubt = f'"{name}" has the name of a date and holds days as Excel counts them: read as dates. '
             return Decision(Notation("timestamp", EXCEL), doubts=(doubt + _options(name, "number"),))

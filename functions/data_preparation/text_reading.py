@@ -6,6 +6,8 @@ that it does not take, the rest is read as strings. What a string says, `data_pr
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -20,7 +23,7 @@ import pyarrow.csv
 from common.conversion import OFFSET, timestamps
 from common.errors import InvalidDatasetError, without_values
 from data_preparation.columns import Columns, decimal_hint
-from data_preparation.dialect import Dialect, named, not_encoded
+from data_preparation.dialect import Dialect, named, not_encoded, zero_bytes
 from data_preparation.notation import ARROW_TYPES, MARKERS, NULL_VALUES, Notation
 
 BLOCK_BYTES = 4 << 20
@@ -125,10 +128,32 @@ class TextFile:
 
     def _read(self, types: Mapping[str, pa.DataType], footer: int) -> Iterator[pa.RecordBatch]:
         # Rows have numbers without threads alone, and which of them are the last shows by their numbers.
-        remarks = _Remarks(self.name, footer)
-        reader = self._open(types, threads=not footer, handler=remarks)
+        remarks, watched = _Remarks(self.name, footer), _Watched(self)
+        reader = self._open(types, stream=watched, threads=not footer, handler=remarks)
         yield from _without_last(_read_ahead(reader), footer, remarks)
         self.remarks = remarks.rows - remarks.in_footer
+        if watched.quotes % 2:
+            self._check_quotes()
+
+    def _check_quotes(self) -> None:
+        """Refuse a quote that is never closed, for all that comes after it has become one value."""
+        dialect = self.dialect
+        limit, line = csv.field_size_limit(2 * BLOCK_BYTES), 0
+        try:
+            with io.TextIOWrapper(self.open(), dialect.encoding, newline="") as text:
+                for _ in range(dialect.skip_lines):
+                    text.readline()
+                rows = csv.reader(text, delimiter=dialect.separator, quotechar=dialect.quote, strict=True)
+                for _ in rows:
+                    line = rows.line_num
+        except csv.Error as error:
+            if "end of data" in str(error):
+                raise InvalidDatasetError(
+                    f'"{self.name}" has a quote that is opened in line {dialect.skip_lines + line + 1:,} or below and '
+                    "never closed: all that comes after it would be one value."
+                ) from error
+        finally:
+            csv.field_size_limit(limit)
 
     def _open(
         self,
@@ -136,12 +161,12 @@ class TextFile:
         *,
         block: int | None = None,
         threads: bool = True,
+        stream: _Watched | None = None,
         handler: object = None,
     ) -> pa.csv.CSVStreamingReader:
         dialect = self.dialect
-        stream = self.open()
         return pa.csv.open_csv(
-            stream if isinstance(stream, pa.NativeFile) else pa.PythonFile(stream, mode="r"),
+            pa.PythonFile(stream or _Watched(self), mode="r"),
             read_options=pa.csv.ReadOptions(
                 block_size=block or BLOCK_BYTES,
                 use_threads=threads and block is None,
@@ -192,6 +217,39 @@ class TextFile:
         except pa.ArrowInvalid as error:
             return str(error).removeprefix("CSV parse error: ")
         return None
+
+
+class _Watched:
+    """Hands a file to pyarrow, and looks for what it lets pass: zero bytes, and quotes that are never closed."""
+
+    closed = False
+
+    def __init__(self, file: TextFile) -> None:
+        self._name, self._stream = file.name, file.open()
+        dialect = file.dialect
+        # In UTF-16 and UTF-32 both bytes are parts of letters.
+        self._quote = None if dialect.encoding.startswith(("utf-16", "utf-32")) else ord(dialect.quote)
+        self.quotes = 0
+
+    def read_buffer(self, size: int) -> pa.Buffer:
+        """Return the next bytes, which pyarrow asks for without a copy."""
+        stream = self._stream
+        buffer = stream.read_buffer(size) if isinstance(stream, pa.NativeFile) else pa.py_buffer(stream.read(size))
+        if self._quote is not None:
+            content = np.frombuffer(buffer, np.uint8)
+            if not content.all():
+                raise zero_bytes(self._name)
+            self.quotes += int(np.count_nonzero(content == self._quote))
+        return buffer
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        return bytes(self.read_buffer(size))
+
+    def close(self) -> None:
+        """Close the file."""
+        self.closed = True
+        self._stream.close()
 
 
 class _Remarks:

@@ -40,10 +40,12 @@ from common.request import TrainingRequest, parse_request
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.prediction import Model
 from crosstrain.training.scored_files import score_files
+from data_preparation.columns import Columns, Wishes
 from data_preparation.preparation import PreparedData, prepare
-from data_preparation.reading import Kind, SourceFile, read_batches
+from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
 from parquet_edits import edited_footer, edited_page, footer, numbers, page
+from table_reading import read
 
 MEMORY_MB = 1769
 ADDRESS_BYTES = 6 << 30
@@ -137,9 +139,9 @@ def check_prepared(file: SourceFile, request: TrainingRequest, folder: Path) -> 
     assert [part.num_rows for part in parts] == [rows["train"], rows["test"]]
     json.dumps(prepared.profile, allow_nan=False, ensure_ascii=False).encode()
     features = {each["name"] for each in prepared.profile["columns"] if each["use"] == "feature"}
-    kinds: dict[str, Kind] = {}
-    batches = list(read_batches(file, kinds))
-    for name in features & {name for name, kind in kinds.items() if kind in ("integer", "float", "text")}:
+    columns, batches = read(file, Columns(Wishes(request.read, request.columns, request.target)))
+    assert sum(batch.num_rows for batch in batches) == rows["in"]
+    for name in features & {name for name, kind in columns.kinds.items() if kind in ("integer", "float", "text")}:
         expected: Counter[Any] = Counter()
         for batch in batches:
             target = batch[request.target].to_pylist()

@@ -20,10 +20,11 @@ from common import conversion
 from common.conversion import feature_columns, features, is_large
 from common.frames import load_part
 from common.request import ESTIMATORS, parse_request
-from data_preparation import preparation, reading
+from data_preparation import parquet_reading, preparation, text_reading
 from data_preparation.preparation import PreparedData, prepare
-from data_preparation.reading import Kind, SourceFile, read_batches
+from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
+from table_reading import read
 
 ROWS = 2500
 WIDTHS = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16, "int32": 32, "uint32": 32, "int64": 64}
@@ -74,8 +75,9 @@ def prepared_from(folder: Path, data: pd.DataFrame, suffix: str, **request: Any)
 
 def predicted_frame(prepared: PreparedData, file: SourceFile) -> pd.DataFrame:
     """Return all rows of a file as a prediction makes them, whatever the batches."""
-    kinds: dict[str, Kind] = {column["name"]: column["kind"] for column in feature_columns(prepared.profile)}
-    frames = [features(batch, prepared.profile) for batch in read_batches(file, kinds, frozenset(kinds))]
+    names = [column["name"] for column in feature_columns(prepared.profile)]
+    _, batches = read(file, wanted=names)
+    frames = [features(batch, prepared.profile) for batch in batches]
     return pd.DataFrame({name: joined([frame[name] for frame in frames]) for name in frames[0].columns})
 
 
@@ -120,8 +122,8 @@ def test_a_prediction_sees_the_bits_that_training_saw(
         monkeypatch.setattr(conversion, "EXACT_VALUES", 1)
     if batches == "small":
         monkeypatch.setattr(preparation, "ROW_GROUP_VALUES", 1)
-        monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 20_000)
-        monkeypatch.setattr(reading, "BATCH_VALUES", 1)
+        monkeypatch.setattr(text_reading, "BLOCK_BYTES", 20_000)
+        monkeypatch.setattr(parquet_reading, "BATCH_VALUES", 1)
     prepared, file = prepared_from(tmp_path, data, suffix, split_column="split")
     described = {column["name"]: column["dtype"] for column in feature_columns(prepared.profile)}
     # Nothing was dropped, and each type is there.

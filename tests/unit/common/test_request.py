@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from common.errors import InvalidRequestError
-from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, did_you_mean, parse_request
+from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, ReadOptions, did_you_mean, parse_request
 
 SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
 
@@ -18,6 +18,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         "hyperparameters": {},
         "test_fraction": 0.2,
         "seed": 42,
+        "read": ReadOptions().model_dump(),
+        "columns": {},
+        "weight_column": None,
         "split_column": None,
         "split_key": None,
         "split_time": None,

@@ -31,7 +31,7 @@ Twin = Callable[[str], str]
 
 
 def clean(_text: str) -> str:
-    """The table that most files hold."""
+    """Return the table that most files hold."""
     return CLEAN
 
 
@@ -250,7 +250,7 @@ def test_an_export_is_read_as_its_clean_twin(name: str, tmp_path: Path) -> None:
 
 def compare(result: PreparedData, case: Read, name: str, folder: Path) -> None:
     path, export = folder / "twin.csv", EXPORTS / name
-    readable = export.suffix in (".csv", ".CSV") and name not in ("utf16.csv",)
+    readable = export.suffix in (".csv", ".CSV") and name != "utf16.csv"
     encoding = "cp1252" if name == "cp1252.csv" else "utf-8-sig"
     path.write_text(case.twin(export.read_text(encoding) if readable else ""))
     columns = {name.strip(): kind for name, kind in case.options.get("columns", {}).items() if kind == "category"}

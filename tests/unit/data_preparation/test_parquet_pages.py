@@ -16,8 +16,9 @@ import pytest
 
 from common.errors import InvalidDatasetError
 from data_preparation import parquet_pages
-from data_preparation.reading import SourceFile, declared_rows, read_batches
+from data_preparation.reading import SourceFile, open_table
 from parquet_edits import edited_footer, edited_page, page
+from table_reading import read
 
 ROWS = 2000
 HUGE = 2**31 - 1
@@ -45,7 +46,7 @@ def content() -> bytes:
 def rows_read(folder: Path, content: bytes) -> int:
     (folder / "data.parquet").write_bytes(content)
     file = SourceFile("data.parquet", folder / "data.parquet")
-    return sum(batch.num_rows for batch in read_batches(file, {}, encode_texts=True))
+    return sum(batch.num_rows for batch in read(file, encode_texts=True)[1])
 
 
 SIZES: dict[str, tuple[tuple[int, ...], bool, int, str]] = {
@@ -97,7 +98,6 @@ FOOTERS: dict[str, tuple[tuple[int, ...], int]] = {
     "fewer than no bytes": ((4, 1, 3, 7), -(2**45)),
     "the place of a dictionary": ((4, 1, 3, 11), 2**45),
     "the length of each value": ((2, 2), 2**20),
-    "a length that the schema does not take": ((2, 2), HUGE),
 }
 
 
@@ -110,12 +110,23 @@ def test_a_footer_that_says_what_cannot_be_is_named(tmp_path: Path, content: byt
         rows_read(tmp_path, edited_footer(content, lambda path, old: value if found(path, old) else None))
 
 
+def test_a_column_whose_length_the_schema_does_not_take_is_left_out(tmp_path: Path, content: bytes) -> None:
+    found, path = everywhere(2, 2), tmp_path / "data.parquet"
+    path.write_bytes(edited_footer(content, lambda path, old: HUGE if found(path, old) else None))
+    with open_table(SourceFile(path.name, path)) as table:
+        assert len(table.unusable) == 1
+        assert set(table.columns).isdisjoint(table.unusable)
+    columns, _ = read(SourceFile(path.name, path))
+    assert list(columns.kinds) == table.columns
+
+
 def test_rows_that_are_nowhere_are_not_read(tmp_path: Path, content: bytes) -> None:
     fields = [everywhere(3), everywhere(4, 3), everywhere(4, 1, 3, 5)]
     changed = edited_footer(content, lambda path, old: 2**40 if any(each(path, old) for each in fields) else None)
     with pytest.raises(InvalidDatasetError, match="column"):
         rows_read(tmp_path, changed)
-    assert declared_rows(SourceFile("data.parquet", tmp_path / "data.parquet")) == 2**40
+    with open_table(SourceFile("data.parquet", tmp_path / "data.parquet")) as table:
+        assert table.rows == 2**40
 
 
 @pytest.mark.parametrize("options", [{"version": "1.0"}, {"data_page_version": "2.0"}, {"use_dictionary": False}])
@@ -134,7 +145,7 @@ def test_a_batch_holds_so_much_text_and_no_more(tmp_path: Path, encoding: str, t
     pq.write_table(
         pa.table({"a": wanted}), path, use_dictionary=False, column_encoding={"a": encoding}, data_page_size=1 << 16
     )
-    batches = list(read_batches(SourceFile(path.name, path), {}))
+    _, batches = read(SourceFile(path.name, path))
     assert [value for batch in batches for value in batch["a"].to_pylist()] == wanted
     assert max(batch.nbytes for batch in batches) <= 3 * parquet_pages.TEXT_BYTES
 
@@ -144,17 +155,17 @@ def test_a_long_text_in_many_rows_stays_one_text(tmp_path: Path) -> None:
     texts = pa.DictionaryArray.from_arrays(pa.array(np.zeros(1_000_000, np.int32)), pa.array(["x" * 1_000_000]))
     for store_schema in (True, False):
         pq.write_table(pa.table({"a": texts}), path, store_schema=store_schema)
-        batches = list(read_batches(SourceFile(path.name, path), {}, encode_texts=True))
+        _, batches = read(SourceFile(path.name, path), encode_texts=True)
         assert sum(batch.num_rows for batch in batches) == 1_000_000
         assert max(len(batch["a"].dictionary) for batch in batches) == 1
 
 
 def test_a_dictionary_of_more_texts_than_rows_is_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_preparation.reading.BATCH_VALUES", 1)
+    monkeypatch.setattr("data_preparation.parquet_reading.BATCH_VALUES", 1)
     path = tmp_path / "data.parquet"
     wanted = [f"text {number % 2500}" for number in range(5000)] + [None]
     pq.write_table(pa.table({"a": wanted}), path)
-    batches = list(read_batches(SourceFile(path.name, path), {}, encode_texts=True))
+    _, batches = read(SourceFile(path.name, path), encode_texts=True)
     assert [value for batch in batches for value in batch["a"].to_pylist()] == wanted
     assert all(len(batch["a"].dictionary) <= batch.num_rows for batch in batches)
 
@@ -163,7 +174,7 @@ def test_small_row_groups_are_joined(tmp_path: Path) -> None:
     path = tmp_path / "data.parquet"
     wanted = [f"text {number % 90}" if number % 7 else None for number in range(5000)]
     pq.write_table(pa.table({"a": wanted, "b": range(5000)}), path, row_group_size=50)
-    (batch,) = read_batches(SourceFile(path.name, path), {}, encode_texts=True)
+    _, (batch,) = read(SourceFile(path.name, path), encode_texts=True)
     assert batch["a"].to_pylist() == wanted
     assert len(batch["a"].dictionary) == 90
 
@@ -173,7 +184,7 @@ def test_a_text_that_is_too_long_is_named_by_its_column(tmp_path: Path) -> None:
     for use_dictionary in (True, False):
         pq.write_table(pa.table({"a": ["secret" * 1_000_000]}), path, use_dictionary=use_dictionary)
         with pytest.raises(InvalidDatasetError, match=r'Column "a" of "data\.parquet" holds a text of 5 MB') as caught:
-            list(read_batches(SourceFile(path.name, path), {}))
+            read(SourceFile(path.name, path))
         assert "secret" not in str(caught.value)
 
 
@@ -183,7 +194,7 @@ def test_texts_that_are_no_utf8_are_named_by_their_column(tmp_path: Path) -> Non
         pq.write_table(pa.table({"a": ["secret"] * 9}), path, use_dictionary=use_dictionary, compression="none")
         path.write_bytes(path.read_bytes().replace(b"secret", b"secre\xff"))
         with pytest.raises(InvalidDatasetError, match=r'Column "a" of "data\.parquet" holds texts that are not UTF-8'):
-            list(read_batches(SourceFile(path.name, path), {}))
+            read(SourceFile(path.name, path))
 
 
 @pytest.mark.slow

@@ -15,9 +15,9 @@ import pytest
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
-from data_preparation import preparation, profiling, reading
+from data_preparation import parquet_reading, preparation, profiling, text_reading
 from data_preparation.preparation import PreparedData, prepare
-from data_preparation.reading import SourceFile
+from data_preparation.reading import SourceFile, Table
 
 Prepare = Callable[..., PreparedData]
 
@@ -113,7 +113,7 @@ def test_the_batch_size_does_not_change_the_parts(
     one = prepared(data)
     first = [pq.read_table(one.train).to_pylist(), pq.read_table(one.test).to_pylist()]
     (tmp_path / "workspace").rename(tmp_path / "first")
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 512)
     monkeypatch.setattr(preparation, "ROW_GROUP_VALUES", 100)
     other = prepared(data)
     assert pq.ParquetFile(other.train).num_row_groups > 1
@@ -184,7 +184,7 @@ def test_parquet_and_csv_mean_the_same(prepared: Prepare, tmp_path: Path) -> Non
 
 
 def test_a_late_float_is_no_trouble(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 256)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 256)
     result = prepared(frame(n=[*range(99), 0.5]))
     assert columns_of(result)["n"] | {"kind": "float", "max": 98.0} == columns_of(result)["n"]
     assert result.profile["rows"]["in"] == 100
@@ -237,7 +237,7 @@ def test_the_profile_is_strict_json(prepared: Prepare) -> None:
         (frame(), {"target": "z"}, 'The target "z" is not a column'),
         (frame(price=1.0), {"target": "prise"}, 'Did you mean "price"?'),
         (frame(), {"split_column": "splitt"}, 'The split column "splitt" is not a column'),
-        (b"a;y\n1;2\n", {}, "save the file with commas"),
+        (b"a;y\n1;2\n", {}, "has 1 usable rows of 1; at least 10 are needed"),
         (frame(y=None), {}, 'The target "y" has no value in any of the 100 rows'),
         (frame(y=1.5), {}, 'The target "y" has the same value in all 100 usable rows'),
         (frame(y="a"), {}, 'The target "y" has the same value'),
@@ -348,7 +348,7 @@ def test_a_wide_part_has_small_row_groups(prepared: Prepare, monkeypatch: pytest
 def test_a_late_value_that_float32_does_not_hold_keeps_the_early_ones_exact(
     prepared: Prepare, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 512)
     data = frame(1000)
     data.loc[999, "a"] = 1e-42
     result = prepared(data)
@@ -372,11 +372,13 @@ def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return a list that gains the name of each file that is read."""
     reads = list[str]()
 
-    def noting(file: SourceFile, *others: Any, **options: Any) -> Any:
-        reads.append(file.name)
-        return reading.read_batches(file, *others, **options)
+    batches = Table.batches
 
-    monkeypatch.setattr(preparation, "read_batches", noting)
+    def noting(table: Table, *others: Any, **options: Any) -> Any:
+        reads.append(table.file.name)
+        return batches(table, *others, **options)
+
+    monkeypatch.setattr(Table, "batches", noting)
     return reads
 
 
@@ -399,8 +401,8 @@ LINE = np.linspace(-1, 1, 500)
         (40.7 + LINE / 10, 90 * LINE, "float32", 1, 2),
         (np.full(500, 0.1), LINE, "float32", 1, 2),
         (LINE, np.full(500, 0.1), "float32", 1, 2),
-        # Once more for the kind.
-        (np.full(500, np.nan), SECONDS, "float64", 2, 2),
+        # Once more to see how all are written, and once more for the kind.
+        (np.full(500, np.nan), SECONDS, "float64", 3, 2),
     ],
 )
 def test_files_are_read_again_just_where_early_rows_were_rounded(  # noqa: PLR0917
@@ -414,7 +416,7 @@ def test_files_are_read_again_just_where_early_rows_were_rounded(  # noqa: PLR09
     reads_of_two: int,
 ) -> None:
     reads = reads_of(monkeypatch)
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 512)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 512)
     values = np.concatenate([early, late])
     # A second column that does the same: both are found out at once.
     data = frame(len(values), y=np.arange(len(values)) / 7, a=values, b=values)
@@ -460,7 +462,7 @@ def test_more_rows_than_the_disk_has_room_for_are_refused_before_they_are_read(
 ) -> None:
     """A file of a few KB may hold 2^40 rows, of which each value is missing."""
     monkeypatch.setattr(preparation, "ROW_BYTES", 2**50)
-    monkeypatch.setattr(preparation, "read_batches", lambda *_, **__: pytest.fail("it was read"))
+    monkeypatch.setattr(Table, "batches", lambda *_, **__: pytest.fail("it was read"))
     with pytest.raises(
         InvalidDatasetError, match=r'"part-0\.parquet" has 100 rows, which take .* raise the parameter F'
     ):
@@ -502,7 +504,7 @@ def test_texts_of_many_values_are_handed_over(prepared: Prepare, suffix: str) ->
 @pytest.mark.parametrize("files", [1, 2])
 def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1 << 14)
     reads = reads_of(monkeypatch)
     texts = [f"user {number % 2000}" for number in range(4000)]
     data = frame(4000, t=texts)
@@ -515,7 +517,7 @@ def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: py
 
 def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
-    monkeypatch.setattr(reading, "CSV_BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1 << 14)
     sizes: dict[str, int] = {}
     write = preparation._write_parts
 
@@ -566,6 +568,6 @@ def test_dictionaries_of_a_parquet_file_change_nothing(prepared: Prepare, tmp_pa
 def test_as_many_columns_as_are_admitted_are_prepared(prepared: Prepare, suffix: str) -> None:
     """At first each column looked through the names of all."""
     rows = 20
-    numbers = np.random.default_rng(0).normal(size=(rows, reading.MAX_COLUMNS - 1)).round(3)
+    numbers = np.random.default_rng(0).normal(size=(rows, parquet_reading.MAX_COLUMNS - 1)).round(3)
     data = pd.DataFrame(numbers, columns=[f"c{number}" for number in range(numbers.shape[1])]).assign(y=range(rows))
-    assert len(prepared(data, suffix=suffix).profile["columns"]) == reading.MAX_COLUMNS
+    assert len(prepared(data, suffix=suffix).profile["columns"]) == parquet_reading.MAX_COLUMNS

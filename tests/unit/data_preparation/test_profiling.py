@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common import conversion
-from data_preparation.profiling import ColumnSummary, feature_type, infer_role, mixed_types, splits_by, statistics
-from data_preparation.reading import ARROW_TYPES, Kind
+from data_preparation.notation import ARROW_TYPES, Kind
+from data_preparation.profiling import ColumnSummary, feature_type, infer_role, splits_by, statistics
 
 
 def summarise(values: list[Any], kind: Kind, name: str = "x", batch_rows: int = 1000) -> ColumnSummary:
@@ -161,18 +161,6 @@ def test_timestamps_stay_exact_and_texts_become_categories() -> None:
     assert feature_type(summarise(DAYS, "timestamp"), "timestamp") == pa.float64()
     assert feature_type(summarise(["a", "b"], "text"), "categorical") == pa.dictionary(pa.int32(), pa.string())
     assert feature_type(summarise([True, False], "boolean"), "boolean") == pa.bool_()
-
-
-def test_mostly_numbers_with_a_text_are_mixed_types() -> None:
-    message = mixed_types(summarise(["1", "2.5", " -3e4 ", "unknown"], "text", "age"))
-    assert message is not None
-    assert 'Column "age" mixes numbers and text: 3 of 4 values are numbers, the others are not.' in message
-    assert "unknown " not in message.replace("unknown values", "")
-
-
-@pytest.mark.parametrize("values", [["1", "2", "K", "L"], ["007", "008"], ["a", "b"]])
-def test_codes_are_no_mixed_types(values: list[str]) -> None:
-    assert mixed_types(summarise(values, "text")) is None
 
 
 def test_the_most_frequent_values_are_told() -> None:

@@ -72,11 +72,10 @@ def houses() -> pd.DataFrame:
             ["--data", "houses.csv", "--target", "price", "--estimator", "ridge", "--hyperparameters", '{"alfa": 1}'],
             'Did you mean "alpha"?',
         ),
-        (["--data", "notes.txt", "--target", "price"], "must end in .csv or .csv.gz or .parquet"),
         (["--data", "empty.csv", "--target", "price"], "is empty"),
         (["--data", "false.parquet", "--target", "price"], "cannot be read as Parquet"),
         (["--data", "nothing", "--target", "price"], "is a folder without a data file"),
-        (["--data", "mixed", "--target", "price"], '"mixed/readme.md" cannot be read'),
+        (["--data", "mixed", "--target", "price"], 'ignored: "readme.md"'),
         (["--data", "s3://bucket/houses.csv", "--target", "price"], "name the deployed stack"),
         (
             ["--data", "houses.csv", "--target", "price", "--out", "empty.csv/out"],
@@ -93,9 +92,8 @@ def test_bad_input_is_named_before_anything_is_started(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     write("houses.csv", houses())
-    write("notes.txt", b"price\n1\n")
     write("empty.csv", b"")
-    write("false.parquet", b"price\n1\n")
+    write("false.parquet", b"PAR1price\n1\n")
     write("mixed/readme.md", b"")
     Path("nothing").mkdir()
     Path("taken/model.json").mkdir(parents=True)
