@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from common.errors import InvalidRequestError
 
@@ -218,6 +218,11 @@ class TrainingRequest(_Strict):
         description="the name under which versions are compared; a command that starts a run names the model after the "
         "data and the target",
     )
+
+    @field_serializer("read")
+    def _without_defaults(self, read: ReadOptions) -> dict[str, Any]:
+        """Return what is said of the files, for most of it hardly ever is."""
+        return read.model_dump(exclude_defaults=True)
 
     def fitting_problems(self) -> tuple[str, ...]:
         """Return the problems that the asked-for problem, estimator and metric leave open."""

@@ -96,12 +96,12 @@ READ: Mapping[str, Read] = {
     "zipped.csv.zip": Read(clean, SALES),
     # Numbers.
     "big53.csv": Read(
-        lambda text: re.sub(r"^\d+", lambda found: str(int(found[0]) - 2**53), text, flags=re.MULTILINE),
+        same,
         {"big": "integer", "x": "float", "price": "float"},
         says="is subtracted from each",
     ),
     "bigint64.csv": Read(
-        lambda text: re.sub(r"^\d+", lambda found: str(int(found[0]) % 2**40), text, flags=re.MULTILINE),
+        same,
         {"big": "integer", "x": "float", "price": "float"},
         says="is subtracted from each",
     ),
