@@ -15,7 +15,7 @@ LIMIT = "benchmarks.contestants.in_process:run"
 _PREPARE, _TRAIN, _EVALUATE = STEPS
 # What is done, and the functions that do it: of which process, and by which name.
 WORK: dict[str, list[tuple[str, str]]] = {
-    "download the data set": [(_PREPARE, "storage.download"), ("the limit", "storage.download")],
+    "download the data set": [(_PREPARE, "storage.download_unchanged"), ("the limit", "in_process._download")],
     "read it": [(_PREPARE, "preparation._spool"), ("the limit", "in_process._parsed")],
     "of that, statistics": [(_PREPARE, "profiling.add")],
     "choose types, split": [

@@ -24,7 +24,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from benchmarks.contestants.drawn import test_rows
-from common.storage import download
+from common.storage import split_uri
 from data_preparation.reading import NULL_VALUES
 
 if TYPE_CHECKING:
@@ -51,8 +51,12 @@ def run(event: dict[str, Any], _context: object) -> dict[str, Any]:
 
 def _read(uri: str) -> pa.Table:
     with tempfile.TemporaryDirectory() as folder:
-        path = download(boto3.client("s3"), uri, Path(folder) / "data.csv")
-        return _parsed(path)
+        return _parsed(_download(uri, Path(folder) / "data.csv"))
+
+
+def _download(uri: str, path: Path) -> Path:
+    boto3.client("s3").download_file(*split_uri(uri), str(path))
+    return path
 
 
 def _parsed(path: Path) -> pa.Table:

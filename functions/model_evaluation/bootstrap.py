@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,16 +111,10 @@ def improvement(
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
-    different = _different(metric, challenger, other)
     resamples = _resamples(len(target), classes)
-    value, low, high, deviation = _resampled(
-        lambda weights: sign * (new(weights) - old(weights)), len(target), resamples, seed, different
-    )
-    before = old(np.ones(len(target)))
-    loss = before if metric in LOWER_IS_BETTER else 1 - before
-    return Improvement(metric, value, low, high, deviation, len(target), different, loss, resamples, seed)
+    figure = _improvement_of(metric, target, challenger, other, classes)
+    (told,) = _resampled([figure], len(target), resamples, seed)
+    return _as_improvement(metric, figure, told, len(target), resamples, seed)
 
 
 def interval(
@@ -131,35 +125,95 @@ def interval(
     seed: int,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    value_of = _weighted(metric, target, predictions, classes)
-    value, low, high, deviation = _resampled(value_of, len(target), _resamples(len(target), classes), seed, len(target))
-    return Interval(value, low, high, deviation)
+    figure = _Figure(_weighted(metric, target, predictions, classes), len(target))
+    return Interval(*_resampled([figure], len(target), _resamples(len(target), classes), seed)[0])
+
+
+def interval_and_improvement(
+    metric: str,
+    target: npt.NDArray[Any],
+    challenger: npt.NDArray[np.floating],
+    other: npt.NDArray[np.floating],
+    classes: npt.NDArray[Any] | None,
+    seed: int,
+) -> tuple[Interval, Improvement]:
+    """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
+    resamples = _resamples(len(target), classes)
+    own = _Figure(_weighted(metric, target, challenger, classes), len(target))
+    over = _improvement_of(metric, target, challenger, other, classes)
+    first, second = _resampled([own, over], len(target), resamples, seed)
+    return Interval(*first), _as_improvement(metric, over, second, len(target), resamples, seed)
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """What is resampled: a figure of weighted rows, on how many rows it may differ, and the other model's loss."""
+
+    value_of: WeightedMetric
+    different: int
+    loss: float = np.nan
+
+
+# The figure of the rows as they are, and over resamples of them the limits and the deviation.
+_Told = tuple[float, float | None, float | None, float | None]
+
+
+def _improvement_of(
+    metric: str,
+    target: npt.NDArray[Any],
+    challenger: npt.NDArray[np.floating],
+    other: npt.NDArray[np.floating],
+    classes: npt.NDArray[Any] | None,
+) -> _Figure:
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
+    before = old(np.ones(len(target)))
+    return _Figure(
+        lambda weights: sign * (new(weights) - old(weights)),
+        _different(metric, challenger, other),
+        before if metric in LOWER_IS_BETTER else 1 - before,
+    )
+
+
+def _as_improvement(metric: str, figure: _Figure, told: _Told, rows: int, resamples: int, seed: int) -> Improvement:
+    return Improvement(metric, *told, rows, figure.different, figure.loss, resamples, seed)
 
 
 def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
     return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
 
 
-def _resampled(
-    value_of: WeightedMetric, rows: int, resamples: int, seed: int, different: int
-) -> tuple[float, float | None, float | None, float | None]:
-    """Return a figure of the rows, and the limits and the deviation of it over resamples of them."""
+def _resampled(figures: Sequence[_Figure], rows: int, resamples: int, seed: int) -> list[_Told]:
+    """Return figures of the same rows, and the limits and the deviation of each over the same resamples of them."""
     # Adding zero turns -0.0 into 0.0, which reads better.
-    value = float(value_of(np.ones(rows))) + 0.0
-    if rows < LEAST_ROWS or different < LEAST_DIFFERENT:
-        return value, None, None, None
+    values = [float(each.value_of(np.ones(rows))) + 0.0 for each in figures]
+    enough = [rows >= LEAST_ROWS and each.different >= LEAST_DIFFERENT for each in figures]
+    drawn = np.empty((len(figures), resamples))
+    if any(enough):
+        for index, weights in enumerate(_weights(rows, resamples, seed)):
+            drawn[:, index] = [each.value_of(weights) for each in figures]
+    return [
+        (value, *(_limits(of_one, rows) if resampled else (None, None, None)))
+        for value, of_one, resampled in zip(values, drawn, enough, strict=True)
+    ]
+
+
+def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+    """Yield how often each row is drawn, shape (rows,)."""
     random = np.random.default_rng(seed)
-    drawn = np.empty(resamples)
-    for index in range(resamples):
-        drawn[index] = value_of(np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64))
+    for _ in range(resamples):
+        yield np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+
+
+def _limits(drawn: Floats, rows: int) -> tuple[float, float, float] | tuple[None, None, None]:
     # A resample of one class only has no roc_auc.
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
-        return value, None, None, None
+        return None, None, None
     # Percentiles of a normal figure, widened to those of Student's t and for the n in place of n - 1 of resampling.
     tail = float(ndtr(np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, (1 - CONFIDENCE) / 2)))
     low, high = (float(each) + 0.0 for each in np.quantile(drawn, [tail, 1 - tail]))
-    return value, low, high, float(drawn.std())
+    return low, high, float(drawn.std())
 
 
 def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> int:
@@ -179,6 +233,11 @@ def _weighted(
     return _weighted_classification(metric, target, np.asarray(predictions, np.float64), classes)
 
 
+def _total(weights: npt.NDArray[Any], values: Floats) -> float:
+    """Return the weighted sum, without the threads of a BLAS: they wait for each other longer than one takes."""
+    return float(np.einsum("i,i", weights, values))
+
+
 def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> WeightedMetric:
     squares, absolutes = (target - predicted) ** 2, np.abs(target - predicted)
 
@@ -187,12 +246,12 @@ def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> Weig
         if drawn.min() == drawn.max():
             return np.nan
         deviations = (target - np.average(target, weights=weights)) ** 2
-        total = weights @ deviations
-        return float(1 - (weights @ squares) / total) if total else np.nan
+        total = _total(weights, deviations)
+        return float(1 - _total(weights, squares) / total) if total else np.nan
 
     choices: Mapping[str, WeightedMetric] = {
-        "rmse": lambda weights: float(np.sqrt(weights @ squares / weights.sum())),
-        "mae": lambda weights: float(weights @ absolutes / weights.sum()),
+        "rmse": lambda weights: float(np.sqrt(_total(weights, squares) / weights.sum())),
+        "mae": lambda weights: _total(weights, absolutes) / float(weights.sum()),
         "r2": r2,
     }
     return choices[metric]
@@ -217,7 +276,7 @@ def _weighted_classification(
         return float((2 * hits[present] / counts[present]).mean())
 
     if metric == "accuracy":
-        return lambda weights: float(weights @ correct / weights.sum())
+        return lambda weights: _total(weights, correct) / float(weights.sum())
     if metric == "f1_macro":
         return f1_macro
     if metric == "log_loss":
@@ -231,7 +290,7 @@ def _weighted_log_loss(codes: npt.NDArray[np.integer], probabilities: Floats) ->
     # Clipped as scikit-learn does: the smallest step of the type from 0 and 1.
     epsilon = np.finfo(probabilities.dtype).eps
     losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], epsilon, 1 - epsilon))
-    return lambda weights: float(weights @ losses / weights.sum())
+    return lambda weights: _total(weights, losses) / float(weights.sum())
 
 
 def _weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> WeightedMetric:
@@ -247,6 +306,6 @@ def _weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> WeightedMe
         misses = np.bincount(ranks, weights * ~positive, highest)
         pairs = hits.sum() * misses.sum()
         below = np.cumsum(misses) - misses / 2
-        return float(hits @ below / pairs) if pairs else np.nan
+        return _total(hits, below) / float(pairs) if pairs else np.nan
 
     return area

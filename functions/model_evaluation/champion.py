@@ -201,13 +201,16 @@ def _doubt(champion: Champion, old: Scores, candidate: Candidate) -> str | None:
     """
     metric = str(candidate.request.metric)
     before = champion.entry.get("value") if champion.entry.get("metric") == metric else None
-    here = own_interval(old, candidate.part, candidate.request)
-    if before is None or here is None or here.deviation is None:
+    here = old.metrics[metric]
+    if before is None or here is None:
         return None
-    better = (before - here.value) if metric in LOWER_IS_BETTER else (here.value - before)
-    if better <= SUSPICIOUS_DEVIATIONS * here.deviation:
+    better = (before - here) if metric in LOWER_IS_BETTER else (here - before)
+    if better <= 0:
+        return None
+    interval = own_interval(old, candidate.part, candidate.request)
+    if interval is None or interval.deviation is None or better <= SUSPICIOUS_DEVIATIONS * interval.deviation:
         return None
     return (
-        f"The champion's {metric} is {here.value:.4g} here and was {before:.4g} on its own test part: it may have been "
+        f"The champion's {metric} is {here:.4g} here and was {before:.4g} on its own test part: it may have been "
         "trained on these rows before they were corrected. A split_key keeps a row where it is, whatever is corrected."
     )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from common.errors import first_few, without_values
 from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
-from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
+from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,10 +79,10 @@ def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Int
     return interval(metric, part.target, scores.predictions, scores.classes, request.seed)
 
 
-def over_constant(
+def against_constant(
     scores: Scores, part: HeldOut, baseline: Mapping[str, Any], request: TrainingRequest
-) -> Improvement | None:
-    """Return how much better a model is than the best guess that takes no feature.
+) -> tuple[Interval, Improvement] | tuple[None, None]:
+    """Return what `own_interval` does, and how much better a model is than the best guess that takes no feature.
 
     Parameters
     ----------
@@ -97,12 +97,12 @@ def over_constant(
     """
     metric = str(request.metric)
     if scores.metrics[metric] is None:
-        return None
+        return None, None
     if scores.classes is None:
         guess = np.full(len(part.target), float(baseline["mean"]))
     else:
         guess = np.tile(np.asarray(baseline["shares"], np.float64), (len(part.target), 1))
-    return improvement(metric, part.target, scores.predictions, guess, scores.classes, request.seed)
+    return interval_and_improvement(metric, part.target, scores.predictions, guess, scores.classes, request.seed)
 
 
 def predict_as_champion(champion: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
@@ -104,7 +105,8 @@ def draw(name: str, paint: Callable[[Axes], None], height: float = HEIGHT) -> st
         # Few enough that six digits each do not run into each other.
         axes.locator_params(axis="x", nbins=5)
         buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        # Not `savefig`, which draws all of it twice, the first time to lay it out: one drawing does both.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
     return _for_page(buffer.getvalue(), name)
 
 

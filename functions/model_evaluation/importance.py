@@ -202,8 +202,9 @@ def _scorer(metric: str, target: npt.NDArray[Any], outputs: int) -> Callable[[np
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     labels = np.arange(outputs)
     functions: Mapping[str, Callable[[npt.NDArray[Any]], float]] = {
-        "rmse": lambda predicted: metrics.root_mean_squared_error(target, predicted),
-        "mae": lambda predicted: metrics.mean_absolute_error(target, predicted),
+        # scikit-learn's own checks of its input take twice as long as these formulas.
+        "rmse": lambda predicted: np.sqrt(np.mean((target - predicted) ** 2)),
+        "mae": lambda predicted: np.mean(np.abs(target - predicted)),
         "r2": lambda predicted: metrics.r2_score(target, predicted),
         "accuracy": lambda predicted: float(np.mean(predicted.argmax(axis=1) == target)),
         "f1_macro": lambda predicted: metrics.f1_score(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sklearn import metrics
 
 from common.request import LOWER_IS_BETTER
@@ -111,15 +112,7 @@ def render_report(data: ReportData) -> str:
     importance = permutation_importance(
         data.pipeline, HeldOut(data.features, data.target), data.predictions, metric, seed
     )
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, name=lambda text: shorten(text, NAME_WIDTH))
-    return environment.get_template(TEMPLATE).render(
+    return _template().render(
         evaluation=data.evaluation,
         profile=data.profile,
         model=data.model,
@@ -139,6 +132,20 @@ def render_report(data: ReportData) -> str:
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
+
+
+@functools.cache
+def _template() -> Template:
+    """Return the page's template, which a warm worker compiles once."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, name=lambda text: shorten(text, NAME_WIDTH))
+    return environment.get_template(TEMPLATE)
 
 
 # Words and numbers

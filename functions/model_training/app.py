@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import Any
@@ -28,6 +29,9 @@ from model_training.training import build_pipeline, check_memory, describe, desc
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
+
+# What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
+gc.freeze()
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:

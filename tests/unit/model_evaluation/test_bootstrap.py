@@ -11,7 +11,7 @@ from sklearn import metrics as scikit
 
 from common.request import LOWER_IS_BETTER, METRICS
 from model_evaluation import bootstrap
-from model_evaluation.bootstrap import improvement, interval
+from model_evaluation.bootstrap import improvement, interval, interval_and_improvement
 
 
 def regression(rows: int = 300) -> tuple[Any, Any, Any, Any]:
@@ -148,6 +148,21 @@ def test_a_models_own_metric_has_an_interval_about_it(metric: str, data: tuple[A
     assert found.low is not None
     assert found.high is not None
     assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize(("metric", "data"), CASES, ids=NAMES)
+def test_figures_of_the_same_resamples_are_those_that_each_has_by_itself(metric: str, data: tuple[Any, ...]) -> None:
+    target, new, old, classes = data
+    alone = interval(metric, target, new, classes, seed=3), improvement(metric, target, new, old, classes, seed=3)
+    assert interval_and_improvement(metric, target, new, old, classes, seed=3) == alone
+
+
+def test_a_model_that_hardly_differs_from_another_has_an_interval_of_its_own() -> None:
+    target, new, _, _ = regression(300)
+    old = np.where(np.arange(300) < 9, new + 1, new)
+    own, over = interval_and_improvement("rmse", target, new, old, None, seed=1)
+    assert own.low is not None
+    assert over.low is None
 
 
 def test_expanded_percentiles_are_wider_and_the_more_so_the_fewer_the_rows() -> None:

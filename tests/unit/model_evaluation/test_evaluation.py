@@ -20,9 +20,9 @@ from model_evaluation.evaluation import (
     HeldOut,
     Scores,
     UnusableChampionError,
+    against_constant,
     compare_on,
     measure_champion,
-    over_constant,
     own_interval,
     predict_as_champion,
     score,
@@ -99,7 +99,7 @@ def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     assert set(scores.undefined) == undefined
     request = prepared.request.model_copy(update={"metric": "roc_auc"})
     assert own_interval(scores, held_out(prepared), request) is None
-    assert over_constant(scores, held_out(prepared), {"shares": [0.5, 0.5]}, request) is None
+    assert against_constant(scores, held_out(prepared), {"shares": [0.5, 0.5]}, request) == (None, None)
 
 
 @pytest.mark.parametrize(("problem", "metric"), [("regression", "mae"), ("classification", "log_loss")])
@@ -113,7 +113,8 @@ def test_a_guess_without_features_is_what_a_model_is_measured_by(
     dummy = (DummyRegressor if problem == "regression" else DummyClassifier)(strategy=strategy)
     guess = score(dummy.fit(np.zeros((len(target), 1)), target), part, problem)
     scores = score(pipeline, part, problem)
-    found = over_constant(scores, part, describe_baseline(target, problem), prepared.request)
+    own, found = against_constant(scores, part, describe_baseline(target, problem), prepared.request)
+    assert own == own_interval(scores, part, prepared.request)
     assert found is not None
     assert found.value == pytest.approx(guess.metrics[metric] - scores.metrics[metric])  # type: ignore[operator]
     assert found.low is not None
@@ -189,7 +190,7 @@ def test_r2_of_a_target_that_never_changes_is_undefined(prepared_data: Make) -> 
     assert scores.metrics["r2"] is None
     assert scores.undefined["r2"] == "the target is the same in all test rows"
     assert own_interval(scores, constant, prepared.request) is None
-    assert over_constant(scores, constant, {"mean": 1.0}, prepared.request) is None
+    assert against_constant(scores, constant, {"mean": 1.0}, prepared.request) == (None, None)
     found = compare_on(
         np.arange(len(part.target)) < 2, score(pipeline, part, "regression"), scores, constant, prepared.request
     )
