@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import numpy.typing as npt
+from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -21,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEnc
 
 from common.conversion import Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
+from common.metrics import Weights
 from common.request import TrainingRequest
 from model_training.threads import ThreadBackend
 
@@ -155,7 +157,14 @@ def _estimator(request: TrainingRequest) -> BaseEstimator:
     return estimator.set_params(**{**fixed, **request.hyperparameters})
 
 
-def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *, consume: bool = False) -> FittedModel:
+def fit(
+    pipeline: Pipeline,
+    features: pd.DataFrame,
+    target: npt.NDArray[Any],
+    weights: Weights = None,
+    *,
+    consume: bool = False,
+) -> FittedModel:
     """Fit the pipeline.
 
     Parameters
@@ -166,6 +175,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
         Shape (rows, features), as `common.frames.load_part` reads them.
     target
         Shape (rows,).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
     consume : bool
         Whether the frame may be emptied once it is transformed, which leaves its memory to the estimator.
 
@@ -179,11 +190,11 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
         warnings.simplefilter("always")
         try:
             # What Pipeline.fit does, in two steps.
-            transformed = pipeline["features"].fit_transform(_without_empty_columns(features), target)
+            transformed = _transform(pipeline["features"], _without_empty_columns(features), target, weights)
             if consume:
                 _empty(features)
             with joblib.parallel_config(backend=ThreadBackend()):
-                pipeline["model"].fit(transformed, target)
+                pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
         except ValueError as error:
             told = without_values(str(error))
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
@@ -194,6 +205,32 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
     vars(pipeline["model"]).pop("_feature_subsample_rng", None)
     messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def _transform(
+    transformer: ColumnTransformer, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights
+) -> Any:
+    """Fit the transformer of the features, its scalers by the weights, and return what it makes of them.
+
+    What fills gaps takes no weights: the mean is then that of the rows as they are.
+    """
+    scalers = _scalers(transformer.transformers)
+    if weights is None or not scalers:
+        return transformer.fit_transform(features, target)
+    with config_context(enable_metadata_routing=True):
+        for scaler in scalers:
+            scaler.set_fit_request(sample_weight=True)
+        transformed = transformer.fit_transform(features, target, sample_weight=weights)
+    # What was asked for is of no use to a prediction, and no type that a model's file may hold.
+    for scaler in (*scalers, *_scalers(transformer.transformers_)):
+        del scaler._metadata_request
+    return transformed
+
+
+def _scalers(transformers: Sequence[tuple[str, Any, Any]]) -> list[StandardScaler]:
+    """Return the scalers among the steps of transformers."""
+    pipelines = [each for _, each, _ in transformers if isinstance(each, Pipeline)]
+    return [step for pipeline in pipelines for _, step in pipeline.steps if isinstance(step, StandardScaler)]
 
 
 def _empty(frame: pd.DataFrame) -> None:
@@ -232,7 +269,7 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
     }
 
 
-def describe_baseline(target: npt.NDArray[Any], problem: str) -> dict[str, Any]:
+def describe_baseline(target: npt.NDArray[Any], problem: str, weights: Weights = None) -> dict[str, Any]:
     """Return the best guess that takes no feature: the target's mean, or the share of each class in sorted order.
 
     Parameters
@@ -241,10 +278,14 @@ def describe_baseline(target: npt.NDArray[Any], problem: str) -> dict[str, Any]:
         Of the training part, shape (rows,).
     problem
         `regression` or `classification`.
+    weights
+        How much each row counts, shape (rows,); None for all alike.
     """
     if problem == "regression":
-        return {"mean": float(target.mean(dtype=np.float64))}
-    return {"shares": (np.unique(target, return_counts=True)[1] / len(target)).tolist()}
+        return {"mean": float(np.average(target.astype(np.float64, copy=False), weights=weights))}
+    codes = np.unique(target, return_inverse=True)[1]
+    counts = np.bincount(codes, weights)
+    return {"shares": (counts / counts.sum()).tolist()}
 
 
 def _plain(value: Any) -> Any:
