@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
+from common.metrics import Weights
 from common.request import LOWER_IS_BETTER
 
 CONFIDENCE = 0.95
@@ -80,18 +81,22 @@ class Improvement:
     method: str = "paired bootstrap, expanded percentile"
 
 
-def improvement(
+def improvement(  # noqa: PLR0913 - as many as a comparison takes
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
     other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
     seed: int,
+    *,
+    weights: Weights = None,
 ) -> Improvement:
     """Return the improvement over another model with its bootstrap confidence interval.
 
     Rows are drawn with replacement, the same ones for both models, and the interval is that of the expanded percentiles
-    of the differences.
+    of the differences. Weighted rows are drawn as all others, and then count by their weights: one that counts twice
+    was seen once. The fewer of them have most of the weight, the fewer rows they are worth (L. Kish, Survey Sampling,
+    1965, section 11.7), which is what the interval is expanded by.
 
     Parameters
     ----------
@@ -105,6 +110,8 @@ def improvement(
         The classes of the probabilities' columns; None for regression.
     seed
         The seed of the draws.
+    weights
+        How much each row counts, shape (rows,); None for all alike.
 
     References
     ----------
@@ -112,8 +119,8 @@ def improvement(
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
     resamples = _resamples(len(target), classes)
-    figure = _improvement_of(metric, target, challenger, other, classes)
-    (told,) = _resampled([figure], len(target), resamples, seed)
+    figure = _improvement_of(metric, target, challenger, other, classes, weights)
+    (told,) = _resampled([figure], len(target), resamples, seed, weights)
     return _as_improvement(metric, figure, told, len(target), resamples, seed)
 
 
@@ -123,34 +130,38 @@ def interval(
     predictions: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
     seed: int,
+    *,
+    weights: Weights = None,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    figure = _Figure(_weighted(metric, target, predictions, classes), len(target))
-    return Interval(*_resampled([figure], len(target), _resamples(len(target), classes), seed)[0])
+    figure = _Figure(_weighted(metric, target, predictions, classes), np.ones(len(target), np.bool_))
+    return Interval(*_resampled([figure], len(target), _resamples(len(target), classes), seed, weights)[0])
 
 
-def interval_and_improvement(
+def interval_and_improvement(  # noqa: PLR0913 - as above
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
     other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
     seed: int,
+    *,
+    weights: Weights = None,
 ) -> tuple[Interval, Improvement]:
     """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
     resamples = _resamples(len(target), classes)
-    own = _Figure(_weighted(metric, target, challenger, classes), len(target))
-    over = _improvement_of(metric, target, challenger, other, classes)
-    first, second = _resampled([own, over], len(target), resamples, seed)
+    own = _Figure(_weighted(metric, target, challenger, classes), np.ones(len(target), np.bool_))
+    over = _improvement_of(metric, target, challenger, other, classes, weights)
+    first, second = _resampled([own, over], len(target), resamples, seed, weights)
     return Interval(*first), _as_improvement(metric, over, second, len(target), resamples, seed)
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """What is resampled: a figure of weighted rows, on how many rows it may differ, and the other model's loss."""
+    """What is resampled: a figure of weighted rows, on which rows it may differ, and the other model's loss."""
 
     value_of: WeightedMetric
-    different: int
+    different: npt.NDArray[np.bool_]
     loss: float = np.nan
 
 
@@ -164,48 +175,58 @@ def _improvement_of(
     challenger: npt.NDArray[np.floating],
     other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
+    weights: Weights,
 ) -> _Figure:
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
-    before = old(np.ones(len(target)))
+    before = old(np.ones(len(target)) if weights is None else weights)
     return _Figure(
-        lambda weights: sign * (new(weights) - old(weights)),
+        lambda counts: sign * (new(counts) - old(counts)),
         _different(metric, challenger, other),
         before if metric in LOWER_IS_BETTER else 1 - before,
     )
 
 
 def _as_improvement(metric: str, figure: _Figure, told: _Told, rows: int, resamples: int, seed: int) -> Improvement:
-    return Improvement(metric, *told, rows, figure.different, figure.loss, resamples, seed)
+    return Improvement(metric, *told, rows, int(figure.different.sum()), figure.loss, resamples, seed)
 
 
 def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
     return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
 
 
-def _resampled(figures: Sequence[_Figure], rows: int, resamples: int, seed: int) -> list[_Told]:
+def _resampled(figures: Sequence[_Figure], rows: int, resamples: int, seed: int, weights: Weights) -> list[_Told]:
     """Return figures of the same rows, and the limits and the deviation of each over the same resamples of them."""
+    as_they_are = np.ones(rows) if weights is None else weights
     # Adding zero turns -0.0 into 0.0, which reads better.
-    values = [float(each.value_of(np.ones(rows))) + 0.0 for each in figures]
-    enough = [rows >= LEAST_ROWS and each.different >= LEAST_DIFFERENT for each in figures]
+    values = [float(each.value_of(as_they_are)) + 0.0 for each in figures]
+    worth = rows_worth(as_they_are)
+    enough = [worth >= LEAST_ROWS and rows_worth(as_they_are[each.different]) >= LEAST_DIFFERENT for each in figures]
     drawn = np.empty((len(figures), resamples))
     if any(enough):
-        for index, weights in enumerate(_weights(rows, resamples, seed)):
-            drawn[:, index] = [each.value_of(weights) for each in figures]
+        for index, counts in enumerate(_counts(rows, resamples, seed)):
+            weighted = counts if weights is None else counts * weights
+            drawn[:, index] = [each.value_of(weighted) for each in figures]
     return [
-        (value, *(_limits(of_one, rows) if resampled else (None, None, None)))
+        (value, *(_limits(of_one, worth) if resampled else (None, None, None)))
         for value, of_one, resampled in zip(values, drawn, enough, strict=True)
     ]
 
 
-def _weights(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
+def rows_worth(weights: Floats) -> float:
+    """Return how many rows of equal weight tell as much as these: their number, if their weights are equal."""
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
+def _counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
     """Yield how often each row is drawn, shape (rows,)."""
     random = np.random.default_rng(seed)
     for _ in range(resamples):
         yield np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
 
 
-def _limits(drawn: Floats, rows: int) -> tuple[float, float, float] | tuple[None, None, None]:
+def _limits(drawn: Floats, rows: float) -> tuple[float, float, float] | tuple[None, None, None]:
     # A resample of one class only has no roc_auc.
     drawn = drawn[~np.isnan(drawn)]
     if not len(drawn):
@@ -216,13 +237,13 @@ def _limits(drawn: Floats, rows: int) -> tuple[float, float, float] | tuple[None
     return low, high, float(drawn.std())
 
 
-def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> int:
-    """Return on how many rows two models differ in what a metric looks at."""
+def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Return on which rows, of shape (rows,), two models differ in what a metric looks at."""
     if one.ndim == 1:
-        return int((one != other).sum())
+        return np.asarray(one != other)
     if metric in ("accuracy", "f1_macro"):
-        return int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
-    return int((one != other).any(axis=1).sum())
+        return np.asarray(one.argmax(axis=1) != other.argmax(axis=1))
+    return np.asarray((one != other).any(axis=1))
 
 
 def _weighted(

@@ -306,6 +306,9 @@ BYTES_PER_WIDE_VALUE = 4
 """What the frame holds more of a value that float32 does not do for."""
 BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
+BYTES_PER_WEIGHT = 24
+BYTES_PER_WEIGHTED_VALUE = 4
+"""What ridge holds more of a value: a copy, multiplied by the weights' roots."""
 IMPORTS_MB = 300
 
 
@@ -329,7 +332,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
     row = columns * BYTES_PER_VALUE[str(request.estimator)] + len(_wide(profile)) * BYTES_PER_WIDE_VALUE
-    needed = rows * (row + _one_hot_bytes(request, profile))
+    needed = rows * (row + _one_hot_bytes(request, profile) + _weight_bytes(request, columns))
     if request.estimator == "random_forest":
         # The fitted trees, and once more as the bytes that are saved.
         needed += 2 * _forest_bytes(request, rows, classes)
@@ -355,6 +358,13 @@ def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     stacked = len(columns) - len(categories) + sum(categories)
     dense = len(columns) >= ColumnTransformer([]).sparse_threshold * stacked
     return sum(categories) * BYTES_PER_ONE_HOT if dense else len(columns) * BYTES_PER_SPARSE_VALUE
+
+
+def _weight_bytes(request: TrainingRequest, columns: int) -> int:
+    """Return the bytes that a row's weight takes."""
+    if request.weight_column is None:
+        return 0
+    return BYTES_PER_WEIGHT + (columns * BYTES_PER_WEIGHTED_VALUE if request.estimator == "ridge" else 0)
 
 
 def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:
