@@ -24,7 +24,8 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     -------
     dict
         `dropped_columns` with `name` and `reason`; `missing_values` with `name` and `share` of the used rows, of
-        features that lack many; `warnings` of the fit; `interval` of the metric; and `baseline`, the `value` that the
+        features that lack many; `warnings` of the fit; the `weight_column` by which rows count, or None; `interval` of
+        the metric; and `baseline`, the `value` that the
         metric takes for the best `guess` without features and the model's `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
@@ -39,6 +40,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         ],
         "missing_values": _missing_values(profile),
         "warnings": info["warnings"],
+        "weight_column": evaluation["weight_column"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
     }
@@ -80,6 +82,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "model", model
     yield "rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
     yield "split", f"{rows['train']:,} train, {rows['test']:,} test"
+    if result["weight_column"] is not None:
+        yield "weights", f"each row counts by {result['weight_column']}, in the fit and in the metrics"
     dropped = [f"{each['name']}: {each['reason']}" for each in result["dropped_columns"]]
     yield from _few("dropped", dropped, "profile.json")
     missing = [f"{each['name']}: {each['share']:.0%} of the values" for each in result["missing_values"]]
