@@ -23,6 +23,7 @@ from common.storage import (
     s3_client,
     split_uri,
     upload,
+    upload_while_written,
     workspace,
     write_json,
 )
@@ -61,11 +62,15 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = new_folder(event["run_id"], "prepared")
     with workspace() as folder:
         listing = _list_objects(s3, request.dataset_uri)
-        prepared = prepare(_Downloads(s3, listing.objects, folder), request, folder, _inherited(event.get("champion")))
+        # Most of what is handed over is the training part: its upload need not wait for its end.
+        with upload_while_written(s3, folder / "train.parquet", f"{prefix}/train.parquet") as uploaded:
+            downloads = _Downloads(s3, listing.objects, folder)
+            prepared = prepare(downloads, request, folder, _inherited(event.get("champion")))
+            train = uploaded()
         profile = {**prepared.profile, "ignored_files": listing.ignored, "image_digest": image_digest()}
         rows = profile["rows"]
         files = {
-            "train": upload(s3, prepared.train, f"{prefix}/train.parquet"),
+            "train": train,
             "test": upload(s3, prepared.test, f"{prefix}/test.parquet"),
             # Written last: where it is, the parts are whole.
             "profile": write_json(s3, profile, f"{prefix}/profile.json"),

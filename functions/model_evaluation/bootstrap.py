@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,10 +118,7 @@ def improvement(  # noqa: PLR0913 - as many as a comparison takes
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
-    resamples = _resamples(len(target), classes)
-    figure = _improvement_of(metric, target, challenger, other, classes, weights)
-    (told,) = _resampled([figure], len(target), resamples, seed, weights)
-    return _as_improvement(metric, figure, told, len(target), resamples, seed)
+    return _compared(metric, target, challenger, other, classes, seed, weights)[1]
 
 
 def interval(
@@ -134,8 +131,10 @@ def interval(
     weights: Weights = None,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    figure = _Figure(_weighted(metric, target, predictions, classes), np.ones(len(target), np.bool_))
-    return Interval(*_resampled([figure], len(target), _resamples(len(target), classes), seed, weights)[0])
+    by, metric_of = _by(target, weights), _weighted(metric, target, predictions, classes)
+    worth = rows_worth(by)
+    (drawn,) = _drawn([metric_of], by, _resamples(len(target), classes) if worth >= LEAST_ROWS else 0, seed)
+    return Interval(*_told(drawn, worth))
 
 
 def interval_and_improvement(  # noqa: PLR0913 - as above
@@ -149,68 +148,41 @@ def interval_and_improvement(  # noqa: PLR0913 - as above
     weights: Weights = None,
 ) -> tuple[Interval, Improvement]:
     """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
-    resamples = _resamples(len(target), classes)
-    own = _Figure(_weighted(metric, target, challenger, classes), np.ones(len(target), np.bool_))
-    over = _improvement_of(metric, target, challenger, other, classes, weights)
-    first, second = _resampled([own, over], len(target), resamples, seed, weights)
-    return Interval(*first), _as_improvement(metric, over, second, len(target), resamples, seed)
+    return _compared(metric, target, challenger, other, classes, seed, weights, own=True)
 
 
-@dataclass(frozen=True)
-class _Figure:
-    """What is resampled: a figure of weighted rows, on which rows it may differ, and the other model's loss."""
-
-    value_of: WeightedMetric
-    different: npt.NDArray[np.bool_]
-    loss: float = np.nan
-
-
-# The figure of the rows as they are, and over resamples of them the limits and the deviation.
-_Told = tuple[float, float | None, float | None, float | None]
-
-
-def _improvement_of(
+def _compared(  # noqa: PLR0913, PLR0917 - those of the two that it serves, and which one that is
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
     other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
+    seed: int,
     weights: Weights,
-) -> _Figure:
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    new, old = (_weighted(metric, target, predictions, classes) for predictions in (challenger, other))
-    before = old(np.ones(len(target)) if weights is None else weights)
-    return _Figure(
-        lambda counts: sign * (new(counts) - old(counts)),
+    *,
+    own: bool = False,
+) -> tuple[Interval, Improvement]:
+    """Return the improvement and, if asked for, the challenger's own interval, else one without limits."""
+    by, resamples, different = (
+        _by(target, weights),
+        _resamples(len(target), classes),
         _different(metric, challenger, other),
-        before if metric in LOWER_IS_BETTER else 1 - before,
     )
+    worth = rows_worth(by)
+    enough = worth >= LEAST_ROWS and rows_worth(by[different]) >= LEAST_DIFFERENT
+    both = [_weighted(metric, target, predictions, classes) for predictions in (challenger, other)]
+    new, old = _drawn(both, by, resamples if enough or (own and worth >= LEAST_ROWS) else 0, seed)
+    lower = metric in LOWER_IS_BETTER
+    gains = (old - new) if lower else (new - old)
+    told = _told(gains if enough else gains[:1], worth)
+    loss = float(old[0] if lower else 1 - old[0])
+    over = Improvement(metric, *told, len(target), int(different.sum()), loss, resamples, seed)
+    return Interval(*_told(new, worth)), over
 
 
-def _as_improvement(metric: str, figure: _Figure, told: _Told, rows: int, resamples: int, seed: int) -> Improvement:
-    return Improvement(metric, *told, rows, int(figure.different.sum()), figure.loss, resamples, seed)
-
-
-def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
-    return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
-
-
-def _resampled(figures: Sequence[_Figure], rows: int, resamples: int, seed: int, weights: Weights) -> list[_Told]:
-    """Return figures of the same rows, and the limits and the deviation of each over the same resamples of them."""
-    as_they_are = np.ones(rows) if weights is None else weights
-    # Adding zero turns -0.0 into 0.0, which reads better.
-    values = [float(each.value_of(as_they_are)) + 0.0 for each in figures]
-    worth = rows_worth(as_they_are)
-    enough = [worth >= LEAST_ROWS and rows_worth(as_they_are[each.different]) >= LEAST_DIFFERENT for each in figures]
-    drawn = np.empty((len(figures), resamples))
-    if any(enough):
-        for index, counts in enumerate(_counts(rows, resamples, seed)):
-            weighted = counts if weights is None else counts * weights
-            drawn[:, index] = [each.value_of(weighted) for each in figures]
-    return [
-        (value, *(_limits(of_one, worth) if resampled else (None, None, None)))
-        for value, of_one, resampled in zip(values, drawn, enough, strict=True)
-    ]
+def _by(target: npt.NDArray[Any], weights: Weights) -> Floats:
+    """Return how much each row counts."""
+    return np.ones(len(target)) if weights is None else weights
 
 
 def rows_worth(weights: Floats) -> float:
@@ -219,22 +191,32 @@ def rows_worth(weights: Floats) -> float:
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
-def _counts(rows: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """Yield how often each row is drawn, shape (rows,)."""
-    random = np.random.default_rng(seed)
-    for _ in range(resamples):
-        yield np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
+    return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
 
 
-def _limits(drawn: Floats, rows: float) -> tuple[float, float, float] | tuple[None, None, None]:
+def _drawn(metrics: Sequence[WeightedMetric], by: Floats, resamples: int, seed: int) -> Floats:
+    """Return metrics of weighted rows as they are, and behind that of resamples; shape (metrics, 1 + resamples)."""
+    random, drawn, rows = np.random.default_rng(seed), np.empty((len(metrics), 1 + resamples)), len(by)
+    drawn[:, 0] = [metric_of(by) for metric_of in metrics]
+    for index in range(1, 1 + resamples):
+        weights = np.bincount(random.integers(0, rows, rows), minlength=rows) * by
+        drawn[:, index] = [metric_of(weights) for metric_of in metrics]
+    return drawn
+
+
+def _told(drawn: Floats, rows: float) -> tuple[float, float | None, float | None, float | None]:
+    """Return a figure of the rows as they are, and the limits and the deviation of those behind it."""
+    # Adding zero turns -0.0 into 0.0, which reads better.
+    value = float(drawn[0]) + 0.0
     # A resample of one class only has no roc_auc.
-    drawn = drawn[~np.isnan(drawn)]
-    if not len(drawn):
-        return None, None, None
+    resampled = drawn[1:][~np.isnan(drawn[1:])]
+    if not len(resampled):
+        return value, None, None, None
     # Percentiles of a normal figure, widened to those of Student's t and for the n in place of n - 1 of resampling.
     tail = float(ndtr(np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, (1 - CONFIDENCE) / 2)))
-    low, high = (float(each) + 0.0 for each in np.quantile(drawn, [tail, 1 - tail]))
-    return low, high, float(drawn.std())
+    low, high = (float(each) + 0.0 for each in np.quantile(resampled, [tail, 1 - tail]))
+    return value, low, high, float(resampled.std())
 
 
 def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

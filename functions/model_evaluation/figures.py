@@ -108,7 +108,7 @@ def draw(name: str, paint: Callable[[Axes], None], height: float = HEIGHT) -> st
         axes.locator_params(axis="x", nbins=5)
         buffer = io.StringIO()
         # Not `savefig`, which draws all of it twice, the first time to lay it out: one drawing does both.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return _for_page(buffer.getvalue(), name)
 
 

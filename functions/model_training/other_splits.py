@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
@@ -28,9 +29,11 @@ are."""
 LEAST_ROWS = 250
 """Of fewer rows the metrics differ by chance alone."""
 MOST_SECONDS = 5.0
-"""How many processor seconds the fits may take, by what one on a tenth of the rows takes."""
+"""How many processor seconds the fits may take, by what the first one takes, on a tenth of the rows."""
 _FEW_ROWS = 20
 _HELD_OUT = 0.2
+# The estimators that this worker has fitted here, each with its problem.
+_tried: set[tuple[str, str]] = set()
 
 Rows = npt.NDArray[np.intp]
 
@@ -69,14 +72,20 @@ def try_other_splits(
     chosen = {column["splits_by"]: column for column in reversed(suspects)}
     most_rows = min(MOST_ROWS, MOST_VALUES // len(features.columns))
     left, found = MOST_SECONDS, []
+    seconds_a_row: float | None = None
     for column in chosen.values():
         rows, held_out = _hold_out(features[column["name"]], column["splits_by"], request.seed, most_rows)
         if len(rows) < LEAST_ROWS or not 0 < held_out.mean() <= 0.5:
             continue
         begin = time.process_time()
-        try_ = _Try(request, profile, features.iloc[rows], target[rows], None if weights is None else weights[rows])
         told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
-        found.append({**told, **try_.both(held_out, left)})
+        try_ = _Try(request, profile, features.iloc[rows], target[rows], None if weights is None else weights[rows])
+        # On so few rows a BLAS's threads wait for each other longer than one takes.
+        with threadpool_limits(1, user_api="blas"):
+            if seconds_a_row is None:
+                seconds_a_row = try_.seconds_a_row(held_out)
+            fits = 2 * len(rows) * seconds_a_row <= left
+            found.append({**told, **(try_.both(held_out) if fits else {"by_rows": None, "by_column": None})})
         left -= time.process_time() - begin
     return found
 
@@ -127,16 +136,24 @@ class _Try:
         self._request, self._profile = request, profile
         self._features, self._target, self._weights = features, target, weights
 
-    def both(self, held_out: npt.NDArray[np.bool_], seconds: float) -> dict[str, float | None]:
-        """Return the metric by a draw of rows and with these held out; None for both if that takes too long."""
-        shuffled = np.random.default_rng(self._request.seed).permutation(held_out)
-        # What is imported is not to be counted.
-        self._value(np.arange(len(held_out)) >= _FEW_ROWS, shuffled)
+    def seconds_a_row(self, held_out: npt.NDArray[np.bool_]) -> float:
+        """Return how many processor seconds a fit takes for each row, by one on a tenth of them.
+
+        Most fits take time in proportion, some of them minutes.
+        """
+        estimator = str(self._request.problem), str(self._request.estimator)
+        few = np.arange(len(held_out)) < _FEW_ROWS
+        if estimator not in _tried:
+            # What is imported is not to be counted.
+            self._value(~few, few)
+            _tried.add(estimator)
         begin = time.process_time()
-        # Of a tenth of the rows first, to know how long: most fits take time in proportion, some of them minutes.
-        self._value(np.arange(len(held_out)) % 10 > 0, shuffled)
-        if 2 * 10 * (time.process_time() - begin) > seconds:
-            return {"by_rows": None, "by_column": None}
+        self._value(np.arange(len(held_out)) % 10 > 0, held_out)
+        return 10 * (time.process_time() - begin) / len(held_out)
+
+    def both(self, held_out: npt.NDArray[np.bool_]) -> dict[str, float | None]:
+        """Return the metric by a draw of rows and with these held out."""
+        shuffled = np.random.default_rng(self._request.seed).permutation(held_out)
         return {"by_rows": self._value(shuffled, shuffled), "by_column": self._value(held_out, held_out)}
 
     def _value(self, left_out: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_]) -> float | None:

@@ -19,6 +19,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
@@ -193,7 +194,8 @@ def fit(
             transformed = _transform(pipeline["features"], _without_empty_columns(features), target, weights)
             if consume:
                 _empty(features)
-            with joblib.parallel_config(backend=ThreadBackend()):
+            # Of ridge a second thread of BLAS makes nothing faster, and on a busy machine both wait for each other.
+            with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api="blas"):
                 pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
         except ValueError as error:
             told = without_values(str(error))
