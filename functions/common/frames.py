@@ -80,6 +80,35 @@ def load_part(
     return features, target_values
 
 
+def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None:
+    """Read how much each row of a part counts, in the order of `load_part`.
+
+    Parameters
+    ----------
+    path
+        `train.parquet` or `test.parquet`.
+    profile
+        The profile that was written with it.
+
+    Returns
+    -------
+    numpy.ndarray of shape (rows,), optional
+        Above 0; None where each row counts as one, so that such weights change no bit of what comes of the rows.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    column = next((column for column in profile["columns"] if column["use"] == "weight"), None)
+    if column is None:
+        return None
+    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        _require_same_reading(path, parquet.schema_arrow, profile)
+        weights = np.asarray(parquet.read(columns=[column["name"]])[column["name"]].to_numpy(), np.float64)
+    return None if (weights == 1).all() else weights
+
+
 def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:
     found = (schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode()
     if found != profile["fingerprint"]:

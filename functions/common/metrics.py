@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 Metrics = dict[str, float | None]
+Weights = npt.NDArray[np.float64] | None
+"""How much each row counts, shape (rows,); None for all alike."""
 Reasons = dict[str, str]
 
 
@@ -40,22 +42,34 @@ def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predict
     return Predictions(pipeline.predict_proba(features), pipeline.classes_)
 
 
-def metrics_of(predictions: Predictions, target: npt.NDArray[Any]) -> tuple[Metrics, Reasons]:
-    """Return the metrics of predictions of a target, of shape (rows,), and why any is undefined."""
+def metrics_of(predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None) -> tuple[Metrics, Reasons]:
+    """Return the metrics of predictions of a target, of shape (rows,), and why any is undefined.
+
+    Parameters
+    ----------
+    predictions
+        What a model predicts.
+    target
+        Shape (rows,).
+    weights
+        How much each row counts, shape (rows,): one of 2 as much as the row twice. None for all alike.
+    """
     if predictions.classes is None:
-        return regression_metrics(target, predictions.outputs)
-    return classification_metrics(predictions.classes, target, predictions.outputs)
+        return regression_metrics(target, predictions.outputs, weights)
+    return classification_metrics(predictions.classes, target, predictions.outputs, weights)
 
 
-def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> tuple[Metrics, Reasons]:
+def regression_metrics(
+    target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating], weights: Weights = None
+) -> tuple[Metrics, Reasons]:
     """Return rmse and mae, in the target's unit, and r2, of arrays of shape (rows,), and why any is undefined."""
     from sklearn import metrics  # noqa: PLC0415 (data preparation, whose image has the same package, does without it)
 
     with np.errstate(over="ignore", invalid="ignore"):
         values = {
-            "rmse": float(metrics.root_mean_squared_error(target, predicted)),
-            "mae": float(metrics.mean_absolute_error(target, predicted)),
-            "r2": float(metrics.r2_score(target, predicted)),
+            "rmse": float(metrics.root_mean_squared_error(target, predicted, sample_weight=weights)),
+            "mae": float(metrics.mean_absolute_error(target, predicted, sample_weight=weights)),
+            "r2": float(metrics.r2_score(target, predicted, sample_weight=weights)),
         }
     # Squares of the largest numbers overflow.
     undefined = {name: "it is beyond what a float holds" for name, value in values.items() if not np.isfinite(value)}
@@ -65,7 +79,10 @@ def regression_metrics(target: npt.NDArray[np.float64], predicted: npt.NDArray[n
 
 
 def classification_metrics(
-    classes: npt.NDArray[Any], target: npt.NDArray[Any], probabilities: npt.NDArray[np.floating]
+    classes: npt.NDArray[Any],
+    target: npt.NDArray[Any],
+    probabilities: npt.NDArray[np.floating],
+    weights: Weights = None,
 ) -> tuple[Metrics, Reasons]:
     """Return accuracy, f1_macro, roc_auc (one-versus-rest, macro average) and log_loss, and why any is undefined.
 
@@ -77,14 +94,16 @@ def classification_metrics(
         Shape (rows,).
     probabilities
         Shape (rows, classes).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
     """
     from sklearn import metrics  # noqa: PLC0415 (as above)
 
     # The class of the highest probability is what `predict` returns; one pass over the data is enough.
     predicted = classes[probabilities.argmax(axis=1)]
     scores: Metrics = {
-        "accuracy": float(metrics.accuracy_score(target, predicted)),
-        "f1_macro": float(metrics.f1_score(target, predicted, average="macro", zero_division=0)),
+        "accuracy": float(metrics.accuracy_score(target, predicted, sample_weight=weights)),
+        "f1_macro": float(metrics.f1_score(target, predicted, average="macro", zero_division=0, sample_weight=weights)),
         "roc_auc": None,
         "log_loss": None,
     }
@@ -94,13 +113,15 @@ def classification_metrics(
     if unseen:
         undefined["log_loss"] = f"the test part holds {_classes(unseen)} that training never saw"
     else:
-        scores["log_loss"] = float(metrics.log_loss(target, probabilities, labels=classes))
+        scores["log_loss"] = float(metrics.log_loss(target, probabilities, labels=classes, sample_weight=weights))
     if unseen or missing:
         undefined["roc_auc"] = undefined.get("log_loss") or f"the test part has no row of {_classes(missing)}"
     elif len(classes) == 2:
-        scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1]))
+        scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1], sample_weight=weights))
     else:
-        scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities, multi_class="ovr", labels=classes))
+        scores["roc_auc"] = float(
+            metrics.roc_auc_score(target, probabilities, multi_class="ovr", labels=classes, sample_weight=weights)
+        )
     return scores, undefined
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
@@ -99,6 +100,13 @@ HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
     "random_forest": RandomForestParameters,
     "hist_gradient_boosting": HistGradientBoostingParameters,
 }
+
+
+# What each directive of `strptime` says of a date, of those that data preparation reads.
+_DATE_PARTS: Mapping[str, str] = {
+    "%d": "d", "%m": "m", "%b": "b", "%B": "b", "%Y": "Y", "%y": "y", "%F": "Ymd", "%a": "", "%A": "", "%H": "H",
+    "%I": "H", "%M": "M", "%S": "S", "%f": "f", "%p": "p", "%T": "HMS", "%z": "z", "%Z": "z", "%%": "",
+}  # fmt: skip
 
 
 class ReadOptions(_Strict):
@@ -282,8 +290,8 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _checked(request: TrainingRequest) -> TrainingRequest:
     """Check what one field says against another."""
-    if request.split_column == request.target:
-        raise InvalidRequestError(f'"{request.target}" cannot be both the target and the split column.')
+    _check_columns(request)
+    _check_read(request.read)
     chosen = [name for name in ("split_column", "split_key", "split_time") if getattr(request, name)]
     if len(chosen) > 1:
         raise InvalidRequestError(f"{' and '.join(chosen)} are different ways to split: choose one.")
@@ -314,24 +322,87 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
     return request
 
 
+def _check_columns(request: TrainingRequest) -> None:
+    """Refuse a column that is named for two things that exclude each other."""
+    if request.split_column == request.target:
+        raise InvalidRequestError(f'"{request.target}" cannot be both the target and the split column.')
+    named = [
+        ("target", request.target),
+        ("split column", request.split_column),
+        ("time column", request.split_time),
+        *(("key column", name) for name in request.split_key or ()),
+    ]
+    for word, name in named:
+        if name is not None and name == request.weight_column:
+            raise InvalidRequestError(f'"{name}" cannot be both the {word} and the weight column.')
+    for word, name in [*named, ("weight column", request.weight_column)]:
+        if name is not None and request.columns.get(name) == "ignore":
+            raise InvalidRequestError(f'"columns" ignores the {word} "{name}": take it out there, or name another one.')
+
+
+def _check_read(read: ReadOptions) -> None:
+    """Refuse what no file can be read by; what the files themselves have to show is found out with them."""
+    if read.encoding is not None:
+        try:
+            # Python's other codecs, such as base64, are no encodings of text, and this refuses them too.
+            "a".encode(read.encoding)
+        except (LookupError, ValueError) as error:
+            raise InvalidRequestError(
+                f'"read.encoding" is "{read.encoding}", which Python does not know: utf-8, cp1252 and utf-16 are some '
+                "that it does."
+            ) from error
+    if read.date_format is not None:
+        _check_date_format(read.date_format)
+    if read.decimal is not None and read.decimal == read.thousands:
+        raise InvalidRequestError(
+            f'"read.decimal" and "read.thousands" are both "{read.decimal}": they have to differ.'
+        )
+    names = read.header if isinstance(read.header, list) else []
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise InvalidRequestError(f'"read.header" names "{twice}" twice: each column needs a name of its own.')
+
+
+def _check_date_format(format_: str) -> None:
+    directives = re.findall("%.", format_)
+    unknown = next((each for each in directives if each not in _DATE_PARTS), None)
+    if unknown is not None:
+        known = ", ".join(_DATE_PARTS)
+        raise InvalidRequestError(f'"read.date_format" has {unknown}, which is not known. Known: {known}.')
+    parts = "".join(_DATE_PARTS[each] for each in directives)
+    if len(set(parts)) < len(parts) or not {"Y", "y"} & set(parts):
+        raise InvalidRequestError(
+            f'"read.date_format" is "{format_}": a date needs one year, %Y or %y, and each of its parts once.'
+        )
+
+
 def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> str:
     problems = []
     details = error.errors(include_url=False)
     for detail in details[:_MAX_PROBLEMS]:
-        name = str(detail["loc"][0]) if detail["loc"] else subject
+        name = _name(detail["loc"]) or subject
         if detail["type"] == "extra_forbidden":
-            problems.append(f'"{name}" is unknown.{did_you_mean(name, model.model_fields)}')
+            known = ReadOptions if name.startswith("read.") else model
+            problems.append(f'"{name}" is unknown.{did_you_mean(str(detail["loc"][-1]), known.model_fields)}')
         elif detail["type"] == "missing":
             problems.append(f'"{name}" is missing.')
         elif detail["type"] == "literal_error" and isinstance(detail["input"], str):
-            known = [each.strip("' ") for each in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
-            problems.append(f'"{name}" is "{detail["input"]}".{did_you_mean(detail["input"], known)}')
+            # As Python writes them: a comma is among them, and an apostrophe in double quotes.
+            quoted = re.findall(r"""'([^']*)'|"([^"]*)\"""", detail["ctx"]["expected"])
+            names = ["".join(each) for each in quoted]
+            problems.append(f'"{name}" is "{detail["input"]}".{did_you_mean(detail["input"], names)}')
         else:
             problems.append(f'"{name}" is {_shown(detail["input"])}: {detail["msg"][0].lower()}{detail["msg"][1:]}.')
     more = len(details) - _MAX_PROBLEMS
     if more > 0:
         problems.append(f"So are {more:,} more.")
     return f"The {subject} cannot be used: " + " ".join(dict.fromkeys(problems))
+
+
+def _name(location: tuple[int | str, ...]) -> str:
+    """Return what a field is called: of an object among the fields, with that field's name before it."""
+    nested = location[:1] in (("read",), ("columns",))
+    return ".".join(map(str, location[: 2 if nested else 1]))
 
 
 def _shown(value: Any) -> str:

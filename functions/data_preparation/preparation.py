@@ -170,9 +170,9 @@ def prepare(
         rows_in = sum(spool.rows for spool in spools)
         parts_seen = _parts_seen(summaries, request)
         _check_decisions(spools, reading)
-        used_rows = _check_target(summaries[request.target], request, rows_in)
         if request.weight_column is not None:
             _check_weights(summaries[request.weight_column])
+        used_rows = _check_target(summaries[request.target], request, rows_in)
         problem = _problem(summaries[request.target], request)
         left_open = _left_open(request)
         request = request.resolve(problem)
@@ -419,10 +419,13 @@ def _with_offsets(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
 
 
 def _with_target(batch: pa.RecordBatch, request: TrainingRequest) -> pa.RecordBatch:
-    """Return the rows that have a target and, where rows are weighted, a weight."""
-    for name in (request.target, request.weight_column):
+    """Return the rows that have a target and, where rows are weighted, a weight; one of 0 counts for nothing."""
+    weights = request.weight_column
+    for name in (request.target, weights):
         if name is not None and batch[name].null_count:
             batch = batch.filter(pc.is_valid(batch[name]))
+    if weights is not None and (pa.types.is_integer(batch[weights].type) or pa.types.is_floating(batch[weights].type)):
+        batch = batch.filter(pc.not_equal(batch[weights], 0))
     return batch
 
 
@@ -598,7 +601,7 @@ def _merged_summaries(
 
 
 def _needed(request: TrainingRequest) -> str:
-    return "target" if request.weight_column is None else "target or weight"
+    return "target" if request.weight_column is None else "target or weight, or a weight of 0"
 
 
 def _left_out(spools: list[_Spool]) -> dict[str, str]:
@@ -743,10 +746,11 @@ def role_of(summary: ColumnSummary, request: TrainingRequest) -> tuple[Role, str
 
 
 def _check_weights(weights: ColumnSummary) -> None:
-    if weights.kind not in ("integer", "float") or weights.minimum < 0 or weights.maximum == 0:
-        raise InvalidDatasetError(
-            f'The weight column "{weights.name}" may hold numbers from 0 on, and at least one above 0, and does not.'
-        )
+    """Refuse weights that are no numbers or below 0; of the rows that have a target and no weight of 0."""
+    if weights.values == 0:
+        raise InvalidDatasetError(f'No row has a target, and in the weight column "{weights.name}" a number above 0.')
+    if weights.kind not in ("integer", "float") or weights.minimum < 0:
+        raise InvalidDatasetError(f'The weight column "{weights.name}" may hold numbers from 0 on only, and does not.')
 
 
 def _target_type(target: ColumnSummary, request: TrainingRequest) -> pa.DataType:

@@ -102,7 +102,8 @@ def choose_split(request: TrainingRequest, names: Sequence[str], champion: Mappi
         return Split("rows", known, seed, version, missing)
     if request.split_key is None and old.get("by") in ("key", "time") and not missing:
         return Split(old["by"], known, seed, version)
-    own = tuple(name for name in names if not _POSITION.match(name))
+    # How much a row counts is no part of it: new weights leave all rows where they are.
+    own = tuple(name for name in names if not _POSITION.match(name) and name != request.weight_column)
     return Split("rows", own, seed, None, missing)
 
 

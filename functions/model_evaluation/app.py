@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.frames import load_part
+from common.frames import load_part, load_weights
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
 from common.request import TrainingRequest, parse_request
@@ -131,6 +131,7 @@ class _Scored:
             "problem": request.problem,
             "estimator": request.estimator,
             "rows": len(self.part.target),
+            "weight_column": request.weight_column,
             "metric": request.metric,
             "value": value,
             "interval": None if self.metric is None else vars(self.metric),
@@ -163,7 +164,7 @@ def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, An
         # Under way while this process does its own part.
         with _champions_predictions(champion, folder, profile, str(request.problem), context) as predicted:
             pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
-            part = HeldOut(*load_part(test, profile, _all(watching)))
+            part = HeldOut(*load_part(test, profile, _all(watching)), load_weights(test, profile))
             scores = score(pipeline, part, str(request.problem))
             metric, guess = against_constant(scores, part, info["baseline"], request)
             if champion is not None:
@@ -198,7 +199,16 @@ def _report(document: dict[str, Any], scored: _Scored) -> str:
 
     part, predictions = scored.part, scored.scores.predictions
     return render_report(
-        ReportData(document, scored.profile, scored.info, scored.pipeline, part.features, part.target, predictions)
+        ReportData(
+            document,
+            scored.profile,
+            scored.info,
+            scored.pipeline,
+            part.features,
+            part.target,
+            predictions,
+            part.weights,
+        )
     )
 
 

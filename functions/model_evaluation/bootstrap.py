@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
+from common.metrics import Weights
 from common.request import LOWER_IS_BETTER
 
 CONFIDENCE = 0.95
@@ -80,18 +81,22 @@ class Improvement:
     method: str = "paired bootstrap, expanded percentile"
 
 
-def improvement(
+def improvement(  # noqa: PLR0913 - as many as a comparison takes
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
     other: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
     seed: int,
+    *,
+    weights: Weights = None,
 ) -> Improvement:
     """Return the improvement over another model with its bootstrap confidence interval.
 
     Rows are drawn with replacement, the same ones for both models, and the interval is that of the expanded percentiles
-    of the differences.
+    of the differences. Weighted rows are drawn as all others, and then count by their weights: one that counts twice
+    was seen once. The fewer of them have most of the weight, the fewer rows they are worth (L. Kish, Survey Sampling,
+    1965, section 11.7), which is what the interval is expanded by.
 
     Parameters
     ----------
@@ -105,13 +110,15 @@ def improvement(
         The classes of the probabilities' columns; None for regression.
     seed
         The seed of the draws.
+    weights
+        How much each row counts, shape (rows,); None for all alike.
 
     References
     ----------
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
-    return _compared(metric, target, challenger, other, classes, seed)[1]
+    return _compared(metric, target, challenger, other, classes, seed, weights)[1]
 
 
 def interval(
@@ -120,26 +127,17 @@ def interval(
     predictions: npt.NDArray[np.floating],
     classes: npt.NDArray[Any] | None,
     seed: int,
+    *,
+    weights: Weights = None,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    rows, metric_of = len(target), _weighted(metric, target, predictions, classes)
-    (drawn,) = _drawn([metric_of], rows, _resamples(rows, classes) if rows >= LEAST_ROWS else 0, seed)
-    return Interval(*_told(drawn, rows))
+    by, metric_of = _by(target, weights), _weighted(metric, target, predictions, classes)
+    worth = rows_worth(by)
+    (drawn,) = _drawn([metric_of], by, _resamples(len(target), classes) if worth >= LEAST_ROWS else 0, seed)
+    return Interval(*_told(drawn, worth))
 
 
-def interval_and_improvement(
-    metric: str,
-    target: npt.NDArray[Any],
-    challenger: npt.NDArray[np.floating],
-    other: npt.NDArray[np.floating],
-    classes: npt.NDArray[Any] | None,
-    seed: int,
-) -> tuple[Interval, Improvement]:
-    """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
-    return _compared(metric, target, challenger, other, classes, seed, own=True)
-
-
-def _compared(  # noqa: PLR0913 - those of the two that it serves, and which one that is
+def interval_and_improvement(  # noqa: PLR0913 - as above
     metric: str,
     target: npt.NDArray[Any],
     challenger: npt.NDArray[np.floating],
@@ -147,35 +145,67 @@ def _compared(  # noqa: PLR0913 - those of the two that it serves, and which one
     classes: npt.NDArray[Any] | None,
     seed: int,
     *,
+    weights: Weights = None,
+) -> tuple[Interval, Improvement]:
+    """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
+    return _compared(metric, target, challenger, other, classes, seed, weights, own=True)
+
+
+def _compared(  # noqa: PLR0913, PLR0917 - those of the two that it serves, and which one that is
+    metric: str,
+    target: npt.NDArray[Any],
+    challenger: npt.NDArray[np.floating],
+    other: npt.NDArray[np.floating],
+    classes: npt.NDArray[Any] | None,
+    seed: int,
+    weights: Weights,
+    *,
     own: bool = False,
 ) -> tuple[Interval, Improvement]:
     """Return the improvement and, if asked for, the challenger's own interval, else one without limits."""
-    rows, resamples, different = len(target), _resamples(len(target), classes), _different(metric, challenger, other)
-    enough = rows >= LEAST_ROWS and different >= LEAST_DIFFERENT
+    by, resamples, different = (
+        _by(target, weights),
+        _resamples(len(target), classes),
+        _different(metric, challenger, other),
+    )
+    worth = rows_worth(by)
+    enough = worth >= LEAST_ROWS and rows_worth(by[different]) >= LEAST_DIFFERENT
     both = [_weighted(metric, target, predictions, classes) for predictions in (challenger, other)]
-    new, old = _drawn(both, rows, resamples if enough or (own and rows >= LEAST_ROWS) else 0, seed)
+    new, old = _drawn(both, by, resamples if enough or (own and worth >= LEAST_ROWS) else 0, seed)
     lower = metric in LOWER_IS_BETTER
     gains = (old - new) if lower else (new - old)
-    told = _told(gains if enough else gains[:1], rows)
+    told = _told(gains if enough else gains[:1], worth)
     loss = float(old[0] if lower else 1 - old[0])
-    return Interval(*_told(new, rows)), Improvement(metric, *told, rows, different, loss, resamples, seed)
+    over = Improvement(metric, *told, len(target), int(different.sum()), loss, resamples, seed)
+    return Interval(*_told(new, worth)), over
+
+
+def _by(target: npt.NDArray[Any], weights: Weights) -> Floats:
+    """Return how much each row counts."""
+    return np.ones(len(target)) if weights is None else weights
+
+
+def rows_worth(weights: Floats) -> float:
+    """Return how many rows of equal weight tell as much as these: their number, if their weights are equal."""
+    squares = float((weights**2).sum())
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
 
 
 def _resamples(rows: int, classes: npt.NDArray[Any] | None) -> int:
     return max(MIN_RESAMPLES, min(RESAMPLES, MAX_DRAWS // (rows * (1 if classes is None else len(classes)))))
 
 
-def _drawn(metrics: Sequence[WeightedMetric], rows: int, resamples: int, seed: int) -> Floats:
-    """Return metrics of the rows as they are, and behind that of resamples; shape (metrics, 1 + resamples)."""
-    random, drawn = np.random.default_rng(seed), np.empty((len(metrics), 1 + resamples))
-    drawn[:, 0] = [metric_of(np.ones(rows)) for metric_of in metrics]
+def _drawn(metrics: Sequence[WeightedMetric], by: Floats, resamples: int, seed: int) -> Floats:
+    """Return metrics of weighted rows as they are, and behind that of resamples; shape (metrics, 1 + resamples)."""
+    random, drawn, rows = np.random.default_rng(seed), np.empty((len(metrics), 1 + resamples)), len(by)
+    drawn[:, 0] = [metric_of(by) for metric_of in metrics]
     for index in range(1, 1 + resamples):
-        weights = np.bincount(random.integers(0, rows, rows), minlength=rows).astype(np.float64)
+        weights = np.bincount(random.integers(0, rows, rows), minlength=rows) * by
         drawn[:, index] = [metric_of(weights) for metric_of in metrics]
     return drawn
 
 
-def _told(drawn: Floats, rows: int) -> tuple[float, float | None, float | None, float | None]:
+def _told(drawn: Floats, rows: float) -> tuple[float, float | None, float | None, float | None]:
     """Return a figure of the rows as they are, and the limits and the deviation of those behind it."""
     # Adding zero turns -0.0 into 0.0, which reads better.
     value = float(drawn[0]) + 0.0
@@ -189,13 +219,13 @@ def _told(drawn: Floats, rows: int) -> tuple[float, float | None, float | None, 
     return value, low, high, float(resampled.std())
 
 
-def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> int:
-    """Return on how many rows two models differ in what a metric looks at."""
+def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Return on which rows, of shape (rows,), two models differ in what a metric looks at."""
     if one.ndim == 1:
-        return int((one != other).sum())
+        return np.asarray(one != other)
     if metric in ("accuracy", "f1_macro"):
-        return int((one.argmax(axis=1) != other.argmax(axis=1)).sum())
-    return int((one != other).any(axis=1).sum())
+        return np.asarray(one.argmax(axis=1) != other.argmax(axis=1))
+    return np.asarray((one != other).any(axis=1))
 
 
 def _weighted(

@@ -154,10 +154,11 @@ def compare(champion: Champion, candidate: Candidate, predicted: ApartPrediction
     if predicted is None or champion.rows is None or champion.hashes is None:
         return Comparison(champion.version, "unusable", champion.unusable)
     try:
-        old = measure_champion(predicted.result(), candidate.scores, candidate.part.target)
+        part = candidate.part
+        old = measure_champion(predicted.result(), candidate.scores, part.target, part.weights)
     except UnusableChampionError as error:
         return Comparison(champion.version, error.status, str(error))
-    fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes)
+    fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes, part.weights)
     comparison = Comparison(
         champion.version,
         "scored",
@@ -171,7 +172,7 @@ def compare(champion: Champion, candidate: Candidate, predicted: ApartPrediction
         return replace(comparison, status="unfair", reason=fairness.words())
     if candidate.scores.metrics[metric] is None:
         return replace(comparison, status="unfair", reason=f"the challenger's {metric} is undefined.")
-    difference = compare_on(fairness.counted, candidate.scores, old, candidate.part, candidate.request)
+    difference = compare_on(fairness.counted, candidate.scores, old, part, candidate.request)
     if not math.isfinite(difference.value) or not math.isfinite(difference.loss):
         return replace(comparison, status="unfair", reason=f"{metric} is undefined on the rows that count.")
     return replace(comparison, improvement=difference)

@@ -230,7 +230,10 @@ def _judge(rule: Rule, comparison: Comparison, difference: Improvement, request:
     told = f"{_difference_in_words(comparison, difference)}. {origin}: {wanted}. "
     told += "It holds." if holds else "It does not hold."
     if rule in ("significant", "non_inferior") and difference.low is None and difference.different:
-        told += f" Without an interval it cannot: that takes {LEAST_ROWS} rows, and {LEAST_DIFFERENT} that differ."
+        more = ", or more where few have most of the weight" if request.weight_column else ""
+        told += (
+            f" Without an interval it cannot: that takes {LEAST_ROWS} rows, and {LEAST_DIFFERENT} that differ{more}."
+        )
     return holds, told
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import first_few, without_values
-from common.metrics import Predictions, metrics_of, predict
+from common.metrics import Predictions, Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 
@@ -33,10 +33,11 @@ class UnscoredChampionError(UnusableChampionError):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The test part: features of shape (rows, features) and target of shape (rows,)."""
+    """The test part: features of shape (rows, features), target of shape (rows,), and how much each row counts."""
 
     features: pd.DataFrame
     target: npt.NDArray[Any]
+    weights: Weights = None
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,12 @@ class Scores:
 
 def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
     """Score a fitted pipeline for the problem, `regression` or `classification`."""
-    return measure(predict(pipeline, part.features, problem), part.target)
+    return measure(predict(pipeline, part.features, problem), part.target, part.weights)
 
 
-def measure(predictions: Predictions, target: npt.NDArray[Any]) -> Scores:
-    """Compare predictions with what is true, of shape (rows,)."""
-    return Scores(predictions.outputs, *metrics_of(predictions, target), predictions.classes)
+def measure(predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None) -> Scores:
+    """Compare predictions with what is true, of shape (rows,), each row by its weight."""
+    return Scores(predictions.outputs, *metrics_of(predictions, target, weights), predictions.classes)
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:
@@ -76,7 +77,7 @@ def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Int
     metric = str(request.metric)
     if scores.metrics[metric] is None:
         return None
-    return interval(metric, part.target, scores.predictions, scores.classes, request.seed)
+    return interval(metric, part.target, scores.predictions, scores.classes, request.seed, weights=part.weights)
 
 
 def against_constant(
@@ -102,7 +103,9 @@ def against_constant(
         guess = np.full(len(part.target), float(baseline["mean"]))
     else:
         guess = np.tile(np.asarray(baseline["shares"], np.float64), (len(part.target), 1))
-    return interval_and_improvement(metric, part.target, scores.predictions, guess, scores.classes, request.seed)
+    return interval_and_improvement(
+        metric, part.target, scores.predictions, guess, scores.classes, request.seed, weights=part.weights
+    )
 
 
 def predict_as_champion(champion: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
@@ -141,8 +144,12 @@ def predict_as_champion(champion: Pipeline, features: pd.DataFrame, problem: str
         raise UnusableChampionError(f"scikit-learn cannot apply it to this run's data: {told}") from error
 
 
-def measure_champion(predictions: Predictions, scores: Scores, target: npt.NDArray[Any]) -> Scores:
+def measure_champion(
+    predictions: Predictions, scores: Scores, target: npt.NDArray[Any], weights: Weights = None
+) -> Scores:
     """Compare the champion's predictions with what is true, of shape (rows,), where the challenger has these scores.
+
+    The rows count by this run's weights, whatever the champion was trained by.
 
     Raises
     ------
@@ -154,7 +161,7 @@ def measure_champion(predictions: Predictions, scores: Scores, target: npt.NDArr
         raise UnusableChampionError("it knows other classes than this run's data has")
     if outputs.shape != scores.predictions.shape or not np.isfinite(outputs).all():
         raise UnusableChampionError("it predicts something else than this run's model does")
-    return measure(predictions, target)
+    return measure(predictions, target, weights)
 
 
 def compare_on(
@@ -168,4 +175,5 @@ def compare_on(
         champion.predictions[counted],
         scores.classes,
         request.seed,
+        weights=None if part.weights is None else part.weights[counted],
     )

@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.metrics import Weights
 from common.request import LOWER_IS_BETTER
 from common.training_rows import RowHashes, TrainingRows
+from model_evaluation.bootstrap import rows_worth
 
 TOLERATED = 0.01
 """What share of the test rows the champion may know beyond what chance explains, before they no longer count."""
@@ -33,7 +35,7 @@ class Fairness:
     rows, seen
         The test rows, and those that were among the champion's training rows.
     expected
-        The share that equals rows of the challenger's own training part: rows that occur more than once.
+        The share that equals rows of the challenger's own training part, by weight: rows that occur more than once.
     counted
         Which rows count, shape (rows,).
     possible
@@ -70,7 +72,9 @@ class Fairness:
         )
 
 
-def fair_rows(own: TrainingRows, hashes: RowHashes, champion: TrainingRows, seen_as: RowHashes) -> Fairness:
+def fair_rows(
+    own: TrainingRows, hashes: RowHashes, champion: TrainingRows, seen_as: RowHashes, weights: Weights = None
+) -> Fairness:
     """Return which test rows count in a comparison with the champion.
 
     Parameters
@@ -83,15 +87,19 @@ def fair_rows(own: TrainingRows, hashes: RowHashes, champion: TrainingRows, seen
         The champion's training rows.
     seen_as
         The hashes of the test rows by the champion's columns.
+    weights
+        How much each test row counts, shape (rows,), and so what the champion knows of it; None for all alike.
     """
     seen = champion.rows.contains(seen_as.rows)
-    rows, expected = len(seen), float(own.rows.contains(hashes.rows).mean())
-    limit = expected + TOLERATED + 3 * np.sqrt(expected * (1 - expected) / rows)
-    if seen.mean() <= limit:
+    rows = len(seen)
+    by = np.ones(rows) if weights is None else weights
+    worth, expected = rows_worth(by), float(np.average(own.rows.contains(hashes.rows), weights=by))
+    limit = expected + TOLERATED + 3 * np.sqrt(expected * (1 - expected) / worth)
+    if np.average(seen, weights=by) <= limit:
         return Fairness(rows, int(seen.sum()), expected, np.ones(rows, np.bool_), True)
     # Of a small test part most rows have to be left, of a large one a hundred.
-    least = min(LEAST_FAIR, LEAST_SHARE * rows)
-    return Fairness(rows, int(seen.sum()), expected, ~seen, bool((~seen).sum() >= least))
+    least = min(LEAST_FAIR, LEAST_SHARE * worth)
+    return Fairness(rows, int(seen.sum()), expected, ~seen, rows_worth(by[~seen]) >= least)
 
 
 def equal_features(own: TrainingRows, hashes: RowHashes) -> int:

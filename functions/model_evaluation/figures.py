@@ -16,6 +16,8 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
+from common.metrics import Weights
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -177,15 +179,15 @@ def _density(axes: Axes, x: Numbers, y: Numbers) -> int | None:
     return int(np.max(np.asarray(cells.get_array())))
 
 
-def residual_histogram(residuals: Numbers, bins: int) -> str:
-    """Return the SVG of residuals in the target's unit, shape (rows,)."""
+def residual_histogram(residuals: Numbers, bins: int, weights: Weights = None) -> str:
+    """Return the SVG of residuals in the target's unit, and of how much each row counts, both of shape (rows,)."""
 
     def paint(axes: Axes) -> None:
-        axes.hist(residuals, bins=bins, color=SERIES[0], alpha=0.75)
+        axes.hist(residuals, bins=bins, weights=weights, color=SERIES[0], alpha=0.75)
         axes.axvline(0, color=MUTED, linestyle=DASHES[1], linewidth=1)
         axes.set_xlabel(RESIDUAL)
-        axes.set_ylabel("test rows")
-        axes.locator_params(axis="y", integer=True)
+        axes.set_ylabel("test rows" if weights is None else "weight of test rows")
+        axes.locator_params(axis="y", integer=weights is None)
 
     return draw("histogram", paint)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from sklearn import metrics
 
+from common.metrics import Weights
 from common.request import LOWER_IS_BETTER
 from model_evaluation.evaluation import HeldOut
 
@@ -96,7 +98,7 @@ def permutation_importance(
         names, screened = _screen(predict, part.features, predictions, seed)
     rows = _sample(target, _sample_size(len(names), columns, outputs), seed, every_class=classification)
     sample = part.features.iloc[rows].reset_index(drop=True)
-    score = _scorer(metric, target[rows], outputs)
+    score = _scorer(metric, target[rows], outputs, None if part.weights is None else part.weights[rows])
     changes = [(name, order) for name in names for order in _permutations(len(rows), seed)]
     scores = np.array([score(predicted) for predicted in _predict_changed(predict, outputs, sample, changes)])
     losses = score(predictions[rows]) - scores.reshape(len(names), REPEATS)
@@ -187,7 +189,9 @@ def _predict_changed(
         yield from np.split(predict(stacked), len(block))
 
 
-def _scorer(metric: str, target: npt.NDArray[Any], outputs: int) -> Callable[[npt.NDArray[Any]], float]:
+def _scorer(
+    metric: str, target: npt.NDArray[Any], outputs: int, weights: Weights
+) -> Callable[[npt.NDArray[Any]], float]:
     """Return the metric as a function of what was predicted; the higher the better.
 
     Parameters
@@ -198,23 +202,26 @@ def _scorer(metric: str, target: npt.NDArray[Any], outputs: int) -> Callable[[np
         The actual values, or the positions of the actual classes, shape (rows,).
     outputs
         How many classes the pipeline knows; for regression no metric asks.
+    weights
+        How much each row counts, shape (rows,); None for all alike.
     """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
     labels = np.arange(outputs)
+    mean = partial(np.average, weights=weights)
     functions: Mapping[str, Callable[[npt.NDArray[Any]], float]] = {
         # scikit-learn's own checks of its input take twice as long as these formulas.
-        "rmse": lambda predicted: np.sqrt(np.mean((target - predicted) ** 2)),
-        "mae": lambda predicted: np.mean(np.abs(target - predicted)),
-        "r2": lambda predicted: metrics.r2_score(target, predicted),
-        "accuracy": lambda predicted: float(np.mean(predicted.argmax(axis=1) == target)),
+        "rmse": lambda predicted: np.sqrt(mean((target - predicted) ** 2)),
+        "mae": lambda predicted: mean(np.abs(target - predicted)),
+        "r2": lambda predicted: metrics.r2_score(target, predicted, sample_weight=weights),
+        "accuracy": lambda predicted: mean(predicted.argmax(axis=1) == target),
         "f1_macro": lambda predicted: metrics.f1_score(
-            target, predicted.argmax(axis=1), average="macro", zero_division=0
+            target, predicted.argmax(axis=1), average="macro", zero_division=0, sample_weight=weights
         ),
         "roc_auc": lambda predicted: (
-            metrics.roc_auc_score(target, predicted[:, 1])
+            metrics.roc_auc_score(target, predicted[:, 1], sample_weight=weights)
             if outputs == 2
-            else metrics.roc_auc_score(target, predicted, multi_class="ovr", labels=labels)
+            else metrics.roc_auc_score(target, predicted, multi_class="ovr", labels=labels, sample_weight=weights)
         ),
-        "log_loss": lambda predicted: metrics.log_loss(target, predicted, labels=labels),
+        "log_loss": lambda predicted: metrics.log_loss(target, predicted, labels=labels, sample_weight=weights),
     }
     return lambda predicted: sign * float(functions[metric](predicted))

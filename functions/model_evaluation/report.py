@@ -14,6 +14,7 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sklearn import metrics
 
+from common.metrics import Weights
 from common.request import LOWER_IS_BETTER
 from model_evaluation import figures
 from model_evaluation.evaluation import HeldOut
@@ -59,6 +60,8 @@ class ReportData:
     predictions
         For regression the predicted values, shape (rows,); for classification the probabilities, shape
         (rows, classes), in the order of `pipeline.classes_`.
+    weights
+        How much each row of the test part counts, shape (rows,); None for all alike.
     """
 
     evaluation: Mapping[str, Any]
@@ -68,6 +71,7 @@ class ReportData:
     features: pd.DataFrame
     target: npt.NDArray[Any]
     predictions: npt.NDArray[Any]
+    weights: Weights = None
 
 
 @dataclass(frozen=True)
@@ -82,10 +86,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each class was predicted for each: counts and shares of the actual class, both (classes, classes)."""
+    """How often each class was predicted for each: counts and shares of the actual class, both (classes, classes).
+
+    Weighted rows are counted by their weights.
+    """
 
     labels: list[str]
-    counts: list[list[int]]
+    counts: Sequence[Sequence[float]]
     shares: list[list[float]]
     finding: str
     note: str
@@ -111,9 +118,8 @@ def render_report(data: ReportData) -> str:
     metrics, seed = data.evaluation["metrics"], data.model["request"]["seed"]
     # What the test part leaves undefined measures nothing.
     metric = next(name for name in (data.evaluation["metric"], *metrics) if metrics[name] is not None)
-    importance = permutation_importance(
-        data.pipeline, HeldOut(data.features, data.target), data.predictions, metric, seed
-    )
+    part = HeldOut(data.features, data.target, data.weights)
+    importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed)
     return _template().render(
         evaluation=data.evaluation,
         profile=data.profile,
@@ -121,6 +127,7 @@ def render_report(data: ReportData) -> str:
         comparison=_comparison(data.evaluation),
         improvement=_improvement(data.evaluation),
         measured_by=metric,
+        weighted_by=next((each["name"] for each in data.profile["columns"] if each["use"] == "weight"), None),
         split=_split(data.profile),
         warnings=_warnings(data.evaluation, data.profile),
         pictures=pictures,
@@ -306,13 +313,26 @@ def _regression(data: ReportData) -> list[Picture]:
     actual = np.asarray(data.target, dtype=np.float64)
     predicted = np.asarray(data.predictions, dtype=np.float64)
     return [
-        _predicted_against_actual(actual, predicted, data.model["target"]),
-        _residuals_against_predicted(actual - predicted, predicted),
-        _residual_histogram(actual - predicted),
+        _predicted_against_actual(actual, predicted, data.model["target"], data.weights),
+        _residuals_against_predicted(actual - predicted, predicted, data.weights),
+        _residual_histogram(actual - predicted, data.weights),
     ]
 
 
-def _predicted_against_actual(actual: Numbers, predicted: Numbers, target: str) -> Picture:
+def _quantile(values: Numbers, share: float, weights: Weights) -> float:
+    if weights is None:
+        return float(np.quantile(values, share))
+    # By weights NumPy does not look between two rows.
+    return float(np.quantile(values, share, weights=weights, method="inverted_cdf"))
+
+
+def _moments(values: Numbers, weights: Weights) -> tuple[float, float]:
+    """Return mean and standard deviation."""
+    mean = np.average(values, weights=weights)
+    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
+
+
+def _predicted_against_actual(actual: Numbers, predicted: Numbers, target: str, weights: Weights) -> Picture:
     error = np.abs(actual - predicted)
     svg, fullest = figures.predicted_against_actual(actual, predicted, shorten(target, VALUE_WIDTH))
     return Picture(
@@ -320,21 +340,22 @@ def _predicted_against_actual(actual: Numbers, predicted: Numbers, target: str) 
         svg,
         f"Predictions run from {number(predicted.min())} to {number(predicted.max())} where the actual values run "
         f"from {number(actual.min())} to {number(actual.max())}. Half of them are off by at most "
-        f"{number(np.median(error))}, nine in ten by at most {number(np.quantile(error, 0.9))}.",
+        f"{number(_quantile(error, 0.5, weights))}, nine in ten by at most {number(_quantile(error, 0.9, weights))}.",
         f"{_density_note(len(actual), fullest)} On the dashed line a prediction is right.",
     )
 
 
-def _residuals_against_predicted(residuals: Numbers, predicted: Numbers) -> Picture:
+def _residuals_against_predicted(residuals: Numbers, predicted: Numbers, weights: Weights) -> Picture:
     svg, fullest = figures.residuals_against_predicted(residuals, predicted)
     order = np.argsort(predicted, kind="stable")
-    below, above = residuals[order[: len(order) // 2]], residuals[order[len(order) // 2 :]]
+    halves = order[: len(order) // 2], order[len(order) // 2 :]
+    below, above = (_moments(residuals[rows], None if weights is None else weights[rows]) for rows in halves)
     return Picture(
         "Residuals against predicted",
         svg,
-        f"The mean residual is {number(below.mean())} in the lower half of the predictions and "
-        f"{number(above.mean())} in the upper half; their standard deviations are {number(below.std())} and "
-        f"{number(above.std())}.",
+        f"The mean residual is {number(below[0])} in the lower half of the predictions and "
+        f"{number(above[0])} in the upper half; their standard deviations are {number(below[1])} and "
+        f"{number(above[1])}.",
         _density_note(len(residuals), fullest),
     )
 
@@ -348,16 +369,17 @@ def _density_note(rows: int, fullest: int | None) -> str:
     )
 
 
-def _residual_histogram(residuals: Numbers) -> Picture:
+def _residual_histogram(residuals: Numbers, weights: Weights) -> Picture:
     # Among many rows a few far residuals would leave one bar of the rest.
     tail = 0.005 if len(residuals) > SCATTER_ROWS else 0
     low, high = (float(each) for each in np.quantile(residuals, [tail, 1 - tail]))
     beyond = int(np.sum((residuals < low) | (residuals > high)))
     bins = int(np.clip(np.sqrt(len(residuals)), 5, 40))
+    mean, deviation = _moments(residuals, weights)
     return Picture(
         "Distribution of the residuals",
-        figures.residual_histogram(np.clip(residuals, low, high), bins),
-        f"The residuals have mean {number(residuals.mean())} and standard deviation {number(residuals.std())}; "
+        figures.residual_histogram(np.clip(residuals, low, high), bins, weights),
+        f"The residuals have mean {number(mean)} and standard deviation {number(deviation)}; "
         f"they run from {number(residuals.min())} to {number(residuals.max())}.",
         f"{_rows(len(residuals)).capitalize()} in {bins} bins"
         + (f"; the outermost bins hold the {_rows(beyond)} beyond the axis, too." if beyond else "."),
@@ -369,7 +391,7 @@ def _classification(data: ReportData) -> tuple[list[Picture], Confusion, list[st
     classes = list(data.pipeline.classes_)
     actual, unseen = class_codes(data.pipeline.classes_, data.target)
     labels = [_label(each) for each in [*classes, *unseen]]
-    confusion = _confusion(actual, data.predictions.argmax(axis=1), labels)
+    confusion = _confusion(actual, data.predictions.argmax(axis=1), labels, data.weights)
     counts = np.bincount(actual, minlength=len(labels))
     # For two classes one curve says it all; a class that is absent, or alone, has none.
     candidates = [1] if len(classes) == 2 else np.argsort(-counts[: len(classes)], kind="stable").tolist()
@@ -383,7 +405,8 @@ def _classification(data: ReportData) -> tuple[list[Picture], Confusion, list[st
         if len(classes) == 2
         else f"The curves are one-versus-rest, of {_of_all(len(chosen), len(classes))}."
     ]
-    return [_roc(scored), _precision_recall(scored), _calibration(scored)], confusion, notes
+    weights = data.weights
+    return [_roc(scored, weights), _precision_recall(scored, weights), _calibration(scored, weights)], confusion, notes
 
 
 def _of_all(chosen: int, classes: int) -> str:
@@ -394,10 +417,10 @@ def _of_all(chosen: int, classes: int) -> str:
 ScoredClass = tuple[str, npt.NDArray[np.bool_], Numbers]
 
 
-def _roc(scored: Sequence[ScoredClass]) -> Picture:
+def _roc(scored: Sequence[ScoredClass], weights: Weights) -> Picture:
     curves = []
     for name, truth, scores in scored:
-        x, y, _ = metrics.roc_curve(truth, scores)
+        x, y, _ = metrics.roc_curve(truth, scores, sample_weight=weights)
         curves.append(Curve(name, x, y, float(metrics.auc(x, y))))
     return Picture(
         "ROC",
@@ -407,13 +430,13 @@ def _roc(scored: Sequence[ScoredClass]) -> Picture:
     )
 
 
-def _precision_recall(scored: Sequence[ScoredClass]) -> Picture:
+def _precision_recall(scored: Sequence[ScoredClass], weights: Weights) -> Picture:
     curves = []
     for name, truth, scores in scored:
-        precision, recall, _ = metrics.precision_recall_curve(truth, scores)
-        average = float(metrics.average_precision_score(truth, scores))
+        precision, recall, _ = metrics.precision_recall_curve(truth, scores, sample_weight=weights)
+        average = float(metrics.average_precision_score(truth, scores, sample_weight=weights))
         curves.append(Curve(name, recall[::-1], precision[::-1], average))
-    shares = _listed((name, truth.mean()) for name, truth, _ in scored)
+    shares = _listed((name, float(np.average(truth, weights=weights))) for name, truth, _ in scored)
     return Picture(
         "Precision and recall",
         figures.precision_recall(curves),
@@ -422,12 +445,12 @@ def _precision_recall(scored: Sequence[ScoredClass]) -> Picture:
     )
 
 
-def _calibration(scored: Sequence[ScoredClass]) -> Picture:
+def _calibration(scored: Sequence[ScoredClass], weights: Weights) -> Picture:
     curves, few = [], []
     for name, truth, scores in scored:
-        mean, share, rows = _calibration_bins(truth, scores)
+        mean, share, rows, total = _calibration_bins(truth, scores, weights)
         # The expected calibration error: the bins' gaps, weighted by their rows.
-        curves.append(Curve(name, mean, share, float(np.average(np.abs(mean - share), weights=rows))))
+        curves.append(Curve(name, mean, share, float(np.average(np.abs(mean - share), weights=total))))
         few.append(rows < FEW_ROWS)
     return Picture(
         "Calibration",
@@ -438,14 +461,19 @@ def _calibration(scored: Sequence[ScoredClass]) -> Picture:
     )
 
 
-def _calibration_bins(truth: npt.NDArray[np.bool_], scores: Numbers) -> tuple[Numbers, Numbers, Codes]:
-    """Return mean probability, share of the class and number of rows of each bin that holds any."""
+def _calibration_bins(
+    truth: npt.NDArray[np.bool_], scores: Numbers, weights: Weights
+) -> tuple[Numbers, Numbers, Codes, Numbers]:
+    """Return mean probability, share of the class, number of rows and their weight, of each bin that holds any."""
     bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
     rows = np.bincount(bins, minlength=CALIBRATION_BINS)
     held = rows > 0
-    sums = (np.bincount(bins, weights=each, minlength=CALIBRATION_BINS)[held] for each in (scores, truth))
-    mean, share = (each / rows[held] for each in sums)
-    return mean, share, rows[held]
+    by = np.ones(len(bins)) if weights is None else weights
+    total, of_scores, of_truth = (
+        np.asarray(np.bincount(bins, by * each, CALIBRATION_BINS)[held], np.float64)
+        for each in (np.ones(len(bins)), scores, truth)
+    )
+    return of_scores / total, of_truth / total, rows[held], total
 
 
 def _values_of(curves: Iterable[Curve]) -> str:
@@ -475,27 +503,33 @@ def _importance_picture(importance: Importance, metric: str) -> Picture:
 # Tables
 
 
-def _confusion(actual: Codes, predicted: Codes, labels: Sequence[str]) -> Confusion:
+def _confusion(actual: Codes, predicted: Codes, labels: Sequence[str], weights: Weights) -> Confusion:
     size = len(labels)
-    table = np.bincount(actual * size + predicted, minlength=size * size).reshape(size, size)
-    correct, note = int(np.trace(table)), "Rows are the actual class, columns the predicted one; ✓ marks what is right."
+    table = np.bincount(actual * size + predicted, weights, size * size).reshape(size, size)
+    note = "Rows are the actual class, columns the predicted one; ✓ marks what is right."
+    right, total = np.trace(table), table.sum()
     off = table.copy()
     np.fill_diagonal(off, 0)
     row, column = divmod(int(off.argmax()), size)
-    finding = f"{correct:,} of {_rows(len(actual))} are right ({correct / len(actual):.1%})."
+    if weights is None:
+        finding, most = f"{right:,} of {_rows(total)} are right ({right / total:.1%}).", _rows(off.max())
+    else:
+        finding, most = f"{right / total:.1%} of the weight is right.", f"{off.max() / total:.1%} of the weight"
+        note += " Rows are counted by their weights."
     if off.max():
         finding += f' Most often "{shorten(labels[row], VALUE_WIDTH)}" is taken for '
-        finding += f'"{shorten(labels[column], VALUE_WIDTH)}" ({_rows(int(off.max()))}).'
+        finding += f'"{shorten(labels[column], VALUE_WIDTH)}" ({most}).'
     shown = [shorten(label, VALUE_WIDTH) for label in labels]
     if size > CONFUSION_CLASSES:
         kept = np.sort(np.argsort(-(table.sum(axis=0) + table.sum(axis=1)), kind="stable")[: CONFUSION_CLASSES - 1])
         groups = np.full(size, len(kept))
         groups[kept] = np.arange(len(kept))
-        merged = np.zeros((len(kept) + 1, len(kept) + 1), dtype=np.int64)
+        merged = np.zeros((len(kept) + 1, len(kept) + 1), dtype=table.dtype)
         np.add.at(merged, (groups[:, None], groups[None, :]), table)
         table, shown = merged, [*(shown[code] for code in kept), f"{size - len(kept)} other classes"]
         note += f" The {len(kept)} most frequent classes have their own row; the others are one."
-    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    totals = table.sum(axis=1, keepdims=True)
+    shares = table / np.where(totals > 0, totals, 1)
     return Confusion(shown, table.tolist(), shares.tolist(), finding, note)
 
 

@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from common.frames import load_part
+from common.frames import load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
 from common.request import parse_request
@@ -65,10 +65,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         hashes = RowHashes(Columns.of(profile))
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         features, target = load_part(part, profile, hashes.add)
-        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem))
-        other_splits = try_other_splits(request, profile, features, target)
+        weights = load_weights(part, profile)
+        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem), weights)
+        other_splits = try_other_splits(request, profile, features, target, weights)
         suspicions = find_suspicions(request, profile, features, target)
-        model = fit(build_pipeline(request, profile), features, target, consume=True)
+        model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
         file = save_model(model.pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
     record, kind = bytes(training_rows), "application/octet-stream"

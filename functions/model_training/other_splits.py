@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
-from common.metrics import metrics_of, predict
+from common.metrics import Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.training import build_pipeline, fit
 
@@ -39,7 +39,11 @@ Rows = npt.NDArray[np.intp]
 
 
 def try_other_splits(
-    request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
+    request: TrainingRequest,
+    profile: Profile,
+    features: pd.DataFrame,
+    target: npt.NDArray[Any],
+    weights: Weights = None,
 ) -> list[dict[str, Any]]:
     """Return the metric by a split of rows and by a split of each column that may hold kin together.
 
@@ -51,6 +55,8 @@ def try_other_splits(
         Of the prepared data: which columns may do so, it calls `splits_by`.
     features, target
         The training part, of shape (rows, features) and (rows,).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
 
     Returns
     -------
@@ -73,7 +79,7 @@ def try_other_splits(
             continue
         begin = time.process_time()
         told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
-        try_ = _Try(request, profile, features.iloc[rows], target[rows])
+        try_ = _Try(request, profile, features.iloc[rows], target[rows], None if weights is None else weights[rows])
         # On so few rows a BLAS's threads wait for each other longer than one takes.
         with threadpool_limits(1, user_api="blas"):
             if seconds_a_row is None:
@@ -120,10 +126,15 @@ class _Try:
     """Fits the request's pipeline on a part of some rows, of shape (rows, features) and (rows,)."""
 
     def __init__(
-        self, request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
+        self,
+        request: TrainingRequest,
+        profile: Profile,
+        features: pd.DataFrame,
+        target: npt.NDArray[Any],
+        weights: Weights,
     ) -> None:
         self._request, self._profile = request, profile
-        self._features, self._target = features, target
+        self._features, self._target, self._weights = features, target, weights
 
     def seconds_a_row(self, held_out: npt.NDArray[np.bool_]) -> float:
         """Return how many processor seconds a fit takes for each row, by one on a tenth of them.
@@ -148,10 +159,11 @@ class _Try:
     def _value(self, left_out: npt.NDArray[np.bool_], scored: npt.NDArray[np.bool_]) -> float | None:
         """Return the metric on some rows after a fit without others; None where it is undefined."""
         features, target = self._features[scored], self._target[scored]
+        trained_by, scored_by = (None if self._weights is None else self._weights[rows] for rows in (~left_out, scored))
         try:
             pipeline = build_pipeline(self._request, self._profile)
-            model = fit(pipeline, self._features[~left_out], self._target[~left_out]).pipeline
-            metrics, _ = metrics_of(predict(model, features, str(self._request.problem)), target)
+            model = fit(pipeline, self._features[~left_out], self._target[~left_out], trained_by).pipeline
+            metrics, _ = metrics_of(predict(model, features, str(self._request.problem)), target, scored_by)
         except (InvalidDatasetError, ValueError):
             # What is left is of one class, say. The model itself is fitted on more rows.
             return None

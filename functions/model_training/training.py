@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import joblib
 import numpy as np
 import numpy.typing as npt
+from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
@@ -22,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from common.conversion import MAX_LEVELS, Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
+from common.metrics import Weights
 from common.request import TrainingRequest
 from model_training.threads import ThreadBackend
 
@@ -200,7 +202,14 @@ def _estimator(request: TrainingRequest) -> BaseEstimator:
     return estimator.set_params(**{**fixed, **request.hyperparameters})
 
 
-def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *, consume: bool = False) -> FittedModel:
+def fit(
+    pipeline: Pipeline,
+    features: pd.DataFrame,
+    target: npt.NDArray[Any],
+    weights: Weights = None,
+    *,
+    consume: bool = False,
+) -> FittedModel:
     """Fit the pipeline.
 
     Parameters
@@ -211,6 +220,8 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
         Shape (rows, features), as `common.frames.load_part` reads them.
     target
         Shape (rows,).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
     consume : bool
         Whether the frame may be emptied once it is transformed, which leaves its memory to the estimator.
 
@@ -226,14 +237,14 @@ def fit(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], *,
             filled = _without_empty_columns(features)
             _know_levels(pipeline, filled)
             # What Pipeline.fit does, in two steps.
-            transformed = pipeline["features"].fit_transform(filled, target)
+            transformed = _transform(pipeline["features"], filled, target, weights)
             del filled
             _keep_levels_once(pipeline)
             if consume:
                 _empty(features)
             # Of ridge a second thread of BLAS makes nothing faster, and on a busy machine both wait for each other.
             with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api="blas"):
-                pipeline["model"].fit(transformed, target)
+                pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
         except ValueError as error:
             told = without_values(str(error))
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
@@ -269,6 +280,32 @@ def _keep_levels_once(pipeline: Pipeline) -> None:
         for name, steps, _ in each:
             if name == MANY_LEVELS:
                 steps["levels"].set_params(categories="auto")
+
+
+def _transform(
+    transformer: ColumnTransformer, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights
+) -> Any:
+    """Fit the transformer of the features, its scalers by the weights, and return what it makes of them.
+
+    What fills gaps takes no weights: the mean is then that of the rows as they are.
+    """
+    scalers = _scalers(transformer.transformers)
+    if weights is None or not scalers:
+        return transformer.fit_transform(features, target)
+    with config_context(enable_metadata_routing=True):
+        for scaler in scalers:
+            scaler.set_fit_request(sample_weight=True)
+        transformed = transformer.fit_transform(features, target, sample_weight=weights)
+    # What was asked for is of no use to a prediction, and no type that a model's file may hold.
+    for scaler in (*scalers, *_scalers(transformer.transformers_)):
+        del scaler._metadata_request
+    return transformed
+
+
+def _scalers(transformers: Sequence[tuple[str, Any, Any]]) -> list[StandardScaler]:
+    """Return the scalers among the steps of transformers."""
+    pipelines = [each for _, each, _ in transformers if isinstance(each, Pipeline)]
+    return [step for pipeline in pipelines for _, step in pipeline.steps if isinstance(step, StandardScaler)]
 
 
 def _empty(frame: pd.DataFrame) -> None:
@@ -307,7 +344,7 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
     }
 
 
-def describe_baseline(target: npt.NDArray[Any], problem: str) -> dict[str, Any]:
+def describe_baseline(target: npt.NDArray[Any], problem: str, weights: Weights = None) -> dict[str, Any]:
     """Return the best guess that takes no feature: the target's mean, or the share of each class in sorted order.
 
     Parameters
@@ -316,10 +353,14 @@ def describe_baseline(target: npt.NDArray[Any], problem: str) -> dict[str, Any]:
         Of the training part, shape (rows,).
     problem
         `regression` or `classification`.
+    weights
+        How much each row counts, shape (rows,); None for all alike.
     """
     if problem == "regression":
-        return {"mean": float(target.mean(dtype=np.float64))}
-    return {"shares": (np.unique(target, return_counts=True)[1] / len(target)).tolist()}
+        return {"mean": float(np.average(target.astype(np.float64, copy=False), weights=weights))}
+    codes = np.unique(target, return_inverse=True)[1]
+    counts = np.bincount(codes, weights)
+    return {"shares": (counts / counts.sum()).tolist()}
 
 
 def _plain(value: Any) -> Any:
@@ -342,6 +383,9 @@ BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
 BYTES_PER_LEVEL = 130
 """What encoding takes for each row of a column of many texts."""
+BYTES_PER_WEIGHT = 24
+BYTES_PER_WEIGHTED_VALUE = 4
+"""What ridge holds more of a value: a copy, multiplied by the weights' roots."""
 IMPORTS_MB = 300
 
 
@@ -365,7 +409,8 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
     row = columns * BYTES_PER_VALUE[str(request.estimator)] + len(_wide(profile)) * BYTES_PER_WIDE_VALUE
-    needed = rows * (row + _one_hot_bytes(request, profile) + _means_bytes(request, profile))
+    per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, columns)
+    needed = rows * (row + per_row)
     if request.estimator == "random_forest":
         # The fitted trees, and once more as the bytes that are saved.
         needed += 2 * _forest_bytes(request, rows, classes)
@@ -399,6 +444,13 @@ def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
     _, many = _texts(request, profile)
     classes = len(profile["classes"] or ())
     return len(many) * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
+
+
+def _weight_bytes(request: TrainingRequest, columns: int) -> int:
+    """Return the bytes that a row's weight takes."""
+    if request.weight_column is None:
+        return 0
+    return BYTES_PER_WEIGHT + (columns * BYTES_PER_WEIGHTED_VALUE if request.estimator == "ridge" else 0)
 
 
 def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:

@@ -557,3 +557,29 @@ def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pyte
     event |= {"champion": None, "comparisons": 1, "contended": False}
     assert without_digests(event) == sample["model_evaluation"]
     assert evaluation.handler(event, None)["decision"] == "promote"
+
+
+def test_a_run_of_weighted_rows_is_weighted_to_the_end(s3: Any) -> None:
+    """Half of the rows are noise of hardly any weight."""
+    noisy = np.arange(400) % 2 == 0
+    data = frame(400).assign(w=np.where(noisy, 1e-4, 1.0))
+    data["y"] += np.where(noisy, np.random.default_rng(1).normal(0, 50, 400), 0)
+    uri = put(s3, data, "data/x.csv")
+
+    def event(run_id: str, **fields: Any) -> dict[str, Any]:
+        request = {"dataset_uri": uri, "target": "y", **fields}
+        prepared = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
+        return {**prepared, "model": training.handler(prepared, None)}
+
+    # The champion was trained on the same columns, for what is a weight now was no feature.
+    champion = promoted(event("run-1", columns={"w": "ignore"}, allow_baseline=True))
+    weighted = event("run-2", weight_column="w")
+    result = evaluation.handler({**weighted, "champion": champion}, None)
+    assert result["metrics"]["rmse"] < 2 < result["champion"]["metrics"]["rmse"]
+    assert result["champion"]["status"] == "scored"
+    assert (result["decision"], result["rule"]) == ("promote", "significant")
+    stored = json.loads(get(s3, result["evaluation_uri"]))
+    assert stored["weight_column"] == "w"
+    assert "Each row counts by the column w" in get(s3, result["report_uri"]).decode()
+    info = json.loads(get(s3, weighted["model"]["info_uri"]))
+    assert info["features"] == info["training_rows"]["features"] == ["a", "b", "c"]

@@ -25,10 +25,10 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     dict
         `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
         and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
-        and `share` of the used rows, of features that lack many; `warnings` of the fit; `suspicions`, what is `about`
-        which `columns` suspected of the data or the choices, and in `text` the way out; `interval` of the metric; and
-        `baseline`, the `value` that the metric takes for the best `guess` without features and the model's
-        `improvement` over it, with its interval.
+        and `share` of the used rows, of features that lack many; `warnings` of the fit; the `weight_column` by which
+        rows count, or None; `suspicions`, what is `about` which `columns` suspected of the data or the choices, and in
+        `text` the way out; `interval` of the metric; and `baseline`, the `value` that the metric takes for the best
+        `guess` without features and the model's `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
         json.loads(Path(files[name]).read_text(encoding="utf-8"))
@@ -45,6 +45,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         "read": _read(profile),
         "warnings": info["warnings"],
         "suspicions": info["suspicions"],
+        "weight_column": evaluation["weight_column"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
     }
@@ -97,6 +98,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _few("doubtful", result["read"]["doubts"], "profile.json")
     yield "rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
     yield "split", f"{rows['train']:,} train, {rows['test']:,} test"
+    if result["weight_column"] is not None:
+        yield "weights", f"each row counts by {result['weight_column']}, in the fit and in the metrics"
     dropped = [f"{each['name']}: {each['reason']}" for each in result["dropped_columns"]]
     yield from _few("dropped", dropped, "profile.json")
     missing = [f"{each['name']}: {each['share']:.0%} of the values" for each in result["missing_values"]]

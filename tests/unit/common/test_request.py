@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from common.errors import InvalidRequestError
-from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, ReadOptions, did_you_mean, parse_request
+from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, did_you_mean, parse_request
+from data_preparation.notation import _DIRECTIVES, date_pattern
 
 SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
 
@@ -13,14 +14,14 @@ SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
 def test_defaults_are_those_of_the_contract() -> None:
     assert parse_request(SMALLEST).model_dump() == {
         **SMALLEST,
+        "read": {},
+        "columns": {},
+        "weight_column": None,
         "problem": "auto",
         "estimator": None,
         "hyperparameters": {},
         "test_fraction": 0.2,
         "seed": 42,
-        "read": ReadOptions().model_dump(),
-        "columns": {},
-        "weight_column": None,
         "split_column": None,
         "split_key": None,
         "split_time": None,
@@ -60,6 +61,25 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"split_column": "price"}, "cannot be both the target and the split column"),
         ({"split_column": "part", "split_key": ["city"]}, "split_column and split_key are different ways to split"),
         ({"split_key": ["city"], "split_time": "day"}, "split_key and split_time are different ways to split"),
+        ({"weight_column": "price"}, '"price" cannot be both the target and the weight column.'),
+        ({"weight_column": "w", "split_column": "w"}, '"w" cannot be both the split column and the weight column.'),
+        ({"weight_column": "w", "split_key": ["a", "w"]}, '"w" cannot be both the key column and the weight column.'),
+        ({"weight_column": "w", "split_time": "w"}, '"w" cannot be both the time column and the weight column.'),
+        ({"columns": {"price": "ignore"}}, '"columns" ignores the target "price"'),
+        ({"columns": {"w": "ignore"}, "weight_column": "w"}, '"columns" ignores the weight column "w"'),
+        ({"columns": {"s": "ignore"}, "split_column": "s"}, '"columns" ignores the split column "s"'),
+        ({"columns": {"k": "ignore"}, "split_key": ["k"]}, '"columns" ignores the key column "k"'),
+        ({"columns": {"zip": "categry"}}, '"columns.zip" is "categry". Did you mean "category"?'),
+        ({"read": {"seperator": ";"}}, '"read.seperator" is unknown. Did you mean "separator"?'),
+        ({"read": {"separator": ""}}, "\"read.separator\" is '': string should have at least 1 character."),
+        ({"read": {"decimal": ";"}}, '"read.decimal" is ";". Known: ".", ",".'),
+        ({"read": {"thousands": ";"}}, '"read.thousands" is ";". Known: ",", ".", " ", "\'", "".'),
+        ({"read": {"decimal": ",", "thousands": ","}}, '"read.decimal" and "read.thousands" are both ","'),
+        ({"read": {"encoding": "utf-9"}}, '"read.encoding" is "utf-9", which Python does not know'),
+        ({"read": {"encoding": "base64"}}, '"read.encoding" is "base64", which Python does not know'),
+        ({"read": {"header": ["a", "b", "a"]}}, '"read.header" names "a" twice'),
+        ({"read": {"date_format": "%d.%Q.%Y"}}, '"read.date_format" has %Q, which is not known. Known: %d'),
+        ({"read": {"date_format": "%d.%m."}}, '"read.date_format" is "%d.%m.": a date needs one year'),
         ({"promote_if": "equal"}, '"promote_if" is "equal".'),
         ({"model_name": "a/b"}, "\"model_name\" is 'a/b'"),
     ],
@@ -69,6 +89,24 @@ def test_a_wrong_field_is_named_with_the_way_out(change: dict[str, object], mess
         parse_request({**SMALLEST, **change})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "format_",
+    [
+        *(f"%Y {directive}" for directive in _DIRECTIVES),
+        *("%d/%m/%y", "%H:%M", "%I:%M %p %F", "%F %T", "%F %H:%T", "%Y-%m-%m", "%j %Y", "%% %Y", "%Y %q", "%Y %"),
+    ],
+)
+def test_a_date_format_is_taken_where_data_preparation_reads_by_it(format_: str) -> None:
+    document = {**SMALLEST, "read": {"date_format": format_}}
+    try:
+        date_pattern(format_)
+    except ValueError:
+        with pytest.raises(InvalidRequestError, match="date_format"):
+            parse_request(document)
+    else:
+        assert parse_request(document).read.date_format == format_
 
 
 def test_every_missing_field_is_named() -> None:

@@ -571,3 +571,41 @@ def test_as_many_columns_as_are_admitted_are_prepared(prepared: Prepare, suffix:
     numbers = np.random.default_rng(0).normal(size=(rows, parquet_reading.MAX_COLUMNS - 1)).round(3)
     data = pd.DataFrame(numbers, columns=[f"c{number}" for number in range(numbers.shape[1])]).assign(y=range(rows))
     assert len(prepared(data, suffix=suffix).profile["columns"]) == parquet_reading.MAX_COLUMNS
+
+
+def test_rows_without_a_weight_are_left_out_and_weights_are_handed_over_with_all_digits(prepared: Prepare) -> None:
+    weights = np.random.default_rng(1).uniform(0.5, 1.5, 100)
+    weights[:12] = [0, 0, 0, 0, np.nan, np.nan, np.inf, 1, 1, 1, 1, 1]
+    result = prepared(frame(w=weights), weight_column="w", problem="regression")
+    assert result.profile["rows"]["used"] == 93
+    assert result.profile["dropped_rows"] == {"missing or infinite target or weight, or a weight of 0": 7}
+    assert columns_of(result)["w"]["use"] == "weight"
+    handed_over = [*pq.read_table(result.train)["w"].to_pylist(), *pq.read_table(result.test)["w"].to_pylist()]
+    assert sorted(handed_over) == sorted(weights[7:])
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (-1.0, 'The weight column "w" may hold numbers from 0 on only'),
+        ("heavy", 'The weight column "w" may hold numbers from 0 on only'),
+        (0, 'No row has a target, and in the weight column "w" a number above 0.'),
+        (None, 'No row has a target, and in the weight column "w" a number above 0.'),
+    ],
+)
+def test_weights_that_are_none_are_named(prepared: Prepare, weights: Any, message: str) -> None:
+    with pytest.raises(InvalidDatasetError, match=message):
+        prepared(frame(w=weights), weight_column="w", problem="regression")
+
+
+def test_new_weights_leave_all_rows_in_their_parts(tmp_path: Path) -> None:
+    parts = []
+    for seed in (1, 2):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        data = frame(w=np.random.default_rng(seed).uniform(size=100))
+        data.to_csv(folder / "data.csv", index=False)
+        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "weight_column": "w"})
+        result = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
+        parts.append(pq.read_table(result.test)["a"].to_pylist())
+    assert parts[0] == parts[1]

@@ -371,6 +371,8 @@ def test_the_choice_of_a_split_says_where_it_comes_from() -> None:
     old = {"version": "v", "target": "y", "split": {"by": "rows", "columns": ["a", "y"], "seed": 3}}
     assert choice() == Split("rows", ("a", "b", "y"))
     assert choice(old) == Split("rows", ("a", "y"), 3, "v")
+    # How much a row counts is no part of it.
+    assert choice(weight_column="b") == Split("rows", ("a", "y"))
     # With the target alone, or fewer than are gone, rows could hardly be told apart.
     few = {**old, "split": {"by": "rows", "columns": ["y", "c"], "seed": 0}}
     assert choice(few) == Split("rows", ("a", "b", "y"), 0, None, ("c",))

@@ -74,3 +74,16 @@ def test_equal_features_on_both_sides_are_counted_without_what_the_filter_mistak
     assert equal_features(rows(train), hashes(test)) < 12
     again = pd.concat([test[:1700], train[:300].assign(y=0.0)])
     assert equal_features(rows(train), hashes(again)) == pytest.approx(300, abs=12)
+
+
+def test_what_the_champion_knows_counts_by_weight() -> None:
+    test, weights = table(2000, 3), np.ones(2000)
+    own, champion = rows(table(8000, 1)), rows(pd.concat([table(8000, 2), test[:40]]))
+    # 2 % of the rows, and hardly any weight.
+    weights[:40] = 0.01
+    assert fair_rows(own, hashes(test), champion, hashes(test), weights).counted.all()
+    weights[:40] = 1
+    assert not fair_rows(own, hashes(test), champion, hashes(test), weights).counted[:40].any()
+    # Of what is left a single row has nearly all of the weight.
+    weights[:40] = weights[100] = 1e9
+    assert not fair_rows(own, hashes(test), champion, hashes(test), weights).possible

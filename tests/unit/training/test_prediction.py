@@ -441,3 +441,14 @@ def test_a_model_that_cannot_predict_is_named(
     monkeypatch.setattr(prediction, "load_model", lambda _: object())
     assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder)]) == 1
     assert "The model cannot predict (TypeError): its file is not what" in capsys.readouterr().err
+
+
+def test_a_column_of_weights_is_ignored(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    data = frame().assign(w=np.arange(ROWS) / 7 + 1)
+    _, folder = results(data, split_column="split", weight_column="w")
+    told = []
+    for name, rows in (("with", data), ("without", data.drop(columns="w"))):
+        rows.to_csv(folder.parent / f"{name}.csv", index=False)
+        told.append(scored(folder, folder.parent / f"{name}.csv"))
+        assert ('"w"' in capsys.readouterr().err) == (name == "with")
+    pd.testing.assert_frame_equal(*told)

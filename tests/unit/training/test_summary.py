@@ -35,6 +35,7 @@ def result(**fields: Any) -> dict[str, Any]:
         "dropped_columns": [],
         "missing_values": [],
         "warnings": [],
+        "weight_column": None,
         "decision": "reject",
         "reason": "because",
         "doubts": [],
@@ -52,7 +53,8 @@ def test_figures_have_the_digits_that_their_intervals_bear() -> None:
     assert told["baseline"] == (
         "a guess of the mean of the target has rmse 81; the model is better by 26 (95 % interval 18 to 35)"
     )
-    assert not {"dropped", "missing", "warnings", "doubts", "suspicions", "kept"} & told.keys()
+    assert not {"dropped", "missing", "warnings", "weights", "doubts", "suspicions", "kept"} & told.keys()
+    assert "by w" in dict(lines(result(weight_column="w")))["weights"]
 
 
 @pytest.mark.parametrize(
@@ -147,6 +149,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
             "metric": metric,
             "interval": {"value": 1.0, "low": None, "high": None, "deviation": None},
             "over_constant": over,
+            "weight_column": "v",
         },
     }
     for name, document in documents.items():
@@ -154,7 +157,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
     found = facts({name: str(tmp_path / name) for name in documents})
     assert found["dropped_columns"] == [{"name": "d", "reason": "it has one value only"}]
     assert found["missing_values"] == [{"name": "c", "share": 0.5}, {"name": "a", "share": 0.3}]
-    assert (found["warnings"], found["interval"]) == (["w"], None)
+    assert (found["warnings"], found["interval"], found["weight_column"]) == (["w"], None, "v")
     assert found["suspicions"] == [{"about": "order", "columns": ["a"], "text": "s"}]
     assert found["baseline"]["value"] == value
     assert found["baseline"]["interval"] == {"low": 17.8227, "high": 34.8273}
