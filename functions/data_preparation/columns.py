@@ -19,13 +19,12 @@ from common.conversion import timestamps
 from common.request import ColumnKind, ReadOptions
 from data_preparation.notation import (
     ARROW_TYPES,
-    FALSE,
-    MARKERS,
-    NULL_VALUES,
     NUMBER_STYLES,
     Kind,
     Notation,
     convert,
+    is_marker,
+    is_null_text,
 )
 from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide
 
@@ -38,8 +37,6 @@ _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "boolean": ("boolean",),
     "timestamp": ("timestamp",),
 }
-_NULLS = pa.array(NULL_VALUES)
-_MARKERS = pa.array(sorted({*MARKERS, *(each.lower() for each in NULL_VALUES)}))
 _TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
 )
@@ -319,7 +316,7 @@ class Columns:
 
     def _without_nulls(self, texts: pa.Array) -> pa.Array:
         trimmed = pc.utf8_trim_whitespace(texts)
-        return _nulled(trimmed, pc.or_(pc.is_in(trimmed, value_set=_NULLS), self._is_named(trimmed)))
+        return _nulled(trimmed, pc.or_(is_null_text(trimmed), self._is_named(trimmed)))
 
     def _is_named(self, trimmed: pa.Array) -> pa.Array:
         return pc.is_in(trimmed, value_set=self.wishes.missing_texts)
@@ -360,15 +357,15 @@ class Columns:
     def _without_missing(self, column: Column, texts: pa.StringArray) -> pa.Array:
         trimmed = self._trimmed(texts)
         if column.asked.is_label:
-            return _nulled(trimmed, pc.is_in(trimmed, value_set=_NULLS))
-        return _nulled(trimmed, pc.is_in(pc.utf8_lower(trimmed), value_set=_MARKERS))
+            return _nulled(trimmed, is_null_text(trimmed))
+        return _nulled(trimmed, is_marker(trimmed))
 
     def _as_text(self, column: Column, texts: pa.Array) -> pa.Array:
         different = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
         trimmed = pc.utf8_trim_whitespace(different)
         is_missing = pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
         if not self.keeps_markers(column):
-            is_missing = pc.or_(is_missing, pc.is_in(trimmed, value_set=_NULLS))
+            is_missing = pc.or_(is_missing, is_null_text(trimmed))
         kept = trimmed if self.trims else different
         if not pa.types.is_dictionary(texts.type):
             return _nulled(kept, is_missing)
@@ -396,7 +393,7 @@ def _rows(count: int) -> str:
 def _nulled(array: pa.Array, mask: pa.Array) -> pa.Array:
     if not pc.any(mask).as_py():
         return array
-    return pc.if_else(pc.fill_null(mask, FALSE), pa.scalar(None, array.type), array)
+    return pc.if_else(pc.fill_null(mask, fill_value=False), pa.scalar(None, array.type), array)
 
 
 def _without_texts(indices: pa.Array, texts: pa.Array, mask: pa.Array) -> pa.DictionaryArray:
@@ -423,7 +420,7 @@ def _has_codes(texts: pa.Array) -> bool:
 
     Few texts begin with a zero, so few are looked at.
     """
-    led = texts.filter(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), FALSE))
+    led = texts.filter(pc.fill_null(pc.or_(pc.starts_with(texts, "0"), pc.starts_with(texts, "-0")), fill_value=False))
     return bool(pc.any(pc.match_substring_regex(led, _CODE)).as_py())
 
 

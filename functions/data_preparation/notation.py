@@ -6,7 +6,7 @@ A notation is settled by all values of a column (`data_preparation.survey`); her
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -51,8 +51,21 @@ _APOSTROPHE, _MINUS = "['\u2019]", "\\-\u2212"
 WHOLE = r"^[+-]?\d{1,300}$"
 _EXPONENT = r"(?:[eE][+-]?\d+)?"
 
-FALSE = pa.scalar(value=False)
-"""What a comparison with nothing counts as."""
+
+@cache
+def texts_of(*texts: str) -> pa.StringArray:
+    """Return texts as an array, made at its first use: pyarrow looks for pandas when it makes one."""
+    return pa.array(texts, pa.string())
+
+
+def is_null_text(texts: pa.StringArray) -> pa.BooleanArray:
+    """Return which texts stand for a missing value wherever pandas reads them."""
+    return pc.is_in(texts, value_set=texts_of(*NULL_VALUES))
+
+
+def is_marker(texts: pa.StringArray) -> pa.BooleanArray:
+    """Return which texts, in any case, stand for a missing value among numbers, times and booleans."""
+    return pc.is_in(pc.utf8_lower(texts), value_set=texts_of(*MARKERS, *(each.lower() for each in NULL_VALUES)))
 
 
 @dataclass(frozen=True)
@@ -272,7 +285,7 @@ def read_numbers(texts: pa.StringArray, style: str, kind: Kind) -> pa.Array:
 
 def _read_offset(texts: pa.StringArray, offset: int) -> pa.Array:
     """Return whole numbers of any size less an offset; null where that does not fit 64 bits. Rare, so in Python."""
-    whole = pc.fill_null(pc.match_substring_regex(texts, WHOLE), FALSE).to_pylist()
+    whole = pc.fill_null(pc.match_substring_regex(texts, WHOLE), fill_value=False).to_pylist()
     less = [int(text) - offset if fits else None for text, fits in zip(texts.to_pylist(), whole, strict=True)]
     return pa.array([each if each is not None and -(2**63) <= each < 2**63 else None for each in less], pa.int64())
 
@@ -309,6 +322,16 @@ def date_pattern(style: str) -> str:
     if len(set(groups)) < len(groups) or not {"Y", "y"} & set(groups):
         raise ValueError("a date needs one year, and each of its parts once")
     return f"^{pattern}$"
+
+
+@cache
+def _date_matcher(style: str) -> re.Pattern[str]:
+    return re.compile(date_pattern(style).replace(r"\pL", r"[^\W\d_]"))
+
+
+def may_be_date(texts: Iterable[str], style: str) -> bool:
+    """Return whether one of a few texts is written as dates of a style are, whatever day it says."""
+    return any(_date_matcher(style).match(text) for text in texts)
 
 
 _Integers = npt.NDArray[np.int64]
@@ -371,7 +394,9 @@ def _zone(offsets: pa.StringArray | None, rows: int) -> _Integers:
     if offsets is None:
         return np.zeros(rows, np.int64)
     found = pc.extract_regex(offsets, r"(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})")
-    sign: _Integers = np.where(np.asarray(pc.fill_null(pc.equal(pc.struct_field(found, "s"), "-"), FALSE)), -1, 1)
+    sign: _Integers = np.where(
+        np.asarray(pc.fill_null(pc.equal(pc.struct_field(found, "s"), "-"), fill_value=False)), -1, 1
+    )
     minutes = _numbers(pc.struct_field(found, "h"), rows, 0) * 60 + _numbers(pc.struct_field(found, "m"), rows, 0)
     return sign * minutes * 60_000_000
 
@@ -393,5 +418,5 @@ def read_clock(texts: pa.StringArray) -> pa.Array:
     valid &= in_day
     more = _numbers(parts["D"], rows, 0) * 24 + np.where(hours < 24, 0, hours)
     seconds = clock / 1e6 + more * 3600.0
-    minus = np.asarray(pc.fill_null(pc.equal(parts["s"], "-"), FALSE))
+    minus = np.asarray(pc.fill_null(pc.equal(parts["s"], "-"), fill_value=False))
     return pa.array(np.where(minus, -seconds, seconds), mask=~valid)

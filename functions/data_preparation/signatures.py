@@ -65,7 +65,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
 )
 _HTML = re.compile(
     # A comment is taken as it is (?>), or a file of comments would be tried in every way to divide it.
-    rb"((?>\s*<!--.*?-->)|\s*<\?xml[^>]*>)*\s*<(!doctype\s+html|(html|head|body|table|meta|style|script|div)[\s>])",
+    rb"((?>\s*<!--.*?-->)|\s*<\?xml[^>]*>)*\s*<(!doctype\s+html|(html|head|body|meta)[\s>])",
     re.IGNORECASE | re.DOTALL,
 )
 _PATTERNS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (

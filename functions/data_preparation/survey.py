@@ -25,8 +25,6 @@ from data_preparation.notation import (
     DATE_STYLES,
     EUROPEAN,
     EXCEL,
-    MARKERS,
-    NULL_VALUES,
     NUMBER_STYLES,
     ONE_ZERO,
     PLAIN_NUMBER,
@@ -34,6 +32,9 @@ from data_preparation.notation import (
     WHOLE,
     Kind,
     Notation,
+    is_marker,
+    is_null_text,
+    may_be_date,
     number_pattern,
     read,
 )
@@ -58,6 +59,8 @@ _LOOKS = {
 }
 FEW_WORDS = 2
 """A column of one word holds no booleans."""
+FEW_DATES = 20
+"""If none of so many texts is a date in a style, none is taken for one: to read them all takes milliseconds."""
 _MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
 _LETTERS = r"[A-Za-z\x{80}-\x{10ffff}]{2}"
 _MAYBE_DATE = rf"\d[-/.]\d\d?[-/.]\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
@@ -180,10 +183,10 @@ class Survey:
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         indices, different = encoded.indices, encoded.dictionary
         rows = np.bincount(indices.drop_null().to_numpy(), minlength=len(different))
-        is_marker = (_is_null(different) if self.is_label else _is_marker(different)) & (rows > 0)
-        for text, count in zip(different.filter(pa.array(is_marker)).to_pylist(), rows[is_marker], strict=True):
+        is_missing = _as_mask(is_null_text(different) if self.is_label else is_marker(different)) & (rows > 0)
+        for text, count in zip(different.filter(pa.array(is_missing)).to_pylist(), rows[is_missing], strict=True):
             self.markers[text] += int(count)
-        values = rows * ~is_marker
+        values = rows * ~is_missing
         self.values += int(values.sum())
         if len(self.words) <= FEW_WORDS:
             self.words.update(each.lower() for each in different.filter(pa.array(values > 0))[:3].to_pylist())
@@ -281,24 +284,21 @@ class Survey:
         return (style, fit) if 2 * fit.misfits < self.values else None
 
 
-def _is_null(different: pa.StringArray) -> _Mask:
-    return np.asarray(pc.is_in(different, value_set=pa.array(NULL_VALUES)).to_numpy(zero_copy_only=False), np.bool_)
-
-
-def _is_marker(different: pa.StringArray) -> _Mask:
-    markers = pa.array([*MARKERS, *(each.lower() for each in NULL_VALUES)])
-    return np.asarray(pc.is_in(pc.utf8_lower(different), value_set=markers).to_numpy(zero_copy_only=False), np.bool_)
+def _as_mask(found: pa.BooleanArray) -> _Mask:
+    return np.asarray(found.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def _matches(different: pa.StringArray, pattern: str) -> _Mask:
-    return np.asarray(pc.match_substring_regex(different, pattern).to_numpy(zero_copy_only=False), np.bool_)
+    return _as_mask(pc.match_substring_regex(different, pattern))
 
 
 def _misfits(different: pa.StringArray, kind: Kind, style: str) -> _Mask:
     if kind == "float" and style in NUMBER_STYLES:
         plain = pc.replace_substring_regex(different, ACCOUNTING, r"-\1\2\3")
         return ~_matches(plain, number_pattern(style))
-    return np.asarray(read(different, Notation(kind, style)).is_null().to_numpy(zero_copy_only=False), np.bool_)
+    if kind == "timestamp" and not may_be_date(different[:FEW_DATES].to_pylist(), style):
+        return np.ones(len(different), np.bool_)
+    return _as_mask(read(different, Notation(kind, style)).is_null())
 
 
 def decide(name: str, survey: Survey, asked: Asked) -> Decision:

@@ -24,7 +24,7 @@ from common.conversion import OFFSET, timestamps
 from common.errors import InvalidDatasetError, without_values
 from data_preparation.columns import Columns, decimal_hint
 from data_preparation.dialect import Dialect, named, not_encoded, zero_bytes
-from data_preparation.notation import ARROW_TYPES, MARKERS, NULL_VALUES, Notation
+from data_preparation.notation import ARROW_TYPES, MARKERS, NULL_VALUES, Notation, texts_of
 
 BLOCK_BYTES = 4 << 20
 """How much of a file one batch holds; pyarrow reads a few of them ahead."""
@@ -39,7 +39,6 @@ _WRITTEN_SO = re.compile(
 )
 # What pyarrow's converters take for missing among numbers and times, in the ways that people write it.
 _MISSING = sorted({*NULL_VALUES, *MARKERS, *map(str.upper, MARKERS), *map(str.capitalize, MARKERS)})
-_MISSING_TEXTS = pa.array(_MISSING)
 MAYBE_THOUSANDS = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3})$"
 """6.221: decimals to some, thousands to others."""
 _HINT_COLUMNS = 100
@@ -300,7 +299,9 @@ def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool
         notation = Notation("float" if fast is not None and pa.types.is_floating(fast) else "timestamp")
         if fast is not None and (not column.asked.is_expected or column.notation == notation):
             column.notation = notation
-            column.markers = set(texts.filter(pc.is_in(texts, value_set=_MISSING_TEXTS)).unique().to_pylist()) - {""}
+            column.markers = set(texts.filter(pc.is_in(texts, value_set=texts_of(*_MISSING))).unique().to_pylist()) - {
+                ""
+            }
             # The converters would take more texts for missing than a target's may be.
             return pa.string() if column.asked.is_label else fast
     few = encode_texts and len(texts.unique()) <= ENCODED_SHARE * len(texts)
@@ -317,7 +318,7 @@ def _is_whole(texts: pa.StringArray) -> bool:
 
 
 def _present(texts: pa.StringArray) -> pa.StringArray:
-    return texts.filter(pc.invert(pc.is_in(texts, value_set=_MISSING_TEXTS)))
+    return texts.filter(pc.invert(pc.is_in(texts, value_set=texts_of(*_MISSING))))
 
 
 def _fast_type(columns: Columns, texts: pa.StringArray) -> pa.DataType | None:

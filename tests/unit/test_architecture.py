@@ -16,11 +16,12 @@ from import_graph import PROJECT, SCRIPTS, closure, imports, package_modules
 MODULES = package_modules()
 FUNCTIONS_PACKAGES = {path.parent.name for path in (PROJECT / "functions").glob("*/__init__.py")}
 # What a data scientist runs uses the functions' own code; nothing else may.
-USERS_OF_FUNCTIONS = {"train", "predict", "models"} | {
+USERS_OF_FUNCTIONS = {"train", "predict", "models", "inspect_data"} | {
     f"crosstrain.training.{name}"
     for name in (
         "data_files",
         "errors",
+        "inspection",
         "kept_columns",
         "models",
         "prediction",
@@ -85,7 +86,16 @@ def test_only_the_commands_of_training_import_the_functions() -> None:
 
 def test_no_command_is_forgotten() -> None:
     commands = {path.stem for path in SCRIPTS.glob("*.py")}
-    assert commands == {*DELIVERY, "train", "predict", "models", "rehearse", "local_aws", "make_variables"}
+    assert commands == {
+        *DELIVERY,
+        "train",
+        "predict",
+        "models",
+        "inspect_data",
+        "rehearse",
+        "local_aws",
+        "make_variables",
+    }
 
 
 @pytest.mark.parametrize("command", ["compose_sources", "make_variables"])

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from common.errors import first_few
 from crosstrain.aws import from_dynamodb, to_dynamodb
 from crosstrain.command import BadInputError, OperationFailedError, nearest_names
 
@@ -113,10 +112,10 @@ class Registry:
         """
         names = self.model_names()
         if not names:
-            raise BadInputError("The registry has no model: train one.")
+            raise BadInputError("The registry holds no model yet: train one first.")
         if len(names) > 1:
-            known = first_few(f'"{name}"' for name in names)
-            raise BadInputError(f"The registry has {len(names):,} models: say which one by its name: {known}.")
+            known = ", ".join(f'"{name}"' for name in names[:12])
+            raise BadInputError(f"The registry has {len(names):,} models: say which one by its name, such as {known}.")
         return names[0]
 
     def champion_version(self, model_name: str) -> tuple[Item, Item]:

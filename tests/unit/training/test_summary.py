@@ -32,6 +32,8 @@ def result(**fields: Any) -> dict[str, Any]:
             "improvement": 26.1535,
             "interval": {"low": 17.8227, "high": 34.8273},
         },
+        "ignored_files": [],
+        "read": {"dialect": "UTF-8 text, separated by commas", "told": [], "doubts": []},
         "dropped_columns": [],
         "missing_values": [],
         "warnings": [],
@@ -135,14 +137,14 @@ def test_the_table_names_a_few_and_counts_the_rest() -> None:
 def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str, value: float) -> None:
     over = OVER if metric == "rmse" else {**OVER, "loss": 0.75}
     columns = [
-        {"name": "a", "use": "feature", "nulls": 3},
+        {"name": "a", "use": "feature", "nulls": 3, "told": ["t"], "doubts": ["d"]},
         {"name": "b", "use": "feature", "nulls": 1},
         {"name": "c", "use": "feature", "nulls": 5},
         {"name": "d", "use": "dropped", "nulls": 0, "reason": "it has one value only"},
         {"name": "y", "use": "target", "nulls": 0},
     ]
     documents = {
-        "profile.json": {"columns": columns, "rows": {"used": 10}},
+        "profile.json": {"columns": columns, "rows": {"used": 10}, "read": {"dialect": "Parquet", "told": ["f"]}},
         "model.json": {"warnings": ["w"], "suspicions": [{"about": "order", "columns": ["a"], "text": "s"}]},
         "evaluation.json": {
             "problem": problem,
@@ -158,6 +160,7 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
     assert found["dropped_columns"] == [{"name": "d", "reason": "it has one value only"}]
     assert found["missing_values"] == [{"name": "c", "share": 0.5}, {"name": "a", "share": 0.3}]
     assert (found["warnings"], found["interval"], found["weight_column"]) == (["w"], None, "v")
+    assert found["read"] == {"dialect": "Parquet", "told": ["f", "t"], "doubts": ["d"]}
     assert found["suspicions"] == [{"about": "order", "columns": ["a"], "text": "s"}]
     assert found["baseline"]["value"] == value
     assert found["baseline"]["interval"] == {"low": 17.8227, "high": 34.8273}
