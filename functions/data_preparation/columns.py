@@ -160,6 +160,7 @@ class Column:
             return self.used <= {self.notation} and not self.has_failed
         if not self.is_surveyed_whole:
             return False
+        self.survey = self.survey.so_far()
         self.settle(decide(self.name, self.survey, self.asked))
         return self.used <= {self.notation} and not self.has_failed
 
@@ -251,7 +252,9 @@ class Columns:
         others = {each: text for each, text in self._last.items() if each != name}
         texts = [text for each, text in others.items() if text and self._columns[each].notation.kind == "text"]
         survey = self._columns[name].survey
-        is_text = self._columns[name].notation.kind == "text" and (survey is None or survey.nearest("float") is None)
+        is_text = self._columns[name].notation.kind == "text" and (
+            survey is None or survey.so_far().nearest("float") is None
+        )
         return not texts and (bool(others) or len(self._columns) > 1) and (not is_text or self._is_first(name))
 
     def _is_first(self, name: str) -> bool:
@@ -261,6 +264,12 @@ class Columns:
         """Say what a column is that is not made of texts."""
         self[name].notation = Notation(kind)
         self[name].is_settled = True
+
+    def note_converted(self, name: str, rows: int) -> None:
+        """Note that rows of a column were read as what it is taken for, without a look at their texts."""
+        column = self[name]
+        column.seen += rows
+        column.used.add(column.notation)
 
     def is_fixed(self, name: str, kind: Kind) -> bool:
         """Return whether nothing is to be found out about a column, which is of the kind."""
@@ -322,8 +331,8 @@ class Columns:
         return pc.is_in(trimmed, value_set=self.wishes.missing_texts)
 
     def _survey(self, column: Column, survey: Survey, texts: pa.Array, first: int) -> None:
-        survey.add(self._trimmed(texts), first)
-        column.notation = decide(column.name, survey, column.asked).notation
+        if survey.add(self._trimmed(texts), first):
+            column.notation = decide(column.name, survey, column.asked).notation
 
     def _trimmed(self, texts: pa.Array) -> pa.Array:
         """Return texts without the spaces around them, and without those that are missing whatever the column is."""
@@ -449,6 +458,7 @@ def decimal_hint(samples: Mapping[str, pa.StringArray]) -> str | None:
     for texts in samples.values():
         survey = Survey()
         survey.add(_without_blanks(pc.utf8_trim_whitespace(texts)), 0)
+        survey = survey.so_far()
         styles = {NUMBER_STYLES[style].decimal for style in survey.fitting("float") if style in NUMBER_STYLES}
         if survey.values and len(styles) == 1 and survey.counts["comma"] + survey.counts["point"]:
             votes.update(styles)
@@ -474,8 +484,3 @@ def merged(files: Sequence[Columns]) -> dict[str, Decision]:
         if decision is not None and any(each.notation != decision.notation for each in others):
             found[name] = decision
     return found
-
-
-def unreadable(name: str, unread: int) -> str:
-    """Return what is told of values that are not what the request says that they are."""
-    return f'"{name}" has {unread:,} values that are not what the request says that the column is: taken for missing.'

@@ -30,6 +30,9 @@ def doubts_of(summary: ColumnSummary) -> Iterator[str]:
 
 def told_of_missing(name: str, columns: Sequence[Column], request: TrainingRequest) -> Iterator[str]:
     """Yield which texts of a column were taken for missing, or might have been."""
+    if unread := sum(column.unread for column in columns):
+        said = request.columns.get(name)
+        yield f'"{name}" has {_rows(unread)} of which the request says {said}, and that are none: taken for missing.'
     markers: Counter[str] = Counter()
     for column in columns:
         if column.survey is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -161,6 +161,8 @@ class Survey:
     largest: int = 0
     smallest: int = 0
     _maybe_numbers: int = 0
+    _waiting: dict[str, tuple[int, int]] | None = field(default_factory=dict)
+    """The rows of each text and the first of them, as long as texts are few: then a look at each is enough."""
 
     @classmethod
     def of(cls, asked: Asked) -> Survey:
@@ -170,7 +172,7 @@ class Survey:
     def __post_init__(self) -> None:
         self.fits = {each: _Fit() for each in _candidates(self.date_format)}
 
-    def add(self, texts: pa.StringArray | pa.DictionaryArray, first: int) -> None:
+    def add(self, texts: pa.StringArray | pa.DictionaryArray, first: int) -> bool:
         """Take in texts without the spaces around them; missing ones are null.
 
         Parameters
@@ -179,10 +181,55 @@ class Survey:
             Of one batch.
         first
             How many rows came before.
+
+        Returns
+        -------
+        bool
+            Whether there were texts that were not there before; if not, what a column is remains the same.
         """
         encoded = texts if pa.types.is_dictionary(texts.type) else texts.dictionary_encode()
         indices, different = encoded.indices, encoded.dictionary
         rows = np.bincount(indices.drop_null().to_numpy(), minlength=len(different))
+        if self._waiting is not None:
+            if len(self._waiting) + np.count_nonzero(rows) <= FEW_VALUES:
+                return self._wait(indices, different.to_pylist(), rows, first)
+            waiting, self._waiting = self._waiting, None
+            self._take_waiting(waiting)
+
+        def first_of(chosen: _Mask) -> int:
+            filled = pc.fill_null(indices, 0).to_numpy()
+            return first + int(np.argmax(chosen[filled] & _as_mask(indices.is_valid()))) + 1
+
+        self._take(different, rows, first_of)
+        return True
+
+    def _wait(self, indices: pa.Int32Array, different: list[str], rows: npt.NDArray[np.int64], first: int) -> bool:
+        """Keep how often each of few texts occurs; return whether one of them is new."""
+        assert self._waiting is not None  # noqa: S101 (for the checker of types)
+        known = len(self._waiting)
+        for at in np.flatnonzero(rows).tolist():
+            text = different[at]
+            if text in self._waiting:
+                before, where = self._waiting[text]
+            else:
+                before, where = 0, first + pc.index(indices, at).as_py() + 1
+            self._waiting[text] = (before + int(rows[at]), where)
+        return len(self._waiting) > known
+
+    def _take_waiting(self, waiting: Mapping[str, tuple[int, int]]) -> None:
+        rows = np.array([count for count, _ in waiting.values()], np.int64)
+        places = np.array([where for _, where in waiting.values()], np.int64)
+        self._take(pa.array(list(waiting), pa.string()), rows, lambda chosen: int(places[chosen].min()))
+
+    def so_far(self) -> Survey:
+        """Return what all texts so far tell."""
+        if self._waiting is None:
+            return self
+        told = Survey(self.date_format, self.is_label, _waiting=None)
+        told._take_waiting(self._waiting)
+        return told
+
+    def _take(self, different: pa.StringArray, rows: npt.NDArray[np.int64], first_of: Callable[[_Mask], int]) -> None:
         is_missing = _as_mask(is_null_text(different) if self.is_label else is_marker(different)) & (rows > 0)
         for text, count in zip(different.filter(pa.array(is_missing)).to_pylist(), rows[is_missing], strict=True):
             self.markers[text] += int(count)
@@ -195,7 +242,7 @@ class Survey:
         unfit = frozenset() if _matches(different, _MAYBE_DATE).any() else frozenset(DATE_STYLES)
         for candidate in list(self.fits):
             misfit = (values > 0) & (candidate[1] in unfit or _misfits(different, *candidate))
-            self._count_misfits(candidate, indices, misfit, values, first)
+            self._count_misfits(candidate, misfit, values, first_of)
         if any(kind == "float" for kind, _ in self.fits):
             self._look_at_numbers(different, values)
         if any(kind == "timestamp" for kind, _ in self.fits):
@@ -215,17 +262,14 @@ class Survey:
     def _count_misfits(
         self,
         candidate: tuple[Kind, str],
-        indices: pa.Int32Array,
         misfit: _Mask,
         rows: npt.NDArray[np.int64],
-        first: int,
+        first_of: Callable[[_Mask], int],
     ) -> None:
         """Count the values that are not written in a style, and give it up where that are too many."""
         fit, wrong = self.fits[candidate], int(rows[misfit].sum())
         if wrong and not fit.misfits:
-            filled = pc.fill_null(indices, 0).to_numpy()
-            there = np.asarray(indices.is_valid().to_numpy(zero_copy_only=False), np.bool_)
-            fit.first = first + int(np.argmax(misfit[filled] & there)) + 1
+            fit.first = first_of(misfit)
         fit.misfits += wrong
         if self.values > FEW_VALUES and 2 * fit.misfits > self.values:
             del self.fits[candidate]
@@ -255,7 +299,8 @@ class Survey:
         self.counts[name] += int(rows[found].sum())
 
     def merge(self, other: Survey) -> None:
-        """Take in what another file tells of the column."""
+        """Take in what another file tells of the column; neither of both holds texts back (`so_far`)."""
+        self._waiting = None
         for candidate in list(self.fits):
             if candidate not in other.fits:
                 del self.fits[candidate]
@@ -313,6 +358,7 @@ def decide(name: str, survey: Survey, asked: Asked) -> Decision:
     asked
         What the request says.
     """
+    survey = survey.so_far()
     if asked.is_expected:
         return _as_expected(name, survey, asked)
     if asked.kind is not None:

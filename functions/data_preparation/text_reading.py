@@ -357,10 +357,9 @@ def _typed(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
     """Return what was read with every column in its kind."""
     arrays = []
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if pa.types.is_timestamp(column.type):
-            array = pc.cast(column, ARROW_TYPES["timestamp"])
-        elif pa.types.is_floating(column.type):
-            array = column
+        if pa.types.is_timestamp(column.type) or pa.types.is_floating(column.type):
+            columns.note_converted(name, len(column))
+            array = pc.cast(column, ARROW_TYPES[columns[name].notation.kind])
         else:
             array = columns.add(name, column)
         arrays.append(columns.without_missing_numbers(array))
