@@ -402,7 +402,7 @@ LINE = np.linspace(-1, 1, 500)
         (np.full(500, 0.1), LINE, "float32", 1, 2),
         (LINE, np.full(500, 0.1), "float32", 1, 2),
         # Once more to see how all are written, and once more for the kind.
-        (np.full(500, np.nan), SECONDS, "float64", 3, 2),
+        (np.full(500, np.nan), SECONDS, "float64", 2, 2),
     ],
 )
 def test_files_are_read_again_just_where_early_rows_were_rounded(  # noqa: PLR0917
