@@ -187,8 +187,16 @@ class Columns:
         self.hint: str | None = None
         self.footer = self.wishes.read.skip_footer or 0
         self.trims = self.wishes.read.trim
-        self.told: list[str] = []
+        self._told: list[str] = []
         self._last: dict[str, str | None] = {}
+        self._is_lost = False
+
+    @property
+    def told(self) -> list[str]:
+        """What is told of the file's rows."""
+        totals = self.footer if self.wishes.read.skip_footer is None else 0
+        found = f"{_rows(totals)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all rows."
+        return [*self._told, *([found] if totals else [])]
 
     @property
     def kinds(self) -> dict[str, Kind]:
@@ -217,20 +225,24 @@ class Columns:
                 column.survey = Survey.of(column.asked)
         return self._columns[name]
 
+    def start_over(self, *, told: str) -> None:
+        """Forget all, for the file is to be read otherwise from its first row on."""
+        self._columns, self._is_lost = {}, True
+        self._told.append(told)
+
     def begin(self) -> None:
         """Start over with the first row of the file."""
-        self._last = {}
+        self._last, self._is_lost = {}, False
         for column in self._columns.values():
             column.begin()
 
     def end(self) -> bool:
         """Return whether all rows were read as the columns turned out to be; else they are to be read once more."""
+        if self._is_lost:
+            return False
         if self._is_total():
             self.footer += 1
             self._columns = {}
-            self.told = [
-                f"{_rows(self.footer)} of totals at the end: left out. READ='{{\"skip_footer\": 0}}' keeps all rows."
-            ]
             return False
         # Each of them, for each has something to settle.
         are_settled = [column.end() for column in self._columns.values()]
@@ -347,21 +359,25 @@ class Columns:
         notation = column.notation
         if notation.kind == "text":
             return self._as_text(column, texts)
-        if pa.types.is_dictionary(texts.type):
-            values = self._values(column, texts.dictionary)
-            return values.take(texts.indices)
-        return self._values(column, texts)
+        if not pa.types.is_dictionary(texts.type):
+            values, missing = self._values(column, texts)
+            column.unread += values.null_count - missing.null_count
+            return values
+        values, missing = self._values(column, texts.dictionary)
+        array = values.take(texts.indices)
+        if values.null_count > missing.null_count:
+            column.unread += array.null_count - missing.take(texts.indices).null_count
+        return array
 
-    def _values(self, column: Column, texts: pa.StringArray) -> pa.Array:
+    def _values(self, column: Column, texts: pa.StringArray) -> tuple[pa.Array, pa.StringArray]:
+        """Return the values that texts say, null where one says none, and the texts but for those that are missing."""
         there = self._without_missing(column, texts)
         array = _try(lambda: convert(there, column.notation))
         if array is None:
             # Read again, once it is known what the column is.
             column.has_failed = True
-            return pa.nulls(len(texts), ARROW_TYPES[column.notation.kind])
-        if column.notation.lenient:
-            column.unread += array.null_count - there.null_count
-        return array
+            return pa.nulls(len(texts), ARROW_TYPES[column.notation.kind]), there
+        return array, there
 
     def _without_missing(self, column: Column, texts: pa.StringArray) -> pa.Array:
         trimmed = self._trimmed(texts)

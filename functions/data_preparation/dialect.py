@@ -135,6 +135,14 @@ def _decoded(name: str, head: bytes, encoding: str, *, is_whole: bool) -> str:
         raise not_encoded(name, encoding) from error
 
 
+def read_otherwise(name: str, encoding: str) -> str:
+    """Return what is told of a file that is not in UTF-8."""
+    return (
+        f'"{name}" is no UTF-8: read as {_NAMES.get(encoding, encoding)}. If letters look wrong, say its encoding: '
+        'READ=\'{"encoding": "…"}\'.'
+    )
+
+
 def not_encoded(name: str, encoding: str) -> InvalidDatasetError:
     """Return the error of a file that is not in an encoding."""
     shown = _NAMES.get(encoding, encoding.upper())
@@ -155,10 +163,7 @@ def zero_bytes(name: str) -> InvalidDatasetError:
 def _of_text(name: str, text: str, encoding: str, read: ReadOptions, *, is_whole: bool) -> Dialect:
     told = []
     if encoding not in ("utf-8", "utf-8-sig") and read.encoding is None:
-        told.append(
-            f'"{name}" is no UTF-8: read as {_NAMES.get(encoding, encoding)}. If letters look wrong, say its encoding: '
-            'READ=\'{"encoding": "…"}\'.'
-        )
+        told.append(read_otherwise(name, encoding))
     separator = read.separator.replace("\\t", "\t") if read.separator else None
     skipped = read.skip_rows or 0
     hint = re.match(r"sep=(.)\r?\n", text)
@@ -238,7 +243,7 @@ def _separator(text: str, quote: str, *, is_whole: bool) -> str:
                 continue
             # The header has as many names, or a comma is a decimal's.
             first = max((len(row.cells) for row in rows[:_PREAMBLE_ROWS] if not _is_data(row.cells)), default=0)
-            agrees = 1.0 if first in (width, width - 1) or len(rows) == 1 else 0.5
+            agrees = 1.0 if first == width or 1 < first == width - 1 or len(rows) == 1 else 0.5
             score = (round(share * agrees, 1), width if separators is SEPARATORS else 0)
             if score > best_score:
                 best, best_score = separator, score

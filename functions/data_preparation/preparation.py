@@ -272,6 +272,8 @@ def _spool(
         for _ in range(MAX_READINGS):
             spool = _spool_once(path, table, names, columns, reading, first)
             if columns.end():
+                if not spool.rows:
+                    raise EmptyFileError(f'"{file.name}" has a header but no rows.')
                 digest = fingerprint.result()
                 return replace(spool, fingerprint=digest, told=(*table.told, *columns.told, *_remarks(table)))
     raise InvalidDatasetError(f'"{file.name}" cannot be read: say what its columns are by `columns`.')
@@ -318,8 +320,6 @@ def _spool_once(
             with _inherited(split):
                 codes.write(_with_offsets(usable, columns))
             narrow |= _write_batch(sink, usable, summaries, reading.exact)
-    if not rows:
-        raise EmptyFileError(f'"{file}" has a header but no rows.')
     left_out = {
         **table.unusable,
         **{name: "the request says so" for name in table.columns if request.columns.get(name) == "ignore"},

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, Protocol
 
 import numpy as np
@@ -23,7 +23,7 @@ import pyarrow.csv
 from common.conversion import OFFSET, timestamps
 from common.errors import InvalidDatasetError, without_values
 from data_preparation.columns import Columns, decimal_hint
-from data_preparation.dialect import Dialect, named, not_encoded, zero_bytes
+from data_preparation.dialect import Dialect, named, not_encoded, read_otherwise, zero_bytes
 from data_preparation.notation import ARROW_TYPES, MARKERS, NULL_VALUES, Notation, texts_of
 
 BLOCK_BYTES = 4 << 20
@@ -85,6 +85,13 @@ class TextFile:
         names = [name for name in self.columns if wanted is None or name in wanted]
         columns.begin()
         columns.trims = self.dialect.is_spaced or columns.wishes.read.trim
+        try:
+            yield from self._batches(names, columns, encode_texts)
+        except InvalidDatasetError as error:
+            if not self._has_another_encoding(error, columns):
+                raise
+
+    def _batches(self, names: list[str], columns: Columns, encode_texts: bool) -> Iterator[pa.RecordBatch]:
         types, rows = self._types(names, columns, encode_texts), 0
         with suppress(pa.ArrowInvalid, OSError, UnicodeError):
             for batch in self._read(types, columns.footer):
@@ -98,6 +105,16 @@ class TextFile:
                 rows -= batch.num_rows - new.num_rows
                 if new.num_rows:
                     yield _typed(new, columns)
+
+    def _has_another_encoding(self, error: InvalidDatasetError, columns: Columns) -> bool:
+        """Take a file for Windows-1252 of which a late letter shows that it is no UTF-8; it is to be read again."""
+        is_of_letters = isinstance(error.__cause__, UnicodeError) or "UTF8" in str(error.__cause__)
+        follower = {"utf-8": "cp1252", "cp1252": "latin-1"}.get(self.dialect.encoding)
+        if not is_of_letters or follower is None or columns.wishes.read.encoding is not None:
+            return False
+        self.dialect = replace(self.dialect, encoding=follower)
+        columns.start_over(told=read_otherwise(self.name, follower))
+        return True
 
     def texts(self, wanted: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Yield the values of columns as they are written, an empty text where there is none."""
@@ -200,6 +217,11 @@ class TextFile:
             message = str(error)
             if "UTF8" in message:
                 raise not_encoded(self.name, self.dialect.encoding) from error
+            if "straddling" in message:
+                raise InvalidDatasetError(
+                    f'"{self.name}" has a row of more than {BLOCK_BYTES >> 20} MB, which is no row of a table: see '
+                    "whether a quote is missing, or what ends its lines."
+                ) from error
             if isinstance(error, OSError) or "zlib" in message or "inflate" in message:
                 raise InvalidDatasetError(f'"{self.name}" cannot be decompressed: {_one_line(message)}.') from error
             raise InvalidDatasetError(

@@ -111,6 +111,8 @@ def _settled(table: Table, request: TrainingRequest, decided: Mapping[str, Decis
     for _ in range(MAX_READINGS):
         file = _once(table, names, columns, most_bytes)
         if columns.end():
+            if not file.rows:
+                raise EmptyFileError(f'"{table.file.name}" has a header but no rows.')
             file.told = (*table.told, *columns.told)
             return file
     raise InvalidDatasetError(f'"{table.file.name}" cannot be read: say what its columns are by COLUMNS.')
@@ -128,8 +130,6 @@ def _once(table: Table, names: Sequence[str], columns: Columns, most_bytes: int)
         if seen > most_bytes:
             file.is_whole = False
             break
-    if not file.rows:
-        raise EmptyFileError(f'"{table.file.name}" has a header but no rows.')
     return file
 
 

@@ -1,0 +1,184 @@
+"""What several files say together, what folders say, and what the options of a request change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from common.errors import InvalidDatasetError
+from common.request import parse_request
+from data_preparation.preparation import PreparedData, prepare
+from data_preparation.reading import SourceFile
+
+Prepare = Callable[..., PreparedData]
+ROWS = 60
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Prepare:
+    """Return a function that prepares files, by their names within a folder."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+
+    def prepare_all(contents: dict[str, str | bytes], target: str = "y", **request: Any) -> PreparedData:
+        files = []
+        for name, content in contents.items():
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            files.append(SourceFile(name, path))
+        document = {"dataset_uri": "s3://bucket/data/", "target": target, **request}
+        return prepare(files, parse_request(document), workspace)
+
+    return prepare_all
+
+
+def lines(*columns: list[Any], header: str, separator: str = ",") -> str:
+    rows = zip(*columns, strict=True)
+    return "\n".join([header, *(separator.join(map(str, row)) for row in rows)]) + "\n"
+
+
+def column(result: PreparedData, name: str) -> dict[str, Any]:
+    return {each["name"]: each for each in result.profile["columns"]}[name]
+
+
+def whole(result: PreparedData) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(result.train), pd.read_parquet(result.test)]).sort_values("y", ignore_index=True)
+
+
+def test_folders_are_columns(prepared: Prepare) -> None:
+    numbers = list(range(ROWS))
+    files = {
+        f"year={year}/city=K%C3%B6ln {year}/part.csv": lines(numbers, [year + n / 100 for n in numbers], header="a,y")
+        for year in (2023, 2024, 2025)
+    }
+    result = prepared(files)
+    assert (column(result, "year")["kind"], column(result, "year")["min"]) == ("integer", 2023)
+    assert {each["value"] for each in column(result, "city")["top"]} == {f"Köln {year}" for year in (2023, 2024, 2025)}
+    handed_over = whole(result)
+    assert list(handed_over["year"]) == list(handed_over["y"].astype(int))
+
+
+def test_folders_of_parquet_are_columns_whose_missing_value_is_missing(prepared: Prepare) -> None:
+    table = pa.table({"a": range(ROWS), "y": [n / 7 for n in range(ROWS)]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    content = sink.getvalue().to_pybytes()
+    result = prepared(
+        {"k=x/p.parquet": content, "k=__HIVE_DEFAULT_PARTITION__/p.parquet": content, "k=z/p.pq": content}
+    )
+    assert (column(result, "k")["kind"], column(result, "k")["nulls"]) == ("text", ROWS)
+
+
+def test_one_file_tells_what_another_leaves_open(prepared: Prepare) -> None:
+    early = [f"{1 + n % 12:02}/{1 + n % 11:02}/2024" for n in range(ROWS)]
+    late = [f"{13 + n % 15:02}/{1 + n % 11:02}/2024" for n in range(ROWS)]
+    numbers = [n / 7 for n in range(ROWS)]
+    result = prepared(
+        {
+            "1.csv": lines(early, numbers, header="day,y"),
+            "2.csv": lines(late, [100 + n for n in numbers], header="day,y"),
+        }
+    )
+    assert column(result, "day")["notation"] == {"style": "day/month/year"}
+    assert "doubts" not in column(result, "day")
+    assert column(result, "day")["max"] == "2024-11-26T00:00:00Z"
+
+
+def test_codes_of_one_file_are_codes_in_all(prepared: Prepare) -> None:
+    numbers = [n / 7 for n in range(ROWS)]
+    result = prepared(
+        {
+            "1.csv": lines([101 + n % 5 for n in range(ROWS)], numbers, header="code,y"),
+            "2.csv": lines([f"{n % 5:03}" for n in range(ROWS)], [100 + n for n in numbers], header="code,y"),
+        }
+    )
+    assert column(result, "code")["kind"] == "text"
+    assert {each["value"] for each in column(result, "code")["top"]} >= {"101", "001"}
+
+
+def test_files_with_other_columns_are_united_when_asked(prepared: Prepare) -> None:
+    numbers = [n / 7 for n in range(ROWS)]
+    files = {
+        "1.csv": lines(numbers, numbers, header="a,y"),
+        "2.csv": lines(["u", "v"] * (ROWS // 2), numbers, [200 + n for n in numbers], header="b,a,y"),
+        "3.csv": lines(numbers, [n + 400 for n in numbers], header="c,y"),
+    }
+    with pytest.raises(InvalidDatasetError, match=r'"b" \(only in "2.csv"\)'):
+        prepared(files)
+    result = prepared(files, read={"unite": True})
+    assert [column(result, name)["nulls"] for name in "abc"] == [ROWS, 2 * ROWS, 2 * ROWS]
+    assert list(whole(result)["c"].dropna()) == pytest.approx(numbers)
+
+
+def test_a_late_letter_shows_the_encoding(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data_preparation.dialect.HEAD_BYTES", 200)
+    numbers = [n / 7 for n in range(ROWS)]
+    content = lines(["Rome"] * (ROWS - 1) + ["Köln"], numbers, header="city,y").encode("cp1252")
+    result = prepared({"1.csv": content})
+    assert {each["value"] for each in column(result, "city")["top"]} == {"Rome", "Köln"}
+    assert any("Windows-1252" in each for each in result.profile["read"]["told"])
+
+
+KINDS = {
+    "number": ("float", "numeric", "feature"),
+    "category": ("text", "categorical", "feature"),
+    "identifier": ("text", "identifier", "dropped"),
+}
+
+
+@pytest.mark.parametrize(("kind", "expected"), KINDS.items())
+def test_the_request_says_what_a_column_is(prepared: Prepare, kind: str, expected: tuple[str, str, str]) -> None:
+    texts = ["x" if n % 10 == 0 else f"{n % 7}.5" for n in range(ROWS)]
+    content = lines(texts, [n / 7 for n in range(ROWS)], [n % 5 for n in range(ROWS)], header="a,y,b")
+    result = prepared({"1.csv": content}, columns={"a": kind})
+    found = column(result, "a")
+    assert (found["kind"], found["role"], found["use"]) == expected
+    if kind == "number":
+        assert found["nulls"] == ROWS // 10
+        assert f"{ROWS // 10} rows of which the request says number" in found["told"][0]
+
+
+def test_what_the_request_ignores_is_not_looked_at(prepared: Prepare) -> None:
+    texts = ["1", "x"] * (ROWS // 2)
+    content = lines(texts, [n / 7 for n in range(ROWS)], [n % 5 for n in range(ROWS)], header="a,y,b")
+    result = prepared({"1.csv": content}, columns={"a": "ignore"})
+    assert (column(result, "a")["use"], column(result, "a")["reason"]) == ("dropped", "the request says so")
+    assert "a" not in pq.read_schema(result.train).names
+
+
+OPTIONS = {
+    "decimal": ({"decimal": ","}, "6,221", 6.221),
+    "thousands": ({"thousands": "."}, "6.221", 6221),
+    "separator": ({"separator": "\\t"}, "6.221", 6.221),
+    "na_values": ({"na_values": ["-1", "7,5"]}, "6.221", 6.221),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_option_is_heard(prepared: Prepare, name: str) -> None:
+    read, text, value = OPTIONS[name]
+    separator = "\t" if name == "separator" else ";"
+    texts = [text, *(f"{1 + n}{text[1]}{100 + n}" for n in range(ROWS - 2)), "-1" if name == "na_values" else text]
+    result = prepared({"1.csv": lines(texts, range(ROWS), header=f"a{separator}y", separator=separator)}, read=read,
+                      problem="regression")  # fmt: skip
+    handed_over = whole(result)["a"]
+    assert handed_over[0] == pytest.approx(value)
+    assert handed_over.isna().sum() == (name == "na_values")
+
+
+def test_a_format_of_dates_is_heard(prepared: Prepare) -> None:
+    texts = [f"{1 + n % 12:02}/{1 + n % 12:02}/2024" for n in range(ROWS - 1)] + ["02/03/2024"]
+    content = {"1.csv": lines(texts, [n / 7 for n in range(ROWS)], header="day,y")}
+    for read, month in (({"date_format": "%d/%m/%Y"}, 3), ({}, 2)):
+        result = prepared(content, read=read)
+        assert pd.to_datetime(whole(result)["day"].iloc[-1], unit="s").month == month
+        assert ("doubts" in column(result, "day")) == (not read)
+        for path in (result.train, result.test):
+            path.unlink()
