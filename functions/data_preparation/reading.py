@@ -69,6 +69,11 @@ class Table:
         return [*inside, *(name for name in self.folders if name not in inside)]
 
     @cached_property
+    def all_columns(self) -> list[str]:
+        """The names of all columns, of those too that cannot be read as values of one of the kinds."""
+        return [*self.file.columns, *(name for name in self.folders if name not in self.file.columns)]
+
+    @cached_property
     def unusable(self) -> dict[str, str]:
         """Why other columns cannot be read."""
         return self.file.unusable if isinstance(self.file, ParquetTable) else {}

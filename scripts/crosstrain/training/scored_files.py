@@ -109,7 +109,7 @@ def _columns(files: Sequence[SourceFile], read: ReadOptions, errors: Console) ->
     for file in files:
         try:
             with open_table(file, read) as table:
-                columns[file.name] = table.columns
+                columns[file.name] = table.all_columns
                 for told in table.told:
                     errors.print(told, markup=False)
         except EmptyFileError as error:
@@ -204,7 +204,7 @@ def _kept_schema(
     schemas = dict[str, pa.Schema]()
     for file in files:
         with open_table(file, read) as table:
-            check_kept(keep, table.columns, model.schema.names, file.name)
+            check_kept(keep, table.all_columns, model.schema.names, file.name)
             schemas[file.name] = KeptRows(table, keep).schema
     first, schema = next(iter(schemas.items()))
     for name, other in schemas.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_parquet_columns_keep_their_types(predict: Predict) -> None:
     data.to_parquet("rows.parquet", index=False)
     assert predict("rows.parquet", "--keep-all", "--out", "p.parquet") == 0
     found = pq.read_table("p.parquet")
-    assert found.column_names == ["id", "amount", "kind", "day", "at", "prediction"]
+    assert found.column_names == ["id", "amount", "kind", "day", "at", "tags", "prediction"]
     assert found["id"].to_pylist() == list(data["id"])
     assert found["at"].type == pa.timestamp("ns")
     assert predict("rows.parquet", "--keep", "id,at", "--out", "p.csv") == 0
@@ -103,7 +104,7 @@ def test_parquet_columns_keep_their_types(predict: Predict) -> None:
     [
         (["rows.csv", "--keep", "id,dey"], '"rows.csv" does not have the columns to keep: "dey" is missing. Did you'),
         (["twice.csv", "--keep-all"], 'The column "prediction" of "twice.csv" cannot be kept'),
-        (["lists.parquet", "--keep", "tags"], '"tags" is missing.'),
+        (["lists.parquet", "--keep", "tags"], 'The column "tags" is of the type list'),
         (["mixed", "--keep", "id", "--out", "p.parquet"], 'is of the type int64 in "a.parquet" and string in "b.csv"'),
         (["mixed", "--keep", "day"], '"a.parquet" does not have the columns to keep: "day" is missing.'),
         (["mixed", "--out", "mixed/p.csv"], '"mixed/p.csv" is in the folder to score'),
@@ -142,6 +143,73 @@ def test_a_folder_is_scored_in_the_order_of_its_names(predict: Predict, capsys: 
     data[:40].to_parquet("parts/a.parquet")
     assert predict("parts", "--keep", "id", "--out", "p.csv") == 0
     assert f"{ROWS} rows scored" in capsys.readouterr().err
+    assert [line[0] for line in text("p.csv")[1:]] == list(data["id"])
+
+
+def in_german(data: pd.DataFrame) -> str:
+    """Return rows as a German spreadsheet writes them."""
+    return data.to_csv(sep=";", decimal=",", index=False)
+
+
+CLOTHES = {
+    "german.csv": lambda data: in_german(data).encode(),
+    "tabs.tsv": lambda data: data.to_csv(sep="\t", index=False).encode("utf-16"),
+    "lines.jsonl": lambda data: data.to_json(orient="records", lines=True).encode(),
+    "zipped.csv.gz": lambda data: gzip.compress(data.to_csv(index=False).encode()),
+    "padded.csv": lambda data: data.assign(kind=data["kind"].str.upper() + " ").to_csv(index=False).encode(),
+}
+
+
+@pytest.mark.parametrize("name", CLOTHES)
+def test_the_same_rows_in_other_clothes_have_the_same_predictions(predict: Predict, name: str, capsys: Capture) -> None:
+    data = with_ids()
+    data.to_csv("plain.csv", index=False)
+    Path(name).write_bytes(CLOTHES[name](data))
+    assert predict("plain.csv", "--out", "expected.csv") == 0
+    assert predict(name, "--out", "p.csv") == 0
+    assert text("p.csv") == text("expected.csv")
+    if name == "padded.csv":
+        told = f"values written otherwise than in training, and taken for the same: {ROWS} in"
+        assert told in capsys.readouterr().err
+
+
+def test_blank_lines_keep_their_place_in_any_dialect(predict: Predict, capsys: Capture) -> None:
+    lines = in_german(with_ids()).splitlines()
+    rows = [*lines[:3], "", *lines[3:]]
+    Path("rows.csv").write_text("Export of today\n\n" + "\n".join(rows) + "\n", encoding="utf-16")
+    assert predict("rows.csv", "--keep", "id", "--out", "p.csv") == 0
+    assert "blank lines, each of which has a row without a prediction: 1" in capsys.readouterr().err
+    assert [line[0] for line in text("p.csv")[1:5]] == ["0000", "0001", "", "0002"]
+
+
+def test_how_the_files_are_written_may_be_said(predict: Predict) -> None:
+    data = with_ids()
+    data.to_csv("plain.csv", index=False)
+    data.to_csv("rows.csv", index=False, header=False)
+    names = json.dumps({"header": list(data.columns)})
+    assert predict("plain.csv", "--out", "expected.csv") == 0
+    assert predict("rows.csv", "--read", names, "--out", "p.csv") == 0
+    assert text("p.csv") == text("expected.csv")
+
+
+def test_files_of_other_formats_are_scored_with_what_is_found_told(predict: Predict, capsys: Capture) -> None:
+    data = with_ids()
+    Path("parts").mkdir()
+    data[:40].to_json("parts/a.jsonl.gz", orient="records", lines=True, date_format="iso")
+    data[40:80].to_excel("parts/b.xlsx", index=False)
+    Path("parts/b.xlsx").rename("parts/b.csv")
+    data[80:].to_csv("parts/c.csv.zip", index=False)
+    Path("parts/d.csv").touch()
+    Path("parts/notes.md").touch()
+    assert predict("parts", "--keep", "id", "--out", "p.csv") == 0
+    err = capsys.readouterr().err
+    assert f"{ROWS} rows scored" in err
+    for told in (
+        '"notes.md" is no data by its name, and is ignored',
+        '"b.csv" is an Excel workbook, whatever its name says.',
+        '"d.csv" has no rows, and is left out.',
+    ):
+        assert told in err
     assert [line[0] for line in text("p.csv")[1:]] == list(data["id"])
 
 
