@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crosstrain.api import inspect as inspect
     from crosstrain.api import load as load
     from crosstrain.api import train as train
     from crosstrain.command import BadInputError as BadInputError
@@ -20,6 +21,7 @@ _MODULES = {
     "BadInputError": "crosstrain.command",
     "Model": "crosstrain.training.prediction",
     "OperationFailedError": "crosstrain.command",
+    "inspect": "crosstrain.api",
     "load": "crosstrain.api",
     "train": "crosstrain.api",
 }

@@ -22,7 +22,7 @@ from rich.console import Console
 
 from crosstrain.command import BadInputError, error_console, nearest_names
 from crosstrain.local.server import open_training_stack
-from crosstrain.training import runs
+from crosstrain.training import inspection, runs
 from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.prediction import Model, open_model
 from crosstrain.training.progress import Progress
@@ -120,6 +120,38 @@ def train(
     with errors_of_functions(), _as_file(data) as path:
         chosen = argparse.Namespace(data=path, target=target, out=os.fspath(out), stack=stack, **options)
         return runs.train(chosen, progress, open_training_stack)
+
+
+def inspect(
+    data: str | os.PathLike[str] | pd.DataFrame,
+    target: str | None = None,
+    *,
+    read: dict[str, Any] | None = None,
+    columns: dict[str, str] | None = None,
+) -> dict[str, Any]:
+    """Return what training would understand of data, as `scripts/inspect_data.py --json` prints it.
+
+    Parameters
+    ----------
+    data
+        A file, a folder of files, or a frame.
+    target
+        The column to predict.
+    read, columns
+        How the files are written and what the columns are, as in a request.
+
+    Returns
+    -------
+    dict
+        `files`, what was `told` of them, and the `columns` with their kinds, roles, samples and doubts.
+
+    Raises
+    ------
+    BadInputError
+        If the data or an option cannot be used.
+    """
+    with errors_of_functions(), _as_file(data) as path:
+        return inspection.inspect(argparse.Namespace(data=path, target=target, read=read, columns=columns))
 
 
 @contextmanager
