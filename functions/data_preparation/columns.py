@@ -40,6 +40,7 @@ _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
 _TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
 )
+_TOTAL_ALONE = re.compile(r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(totals?|sum|summe|gesamt|gesamtsumme|insgesamt)\W*$")
 _CODE = r"^-?0[\dxX]"
 
 
@@ -258,19 +259,22 @@ class Columns:
         if self.wishes.read.skip_footer is not None or self.wishes.expected:
             return False
         words = [name for name, text in self._last.items() if text and _TOTAL.match(text)]
-        if len(words) != 1:
+        if len(words) != 1 or len(self._columns) == 1:
             return False
         (name,) = words
-        others = {each: text for each, text in self._last.items() if each != name}
-        texts = [text for each, text in others.items() if text and self._columns[each].notation.kind == "text"]
-        survey = self._columns[name].survey
-        is_text = self._columns[name].notation.kind == "text" and (
-            survey is None or survey.so_far().nearest("float") is None
-        )
-        return not texts and (bool(others) or len(self._columns) > 1) and (not is_text or self._is_first(name))
+        if any(
+            text and self._columns[each].notation.kind == "text" for each, text in self._last.items() if each != name
+        ):
+            return False
+        column = self._columns[name]
+        is_of_texts = column.notation.kind == "text" and (column.survey is None or not column.survey.is_mostly_numbers)
+        # Among texts, Total is a value like others, unless it stands alone, there and as a word.
+        return not is_of_texts or self._is_alone(column, str(self._last[name]))
 
-    def _is_first(self, name: str) -> bool:
-        return name in list(self._columns)[:2]
+    def _is_alone(self, column: Column, text: str) -> bool:
+        is_first = column.name in list(self._columns)[:2]
+        is_once = column.survey is not None and column.survey.rows_of(text.strip()) == 1
+        return is_first and is_once and _TOTAL_ALONE.match(text) is not None
 
     def read_as(self, name: str, kind: Kind) -> None:
         """Say what a column is that is not made of texts."""

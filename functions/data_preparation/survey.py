@@ -221,6 +221,15 @@ class Survey:
         places = np.array([where for _, where in waiting.values()], np.int64)
         self._take(pa.array(list(waiting), pa.string()), rows, lambda chosen: int(places[chosen].min()))
 
+    def rows_of(self, text: str) -> int | None:
+        """Return how many rows hold a text; None where texts are too many to tell."""
+        return None if self._waiting is None else self._waiting.get(text, (0, 0))[0]
+
+    @property
+    def is_mostly_numbers(self) -> bool:
+        """Whether more than half of the values are numbers."""
+        return self.so_far().nearest("float") is not None
+
     def so_far(self) -> Survey:
         """Return what all texts so far tell."""
         if self._waiting is None:

@@ -148,8 +148,16 @@ class TextFile:
         reader = self._open(types, stream=watched, threads=not footer, handler=remarks)
         yield from _without_last(_read_ahead(reader), footer, remarks)
         self.remarks = remarks.rows - remarks.in_footer
+        if self.remarks and not footer:
+            self._check_remarks()
         if watched.quotes % 2:
             self._check_quotes()
+
+    def _check_remarks(self) -> None:
+        """Refuse rows of another length that look like remarks and stand among the others."""
+        remarks, first = _Remarks(self.name), {self.columns[0]: pa.string()}
+        rows = sum(batch.num_rows for batch in self._open(first, threads=False, handler=remarks))
+        remarks.check(rows)
 
     def _check_quotes(self) -> None:
         """Refuse a quote that is never closed, for all that comes after it has become one value."""
@@ -300,11 +308,14 @@ class _Remarks:
         return "skip"
 
     def check(self, rows: int) -> None:
-        """Raise InvalidDatasetError if a row of another length was among the others, of which there are so many."""
-        if self.in_footer and self._first <= rows:
+        """Raise InvalidDatasetError if a row of another length was among the others, of which there are so many.
+
+        That shows where the file was read without threads.
+        """
+        if self.rows and self._first <= rows:
             raise InvalidDatasetError(
-                f'"{self._file}" has a row of another length than the others before its last {self._footer} rows: row '
-                f"{self._first:,}. Every row needs as many values as the header has names."
+                f'"{self._file}" has a row of another length among the others: row {self._first:,}. Every row needs as '
+                "many values as the header has names."
             )
 
 
@@ -407,7 +418,8 @@ def _without_last(batches: Iterable[pa.RecordBatch], footer: int, remarks: _Rema
         while held and rows - held[0].num_rows >= footer:
             rows -= held[0].num_rows
             yield held.pop(0)
-    remarks.check(total)
+    if footer:
+        remarks.check(total)
     left = rows - max(0, footer - remarks.in_footer)
     for batch in held:
         if left > 0:

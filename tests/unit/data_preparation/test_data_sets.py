@@ -182,3 +182,27 @@ def test_a_format_of_dates_is_heard(prepared: Prepare) -> None:
         assert ("doubts" in column(result, "day")) == (not read)
         for path in (result.train, result.test):
             path.unlink()
+
+
+NUMBERS = [n / 7 for n in range(ROWS)]
+LAST_ROWS = {
+    "a total": (lines(["Rome", "Paris"] * (ROWS // 2), NUMBERS, header="city,y") + "Total,17\n", ROWS),
+    "a name": (lines(["Rome", "Paris"] * (ROWS // 2), NUMBERS, header="city,y") + "Total Wine,17\n", ROWS + 1),
+    "a value": (lines(["Rome", "Total"] * (ROWS // 2), NUMBERS, header="city,y") + "Total,17\n", ROWS + 1),
+    "two totals": (lines(NUMBERS, NUMBERS, header="a,y") + "Subtotal,17\nGrand total,18\n", ROWS),
+    "a remark": (lines(NUMBERS, NUMBERS, header="a,y") + "(60 rows affected)\n", ROWS),
+}
+
+
+@pytest.mark.parametrize("name", LAST_ROWS)
+def test_a_last_row_is_a_total_only_beyond_doubt(prepared: Prepare, name: str) -> None:
+    content, rows = LAST_ROWS[name]
+    result = prepared({"1.csv": content})
+    assert result.profile["rows"]["in"] == rows
+    assert bool(result.profile["read"]["told"]) == (name in ("a total", "two totals", "a remark"))
+
+
+def test_a_remark_among_rows_is_no_remark(prepared: Prepare) -> None:
+    rows = lines(NUMBERS, NUMBERS, header="a,y").splitlines()
+    with pytest.raises(InvalidDatasetError, match="a row of another length among the others: row 12"):
+        prepared({"1.csv": "\n".join([*rows[:11], "Source: somebody", *rows[11:]])})
