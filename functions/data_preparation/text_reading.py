@@ -332,11 +332,12 @@ def _type(columns: Columns, name: str, texts: pa.StringArray, encode_texts: bool
         notation = Notation("float" if fast is not None and pa.types.is_floating(fast) else "timestamp")
         if fast is not None and (not column.asked.is_expected or column.notation == notation):
             column.notation = notation
-            column.markers = set(texts.filter(pc.is_in(texts, value_set=texts_of(*_MISSING))).unique().to_pylist()) - {
-                ""
-            }
-            # The converters would take more texts for missing than a target's may be.
-            return pa.string() if column.asked.is_label else fast
+            if column.asked.is_label:
+                # The converters would take more texts for missing than a target's may be.
+                return pa.string()
+            markers = texts.filter(pc.is_in(texts, value_set=texts_of(*_MISSING))).unique().to_pylist()
+            column.markers = set(markers) - {""}
+            return fast
     few = encode_texts and len(texts.unique()) <= ENCODED_SHARE * len(texts)
     return pa.dictionary(pa.int32(), pa.string()) if few and not _is_whole(texts) else pa.string()
 
