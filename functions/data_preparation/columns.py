@@ -329,6 +329,9 @@ class Columns:
         for missing in (_without_blanks, self._without_nulls):
             there = missing(texts)
             for kind in _PLAIN.get(column.notation.kind, ()):
+                if kind == "boolean" and column.asked.is_label:
+                    # How its words are spelled is to be known.
+                    return None
                 array = _as_kind(there, kind)
                 if array is None or (kind == "integer" and _has_codes(there)):
                     continue

@@ -135,14 +135,8 @@ _CLOCK_TIME = (
     r"\s*(?P<p>[AaPp]\.?[Mm]\.?)?"
 )
 
-BOOLEANS: Mapping[str, tuple[str, str]] = {
-    "true/false": ("true", "false"),
-    "yes/no": ("yes", "no"),
-    "y/n": ("y", "n"),
-    "on/off": ("on", "off"),
-    "t/f": ("t", "f"),
-    "1/0": ("1", "0"),
-}
+BOOLEANS = ("true/false", "yes/no", "y/n", "on/off", "t/f", "1/0")
+"""Pairs of words, which count in any case; those of a target are noted as they are written."""
 TRUE_FALSE = "true/false"
 ONE_ZERO = "1/0"
 """Numbers, unless somebody says that a column holds booleans."""
@@ -233,7 +227,7 @@ def read(texts: pa.StringArray, notation: Notation) -> pa.Array:
 
 def read_booleans(texts: pa.StringArray, style: str) -> pa.Array:
     """Return the booleans that texts say in one pair of words, in any case; null for others."""
-    yes, no = BOOLEANS[style]
+    yes, no = style.lower().split("/")
     lower = pc.utf8_lower(texts)
     known = pc.is_in(lower, value_set=pa.array([yes, no]))
     return pc.if_else(known, pc.equal(lower, yes), pa.scalar(None, pa.bool_()))

@@ -158,6 +158,7 @@ class Survey:
     symbols: Counter[str] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
     words: set[str] = field(default_factory=set)
+    spelled: set[str] = field(default_factory=set)
     largest: int = 0
     smallest: int = 0
     _maybe_numbers: int = 0
@@ -245,7 +246,8 @@ class Survey:
         values = rows * ~is_missing
         self.values += int(values.sum())
         if len(self.words) <= FEW_WORDS:
-            self.words.update(each.lower() for each in different.filter(pa.array(values > 0))[:3].to_pylist())
+            self.spelled.update(different.filter(pa.array(values > 0))[:3].to_pylist())
+            self.words.update(map(str.lower, self.spelled))
         self._look_for_digits(different, values)
         # The patterns of dates take milliseconds each, and columns are many.
         unfit = frozenset() if _matches(different, _MAYBE_DATE).any() else frozenset(DATE_STYLES)
@@ -323,6 +325,7 @@ class Survey:
         self.symbols += other.symbols
         self.looks += other.looks
         self.words |= other.words
+        self.spelled |= other.spelled
         if other.largest:
             self.smallest = min(self.smallest or other.smallest, other.smallest)
             self.largest = max(self.largest, other.largest)
@@ -387,7 +390,7 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
         booleans = [style for style in booleans if style == TRUE_FALSE]
     # One word alone is no answer to a question, unless it is true or false.
     if booleans and (len(survey.words) > 1 or asked.is_label or TRUE_FALSE in booleans):
-        return Decision(Notation("boolean", _unless(TRUE_FALSE, booleans[0])))
+        return Decision(Notation("boolean", _unless(TRUE_FALSE, _spelled(survey) if asked.is_label else booleans[0])))
     numbers = survey.fitting("float")
     if styles := [style for style in numbers if style in NUMBER_STYLES]:
         return _number(name, survey, asked, styles)
@@ -397,6 +400,12 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
         told = f'"{name}" holds times of the clock, read as seconds: 12:30 is 45,000. {_options(name, "category")}'
         return Decision(Notation("float", CLOCK), told=(told,))
     return _text(name, survey)
+
+
+def _spelled(survey: Survey) -> str:
+    """Return the words for true and false as they are written, where each is written in one way."""
+    words = {each.lower(): each for each in survey.spelled}
+    return f"{words['true']}/{words['false']}" if len(survey.spelled) == len(words) == FEW_WORDS else TRUE_FALSE
 
 
 def _unless(usual: str, style: str) -> str:

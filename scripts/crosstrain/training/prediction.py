@@ -221,6 +221,13 @@ class Model:
         names = [f"probability_{label}" for label in pc.cast(labels, pa.string()).to_pylist()]
         return pa.schema([("prediction", labels.type), *((name, pa.float64()) for name in names)])
 
+    @property
+    def spelled(self) -> tuple[str, str] | None:
+        """How the file of training spells the labels true and false, if otherwise."""
+        target = next((column for column in self.profile["columns"] if column["use"] == "target"), {})
+        yes, _, no = target.get("notation", {}).get("style", "").partition("/")
+        return (yes, no) if target.get("kind") == "boolean" and no else None
+
     def check_columns(self, file: str, names: Sequence[str]) -> list[str]:
         """Return the columns of a file that the model does not use.
 

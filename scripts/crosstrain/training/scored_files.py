@@ -157,7 +157,7 @@ def score_files(
     read = read or model.read_options
     schema = pa.schema([*_kept_schema(files, read, keep, model, path), *model.schema])
     summary = Summary()
-    with open_writer(path, schema, keep_formulas=keep_formulas) as writer:
+    with open_writer(path, schema, keep_formulas=keep_formulas, spelled=model.spelled) as writer:
         for file in files:
             with open_table(file, read) as table:
                 _score_file(model, table, Columns(model.wishes(read)), KeptRows(table, keep), writer, summary)

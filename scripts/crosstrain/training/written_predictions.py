@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 
 from crosstrain.command import BadInputError, OperationFailedError, reason_of
 
+PREDICTION = "prediction"
+"""What the column of the predictions is called."""
 OUT_SUFFIXES = (".csv", ".parquet")
 _FORMULA = r"^[=+\-@\t\r]"
 _NUMBER = r"^[+\-]?(\d+(\.\d*)?|\.\d+)([eE][+\-]?\d+)?$"
@@ -36,6 +38,8 @@ class CsvWriter(AbstractContextManager["CsvWriter"]):
     keep_formulas
         Whether a text that a spreadsheet would take for a formula is written as it is, and not with an apostrophe
         before it: https://owasp.org/www-community/attacks/CSV_Injection
+    spelled
+        What is written for true and false among the predictions, if not these words.
 
     Attributes
     ----------
@@ -43,11 +47,18 @@ class CsvWriter(AbstractContextManager["CsvWriter"]):
         How many texts have got an apostrophe.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, keep_formulas: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        *,
+        keep_formulas: bool = False,
+        spelled: tuple[str, str] | None = None,
+    ) -> None:
         for field in schema:
             _check_has_text(field)
         self.changed = 0
-        self._keep_formulas = keep_formulas
+        self._keep_formulas, self._spelled = keep_formulas, spelled
         self._stream = path.open("wb")
         self._write([pa.array([name]) for name in schema.names])
 
@@ -58,7 +69,10 @@ class CsvWriter(AbstractContextManager["CsvWriter"]):
 
     def write_batch(self, batch: pa.RecordBatch) -> None:
         """Write rows."""
-        self._write(batch.columns)
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        if self._spelled is not None:
+            columns[PREDICTION] = pc.if_else(columns[PREDICTION], *self._spelled)
+        self._write(list(columns.values()))
 
     def _write(self, columns: list[pa.Array]) -> None:
         texts = [self._text(column) for column in columns]
@@ -92,11 +106,13 @@ def _check_has_text(field: pa.Field) -> None:
         )
 
 
-def open_writer(path: Path, schema: pa.Schema, *, keep_formulas: bool) -> CsvWriter | pq.ParquetWriter:
-    """Return a writer for a file, by its name."""
+def open_writer(
+    path: Path, schema: pa.Schema, *, keep_formulas: bool, spelled: tuple[str, str] | None = None
+) -> CsvWriter | pq.ParquetWriter:
+    """Return a writer for a file, by its name; the other arguments are for CSV, which has no types."""
     if path.name.endswith(".parquet"):
         return pq.ParquetWriter(path, schema)
-    return CsvWriter(path, schema, keep_formulas=keep_formulas)
+    return CsvWriter(path, schema, keep_formulas=keep_formulas, spelled=spelled)
 
 
 @contextmanager

@@ -290,6 +290,18 @@ def test_labels_come_back_as_they_went_in(
         assert set(pd.read_csv(out, dtype=str)["prediction"]) == set(kinds)
 
 
+@pytest.mark.parametrize(
+    "labels", [["01", "02"], ["TRUE", "FALSE"], ["True", "False"], ["Y", "N"], ["None", "NA"], [1, 2]]
+)
+def test_labels_of_a_text_file_come_back_as_they_went_in(train_on: TrainOn, tmp_path: Path, labels: list[Any]) -> None:
+    data = rows(labels)
+    _, folder = train_on(data, "classification")
+    data.to_csv(tmp_path / "rows.csv", index=False)
+    out = tmp_path / "p.csv"
+    assert main([str(tmp_path / "rows.csv"), "--from", str(folder), "--trust", "--out", str(out)]) == 0
+    assert {line[0] for line in text(str(out))[1:]} == set(map(str, labels))
+
+
 def test_a_kept_text_that_is_a_formula_runs_in_no_spreadsheet(predict: Predict, capsys: Capture) -> None:
     notes = ["=1+1", "@x", "-5", "+4.5e3", "-x", "plain"]
     frame = with_ids().head(6).assign(**{"=note": notes}).drop(columns="day")
