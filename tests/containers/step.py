@@ -27,7 +27,7 @@ class Client:
         """Write an object to a file."""
         Path(path).write_bytes(objects[key])
 
-    def upload_fileobj(self, stream: BinaryIO, _bucket: str, key: str) -> None:
+    def upload_fileobj(self, stream: BinaryIO, _bucket: str, key: str, **_options: object) -> None:
         """Make an object of a file."""
         objects[key] = stream.read()
 

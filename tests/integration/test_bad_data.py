@@ -29,7 +29,13 @@ CASES: dict[str, tuple[str, bytes | None, dict[str, Any], str, str]] = {
     "empty file": ("x.csv", b"", {}, "InvalidDatasetError", "is empty"),
     "header only": ("x.csv", HEADER, {}, "InvalidDatasetError", "has a header but no rows"),
     "ragged rows": ("x.csv", edited(20, b"1,2"), {}, "InvalidDatasetError", "Row #22: Expected 3 columns, got 2"),
-    "wrong encoding": ("x.csv", edited(20, b"\xfc,2,3"), {}, "InvalidDatasetError", "is not UTF-8"),
+    "wrong encoding": (
+        "x.csv",
+        edited(20, b"\xfc,2,3"),
+        {"read": {"encoding": "utf-8"}},
+        "InvalidDatasetError",
+        "is not UTF-8",
+    ),
     "damaged parquet": ("x.parquet", b"PAR1,b\n", {}, "InvalidDatasetError", "cannot be read as Parquet"),
     "half a gzip": (
         "x.csv.gz",

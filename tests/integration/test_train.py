@@ -81,7 +81,7 @@ def test_data_that_a_function_refuses_end_as_any_bad_input_and_leaves_what_was_t
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/model.json").write_text("older")
-    frame = pd.DataFrame({"age": ["1", "2", "unknown"] * 10, "y": np.arange(30) / 7})
+    frame = pd.DataFrame({"age": ["1", "2", "young"] * 10, "y": np.arange(30) / 7})
     frame.to_csv(tmp_path / "mixed.csv", index=False)
     done = train("--data", "mixed.csv", "--target", "y")
     assert done.code == 2
