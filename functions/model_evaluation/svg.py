@@ -114,7 +114,7 @@ class Axes:
 
     def density(self, x: Numbers, y: Numbers) -> int:
         """Draw how many points there are in each small square, the logarithm as strength, and return the most."""
-        columns = math.ceil((self._right - self._left) / _CELL)
+        columns = (self._right - self._left) // _CELL + 1
         across = ((self._across(x) - self._left) // _CELL).astype(np.int64)
         up = ((self._bottom - self._down(y)) // _CELL).astype(np.int64)
         counts = np.bincount(up * columns + across)
