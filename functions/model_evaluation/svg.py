@@ -189,12 +189,14 @@ class Axes:
             yield _text(10, (self._top + self._bottom) / 2, self._y.label, "middle", turned)
 
 
-def limits(*values: Numbers, margin: float = 0.05) -> tuple[float, float]:
-    """Return ends for an axis with a margin beyond all values, as a share of their range."""
+def limits(*values: Numbers) -> tuple[float, float]:
+    """Return ends of an axis, a twentieth of the range beyond all values."""
     low, high = (float(end([end(each) for each in values])) for end in (np.min, np.max))
     largest = max(abs(low), abs(high))
-    # Hardly different ones would need ticks of more digits than a number has.
-    beyond = (high - low) * margin if high - low > 1e-9 * largest else largest * 0.05 or 0.05
+    if high - low > max(1e-9 * largest, 1e-300):
+        beyond = (high - low) * 0.05
+    else:  # Hardly different ones would need ticks of more digits than a number has.
+        beyond = largest * 0.05 if largest > 1e-300 else 0.05
     return low - beyond, high + beyond
 
 

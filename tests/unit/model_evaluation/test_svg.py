@@ -39,7 +39,17 @@ def test_ticks_are_round_and_written_alike(low: float, high: float, texts: list[
 
 
 @pytest.mark.parametrize(
-    "values", [[0, 0], [5, 5], [-1e9, -1e9], [1.7e9, 1.7e9 + 1e-3], [1.7e9, 1.7e9 + 10], [0, 1e300], [1e-300, 2e-300]]
+    "values",
+    [
+        [0, 0],
+        [5, 5],
+        [-1e9, -1e9],
+        [1.7e9, 1.7e9 + 1e-3],
+        [1.7e9, 1.7e9 + 10],
+        [0, 1e300],
+        [1e-300, 3e-300],
+        [0, 5e-324],
+    ],
 )
 @pytest.mark.parametrize("most", range(1, 9))
 def test_whatever_the_values_ticks_are_few_lie_within_and_can_be_told_apart(values: list[float], most: int) -> None:
