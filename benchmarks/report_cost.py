@@ -3,15 +3,13 @@
 
     python benchmarks/report_cost.py [--rows 100000] [--features 20] [--repeats 5]
 
-Each measurement is a process of its own that has loaded what the handler has loaded, and nothing of the report;
-matplotlib's font cache is empty, as it is when a function starts.
+Each measurement is a process of its own that has loaded what the handler has loaded, and nothing of the report.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -79,11 +77,10 @@ def measured_apart(problem: str, estimator: str, options: argparse.Namespace) ->
             ).pipeline,
             path,
         )
-        for repeat in range(options.repeats):
+        for _ in range(options.repeats):
             command = [sys.executable, __file__, "--measure", problem, estimator, str(path)]
             done = subprocess.run(
                 [*command, "--rows", str(options.rows), "--features", str(options.features)],
-                env={**os.environ, "MPLCONFIGDIR": str(Path(folder) / str(repeat))},
                 stdout=subprocess.PIPE,
                 check=True,
             )

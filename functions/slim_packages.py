@@ -25,13 +25,8 @@ UNUSED = (
     # Arrow Flight and Arrow's own S3 client: pyarrow imports both only on demand, and S3 is read through boto3.
     *("pyarrow/libarrow_flight*", "pyarrow/libarrow_python_flight*", "pyarrow/_flight*", "pyarrow/flight.py"),
     *("pyarrow/libarrow_s3*", "pyarrow/_s3fs*"),
-    # What only other uses of a library load: reading Matrix Market files, model cards, fonts in PDF and PostScript.
+    # What only other uses of a library load: reading Matrix Market files, model cards.
     *("scipy/io/_fast_matrix_market/_fmm_core*", "prettytable", "wcwidth", "sklearn/datasets/images"),
-    *(f"fontTools/{name}*" for name in ("cffLib", "colorLib", "cu2qu", "designspaceLib", "feaLib", "merge", "mtiLib")),
-    *(f"fontTools/{name}*" for name in ("otlLib", "pens", "qu2cu", "subset", "svgLib", "t1Lib", "ttLib", "ufoLib")),
-    *("fontTools/unicodedata", "fontTools/varLib", "fontTools/voltLib"),
-    *("matplotlib/mpl-data/fonts/afm", "matplotlib/mpl-data/fonts/pdfcorefonts", "matplotlib/mpl-data/sample_data"),
-    *("PIL/_avif*", "pillow.libs/libavif*"),
     # A wheel cannot hold symbolic links, so it holds these three times; the loader asks for `.so.<version>` alone.
     *("pyarrow/libarrow_python*.so", "pyarrow/libarrow_python*.so.*.*"),
     # Console scripts, and what a function's directory holds for the build alone.

@@ -18,8 +18,9 @@ from common.metrics import Weights
 from common.request import LOWER_IS_BETTER
 from model_evaluation import figures
 from model_evaluation.evaluation import HeldOut
-from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve, Numbers
+from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
 from model_evaluation.importance import REPEATS, Codes, Importance, class_codes, permutation_importance
+from model_evaluation.svg import Numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -364,7 +365,7 @@ def _density_note(rows: int, fullest: int | None) -> str:
     if fullest is None:
         return "One point for each test row."
     return (
-        f"All {_rows(rows)}, counted in hexagons: the stronger the colour the more rows (log scale), "
+        f"All {_rows(rows)}, counted in squares: the stronger the colour the more rows (log scale), "
         f"{fullest:,} at the most."
     )
 

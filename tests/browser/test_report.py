@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,9 @@ from common.frames import load_part
 from common.request import parse_request
 from data_preparation.preparation import MAX_LABEL_CHARACTERS, prepare
 from data_preparation.reading import SourceFile
-from model_evaluation.report import ReportData, render_report
+from model_evaluation import figures
+from model_evaluation.figures import Curve
+from model_evaluation.report import LABEL_WIDTH, VALUE_WIDTH, ReportData, render_report
 from model_training.training import build_pipeline, describe, fit
 
 pytestmark = needs_chromium
@@ -68,7 +71,8 @@ EXAMINE = """
       return {
         title: figure.querySelector("strong").textContent,
         box: box(svg),
-        marks: all("path, use", svg).filter((each) => each.getBoundingClientRect().width > 0).length,
+        marks: all("path, circle", svg).filter((each) => each.getBoundingClientRect().width > 0)
+          .flatMap((each) => (each.getAttribute("d") || "M").match(/M/g)).length,
         texts: all("text", svg).map((each) => ({
           text: each.textContent,
           box: box(each),
@@ -81,6 +85,16 @@ EXAMINE = """
       contrast(colour(view.getComputedStyle(each).color), paper)),
   };
 """
+
+
+def assert_no_text_is_cut(drawn: list[dict[str, Any]]) -> None:
+    for figure in drawn:
+        box = figure["box"]
+        for text in figure["texts"]:
+            inside = text["box"]
+            for start, length in (("x", "width"), ("y", "height")):
+                assert inside[start] >= box[start] - 1, (figure["title"], text)
+                assert inside[start] + inside[length] <= box[start] + box[length] + 1, (figure["title"], text)
 
 
 def look(page: Path, width: int, *, dark: bool = False) -> Seen:
@@ -171,13 +185,24 @@ def test_nothing_is_wider_than_the_page_and_no_text_of_a_figure_is_cut_or_tiny(p
     found = look(page, width).found
     assert found["overflow"] <= 0
     assert found["outside"] == []
-    for figure in found["figures"]:
-        box = figure["box"]
-        for text in figure["texts"]:
-            inside = text["box"]
-            assert inside["x"] >= box["x"] - 1, (figure["title"], text)
-            assert inside["x"] + inside["width"] <= box["x"] + box["width"] + 1, (figure["title"], text)
-            assert text["pixels"] >= 9, (figure["title"], text)
+    assert_no_text_is_cut(found["figures"])
+    assert min(text["pixels"] for figure in found["figures"] for text in figure["texts"]) >= 9
+
+
+def test_texts_of_the_widest_letters_are_not_cut(tmp_path: Path) -> None:
+    names, line = ["W" * LABEL_WIDTH, "\N{CJK UNIFIED IDEOGRAPH-65E5}" * (LABEL_WIDTH // 2)], np.linspace(0, 1, 9)
+    times = 1.7e9 + line
+    svgs = [
+        figures.importance_bars(names, np.array([-12345.0, 123456]), np.ones(2), "W" * VALUE_WIDTH),
+        figures.roc([Curve(name, line, line, 0.5) for name in names]),
+        figures.residuals_against_predicted(line * 1e-7, times)[0],
+        figures.predicted_against_actual(times, times, "W" * VALUE_WIDTH)[0],
+    ]
+    style = "<style>text { font-family: system-ui, sans-serif }</style>"
+    drawn = "".join(f"<figure><strong>{number}</strong>{svg}</figure>" for number, svg in enumerate(svgs))
+    page = tmp_path / "figures.html"
+    page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><title>widest</title>{style}{drawn}", encoding="utf-8")
+    assert_no_text_is_cut(look(page, PHONE).found["figures"])
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -80,8 +80,8 @@ def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
     ("function", "foreign"),
     [
         ("data_preparation", ["pandas", "sklearn", "scipy", "skops"]),
-        ("model_training", ["matplotlib", "jinja2"]),
-        ("model_evaluation", ["matplotlib", "jinja2"]),
+        ("model_training", ["jinja2"]),
+        ("model_evaluation", ["jinja2"]),
     ],
 )
 def test_a_handler_imports_only_what_each_run_uses(function: str, foreign: list[str]) -> None:

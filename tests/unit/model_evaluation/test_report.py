@@ -154,7 +154,6 @@ def page_of(data: ReportData) -> Page:
     assert used <= set(identifiers)
     assert not {"script", "img", "link", "iframe", "foreignobject"} & {tag for tag, _ in page.elements}
     assert not [each for _, each in page.elements if any(name.startswith("on") for name in each)]
-    assert "#0101" not in html, "a colour was not replaced by the page's"
     return page
 
 
@@ -284,7 +283,7 @@ def test_many_rows_are_counted_not_drawn(prepared_data: Make) -> None:
     x = random.normal(size=20_000)
     data = report_data(prepared_data("regression", pd.DataFrame({"x": x, "y": x + random.normal(size=20_000)})))
     page = page_of(data)
-    assert "All 4,000 rows, counted in hexagons" in page.text
+    assert "All 4,000 rows, counted in squares" in page.text
     assert "the outermost bins hold the 40 rows beyond the axis, too" in page.text
     assert "measured on 2,000 of 4,000 test rows" in page.text
 
@@ -423,7 +422,7 @@ def test_names_and_values_from_the_data_are_text_and_nothing_else(prepared_data:
     assert "$x_1$" in drawn.texts
     assert shorten("n" * 300, 20) in drawn.texts
     assert shorten(SCRIPT, 20) in drawn.texts
-    assert {tag for tag, _ in drawn.elements} <= {"svg", "defs", "g", "path", "use", "text", "clippath", "rect"}
+    assert {tag for tag, _ in drawn.elements} <= {"svg", "g", "path", "circle", "text"}
 
 
 def test_a_target_with_a_hostile_name(prepared_data: Make) -> None:
@@ -499,7 +498,7 @@ def test_long_and_wide_texts_are_shortened(text: str, width: int, shown: str) ->
     assert shorten(text, width) == shown
 
 
-def test_the_function_starts_without_the_libraries_of_the_report() -> None:
-    check = "import sys, model_evaluation.app; print({'matplotlib', 'jinja2'} & set(sys.modules))"
+def test_the_function_starts_without_what_only_the_report_needs() -> None:
+    check = "import sys, model_evaluation.app; print({'model_evaluation.report', 'jinja2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
