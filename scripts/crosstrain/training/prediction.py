@@ -224,7 +224,9 @@ class Model:
     @property
     def spelled(self) -> tuple[str, str] | None:
         """How the file of training spells the labels true and false, if otherwise."""
-        target = next((column for column in self.profile["columns"] if column["use"] == "target"), {})
+        target: Mapping[str, Any] = next(
+            (column for column in self.profile["columns"] if column["use"] == "target"), {}
+        )
         yes, _, no = target.get("notation", {}).get("style", "").partition("/")
         return (yes, no) if target.get("kind") == "boolean" and no else None
 
