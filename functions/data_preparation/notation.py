@@ -106,7 +106,9 @@ _CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?\
 _ZONE = r"(?P<z>Z|z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}:?\d{2})?"
 _TIME = rf"(?:(?:[Tt]|,?\s+){_CLOCK}\s*{_ZONE})?"
 _WEEKDAY = r"(?:[A-Za-z]{2,9}\.?,?\s+)?"
-_NAME = r"(?P<b>\pL{3,10})\.?"
+LETTER = r"A-Za-z\x{80}-\x{10ffff}"
+"""What a class of characters holds for letters: all of them by their names take milliseconds to be made ready."""
+_NAME = rf"(?P<b>[{LETTER}]{{3,10}})\.?"
 DATE_STYLES: Mapping[str, str] = {
     "year-month-day": r"(?P<Y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})" + _TIME,
     "day/month/year": r"(?P<d>\d{1,2})[-/.](?P<m>\d{1,2})[-/.](?P<Y>\d{4})" + _TIME,
@@ -146,8 +148,8 @@ _MONTHS_OTHERWISE = {"mär": 3, "mrz": 3, "mai": 5, "okt": 10, "dez": 12}  # Ger
 _DIRECTIVES = {
     "%d": r"(?P<d>\d{1,2})", "%m": r"(?P<m>\d{1,2})", "%Y": r"(?P<Y>\d{4})", "%y": r"(?P<y>\d{2})", "%b": _NAME,
     "%B": _NAME, "%H": r"(?P<H>\d{1,2})", "%I": r"(?P<H>\d{1,2})", "%M": r"(?P<M>\d{1,2})", "%S": r"(?P<S>\d{1,2})",
-    "%f": r"(?P<f>\d{1,9})", "%p": r"(?P<p>[AaPp]\.?[Mm]\.?)", "%z": _ZONE, "%Z": _ZONE, "%a": r"\pL+\.?",
-    "%A": r"\pL+", "%F": r"(?P<Y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})",
+    "%f": r"(?P<f>\d{1,9})", "%p": r"(?P<p>[AaPp]\.?[Mm]\.?)", "%z": _ZONE, "%Z": _ZONE, "%a": rf"[{LETTER}]+\.?",
+    "%A": rf"[{LETTER}]+", "%F": r"(?P<Y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})",
     "%T": r"(?P<H>\d{1,2}):(?P<M>\d{1,2}):(?P<S>\d{1,2})", "%%": "%",
 }  # fmt: skip
 
@@ -320,7 +322,7 @@ def date_pattern(style: str) -> str:
 
 @cache
 def _date_matcher(style: str) -> re.Pattern[str]:
-    return re.compile(date_pattern(style).replace(r"\pL", r"[^\W\d_]"))
+    return re.compile(date_pattern(style).replace(LETTER, "A-Za-z\x80-\U0010ffff"))
 
 
 def may_be_date(texts: Iterable[str], style: str) -> bool:

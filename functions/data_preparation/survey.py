@@ -25,6 +25,7 @@ from data_preparation.notation import (
     DATE_STYLES,
     EUROPEAN,
     EXCEL,
+    LETTER,
     NUMBER_STYLES,
     ONE_ZERO,
     PLAIN_NUMBER,
@@ -49,8 +50,8 @@ FEW_VALUES = 1000
 MOST = 0.9
 """From this share of values on that look like something, a column of texts is told to do so."""
 _PATTERNS = {
-    "dates": r"^\d{1,4}[-/. ](?:\d{1,2}|\pL{3,9})[-/. ]\d{1,4}",
-    "measures": r"^[+-]?[\d.,]+\s?[\pL\x{b5}\x{b0}][\pL\x{b2}\x{b3}\x{b5}\x{b0}/]{0,9}$",
+    "dates": rf"^\d{{1,4}}[-/. ](?:\d{{1,2}}|[{LETTER}]{{3,9}})[-/. ]\d{{1,4}}",
+    "measures": rf"^[+-]?[\d.,]+\s?[{LETTER}][{LETTER}/]{{0,9}}$",
 }
 _LOOKS = {
     "dates": '"{name}" has texts that begin like dates and are none that is known: kept as texts. '
@@ -62,7 +63,7 @@ FEW_WORDS = 2
 FEW_DATES = 20
 """If none of so many texts is a date in a style, none is taken for one: to read them all takes milliseconds."""
 _MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
-_LETTERS = r"[A-Za-z\x{80}-\x{10ffff}]{2}"
+_LETTERS = rf"[{LETTER}]{{2}}"
 _MAYBE_DATE = rf"\d[-/.]\d\d?[-/.]\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"

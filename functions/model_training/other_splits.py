@@ -23,7 +23,7 @@ from model_training.training import build_pipeline, fit
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_ROWS, MOST_VALUES = 10_000, 2_000_000
+MOST_ROWS, MOST_VALUES = 5_000, 2_000_000
 """How much a split is tried on: kin that are neighbours in time, or whole keys, so that they stay as alike as they
 are."""
 LEAST_ROWS = 250

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
+from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns
 from common.errors import first_few
@@ -47,6 +48,8 @@ _SHARE = 0.01
 Numbers = npt.NDArray[np.float64]
 
 
+# Two threads of BLAS wait for each other longer than one takes.
+@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator] # threadpoolctl has no types
 def find_suspicions(
     request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
 ) -> list[dict[str, Any]]:
