@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from data_preparation.notation import (
     convert,
     is_marker,
     is_null_text,
+    texts_of,
 )
 from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide
 
@@ -38,7 +40,8 @@ _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "timestamp": ("timestamp",),
 }
 _TOTAL = re.compile(
-    r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
+    r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|totale|sum|suma|soma|somme|summe|gesamt|gesamtsumme|insgesamt"
+    r"|average|mean|moyenne|durchschnitt|mittelwert|promedio|media|итого|合計|总计|razem)\b.{0,20}$"
 )
 _CODE = r"^-?0[\dxX]"
 
@@ -84,6 +87,13 @@ class Wishes:
     def missing_texts(self) -> pa.Array:
         """The texts that stand for a missing value in any column."""
         return pa.array([each.strip() for each in self.read.na_values or ()], pa.string())
+
+    @cached_property
+    def missing_times(self) -> pa.Array:
+        """The times that stand for a missing value in any column."""
+        read = (_try(partial(timestamps, texts_of(each.strip()))) for each in self.read.na_values or ())
+        found = [each for each in read if each is not None]
+        return pa.concat_arrays(found) if found else pa.array([], ARROW_TYPES["timestamp"])
 
     @property
     def missing_numbers(self) -> list[float]:
@@ -305,7 +315,9 @@ class Columns:
         if len(texts):
             self._last[name] = texts[-1].as_py()
         first, column.seen = column.seen, column.seen + len(texts)
-        if not column.is_settled and column.survey is None and not is_typed:
+        # What looks like a number or a date may be a date of the format that the request says.
+        is_plain = not is_typed and self.wishes.read.date_format is None
+        if not column.is_settled and column.survey is None and is_plain:
             plain = self._as_plain(column, texts)
             if plain is not None:
                 return plain
@@ -332,6 +344,8 @@ class Columns:
                     column.numbers.add(array.drop_null().to_numpy())
                 column.notation = Notation(kind)
                 column.used.add(column.notation)
+                if there.null_count > texts.null_count and kind != "null":
+                    column.markers |= set(texts.filter(pc.is_null(there)).unique().to_pylist()) - {"", None}
                 return array
         return None
 
@@ -404,7 +418,9 @@ class Columns:
         )
 
     def without_missing_numbers(self, array: pa.Array) -> pa.Array:
-        """Return numbers without those that the request takes for missing."""
+        """Return numbers or times without those that the request takes for missing."""
+        if pa.types.is_timestamp(array.type) and len(times := self.wishes.missing_times):
+            return _nulled(array, pc.is_in(array, value_set=times))
         numbers = self.wishes.missing_numbers
         if not numbers or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
             return array

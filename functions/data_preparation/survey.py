@@ -23,6 +23,7 @@ from data_preparation.notation import (
     BOOLEANS,
     CLOCK,
     DATE_STYLES,
+    EPOCHS,
     EUROPEAN,
     EXCEL,
     NUMBER_STYLES,
@@ -49,12 +50,15 @@ FEW_VALUES = 1000
 MOST = 0.9
 """From this share of values on that look like something, a column of texts is told to do so."""
 _PATTERNS = {
-    "dates": r"^\d{1,4}[-/. ](?:\d{1,2}|\pL{3,9})[-/. ]\d{1,4}",
+    "dates": r"(?i)^\d{1,4}[-/. ](?:\d{1,2}|\pL{3,9})[-/. ]\d{1,4}|\b\d\d?:\d\d\b"
+    r"|^(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)\pL{0,6}[-/. ]'?\d\d$",
+    "numbers": r"^[+-]?\d+[.,]\d+$",
     "measures": r"^[+-]?[\d.,]+\s?[\pL\x{b5}\x{b0}][\pL\x{b2}\x{b3}\x{b5}\x{b0}/]{0,9}$",
 }
 _LOOKS = {
-    "dates": '"{name}" has texts that begin like dates and are none that is known: kept as texts. '
+    "dates": '"{name}" has texts that look like dates and are none that is known: kept as texts. '
     'READ=\'{{"date_format": "%Y-%m-%d"}}\' with how they are written reads them.',
+    "numbers": '"{name}" has numbers with dots and numbers with commas: kept as texts. Write all in one way.',
     "measures": '"{name}" has numbers that a unit follows: kept as texts. Write the numbers alone, all in one unit.',
 }
 FEW_WORDS = 2
@@ -63,7 +67,11 @@ FEW_DATES = 20
 """If none of so many texts is a date in a style, none is taken for one: to read them all takes milliseconds."""
 _MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
 _LETTERS = r"[A-Za-z\x{80}-\x{10ffff}]{2}"
-_MAYBE_DATE = rf"\d[-/.]\d\d?[-/.]\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
+_MAYBE_DATE = (
+    rf"\d[-/.] ?\d\d?[-/.] ?\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
+    r"|^[01]\d\.[12][0189]\d\d$"
+)
+_ENDS = r"^(?P<first>\d\d)[-/.] ?\d\d?[-/.] ?(?P<last>\d\d)\b"
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
@@ -157,6 +165,8 @@ class Survey:
     counts: Counter[str] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
+    ends: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    """The two digits that dates begin with, and those that they end with: the fewer are their years."""
     words: set[str] = field(default_factory=set)
     largest: int = 0
     smallest: int = 0
@@ -240,6 +250,9 @@ class Survey:
         self._look_for_digits(different, values)
         # The patterns of dates take milliseconds each, and columns are many.
         unfit = frozenset() if _matches(different, _MAYBE_DATE).any() else frozenset(DATE_STYLES)
+        if not unfit and ("timestamp", "yy/month/day") in self.fits:
+            for ends, part in zip(self.ends, pc.extract_regex(different, _ENDS).drop_null().flatten(), strict=True):
+                ends.update(part.unique().to_pylist())
         for candidate in list(self.fits):
             misfit = (values > 0) & (candidate[1] in unfit or _misfits(different, *candidate))
             self._count_misfits(candidate, misfit, values, first_of)
@@ -247,6 +260,7 @@ class Survey:
             self._look_at_numbers(different, values)
         if any(kind == "timestamp" for kind, _ in self.fits):
             self._count(different, values, "slashes", "/")
+            self._count(different, values, "full stops", r"\.")
 
     def _look_for_digits(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         """Give up numbers and times where most values can be neither: names and words, for the most part."""
@@ -277,7 +291,8 @@ class Survey:
     def _look_at_numbers(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         for name, pattern in (
             ("zero-led", _ZERO_LED), ("exponent codes", _EXPONENT_CODE), ("percent", "[%‰]"),
-            ("accounting", ACCOUNTING),
+            ("accounting", ACCOUNTING), ("zero-led months", r"^0\d\.\d{4}$"),
+            ("seconds since 1970", r"^\d{9,10}(\.\d+)?$"), ("milliseconds since 1970", r"^\d{12,13}(\.\d+)?$"),
             ("whole", WHOLE), ("zeros", r"^0+$"),
             ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","),
             ("exponents", r"(?i)\de|inf"),
@@ -314,6 +329,8 @@ class Survey:
         self.symbols += other.symbols
         self.looks += other.looks
         self.words |= other.words
+        for mine_, theirs_ in zip(self.ends, other.ends, strict=True):
+            mine_.update(theirs_)
         if other.largest:
             self.smallest = min(self.smallest or other.smallest, other.smallest)
             self.largest = max(self.largest, other.largest)
@@ -380,6 +397,10 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
     if booleans and (len(survey.words) > 1 or asked.is_label or TRUE_FALSE in booleans):
         return Decision(Notation("boolean", _unless(TRUE_FALSE, booleans[0])))
     numbers = survey.fitting("float")
+    if (times := _times_like_numbers(survey, asked)) is not None:
+        told = f'"{name}" holds numbers that are dates, written as {times}. {_options(name, "number")}'
+        decision = _time(name, survey, asked, [times])
+        return replace(decision, told=(*decision.told, told)) if PLAIN_NUMBER in numbers else decision
     if styles := [style for style in numbers if style in NUMBER_STYLES]:
         return _number(name, survey, asked, styles)
     if styles := survey.fitting("timestamp"):
@@ -388,6 +409,15 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
         told = f'"{name}" holds times of the clock, read as seconds: 12:30 is 45,000. {_options(name, "category")}'
         return Decision(Notation("float", CLOCK), told=(told,))
     return _text(name, survey)
+
+
+def _times_like_numbers(survey: Survey, asked: Asked) -> str | None:
+    """Return the style of dates that might be numbers, too: what the request says, or 01.2024 in all rows."""
+    styles, wanted = survey.fitting("timestamp"), asked.date_format
+    # All whole numbers of four digits are years.
+    if wanted is not None and wanted in styles and re.search("%[mbBF]", wanted):
+        return wanted
+    return "month.year" if "month.year" in styles and survey.counts["zero-led months"] else None
 
 
 def _unless(usual: str, style: str) -> str:
@@ -421,7 +451,7 @@ def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
     kind = "float" if notation.kind == "integer" else notation.kind
     style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, PLAIN_NUMBER)
     fit = survey.fits.get((kind, style))
-    fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style == EXCEL
+    fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style in (EXCEL, *EPOCHS)
     return replace(decision, notation=replace(notation, lenient=False) if fits else Notation("text"))
 
 
@@ -443,8 +473,10 @@ def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:
             return _as_number(name, survey, asked)
         case "date":
             styles, near = survey.fitting("timestamp"), survey.nearest("timestamp")
-            if not styles and near is None and survey.counts["whole"] == survey.values and survey.values:
-                return Decision(Notation("timestamp", EXCEL, lenient=True))
+            if not styles and near is None and PLAIN_NUMBER in survey.fitting("float") and survey.values:
+                counted = next((each for each in EPOCHS if survey.counts[each] == survey.values), EXCEL)
+                told = f'"{name}" holds numbers, read as {counted}.'
+                return Decision(Notation("timestamp", counted, lenient=True), told=(told,))
             decision = _time(name, survey, asked, styles or [near[0] if near else "year-month-day"])
             return Decision(replace(decision.notation, lenient=True), decision.told, decision.doubts)
         case "boolean":
@@ -547,19 +579,31 @@ def _time(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decisio
     if asked.date_format is not None and asked.date_format in styles:
         return Decision(Notation("timestamp", asked.date_format))
     style, other = styles[0], None
+    if "yy/month/day" in styles and len(styles) > 1:
+        style, other = _short_years(styles, survey)
     for long in ("year", "yy"):
         day, month = f"day/month/{long}", f"month/day/{long}"
-        if day in styles and month in styles:
+        if day in styles and month in styles and style != "yy/month/day":
             # Slashes are American as often as not, and what pandas takes them for; dots never are.
             style, other = (month, day) if survey.counts["slashes"] else (day, month)
     if other is not None:
-        wanted = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y", "day/month/yy": "%d/%m/%y"}
+        mark = "/" if survey.counts["slashes"] else "." if survey.counts["full stops"] else "-"
         doubt = (
-            f'"{name}" has dates in which day and month may be either: read as {style}. '
-            f'READ=\'{{"date_format": "{wanted.get(other, "%m/%d/%y")}"}}\' reads them as {other}.'
+            f'"{name}" has dates in which day, month and year may be one or the other: read as {style}. '
+            f'READ=\'{{"date_format": "{_FORMATS[other].replace("/", mark)}"}}\' reads them as {other}.'
         )
-        return Decision(Notation("timestamp", style), doubts=(doubt,))
-    return Decision(Notation("timestamp", "" if style == "year-month-day" else style))
+    doubts = (doubt,) if other is not None else ()
+    told = (f'"{name}" has years of two digits: 69 to 99 are read as 19.., others as 20..',) if "yy" in style else ()
+    return Decision(Notation("timestamp", _unless("year-month-day", style)), told, doubts)
+
+
+def _short_years(styles: list[str], survey: Survey) -> tuple[str, str | None]:
+    """Return whether dates such as 21-03-04 begin or end with their year, and the other if that is not clear."""
+    firsts, lasts = map(len, survey.ends)
+    others = [each for each in styles if each != "yy/month/day"]
+    if firsts < lasts:
+        return "yy/month/day", others[0]
+    return others[0], "yy/month/day" if firsts < 2 * lasts else None
 
 
 def _text(name: str, survey: Survey) -> Decision:
@@ -595,6 +639,10 @@ def _problem(name: str, what: str) -> Decision:
     return Decision(Notation("text"), problem=problem)
 
 
+_FORMATS = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y", "day/month/yy": "%d/%m/%y",
+            "month/day/yy": "%m/%d/%y", "yy/month/day": "%y/%m/%d"}  # fmt: skip
+
+
 @dataclass
 class WholeNumbers:
     """What whole numbers tell of whether they are days: 20241231, or Excel's under the name of a date.
@@ -602,7 +650,7 @@ class WholeNumbers:
     Attributes
     ----------
     is_compact : bool
-        Whether all are days of a calendar so written.
+        Whether all are days of a calendar so written, or minutes or seconds of one.
     is_excel : bool
         Whether all are days of Excel between 1954 and 2119.
     """
@@ -621,10 +669,10 @@ class WholeNumbers:
         self.low, self.high = (min(self.low, low), max(self.high, high)) if self.values else (low, high)
         self.values += len(numbers)
         self.is_excel = self.is_excel and low >= 20_000 and high <= 80_000
-        self.is_compact = self.is_compact and low >= 18_000_101 and high <= 22_001_231
-        if self.is_compact:
-            texts = pa.array(np.unique(numbers)).cast(pa.string())
-            self.is_compact = read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
+        self.is_compact = self.is_compact and low >= 18_000_101 and high <= 22_001_231_235_959
+        for few in (FEW_DATES, len(numbers)) if self.is_compact else ():
+            texts = pa.array(np.unique(numbers[:few])).cast(pa.string())
+            self.is_compact = self.is_compact and read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
 
     def decide(self, name: str, *, is_label: bool) -> Decision | None:
         """Return how the column is read if it holds days, or numbers that no float holds, else None."""

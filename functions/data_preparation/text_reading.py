@@ -39,8 +39,8 @@ _WRITTEN_SO = re.compile(
 )
 # What pyarrow's converters take for missing among numbers and times, in the ways that people write it.
 _MISSING = sorted({*NULL_VALUES, *MARKERS, *map(str.upper, MARKERS), *map(str.capitalize, MARKERS)})
-MAYBE_THOUSANDS = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3})$"
-"""6.221: decimals to some, thousands to others."""
+MAYBE_OTHERWISE = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3}|[01]\d\.(?:1[89]|2[01])\d\d)$"
+"""6.221: decimals to some, thousands to others. 01.2024: a month."""
 _HINT_COLUMNS = 100
 """How many columns are asked for their decimal character."""
 
@@ -346,15 +346,15 @@ def _present(texts: pa.StringArray) -> pa.StringArray:
 def _fast_type(columns: Columns, texts: pa.StringArray) -> pa.DataType | None:
     """Return the type of decimals or times that pyarrow's converters take; None where a closer look is needed."""
     there, read = _present(texts), columns.wishes.read
-    if not len(there):
+    if not len(there) or read.date_format is not None:
         return None
     try:
         pc.cast(there, pa.float64())
     except pa.ArrowInvalid:
         return _timestamp_type(there)
-    # Three decimals throughout may be thousands; whole numbers may be codes, and 3E2, too.
+    # Three decimals throughout may be thousands, and four, months; whole numbers may be codes, and 3E2, too.
     has_decimals = pc.any(pc.match_substring_regex(there, r"\.")).as_py()
-    is_doubtful = pc.all(pc.match_substring_regex(there, MAYBE_THOUSANDS)).as_py()
+    is_doubtful = pc.all(pc.match_substring_regex(there, MAYBE_OTHERWISE)).as_py()
     is_otherwise = read.thousands == "." or read.decimal == ","
     return pa.float64() if has_decimals and not is_doubtful and not is_otherwise else None
 
