@@ -39,7 +39,7 @@ _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "boolean": ("boolean",),
     "timestamp": ("timestamp",),
 }
-_TOTAL = re.compile(
+TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|totale|sum|suma|soma|somme|summe|gesamt|gesamtsumme|insgesamt"
     r"|average|mean|moyenne|durchschnitt|mittelwert|promedio|media|итого|合計|总计|razem)\b.{0,20}$"
 )
@@ -267,7 +267,7 @@ class Columns:
         """Return whether the last row is a total of those before it."""
         if self.wishes.read.skip_footer is not None or self.wishes.expected:
             return False
-        words = [name for name, text in self._last.items() if text and _TOTAL.match(text)]
+        words = [name for name, text in self._last.items() if text and TOTAL.match(text)]
         if len(words) != 1:
             return False
         (name,) = words

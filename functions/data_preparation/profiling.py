@@ -78,6 +78,8 @@ class ColumnSummary:
     integral: bool = True
     repeats: bool = False
     others: list[float] = field(default_factory=list)
+    last: float = 0.0
+    """The last number."""
     _held: dict[float, int] = field(default_factory=dict)
     characters: int = 0
     _distinct: DistinctTexts = field(default_factory=DistinctTexts, compare=False)
@@ -213,6 +215,7 @@ class ColumnSummary:
 
     def _add_numbers(self, values: npt.NDArray[Any]) -> None:
         self._add_range(values)
+        self.last = float(values[-1])
         self._look_for_placeholders(values)
         # Squares of the largest floats overflow: such a mean or deviation is told as unknown.
         with np.errstate(over="ignore", invalid="ignore"):

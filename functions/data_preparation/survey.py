@@ -436,7 +436,10 @@ def _as_typed(name: str, survey: Survey, asked: Asked) -> Decision:
     if kind == "integer":
         told = f'"{name}" is a column of texts that are whole numbers: kept as texts. {_options(name, "number")}'
         return Decision(Notation("text"), told=(told,))
-    return Decision(Notation("text"))
+    options = _options(name, "number", "date")
+    doubt = f'"{name}" is a column of texts, most of which are numbers or dates: kept as texts. {options}'
+    looks = decision.doubts if kind == "text" else ()
+    return Decision(Notation("text"), doubts=(doubt,) if decision.problem and not asked.is_label else looks)
 
 
 def _options(name: str, *kinds: str) -> str:
@@ -536,11 +539,16 @@ def _large(name: str, smallest: int, largest: int, *, is_label: bool) -> Decisio
     if smallest > 0 and largest - offset < LARGEST_EXACT and not is_label:
         told = f'"{name}" has whole numbers beyond those that a float holds: {offset} is subtracted from each.'
         return Decision(Notation("integer", offset=offset), told=(told,))
-    doubt = (
+    kind: Kind = "integer" if smallest > -(2**63) and largest < 2**63 else "float"
+    return Decision(Notation(kind), doubts=(rounded(name),))
+
+
+def rounded(name: str) -> str:
+    """Return what is told of whole numbers that no float holds."""
+    return (
         f'"{name}" has whole numbers of more digits than a float holds, and they lie far apart: each is rounded to the '
         f"nearest float. {_options(name, 'category', 'ignore')}"
     )
-    return Decision(Notation("integer" if smallest > -(2**63) and largest < 2**63 else "float"), doubts=(doubt,))
 
 
 def _style_of_numbers(name: str, survey: Survey, asked: Asked, styles: list[str]) -> tuple[str, tuple[str, ...]]:
