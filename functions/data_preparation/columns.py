@@ -70,8 +70,7 @@ class Wishes:
     def of(self, name: str, hint: str | None) -> Asked:
         """Return those of one column."""
         kind = self.kinds.get(name)
-        is_expected = name in self.expected
-        if is_expected:
+        if name in self.expected:
             kind = _ASKED.get(self.expected[name].kind, "category")
         return Asked(
             None if kind == "ignore" else kind,
@@ -79,7 +78,7 @@ class Wishes:
             self.read.thousands,
             self.read.date_format,
             is_label=name == self.label,
-            is_expected=is_expected,
+            expected=self.expected.get(name),
             hint=hint,
         )
 
@@ -330,7 +329,8 @@ class Columns:
 
     def _as_plain(self, column: Column, texts: pa.Array) -> pa.Array | None:
         """Return values that are written as programs do it, in the narrowest kind from the column's on, else None."""
-        if pa.types.is_dictionary(texts.type):
+        # Percentages and plain numbers are not the same for certain, and a survey tells them apart.
+        if pa.types.is_dictionary(texts.type) or column.notation.unit:
             return None
         if column.notation.style or column.notation.offset:
             return _try(lambda: convert(self._without_missing(column, texts), column.notation))

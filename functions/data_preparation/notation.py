@@ -184,16 +184,19 @@ class Notation:
         What was subtracted from whole numbers, so that they fit 64 bits.
     lenient
         Whether a text that is not so written counts as missing.
+    unit
+        What stands beside numbers: a percent sign, a currency. It changes no value.
     """
 
     kind: Kind
     style: str = ""
     offset: int = 0
     lenient: bool = False
+    unit: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return what the profile says of it; nothing of what is as always."""
-        stated = {"style": self.style, "offset": self.offset, "lenient": self.lenient}
+        stated = {"style": self.style, "offset": self.offset, "lenient": self.lenient, "unit": self.unit}
         return {name: value for name, value in stated.items() if value}
 
     @classmethod

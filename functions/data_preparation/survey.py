@@ -77,7 +77,7 @@ _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
     r"(?i)(^|[\W_])(date|datum|fecha|when|day|dob|birthday|birthdate)s?([\W_]|$)|(?:[a-z])(Date|Day)$"
 )
-_SYMBOL = r"(?P<symbol>(?:US|R|A|C)?\$|[€£¥₹₽₩₺₪฿]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.)"
+_SYMBOL = r"(?P<symbol>Rs\.?|(?:US|R|A|C)?\$|[€£¥₹₽₩₺₪฿]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.)"
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -97,8 +97,8 @@ class Asked:
         Whether the column is the target: no text of it is taken for missing but for those that the request names.
     is_typed
         Whether the file says that the column is made of texts, as Parquet does.
-    is_expected
-        Whether a model was trained on such a column, so that no other kind will do.
+    expected
+        How the column was written that a model was trained on: no other kind will do.
     hint
         The decimal character that other columns of the file have beyond doubt.
     """
@@ -109,8 +109,13 @@ class Asked:
     date_format: str | None = None
     is_label: bool = False
     is_typed: bool = False
-    is_expected: bool = False
+    expected: Notation | None = None
     hint: str | None = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a model was trained on such a column."""
+        return self.expected is not None
 
 
 @dataclass(frozen=True)
@@ -300,7 +305,7 @@ class Survey:
             self._count(different, rows, name, pattern)
         symbols = pc.struct_field(pc.extract_regex(different, _SYMBOL), "symbol")
         for symbol, count in zip(symbols.to_pylist(), rows.tolist(), strict=True):
-            if symbol is not None and count:
+            if symbol not in (None, "INF") and count:
                 self.symbols[symbol] += count
         is_long = _matches(different, r"^[+-]?\d{16,}$") & (rows > 0)
         self.counts["long"] += int(rows[is_long].sum())
@@ -449,13 +454,26 @@ def _options(name: str, *kinds: str) -> str:
 
 def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
     """Return how a column is read that is to be of a kind; a text if any value is none of that kind."""
-    decision = _as_asked(name, survey, replace(asked, is_expected=False))
+    decision = _as_before(name, survey, asked) or _as_asked(name, survey, replace(asked, expected=None))
     notation = decision.notation
     kind = "float" if notation.kind == "integer" else notation.kind
     style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, PLAIN_NUMBER)
     fit = survey.fits.get((kind, style))
     fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style in (EXCEL, *EPOCHS)
     return replace(decision, notation=replace(notation, lenient=False) if fits else Notation("text"))
+
+
+def _as_before(name: str, survey: Survey, asked: Asked) -> Decision | None:
+    """Return the way in which training's values were written, if these are written so, whatever else they may be."""
+    before = asked.expected
+    if before is None or before.kind not in ("integer", "float", "timestamp"):
+        return None
+    is_time = before.kind == "timestamp"
+    style = before.style or ("year-month-day" if is_time else PLAIN_NUMBER)
+    if style == CLOCK or style not in survey.fitting("timestamp" if is_time else "float"):
+        return None
+    decision = (_time if is_time else _number)(name, survey, replace(asked, expected=None), [style])
+    return decision if decision.notation.kind != "text" else None
 
 
 def _as_number(name: str, survey: Survey, asked: Asked) -> Decision:
@@ -500,7 +518,8 @@ def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decis
         low = low if counts["long"] == survey.values else min(low, 0)
         return _large(name, low, high, is_label=asked.is_label)
     has_fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
-    notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style))
+    unit = "%" if counts["percent"] else next(iter(survey.symbols), "")
+    notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style), unit=unit)
     return Decision(notation, _told_of_numbers(name, survey), doubts)
 
 
