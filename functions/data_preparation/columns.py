@@ -28,7 +28,7 @@ from data_preparation.notation import (
     is_null_text,
     texts_of,
 )
-from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide
+from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide, mixed_percentages
 
 # What a column of texts may turn out to be without a closer look at how it is written.
 _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
@@ -497,6 +497,11 @@ def decimal_hint(samples: Mapping[str, pa.StringArray]) -> str | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
+def _is_plain_number(column: Column) -> bool:
+    """Return whether a column's numbers are written as programs write them, with nothing beside them."""
+    return column.survey is None and column.decision is None and column.notation.kind in ("integer", "float")
+
+
 def merged(files: Sequence[Columns]) -> dict[str, Decision]:
     """Return what all files together tell of each column that one of them takes for something else.
 
@@ -512,6 +517,9 @@ def merged(files: Sequence[Columns]) -> dict[str, Decision]:
             for survey in surveys:
                 whole.merge(survey)
             decision = decide(name, whole, columns[0].asked)
+        if any(each.notation.unit == "%" for each in columns) and any(map(_is_plain_number, columns)):
+            found[name] = mixed_percentages(name)
+            continue
         others = [each for each in columns if decision and (each.survey or decision.is_code)]
         if decision is not None and any(each.notation != decision.notation for each in others):
             found[name] = decision

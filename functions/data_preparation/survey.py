@@ -539,6 +539,11 @@ def _no_measure(name: str, survey: Survey, styles: list[str]) -> Decision | None
     return None
 
 
+def mixed_percentages(name: str) -> Decision:
+    """Return how a column is read that holds percentages in one file and plain numbers in another: not at all."""
+    return _problem(name, "percentages in one file, and other numbers in another")
+
+
 def _told_of_numbers(name: str, survey: Survey) -> tuple[str, ...]:
     told = {
         f'"{name}" holds percentages: 12 % is read as 12.': survey.counts["percent"],

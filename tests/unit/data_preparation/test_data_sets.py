@@ -258,3 +258,14 @@ def test_a_time_stands_for_a_missing_one_if_the_request_says_so(prepared: Prepar
     content = lines(["9999-12-31", "2024-01-31", "2024-02-01"] * 20, [n / 7 for n in range(ROWS)], header="day,y")
     result = prepared({"1.csv": content}, read={"na_values": ["9999-12-31"]})
     assert (column(result, "day")["nulls"], column(result, "day")["max"]) == (20, "2024-02-01T00:00:00Z")
+
+
+def test_percentages_of_one_file_are_not_mixed_with_numbers_of_another(prepared: Prepare) -> None:
+    numbers = [n / 7 for n in range(ROWS)]
+    files = {
+        "1.csv": lines([f"{n}%" for n in range(ROWS)], numbers, header="a,y"),
+        "2.csv": lines(range(ROWS), [100 + n for n in numbers], header="a,y"),
+    }
+    with pytest.raises(InvalidDatasetError, match='"a" mixes percentages in one file, and other numbers in another'):
+        prepared(files)
+    assert column(prepared(files, columns={"a": "number"}), "a")["max"] == ROWS - 1

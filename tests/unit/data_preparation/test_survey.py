@@ -143,3 +143,27 @@ def test_what_is_kept_as_text_though_it_looks_like_more_is_told(looks: str) -> N
     decision = decided(*LOOKS[looks])
     assert decision.notation.kind == "text"
     assert looks.split(maxsplit=1)[0] in decision.doubts[0]
+
+
+BEFORE = {
+    "a day first": (["02/03/2024"], Notation("timestamp", "day/month/year")),
+    "a month first": (["02.03.2024"], Notation("timestamp", "month/day/year")),
+    "a dot for thousands": (["1.234"], Notation("integer", "1.234,5")),
+    "a dot for decimals": (["1.234"], Notation("float")),
+}
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_rows_to_score_are_read_as_training_was_written(name: str) -> None:
+    texts, before = BEFORE[name]
+    asked = Asked(kind="date" if before.kind == "timestamp" else "number", expected=before, hint=",")
+    assert decided(*texts * 3, asked=asked).notation == (
+        before if before.style != "1.234,5" else Notation("float", "1.234,5")
+    )
+
+
+@pytest.mark.parametrize(
+    ("texts", "unit"), [(["5 %", "0"], "%"), (["$5", "7"], "$"), (["Rs. 1,200.50"], "Rs."), (["5"], "")]
+)
+def test_what_stands_beside_numbers_is_noted(texts: list[str], unit: str) -> None:
+    assert decided(*texts).notation.unit == unit
