@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import numpy as np
 import pyarrow as pa
@@ -25,8 +26,9 @@ from data_preparation.notation import (
     convert,
     is_marker,
     is_null_text,
+    texts_of,
 )
-from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide
+from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide, mixed_percentages
 
 # What a column of texts may turn out to be without a closer look at how it is written.
 _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
@@ -37,8 +39,9 @@ _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "boolean": ("boolean",),
     "timestamp": ("timestamp",),
 }
-_TOTAL = re.compile(
-    r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|sum|summe|gesamt|gesamtsumme|insgesamt|average|mean)\b.{0,20}$"
+TOTAL = re.compile(
+    r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|totale|sum|suma|soma|somme|summe|gesamt|gesamtsumme|insgesamt"
+    r"|average|mean|moyenne|durchschnitt|mittelwert|promedio|media|итого|合計|总计|razem)\b.{0,20}$"
 )
 _TOTAL_ALONE = re.compile(r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(totals?|sum|summe|gesamt|gesamtsumme|insgesamt)\W*$")
 _CODE = r"^-?0[\dxX]"
@@ -68,8 +71,7 @@ class Wishes:
     def of(self, name: str, hint: str | None) -> Asked:
         """Return those of one column."""
         kind = self.kinds.get(name)
-        is_expected = name in self.expected
-        if is_expected:
+        if name in self.expected:
             kind = _ASKED.get(self.expected[name].kind, "category")
         return Asked(
             None if kind == "ignore" else kind,
@@ -77,7 +79,7 @@ class Wishes:
             self.read.thousands,
             self.read.date_format,
             is_label=name == self.label,
-            is_expected=is_expected,
+            expected=self.expected.get(name),
             hint=hint,
         )
 
@@ -85,6 +87,13 @@ class Wishes:
     def missing_texts(self) -> pa.Array:
         """The texts that stand for a missing value in any column."""
         return pa.array([each.strip() for each in self.read.na_values or ()], pa.string())
+
+    @cached_property
+    def missing_times(self) -> pa.Array:
+        """The times that stand for a missing value in any column."""
+        read = (_try(partial(timestamps, texts_of(each.strip()))) for each in self.read.na_values or ())
+        found = [each for each in read if each is not None]
+        return pa.concat_arrays(found) if found else pa.array([], ARROW_TYPES["timestamp"])
 
     @property
     def missing_numbers(self) -> list[float]:
@@ -258,7 +267,7 @@ class Columns:
         """Return whether the last row is a total of those before it."""
         if self.wishes.read.skip_footer is not None or self.wishes.expected:
             return False
-        words = [name for name, text in self._last.items() if text and _TOTAL.match(text)]
+        words = [name for name, text in self._last.items() if text and TOTAL.match(text)]
         if len(words) != 1 or len(self._columns) == 1:
             return False
         (name,) = words
@@ -309,7 +318,9 @@ class Columns:
         if len(texts):
             self._last[name] = texts[-1].as_py()
         first, column.seen = column.seen, column.seen + len(texts)
-        if not column.is_settled and column.survey is None and not is_typed:
+        # What looks like a number or a date may be a date of the format that the request says.
+        is_plain = not is_typed and self.wishes.read.date_format is None
+        if not column.is_settled and column.survey is None and is_plain:
             plain = self._as_plain(column, texts)
             if plain is not None:
                 return plain
@@ -322,7 +333,8 @@ class Columns:
 
     def _as_plain(self, column: Column, texts: pa.Array) -> pa.Array | None:
         """Return values that are written as programs do it, in the narrowest kind from the column's on, else None."""
-        if pa.types.is_dictionary(texts.type):
+        # Percentages and plain numbers are not the same for certain, and a survey tells them apart.
+        if pa.types.is_dictionary(texts.type) or column.notation.unit:
             return None
         if column.notation.style or column.notation.offset:
             return _try(lambda: convert(self._without_missing(column, texts), column.notation))
@@ -339,6 +351,8 @@ class Columns:
                     column.numbers.add(array.drop_null().to_numpy())
                 column.notation = Notation(kind)
                 column.used.add(column.notation)
+                if there.null_count > texts.null_count and kind != "null":
+                    column.markers |= set(texts.filter(pc.is_null(there)).unique().to_pylist()) - {"", None}
                 return array
         return None
 
@@ -411,7 +425,9 @@ class Columns:
         )
 
     def without_missing_numbers(self, array: pa.Array) -> pa.Array:
-        """Return numbers without those that the request takes for missing."""
+        """Return numbers or times without those that the request takes for missing."""
+        if pa.types.is_timestamp(array.type) and len(times := self.wishes.missing_times):
+            return _nulled(array, pc.is_in(array, value_set=times))
         numbers = self.wishes.missing_numbers
         if not numbers or not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type)):
             return array
@@ -488,6 +504,11 @@ def decimal_hint(samples: Mapping[str, pa.StringArray]) -> str | None:
     return votes.most_common(1)[0][0] if votes else None
 
 
+def _is_plain_number(column: Column) -> bool:
+    """Return whether a column's numbers are written as programs write them, with nothing beside them."""
+    return column.survey is None and column.decision is None and column.notation.kind in ("integer", "float")
+
+
 def merged(files: Sequence[Columns]) -> dict[str, Decision]:
     """Return what all files together tell of each column that one of them takes for something else.
 
@@ -503,6 +524,9 @@ def merged(files: Sequence[Columns]) -> dict[str, Decision]:
             for survey in surveys:
                 whole.merge(survey)
             decision = decide(name, whole, columns[0].asked)
+        if any(each.notation.unit == "%" for each in columns) and any(map(_is_plain_number, columns)):
+            found[name] = mixed_percentages(name)
+            continue
         others = [each for each in columns if decision and (each.survey or decision.is_code)]
         if decision is not None and any(each.notation != decision.notation for each in others):
             found[name] = decision

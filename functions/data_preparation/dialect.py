@@ -21,7 +21,8 @@ HEAD_BYTES = 1 << 18
 """How much of a file is looked at."""
 LONGEST_HEADER = 4 << 20
 """How long a header may be."""
-SEPARATORS = (",", ";", "\t", "|")
+SEPARATORS = (";", "\t", "|", ",")
+"""Where two do alike, a comma is the other's decimal."""
 RARE_SEPARATORS = ("\x1f", "\x01", "^", "~", "¦", "§", ":", " ")
 """Separators that are taken only where none of the others is one."""
 _SAMPLE_ROWS = 500
@@ -326,8 +327,16 @@ def _header_at(rows: Sequence[_Row], width: int) -> int:
         # Names are fewer than values where these end with a separator, have row names, or decimal commas.
         before_data = len(rows) > at + 1 and _is_data(rows[at + 1].cells) and not _is_data(cells)
         if 1 < len(cells) < width and before_data and not is_comment:
-            return at
+            return next(
+                (later for later in range(at, _PREAMBLE_ROWS) if _are_names(rows[later : later + 2], width)), at
+            )
     return 0
+
+
+def _are_names(rows: Sequence[_Row], width: int) -> bool:
+    """Return whether a row has a name for each column, and the next one a number below a name."""
+    names, *values = [row.cells for row in rows] or [[]]
+    return len(names) == width and all(map(str.strip, names)) and not _is_data(names) and any(map(_is_data, values))
 
 
 def _is_rule(cells: Sequence[str]) -> bool:

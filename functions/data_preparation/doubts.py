@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
+from common.errors import first_few
 from common.request import TrainingRequest
-from data_preparation.columns import Column
+from data_preparation.columns import TOTAL, Column
 from data_preparation.notation import NULL_VALUES
 from data_preparation.profiling import ColumnSummary
+from data_preparation.survey import LARGEST_EXACT, rounded
 
 _SHOWN = 5
+_FEW, _SMALL = 5, 100
+"""Few rows or small numbers add up by chance."""
+_ROUNDING = 1e-6
 
 
 def doubts_of(summary: ColumnSummary) -> Iterator[str]:
@@ -21,11 +28,39 @@ def doubts_of(summary: ColumnSummary) -> Iterator[str]:
             f'"{name}" holds {value:g} in {_rows(rows)}, far from all other values: if it stands for a missing one, '
             f'READ=\'{{"na_values": ["{value:g}"]}}\' says so.'
         )
+    if summary.kind == "integer" and max(summary.maximum or 0, -(summary.minimum or 0)) > LARGEST_EXACT:
+        yield rounded(name)
+    if summary.kind == "timestamp" and summary.values and (far := _far_times(summary)):
+        yield (
+            f'"{name}" has times as far away as {far}: if such a one stands for a missing or an open one, '
+            f'READ=\'{{"na_values": ["{far}"]}}\' says so.'
+        )
+    if totals := _totals(summary):
+        yield (
+            f'"{name}" has texts such as Total in {_rows(totals)}: if these are sums of other rows, take them out of '
+            "the file."
+        )
     if padded := _padded(summary):
         yield (
             f'"{name}" has texts that differ by the spaces around them alone, in {_rows(padded)}: '
             "READ='{\"trim\": true}' makes them one."
         )
+
+
+def told_of_last_row(file: str, summaries: Mapping[str, ColumnSummary]) -> Iterator[str]:
+    """Yield that the last row of a file seems to hold the sums of the others, without a word that says so."""
+    sums = [each for each in summaries.values() if each.kind in ("integer", "float") and _ends_with_sum(each)]
+    if len(sums) > 1 and max(abs(each.last) for each in sums) > _SMALL:
+        names = first_few(f'"{each.name}"' for each in sums)
+        yield (
+            f'"{file}" ends with a row that seems to hold the sums of those above it: {names}. '
+            "READ='{\"skip_footer\": 1}' leaves it out."
+        )
+
+
+def _ends_with_sum(summary: ColumnSummary) -> bool:
+    total = float(summary.mean) * summary.values
+    return summary.values > _FEW and summary.last != 0 and abs(total - 2 * summary.last) < _ROUNDING * abs(total)
 
 
 def told_of_missing(name: str, columns: Sequence[Column], request: TrainingRequest) -> Iterator[str]:
@@ -56,6 +91,19 @@ def told_of_missing(name: str, columns: Sequence[Column], request: TrainingReque
             f'"{name}" has {_texts(known)}, taken for missing, in {_rows(sum(known.values()))}: '
             f'COLUMNS=\'{{"{name}": "category"}}\' makes it a category.'
         )
+
+
+def _far_times(summary: ColumnSummary) -> str | None:
+    """Return the first or last day if it is in a year that people write for none: 9999-12-31, 0001-01-01."""
+    days = [str(np.datetime64(int(each), "us").astype("datetime64[D]")) for each in (summary.maximum, summary.minimum)]
+    return next((day for day in days if not "1600" < day < "2200"), None)
+
+
+def _totals(summary: ColumnSummary) -> int:
+    """Return how many rows have a text that names a total."""
+    if summary.kind != "text" or not summary.counts:
+        return 0
+    return sum(rows for text, rows in summary.counts.items() if TOTAL.match(text))
 
 
 def _padded(summary: ColumnSummary) -> int:

@@ -6,6 +6,7 @@ A notation is settled by all values of a column (`data_preparation.survey`); her
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -43,7 +44,7 @@ MARKERS = (
 
 SPACE = r"[ \x{a0}\x{2009}\x{202f}]"
 _CURRENCY = (
-    r"(?:(?i:US\$|R\$|A\$|C\$|[$€£¥₹₽₩₺₪฿]|USD|EUR|GBP|CHF|JPY|CNY|INR|BRL|AUD|CAD|SEK|NOK|DKK|PLN|CZK|MXN|ZAR"
+    r"(?:(?i:Rs\.?|US\$|R\$|A\$|C\$|[$€£¥₹₽₩₺₪฿]|USD|EUR|GBP|CHF|JPY|CNY|INR|BRL|AUD|CAD|SEK|NOK|DKK|PLN|CZK|MXN|ZAR"
     r"|kr\.?|zł|Kč|Fr\.))"
 )
 _APOSTROPHE, _MINUS = "['\u2019]", "\\-\u2212"
@@ -103,33 +104,36 @@ PLAIN_NUMBER, AMERICAN, EUROPEAN = "1234.5", "1,234.5", "1.234,5"
 """What any program writes."""
 
 _CLOCK = r"(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?\s*(?P<p>[AaPp]\.?[Mm]\.?)?"
-_ZONE = r"(?P<z>Z|z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}:?\d{2})?"
-_TIME = rf"(?:(?:[Tt]|,?\s+){_CLOCK}\s*{_ZONE})?"
+_ZONE = r"(?P<z>Z|z|UTC|GMT|(?:UTC|GMT)?[+-]\d{2}(?::?\d{2})?)?"
+# After a colon in the logs of web servers, and in SAS.
+_TIME = rf"(?:(?:[Tt:]|,?\s+){_CLOCK}\s*{_ZONE})?"
 _WEEKDAY = r"(?:[A-Za-z]{2,9}\.?,?\s+)?"
 LETTER = r"A-Za-z\x{80}-\x{10ffff}"
 """What a class of characters holds for letters: all of them by their names take milliseconds to be made ready."""
-_NAME = rf"(?P<b>[{LETTER}]{{3,10}})\.?"
+_NAME = rf"(?:de )?(?P<b>[{LETTER}]{{3,10}})\.?"
+_SEP = r"(?:[-/]|\. ?)"
 DATE_STYLES: Mapping[str, str] = {
-    "year-month-day": r"(?P<Y>\d{4})[-/.](?P<m>\d{1,2})[-/.](?P<d>\d{1,2})" + _TIME,
-    "day/month/year": r"(?P<d>\d{1,2})[-/.](?P<m>\d{1,2})[-/.](?P<Y>\d{4})" + _TIME,
-    "month/day/year": r"(?P<m>\d{1,2})[-/.](?P<d>\d{1,2})[-/.](?P<Y>\d{4})" + _TIME,
-    "day/month/yy": r"(?P<d>\d{1,2})[-/.](?P<m>\d{1,2})[-/.](?P<y>\d{2})" + _TIME,
-    "month/day/yy": r"(?P<m>\d{1,2})[-/.](?P<d>\d{1,2})[-/.](?P<y>\d{2})" + _TIME,
-    "day month-name year": _WEEKDAY
-    + r"(?P<d>\d{1,2})(?:st|nd|rd|th|\.)?[-/ ]*"
-    + _NAME
-    + r"[-/., ]+(?P<Y>\d{4})"
-    + _TIME,
-    "day month-name yy": r"(?P<d>\d{1,2})\.?[-/ ]*" + _NAME + r"[-/., ]+(?P<y>\d{2})" + _TIME,
+    "year-month-day": rf"(?P<Y>\d{{4}}){_SEP}(?P<m>\d{{1,2}}){_SEP}(?P<d>\d{{1,2}}){_TIME}",
+    "day/month/year": rf"(?P<d>\d{{1,2}}){_SEP}(?P<m>\d{{1,2}}){_SEP}(?P<Y>\d{{4}}){_TIME}",
+    "month/day/year": rf"(?P<m>\d{{1,2}}){_SEP}(?P<d>\d{{1,2}}){_SEP}(?P<Y>\d{{4}}){_TIME}",
+    "day/month/yy": rf"(?P<d>\d{{1,2}}){_SEP}(?P<m>\d{{1,2}}){_SEP}(?P<y>\d{{2}}){_TIME}",
+    "month/day/yy": rf"(?P<m>\d{{1,2}}){_SEP}(?P<d>\d{{1,2}}){_SEP}(?P<y>\d{{2}}){_TIME}",
+    "yy/month/day": rf"(?P<y>\d{{2}}){_SEP}(?P<m>\d{{1,2}}){_SEP}(?P<d>\d{{1,2}}){_TIME}",
+    "day month-name year": rf"\[?{_WEEKDAY}(?P<d>\d{{1,2}})(?:st|nd|rd|th|\.)?[-/ ]*{_NAME}[-/., ]*(?:de )?"
+    rf"(?P<Y>\d{{4}}){_TIME}\]?",
+    "day month-name yy": rf"(?P<d>\d{{1,2}})\.?[-/ ]*{_NAME}[-/., ]*(?P<y>\d{{2}}){_TIME}",
     "month-name day year": _WEEKDAY + _NAME + r"[-/ ]+(?P<d>\d{1,2})(?:st|nd|rd|th)?,?[-/ ]+(?P<Y>\d{4})" + _TIME,
     "year-month": r"(?P<Y>1[89]\d\d|2[01]\d\d)[-/](?P<m>\d{1,2})",
     "month/year": r"(?P<m>\d{1,2})[-/](?P<Y>1[89]\d\d|2[01]\d\d)",
+    "month.year": r"(?P<m>\d{2})\.(?P<Y>1[89]\d\d|2[01]\d\d)",
     "month-name year": _NAME + r"[-/., ]+(?P<Y>1[89]\d\d|2[01]\d\d)",
     "yyyymmdd": r"(?P<Y>1[89]\d\d|2[01]\d\d)(?P<m>\d{2})(?P<d>\d{2})"
     r"(?:[Tt ]?(?P<H>\d{2}):?(?P<M>\d{2})(?::?(?P<S>\d{2}))?)?",
 }
 EXCEL = "days of Excel"
-"""Whole numbers that count the days since 1899-12-30."""
+"""Numbers that count the days since 1899-12-30."""
+EPOCHS: Mapping[str, int] = {"seconds since 1970": 1_000_000, "milliseconds since 1970": 1000}
+"""Numbers that count from the beginning of 1970 on, and how many microseconds each counts."""
 CLOCK = "hours:minutes"
 """Times of day or durations, which become seconds."""
 _CLOCK_TIME = (
@@ -143,8 +147,15 @@ TRUE_FALSE = "true/false"
 ONE_ZERO = "1/0"
 """Numbers, unless somebody says that a column holds booleans."""
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_MONTHS_OTHERWISE = {"mär": 3, "mrz": 3, "mai": 5, "okt": 10, "dez": 12}  # German
+_MONTHS = (
+    "january janvier januar enero gennaio janeiro", "february février fevrier februar febrero febbraio fevereiro",
+    "march mars märz maerz mrz marzo março marco", "april avril abril aprile", "may mai mayo maggio maio",
+    "june juin juni junio giugno junho", "july juillet juli julio luglio julho",
+    "august août aout agosto", "september septembre septiembre settembre setembro",
+    "october octobre oktober octubre ottobre outubro", "november novembre noviembre novembro",
+    "december décembre decembre dezember diciembre dicembre dezembro",
+)  # fmt: skip
+"""In English, French, German, Spanish, Italian and Portuguese."""
 _DIRECTIVES = {
     "%d": r"(?P<d>\d{1,2})", "%m": r"(?P<m>\d{1,2})", "%Y": r"(?P<Y>\d{4})", "%y": r"(?P<y>\d{2})", "%b": _NAME,
     "%B": _NAME, "%H": r"(?P<H>\d{1,2})", "%I": r"(?P<H>\d{1,2})", "%M": r"(?P<M>\d{1,2})", "%S": r"(?P<S>\d{1,2})",
@@ -169,16 +180,19 @@ class Notation:
         What was subtracted from whole numbers, so that they fit 64 bits.
     lenient
         Whether a text that is not so written counts as missing.
+    unit
+        What stands beside numbers: a percent sign, a currency. It changes no value.
     """
 
     kind: Kind
     style: str = ""
     offset: int = 0
     lenient: bool = False
+    unit: str = ""
 
     def document(self) -> dict[str, Any]:
         """Return what the profile says of it; nothing of what is as always."""
-        stated = {"style": self.style, "offset": self.offset, "lenient": self.lenient}
+        stated = {"style": self.style, "offset": self.offset, "lenient": self.lenient, "unit": self.unit}
         return {name: value for name, value in stated.items() if value}
 
     @classmethod
@@ -293,8 +307,8 @@ def read_times(texts: pa.StringArray, style: str) -> pa.Array:
             return timestamps(texts)
         except pa.ArrowInvalid:
             style = "year-month-day"
-    if style == EXCEL:
-        return _read_excel(texts)
+    if style == EXCEL or style in EPOCHS:
+        return _read_counted(texts, style)
     return _read_dates(texts, date_pattern(style))
 
 
@@ -362,11 +376,21 @@ def _numbers(digits: pa.StringArray | None, rows: int, otherwise: int) -> _Integ
 
 
 def _months(names: pa.StringArray) -> _Integers:
-    short = pc.utf8_slice_codeunits(pc.utf8_lower(names), 0, 3)
-    known = [*_MONTHS, *_MONTHS_OTHERWISE]
-    numbers: _Integers = np.array([*range(1, 13), *_MONTHS_OTHERWISE.values(), 0], np.int64)
-    at = pc.fill_null(pc.index_in(short, value_set=pa.array(known)), len(known)).to_numpy()
-    return np.asarray(numbers[at])
+    known = _month_names()
+    numbers: _Integers = np.array([*known.values(), 0], np.int64)
+    found = pc.index_in(pc.utf8_lower(names), value_set=texts_of(*known))
+    return np.asarray(numbers[pc.fill_null(found, len(known)).to_numpy()])
+
+
+@cache
+def _month_names() -> Mapping[str, int]:
+    """Return the number of each month by its names, and by their beginnings that are no other month's."""
+    numbers = defaultdict[str, set[int]](set)
+    for number, names in enumerate(_MONTHS, 1):
+        for name in names.split():
+            for end in range(3, len(name) + 1):
+                numbers[name[:end]].add(number)
+    return {name: number for name, (number, *others) in numbers.items() if not others}
 
 
 def _seconds(parts: Mapping[str, pa.StringArray], rows: int) -> tuple[_Integers, npt.NDArray[np.bool_]]:
@@ -389,7 +413,7 @@ def _zone(offsets: pa.StringArray | None, rows: int) -> _Integers:
     """Return the microseconds that times are ahead of UTC."""
     if offsets is None:
         return np.zeros(rows, np.int64)
-    found = pc.extract_regex(offsets, r"(?P<s>[+-])(?P<h>\d{2}):?(?P<m>\d{2})")
+    found = pc.extract_regex(offsets, r"(?P<s>[+-])(?P<h>\d{2})(?::?(?P<m>\d{2}))?")
     sign: _Integers = np.where(
         np.asarray(pc.fill_null(pc.equal(pc.struct_field(found, "s"), "-"), fill_value=False)), -1, 1
     )
@@ -397,9 +421,15 @@ def _zone(offsets: pa.StringArray | None, rows: int) -> _Integers:
     return sign * minutes * 60_000_000
 
 
-def _read_excel(texts: pa.StringArray) -> pa.Array:
-    days = read_numbers(texts, PLAIN_NUMBER, "float")
-    microseconds = pc.round(pc.multiply(pc.subtract(days, 25_569.0), 86_400e6))
+def _read_counted(texts: pa.StringArray, style: str) -> pa.Array:
+    numbers = read_numbers(texts, PLAIN_NUMBER, "float")
+    if style == EXCEL:
+        numbers = pc.multiply(pc.subtract(numbers, 25_569.0), 86_400e6)
+    else:
+        numbers = pc.multiply(numbers, float(EPOCHS[style]))
+    # What lies beyond the year 9999 counts something else.
+    is_time = pc.less(pc.abs(numbers), 253_402_300_800e6)
+    microseconds = pc.round(pc.if_else(is_time, numbers, pa.scalar(None, pa.float64())))
     return pc.cast(microseconds, pa.int64()).cast(pa.timestamp("us"))
 
 

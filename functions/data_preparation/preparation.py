@@ -26,7 +26,7 @@ from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
 from data_preparation.columns import Columns, Wishes, merged
-from data_preparation.doubts import doubts_of, told_of_missing
+from data_preparation.doubts import doubts_of, told_of_last_row, told_of_missing
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import ARROW_TYPES, Kind
 from data_preparation.profiling import (
@@ -275,7 +275,8 @@ def _spool(
                 if not spool.rows:
                     raise EmptyFileError(f'"{file.name}" has a header but no rows.')
                 digest = fingerprint.result()
-                return replace(spool, fingerprint=digest, told=(*table.told, *columns.told, *_remarks(table)))
+                last = told_of_last_row(file.name, spool.summaries)
+                return replace(spool, fingerprint=digest, told=(*table.told, *columns.told, *table.told_of_rows, *last))
     raise InvalidDatasetError(f'"{file.name}" cannot be read: say what its columns are by `columns`.')
 
 
@@ -349,11 +350,6 @@ def _with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> 
             columns.read_as(name, "null")
     arrays = [batch[name] if name in there else pa.nulls(batch.num_rows) for name in names]
     return pa.RecordBatch.from_arrays(arrays, names=list(names))
-
-
-def _remarks(table: Table) -> list[str]:
-    remarks = table.remarks
-    return [f'"{table.file.name}" has remarks below its rows, {remarks:,} of them: left out.'] if remarks else []
 
 
 @contextmanager
@@ -575,6 +571,8 @@ def check_columns(request: TrainingRequest, names: Sequence[str], *, unnamed: bo
                     " Its first line looks like a row, not like names: READ='{\"header\": false}' names the columns "
                     "column_1, column_2 and so on, and a list of names in place of false names them as you like."
                 )
+            if unnamed or any(each.startswith("Unnamed: ") for each in names):
+                hint += " If the names stand further down, READ='{\"skip_rows\": 1}' skips the lines above them."
             raise InvalidDatasetError(f'The {word} "{name}" is not a column of the data set.{hint}')
 
 
@@ -907,6 +905,7 @@ def _describe(
     texts = [spool.columns[name] for spool in spools]
     told = [*(decision.told if decision else ()), *told_of_missing(name, texts, request)]
     doubts = [*(decision.doubts if decision else ()), *(doubts_of(summary) if column.use != "dropped" else ())]
+    doubts = list(dict.fromkeys(doubts))
     return (
         described
         | ({"reason": column.reason} if column.reason else {})

@@ -38,7 +38,10 @@ _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key|index|row|rownum|rowid)$)|[a-z](Id|ID)$|^Unnamed: \d+$|^__index_level_\d+__$"
 )
 _TIME_NAME = re.compile(r"(?i)(^|[\W_])(date|time|datetime|timestamp|year)$")
-PLACEHOLDERS = (-1, -9, -99, -999, -9999, -99999, -999999, 99, 999, 9999, 99999, 999999)
+PLACEHOLDERS = (
+    -1, -9, -99, -999, -9999, -99999, -999999, 99, 999, 9999, 99999, 999999,
+    -99.9, -999.9, -9999.9, 99.9, 999.9, 9999.9,
+)  # fmt: skip
 """Numbers that people write for a value that they do not have."""
 FAR = 5.0
 """How many standard deviations of the others such a number is away from the nearest of them."""
@@ -75,7 +78,9 @@ class ColumnSummary:
     integral: bool = True
     repeats: bool = False
     others: list[float] = field(default_factory=list)
-    _held: dict[int, int] = field(default_factory=dict)
+    last: float = 0.0
+    """The last number."""
+    _held: dict[float, int] = field(default_factory=dict)
     characters: int = 0
     _distinct: DistinctTexts = field(default_factory=DistinctTexts, compare=False)
     _squares: np.float64 = field(default_factory=np.float64)
@@ -199,7 +204,7 @@ class ColumnSummary:
         rest = values if held is None else values[~held]
         if held is not None:
             for value, rows in zip(*np.unique(values[held], return_counts=True), strict=True):
-                self._held[int(value)] = self._held.get(int(value), 0) + int(rows)
+                self._held[float(value)] = self._held.get(float(value), 0) + int(rows)
         if len(rest):
             low, high = float(rest.min()), float(rest.max())
             self.others = [min(low, *self.others[:1]), max(high, *self.others[1:])] if self.others else [low, high]
@@ -210,6 +215,7 @@ class ColumnSummary:
 
     def _add_numbers(self, values: npt.NDArray[Any]) -> None:
         self._add_range(values)
+        self.last = float(values[-1])
         self._look_for_placeholders(values)
         # Squares of the largest floats overflow: such a mean or deviation is told as unknown.
         with np.errstate(over="ignore", invalid="ignore"):

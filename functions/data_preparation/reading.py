@@ -84,9 +84,9 @@ class Table:
         return self.file.rows if isinstance(self.file, ParquetTable) else None
 
     @property
-    def remarks(self) -> int:
-        """How many lines of the last reading were remarks below the rows."""
-        return 0 if isinstance(self.file, ParquetTable) else self.file.remarks
+    def told_of_rows(self) -> list[str]:
+        """What the last reading has told of the rows."""
+        return [] if isinstance(self.file, ParquetTable) else self.file.told_of_rows
 
     @property
     def has_numbers_in_header(self) -> bool:

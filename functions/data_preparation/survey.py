@@ -23,6 +23,7 @@ from data_preparation.notation import (
     BOOLEANS,
     CLOCK,
     DATE_STYLES,
+    EPOCHS,
     EUROPEAN,
     EXCEL,
     LETTER,
@@ -50,12 +51,15 @@ FEW_VALUES = 1000
 MOST = 0.9
 """From this share of values on that look like something, a column of texts is told to do so."""
 _PATTERNS = {
-    "dates": rf"^\d{{1,4}}[-/. ](?:\d{{1,2}}|[{LETTER}]{{3,9}})[-/. ]\d{{1,4}}",
+    "dates": rf"(?i)^\d{{1,4}}[-/. ](?:\d{{1,2}}|[{LETTER}]{{3,9}})[-/. ]\d{{1,4}}|\b\d\d?:\d\d\b"
+    rf"|^(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[{LETTER}]{{0,6}}[-/. ]'?\d\d$",
+    "numbers": r"^[+-]?\d+[.,]\d+$",
     "measures": rf"^[+-]?[\d.,]+\s?[{LETTER}][{LETTER}/]{{0,9}}$",
 }
 _LOOKS = {
-    "dates": '"{name}" has texts that begin like dates and are none that is known: kept as texts. '
+    "dates": '"{name}" has texts that look like dates and are none that is known: kept as texts. '
     'READ=\'{{"date_format": "%Y-%m-%d"}}\' with how they are written reads them.',
+    "numbers": '"{name}" has numbers with dots and numbers with commas: kept as texts. Write all in one way.',
     "measures": '"{name}" has numbers that a unit follows: kept as texts. Write the numbers alone, all in one unit.',
 }
 FEW_WORDS = 2
@@ -64,13 +68,17 @@ FEW_DATES = 20
 """If none of so many texts is a date in a style, none is taken for one: to read them all takes milliseconds."""
 _MAYBE_NUMBER = r"(?i)\d|^[+-]?inf(inity)?$"
 _LETTERS = rf"[{LETTER}]{{2}}"
-_MAYBE_DATE = rf"\d[-/.]\d\d?[-/.]\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
+_MAYBE_DATE = (
+    rf"\d[-/.] ?\d\d?[-/.] ?\d|\d{{4}}[-/]\d|\d[-/]\d{{4}}|{_LETTERS}.*\d|\d.*{_LETTERS}|\d{{8}}"
+    r"|^[01]\d\.[12][0189]\d\d$"
+)
+_ENDS = r"^(?P<first>\d\d)[-/.] ?\d\d?[-/.] ?(?P<last>\d\d)\b"
 _ZERO_LED = r"^[+-]?0\d+$"
 _EXPONENT_CODE = r"^\d+[eE]\d+$"
 _DATE_NAME = re.compile(
     r"(?i)(^|[\W_])(date|datum|fecha|when|day|dob|birthday|birthdate)s?([\W_]|$)|(?:[a-z])(Date|Day)$"
 )
-_SYMBOL = r"(?P<symbol>(?:US|R|A|C)?\$|[€£¥₹₽₩₺₪฿]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.)"
+_SYMBOL = r"(?P<symbol>Rs\.?|(?:US|R|A|C)?\$|[€£¥₹₽₩₺₪฿]|[A-Z]{3}|kr\.?|zł|Kč|Fr\.)"
 _Mask = npt.NDArray[np.bool_]
 
 
@@ -90,8 +98,8 @@ class Asked:
         Whether the column is the target: no text of it is taken for missing but for those that the request names.
     is_typed
         Whether the file says that the column is made of texts, as Parquet does.
-    is_expected
-        Whether a model was trained on such a column, so that no other kind will do.
+    expected
+        How the column was written that a model was trained on: no other kind will do.
     hint
         The decimal character that other columns of the file have beyond doubt.
     """
@@ -102,8 +110,13 @@ class Asked:
     date_format: str | None = None
     is_label: bool = False
     is_typed: bool = False
-    is_expected: bool = False
+    expected: Notation | None = None
     hint: str | None = None
+
+    @property
+    def is_expected(self) -> bool:
+        """Whether a model was trained on such a column."""
+        return self.expected is not None
 
 
 @dataclass(frozen=True)
@@ -158,6 +171,8 @@ class Survey:
     counts: Counter[str] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
+    ends: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
+    """The two digits that dates begin with, and those that they end with: the fewer are their years."""
     words: set[str] = field(default_factory=set)
     spelled: set[str] = field(default_factory=set)
     largest: int = 0
@@ -252,6 +267,9 @@ class Survey:
         self._look_for_digits(different, values)
         # The patterns of dates take milliseconds each, and columns are many.
         unfit = frozenset() if _matches(different, _MAYBE_DATE).any() else frozenset(DATE_STYLES)
+        if not unfit and ("timestamp", "yy/month/day") in self.fits:
+            for ends, part in zip(self.ends, pc.extract_regex(different, _ENDS).drop_null().flatten(), strict=True):
+                ends.update(part.unique().to_pylist())
         for candidate in list(self.fits):
             misfit = (values > 0) & (candidate[1] in unfit or _misfits(different, *candidate))
             self._count_misfits(candidate, misfit, values, first_of)
@@ -259,6 +277,7 @@ class Survey:
             self._look_at_numbers(different, values)
         if any(kind == "timestamp" for kind, _ in self.fits):
             self._count(different, values, "slashes", "/")
+            self._count(different, values, "full stops", r"\.")
 
     def _look_for_digits(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         """Give up numbers and times where most values can be neither: names and words, for the most part."""
@@ -289,7 +308,8 @@ class Survey:
     def _look_at_numbers(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         for name, pattern in (
             ("zero-led", _ZERO_LED), ("exponent codes", _EXPONENT_CODE), ("percent", "[%‰]"),
-            ("accounting", ACCOUNTING),
+            ("accounting", ACCOUNTING), ("zero-led months", r"^0\d\.\d{4}$"),
+            ("seconds since 1970", r"^\d{9,10}(\.\d+)?$"), ("milliseconds since 1970", r"^\d{12,13}(\.\d+)?$"),
             ("whole", WHOLE), ("zeros", r"^0+$"),
             ("dots", r"\d\.\d{3}$"), ("commas", r"\d,\d{3}$"), ("point", r"\."), ("comma", ","),
             ("exponents", r"(?i)\de|inf"),
@@ -297,7 +317,7 @@ class Survey:
             self._count(different, rows, name, pattern)
         symbols = pc.struct_field(pc.extract_regex(different, _SYMBOL), "symbol")
         for symbol, count in zip(symbols.to_pylist(), rows.tolist(), strict=True):
-            if symbol is not None and count:
+            if symbol not in (None, "INF") and count:
                 self.symbols[symbol] += count
         is_long = _matches(different, r"^[+-]?\d{16,}$") & (rows > 0)
         self.counts["long"] += int(rows[is_long].sum())
@@ -327,6 +347,8 @@ class Survey:
         self.looks += other.looks
         self.words |= other.words
         self.spelled |= other.spelled
+        for mine_, theirs_ in zip(self.ends, other.ends, strict=True):
+            mine_.update(theirs_)
         if other.largest:
             self.smallest = min(self.smallest or other.smallest, other.smallest)
             self.largest = max(self.largest, other.largest)
@@ -393,6 +415,10 @@ def _as_found(name: str, survey: Survey, asked: Asked) -> Decision:
     if booleans and (len(survey.words) > 1 or asked.is_label or TRUE_FALSE in booleans):
         return Decision(Notation("boolean", _unless(TRUE_FALSE, _spelled(survey) if asked.is_label else booleans[0])))
     numbers = survey.fitting("float")
+    if (times := _times_like_numbers(survey, asked)) is not None:
+        told = f'"{name}" holds numbers that are dates, written as {times}. {_options(name, "number")}'
+        decision = _time(name, survey, asked, [times])
+        return replace(decision, told=(*decision.told, told)) if PLAIN_NUMBER in numbers else decision
     if styles := [style for style in numbers if style in NUMBER_STYLES]:
         return _number(name, survey, asked, styles)
     if styles := survey.fitting("timestamp"):
@@ -407,6 +433,15 @@ def _spelled(survey: Survey) -> str:
     """Return the words for true and false as they are written, where each is written in one way."""
     words = {each.lower(): each for each in survey.spelled}
     return f"{words['true']}/{words['false']}" if len(survey.spelled) == len(words) == FEW_WORDS else TRUE_FALSE
+
+
+def _times_like_numbers(survey: Survey, asked: Asked) -> str | None:
+    """Return the style of dates that might be numbers, too: what the request says, or 01.2024 in all rows."""
+    styles, wanted = survey.fitting("timestamp"), asked.date_format
+    # All whole numbers of four digits are years.
+    if wanted is not None and wanted in styles and re.search("%[mbBF]", wanted):
+        return wanted
+    return "month.year" if "month.year" in styles and survey.counts["zero-led months"] else None
 
 
 def _unless(usual: str, style: str) -> str:
@@ -425,7 +460,10 @@ def _as_typed(name: str, survey: Survey, asked: Asked) -> Decision:
     if kind == "integer":
         told = f'"{name}" is a column of texts that are whole numbers: kept as texts. {_options(name, "number")}'
         return Decision(Notation("text"), told=(told,))
-    return Decision(Notation("text"))
+    options = _options(name, "number", "date")
+    doubt = f'"{name}" is a column of texts, most of which are numbers or dates: kept as texts. {options}'
+    looks = decision.doubts if kind == "text" else ()
+    return Decision(Notation("text"), doubts=(doubt,) if decision.problem and not asked.is_label else looks)
 
 
 def _options(name: str, *kinds: str) -> str:
@@ -435,13 +473,26 @@ def _options(name: str, *kinds: str) -> str:
 
 def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
     """Return how a column is read that is to be of a kind; a text if any value is none of that kind."""
-    decision = _as_asked(name, survey, replace(asked, is_expected=False))
+    decision = _as_before(name, survey, asked) or _as_asked(name, survey, replace(asked, expected=None))
     notation = decision.notation
     kind = "float" if notation.kind == "integer" else notation.kind
     style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, PLAIN_NUMBER)
     fit = survey.fits.get((kind, style))
-    fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style == EXCEL
+    fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style in (EXCEL, *EPOCHS)
     return replace(decision, notation=replace(notation, lenient=False) if fits else Notation("text"))
+
+
+def _as_before(name: str, survey: Survey, asked: Asked) -> Decision | None:
+    """Return the way in which training's values were written, if these are written so, whatever else they may be."""
+    before = asked.expected
+    if before is None or before.kind not in ("integer", "float", "timestamp"):
+        return None
+    is_time = before.kind == "timestamp"
+    style = before.style or ("year-month-day" if is_time else PLAIN_NUMBER)
+    if style == CLOCK or style not in survey.fitting("timestamp" if is_time else "float"):
+        return None
+    decision = (_time if is_time else _number)(name, survey, replace(asked, expected=None), [style])
+    return decision if decision.notation.kind != "text" else None
 
 
 def _as_number(name: str, survey: Survey, asked: Asked) -> Decision:
@@ -462,8 +513,10 @@ def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:
             return _as_number(name, survey, asked)
         case "date":
             styles, near = survey.fitting("timestamp"), survey.nearest("timestamp")
-            if not styles and near is None and survey.counts["whole"] == survey.values and survey.values:
-                return Decision(Notation("timestamp", EXCEL, lenient=True))
+            if not styles and near is None and PLAIN_NUMBER in survey.fitting("float") and survey.values:
+                counted = next((each for each in EPOCHS if survey.counts[each] == survey.values), EXCEL)
+                told = f'"{name}" holds numbers, read as {counted}.'
+                return Decision(Notation("timestamp", counted, lenient=True), told=(told,))
             decision = _time(name, survey, asked, styles or [near[0] if near else "year-month-day"])
             return Decision(replace(decision.notation, lenient=True), decision.told, decision.doubts)
         case "boolean":
@@ -484,7 +537,8 @@ def _number(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decis
         low = low if counts["long"] == survey.values else min(low, 0)
         return _large(name, low, high, is_label=asked.is_label)
     has_fractions = counts["point" if NUMBER_STYLES[style].decimal == "." else "comma"] or counts["exponents"]
-    notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style))
+    unit = "%" if counts["percent"] else next(iter(survey.symbols), "")
+    notation = Notation("float" if has_fractions else "integer", _unless(PLAIN_NUMBER, style), unit=unit)
     return Decision(notation, _told_of_numbers(name, survey), doubts)
 
 
@@ -502,6 +556,11 @@ def _no_measure(name: str, survey: Survey, styles: list[str]) -> Decision | None
     if len(survey.symbols) > 1:
         return _problem(name, f"amounts in {len(survey.symbols)} currencies")
     return None
+
+
+def mixed_percentages(name: str) -> Decision:
+    """Return how a column is read that holds percentages in one file and plain numbers in another: not at all."""
+    return _problem(name, "percentages in one file, and other numbers in another")
 
 
 def _told_of_numbers(name: str, survey: Survey) -> tuple[str, ...]:
@@ -523,11 +582,16 @@ def _large(name: str, smallest: int, largest: int, *, is_label: bool) -> Decisio
     if smallest > 0 and largest - offset < LARGEST_EXACT and not is_label:
         told = f'"{name}" has whole numbers beyond those that a float holds: {offset} is subtracted from each.'
         return Decision(Notation("integer", offset=offset), told=(told,))
-    doubt = (
+    kind: Kind = "integer" if smallest > -(2**63) and largest < 2**63 else "float"
+    return Decision(Notation(kind), doubts=(rounded(name),))
+
+
+def rounded(name: str) -> str:
+    """Return what is told of whole numbers that no float holds."""
+    return (
         f'"{name}" has whole numbers of more digits than a float holds, and they lie far apart: each is rounded to the '
         f"nearest float. {_options(name, 'category', 'ignore')}"
     )
-    return Decision(Notation("integer" if smallest > -(2**63) and largest < 2**63 else "float"), doubts=(doubt,))
 
 
 def _style_of_numbers(name: str, survey: Survey, asked: Asked, styles: list[str]) -> tuple[str, tuple[str, ...]]:
@@ -566,19 +630,31 @@ def _time(name: str, survey: Survey, asked: Asked, styles: list[str]) -> Decisio
     if asked.date_format is not None and asked.date_format in styles:
         return Decision(Notation("timestamp", asked.date_format))
     style, other = styles[0], None
+    if "yy/month/day" in styles and len(styles) > 1:
+        style, other = _short_years(styles, survey)
     for long in ("year", "yy"):
         day, month = f"day/month/{long}", f"month/day/{long}"
-        if day in styles and month in styles:
+        if day in styles and month in styles and style != "yy/month/day":
             # Slashes are American as often as not, and what pandas takes them for; dots never are.
             style, other = (month, day) if survey.counts["slashes"] else (day, month)
     if other is not None:
-        wanted = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y", "day/month/yy": "%d/%m/%y"}
+        mark = "/" if survey.counts["slashes"] else "." if survey.counts["full stops"] else "-"
         doubt = (
-            f'"{name}" has dates in which day and month may be either: read as {style}. '
-            f'READ=\'{{"date_format": "{wanted.get(other, "%m/%d/%y")}"}}\' reads them as {other}.'
+            f'"{name}" has dates in which day, month and year may be one or the other: read as {style}. '
+            f'READ=\'{{"date_format": "{_FORMATS[other].replace("/", mark)}"}}\' reads them as {other}.'
         )
-        return Decision(Notation("timestamp", style), doubts=(doubt,))
-    return Decision(Notation("timestamp", "" if style == "year-month-day" else style))
+    doubts = (doubt,) if other is not None else ()
+    told = (f'"{name}" has years of two digits: 69 to 99 are read as 19.., others as 20..',) if "yy" in style else ()
+    return Decision(Notation("timestamp", _unless("year-month-day", style)), told, doubts)
+
+
+def _short_years(styles: list[str], survey: Survey) -> tuple[str, str | None]:
+    """Return whether dates such as 21-03-04 begin or end with their year, and the other if that is not clear."""
+    firsts, lasts = map(len, survey.ends)
+    others = [each for each in styles if each != "yy/month/day"]
+    if firsts < lasts:
+        return "yy/month/day", others[0]
+    return others[0], "yy/month/day" if firsts < 2 * lasts else None
 
 
 def _text(name: str, survey: Survey) -> Decision:
@@ -614,6 +690,10 @@ def _problem(name: str, what: str) -> Decision:
     return Decision(Notation("text"), problem=problem)
 
 
+_FORMATS = {"day/month/year": "%d/%m/%Y", "month/day/year": "%m/%d/%Y", "day/month/yy": "%d/%m/%y",
+            "month/day/yy": "%m/%d/%y", "yy/month/day": "%y/%m/%d"}  # fmt: skip
+
+
 @dataclass
 class WholeNumbers:
     """What whole numbers tell of whether they are days: 20241231, or Excel's under the name of a date.
@@ -621,7 +701,7 @@ class WholeNumbers:
     Attributes
     ----------
     is_compact : bool
-        Whether all are days of a calendar so written.
+        Whether all are days of a calendar so written, or minutes or seconds of one.
     is_excel : bool
         Whether all are days of Excel between 1954 and 2119.
     """
@@ -640,10 +720,10 @@ class WholeNumbers:
         self.low, self.high = (min(self.low, low), max(self.high, high)) if self.values else (low, high)
         self.values += len(numbers)
         self.is_excel = self.is_excel and low >= 20_000 and high <= 80_000
-        self.is_compact = self.is_compact and low >= 18_000_101 and high <= 22_001_231
-        if self.is_compact:
-            texts = pa.array(np.unique(numbers)).cast(pa.string())
-            self.is_compact = read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
+        self.is_compact = self.is_compact and low >= 18_000_101 and high <= 22_001_231_235_959
+        for few in (FEW_DATES, len(numbers)) if self.is_compact else ():
+            texts = pa.array(np.unique(numbers[:few])).cast(pa.string())
+            self.is_compact = self.is_compact and read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
 
     def decide(self, name: str, *, is_label: bool) -> Decision | None:
         """Return how the column is read if it holds days, or numbers that no float holds, else None."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import IO, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from common.conversion import OFFSET, timestamps
-from common.errors import InvalidDatasetError, without_values
+from common.errors import InvalidDatasetError, first_few, without_values
 from data_preparation.columns import Columns, decimal_hint
 from data_preparation.dialect import Dialect, named, not_encoded, read_otherwise, zero_bytes
 from data_preparation.notation import ARROW_TYPES, MARKERS, NULL_VALUES, Notation, texts_of
@@ -37,10 +37,11 @@ MAX_REMARKS = 5
 _WRITTEN_SO = re.compile(
     r"(?i)\W*(\(?\d[\d,.]* rows?\b.*|total.*|sum.*|summe.*|gesamt.*|end of .*|source.*|quelle.*|note.*)"
 )
-# What pyarrow's converters take for missing among numbers and times, in the ways that people write it.
+# What converters are told to take for missing if the first rows have it, in the ways that people write it.
 _MISSING = sorted({*NULL_VALUES, *MARKERS, *map(str.upper, MARKERS), *map(str.capitalize, MARKERS)})
-MAYBE_THOUSANDS = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3})$"
-"""6.221: decimals to some, thousands to others."""
+MAYBE_OTHERWISE = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3}|[01]\d\.(?:1[89]|2[01])\d\d)$"
+"""6.221: decimals to some, thousands to others. 01.2024: a month."""
+_MANY = 50
 _HINT_COLUMNS = 100
 """How many columns are asked for their decimal character."""
 
@@ -66,17 +67,28 @@ class TextFile:
         How it is written.
     remarks
         How many rows of its last reading were remarks below the table.
+    swallowed
+        The columns of which a value of its last reading holds what look like whole rows.
     """
 
     name: str
     open: Opens
     dialect: Dialect
     remarks: int = 0
+    swallowed: set[str] = field(default_factory=set)
 
     @property
     def columns(self) -> list[str]:
         """The names of the columns."""
         return named(self.name, self.dialect.names)
+
+    @property
+    def told_of_rows(self) -> list[str]:
+        """What its last reading has told of the rows."""
+        remarks = f'"{self.name}" has remarks below its rows, {self.remarks:,} of them: left out.'
+        names = first_few(f'"{each}"' for each in sorted(self.swallowed))
+        swallowed = f'"{self.name}" has values that hold whole rows, in {names}: is a quote missing, or one too many?'
+        return [*([remarks] if self.remarks else []), *([swallowed] if self.swallowed else [])]
 
     def batches(
         self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
@@ -94,7 +106,9 @@ class TextFile:
     def _batches(self, names: list[str], columns: Columns, encode_texts: bool) -> Iterator[pa.RecordBatch]:
         types, rows = self._types(names, columns, encode_texts), 0
         with suppress(pa.ArrowInvalid, OSError, UnicodeError):
-            for batch in self._read(types, columns.footer):
+            # What no first row has for a missing value is no such marker to a converter, so that it is told.
+            markers = {marker for name in names for marker in columns[name].markers}
+            for batch in self._read(types, columns.footer, ["", *sorted(markers)]):
                 yield _typed(batch, columns)
                 rows += batch.num_rows
             return
@@ -142,11 +156,17 @@ class TextFile:
                 return next(iter(self._open(types, block=SAMPLE_BYTES, handler=_Remarks(self.name, footer))), None)
         return next(iter(self._open(types, handler=_Remarks(self.name, footer))), None)
 
-    def _read(self, types: Mapping[str, pa.DataType], footer: int) -> Iterator[pa.RecordBatch]:
+    def _read(
+        self, types: Mapping[str, pa.DataType], footer: int, missing: Sequence[str] = ()
+    ) -> Iterator[pa.RecordBatch]:
         # Rows have numbers without threads alone, and which of them are the last shows by their numbers.
         remarks, watched = _Remarks(self.name, footer), _Watched(self)
-        reader = self._open(types, stream=watched, threads=not footer, handler=remarks)
-        yield from _without_last(_read_ahead(reader), footer, remarks)
+        reader = self._open(types, stream=watched, threads=not footer, handler=remarks, missing=missing)
+        self.swallowed = set()
+        for batch in _without_last(_read_ahead(reader), footer, remarks):
+            if watched.quotes:
+                self._look_for_rows(batch)
+            yield batch
         self.remarks = remarks.rows - remarks.in_footer
         if self.remarks and not footer:
             self._check_remarks()
@@ -158,6 +178,18 @@ class TextFile:
         remarks, first = _Remarks(self.name), {self.columns[0]: pa.string()}
         rows = sum(batch.num_rows for batch in self._open(first, threads=False, handler=remarks))
         remarks.check(rows)
+
+    def _look_for_rows(self, batch: pa.RecordBatch) -> None:
+        """Note values that hold rows: two quotes too many make one value of all that lies between them."""
+        mark, more = re.escape(self.dialect.separator), len(self.columns) - 1
+        # As many values as a row has on one line; of a wide table, at least so many.
+        line = rf"\n[^\n{mark}]*(?:{mark}[^\n{mark}]*){{{min(more, _MANY)}}}" + (r"\n" if more <= _MANY else "")
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            texts = column.dictionary if pa.types.is_dictionary(column.type) else column
+            if more > 1 and pa.types.is_string(texts.type):
+                lines = texts.filter(pc.match_substring(texts, "\n"))
+                if pc.any(pc.match_substring_regex(pc.binary_join_element_wise(lines, "\n", ""), line)).as_py():
+                    self.swallowed.add(name)
 
     def _check_quotes(self) -> None:
         """Refuse a quote that is never closed, for all that comes after it has become one value."""
@@ -187,6 +219,7 @@ class TextFile:
         threads: bool = True,
         stream: _Watched | None = None,
         handler: object = None,
+        missing: Sequence[str] = (),
     ) -> pa.csv.CSVStreamingReader:
         dialect = self.dialect
         return pa.csv.open_csv(
@@ -207,7 +240,7 @@ class TextFile:
             convert_options=pa.csv.ConvertOptions(
                 column_types=types,
                 include_columns=list(types),
-                null_values=_MISSING,
+                null_values=missing,
                 strings_can_be_null=False,
                 true_values=("true", "True", "TRUE"),
                 false_values=("false", "False", "FALSE"),
@@ -358,15 +391,15 @@ def _present(texts: pa.StringArray) -> pa.StringArray:
 def _fast_type(columns: Columns, texts: pa.StringArray) -> pa.DataType | None:
     """Return the type of decimals or times that pyarrow's converters take; None where a closer look is needed."""
     there, read = _present(texts), columns.wishes.read
-    if not len(there):
+    if not len(there) or read.date_format is not None:
         return None
     try:
         pc.cast(there, pa.float64())
     except pa.ArrowInvalid:
         return _timestamp_type(there)
-    # Three decimals throughout may be thousands; whole numbers may be codes, and 3E2, too.
+    # Three decimals throughout may be thousands, and four, months; whole numbers may be codes, and 3E2, too.
     has_decimals = pc.any(pc.match_substring_regex(there, r"\.")).as_py()
-    is_doubtful = pc.all(pc.match_substring_regex(there, MAYBE_THOUSANDS)).as_py()
+    is_doubtful = pc.all(pc.match_substring_regex(there, MAYBE_OTHERWISE)).as_py()
     is_otherwise = read.thousands == "." or read.decimal == ","
     return pa.float64() if has_decimals and not is_doubtful and not is_otherwise else None
 

@@ -17,7 +17,7 @@ from common.request import TrainingRequest, did_you_mean, parse_request
 from crosstrain.command import BadInputError
 from crosstrain.training.data_files import find_data_files
 from data_preparation.columns import Columns, Wishes, merged
-from data_preparation.doubts import doubts_of, told_of_missing
+from data_preparation.doubts import doubts_of, told_of_last_row, told_of_missing
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
 from data_preparation.preparation import MAX_READINGS, common_kinds, role_of
@@ -113,7 +113,8 @@ def _settled(table: Table, request: TrainingRequest, decided: Mapping[str, Decis
         if columns.end():
             if not file.rows:
                 raise EmptyFileError(f'"{table.file.name}" has a header but no rows.')
-            file.told = (*table.told, *columns.told)
+            last = told_of_last_row(table.file.name, file.summaries) if file.is_whole else ()
+            file.told = (*table.told, *columns.told, *table.told_of_rows, *last)
             return file
     raise InvalidDatasetError(f'"{table.file.name}" cannot be read: say what its columns are by COLUMNS.')
 
@@ -185,7 +186,7 @@ def _described(
             "missing": summary.nulls,
             "sample": next((file.sample[name] for file in files if file.sample.get(name)), []),
             "told": [*told, *told_of_missing(name, columns, request)],
-            "doubts": [*problem, *doubts, *doubts_of(summary)],
+            "doubts": list(dict.fromkeys([*problem, *doubts, *doubts_of(summary)])),
             **({"reason": reason} if use == "dropped" else {}),
         }
 

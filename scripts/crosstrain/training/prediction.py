@@ -298,7 +298,9 @@ class Model:
         """Count the values that are written otherwise than in training."""
         for name, expected in self.wishes().expected.items():
             column = columns[name]
-            if column.survey is not None and column.notation.kind != "text" and column.notation.style != expected.style:
+            now = column.notation
+            is_otherwise = (now.style, now.unit) != (expected.style, expected.unit)
+            if column.survey is not None and now.kind != "text" and is_otherwise:
                 oddities.converted[name] += column.survey.values  # noqa: PD011 (no frame)
             if column.notation.lenient:
                 oddities.converted[name] += column.unread

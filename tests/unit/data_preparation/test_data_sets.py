@@ -206,3 +206,90 @@ def test_a_remark_among_rows_is_no_remark(prepared: Prepare) -> None:
     rows = lines(NUMBERS, NUMBERS, header="a,y").splitlines()
     with pytest.raises(InvalidDatasetError, match="a row of another length among the others: row 12"):
         prepared({"1.csv": "\n".join([*rows[:11], "Source: somebody", *rows[11:]])})
+
+
+def told(result: PreparedData) -> str:
+    columns = result.profile["columns"]
+    of_columns = [each for column in columns for key in ("told", "doubts") for each in column.get(key, ())]
+    return "\n".join([*result.profile["read"]["told"], *of_columns])
+
+
+LATE = {
+    "a marker": ("?", '"a" has "?" for a missing value in 1 row'),
+    "a marker of pandas": ("-1.#IND", '"a" has "-1.#IND" for missing values'),
+    "a placeholder": ("-999.9", '"a" holds -999.9 in 1 row, far from all other values'),
+    "two stray quotes": ('"c,1,2\nc,3,4\nc"', "has values that hold whole rows"),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_a_late_row_has_is_told(prepared: Prepare, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("data_preparation.text_reading.SAMPLE_BYTES", 200)
+    text, sentence = LATE[name]
+    others = ["c" if "quotes" in name else f"{n % 50}.25" for n in range(ROWS - 1)]
+    numbers = [n / 7 for n in range(ROWS)]
+    result = prepared({"1.csv": lines([*others, text], numbers, numbers, header="a,b,y")})
+    assert sentence in told(result)
+
+
+def test_a_row_of_sums_without_a_word_is_told(prepared: Prepare) -> None:
+    numbers = [n / 7 for n in range(ROWS)]
+    content = lines([*"cd" * (ROWS // 2), ""], *[[*numbers, sum(numbers)]] * 2, header="a,b,y")
+    assert 'seems to hold the sums of those above it: "b", "y"' in told(prepared({"1.csv": content}))
+
+
+SUSPECTS = {
+    "subtotals": (["Total", "c", "d"], '"a" has texts such as Total in 20 rows'),
+    "a day for none": (["9999-12-31", "2024-01-31", "2024-02-01"], '"a" has times as far away as 9999-12-31'),
+    "whole numbers that no float holds": ([1, 2**60, 2**60 + 1], '"a" has whole numbers of more digits'),
+}
+
+
+@pytest.mark.parametrize("name", SUSPECTS)
+def test_what_may_not_mean_what_it_seems_to_is_told(prepared: Prepare, name: str) -> None:
+    texts, sentence = SUSPECTS[name]
+    content = lines((texts * ROWS)[:ROWS], [n / 7 for n in range(ROWS)], header="a,y")
+    assert sentence in told(prepared({"1.csv": content}))
+
+
+def test_parquet_is_told_of_in_the_same_way(prepared: Prepare) -> None:
+    numbers = [n / 7 for n in range(ROWS)]
+    large = pa.array([2**60 + n for n in range(ROWS)])
+    mixed = pa.array([f"{n}.5" if n else "none of them" for n in range(ROWS)])
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"large": large, "mixed": mixed, "x": numbers, "y": numbers}), sink)
+    result = prepared({"1.parquet": sink.getvalue().to_pybytes()})
+    assert '"large" has whole numbers of more digits' in told(result)
+    assert '"mixed" is a column of texts, most of which are numbers' in told(result)
+
+
+FORMATS = {
+    "whole numbers": ("%d%m%Y", ["31012024", "01022024"]),
+    "whole numbers of months": ("%Y%m", ["202401", "202402"]),
+    "what is a date in another way": ("%Y-%d-%m", ["2024-01-02", "2024-02-01"]),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_format_of_dates_is_heard_by_all_that_fits_it(prepared: Prepare, name: str) -> None:
+    format_, texts = FORMATS[name]
+    content = lines(texts * (ROWS // 2), [n / 7 for n in range(ROWS)], header="day,y")
+    result = prepared({"1.csv": content}, read={"date_format": format_})
+    assert column(result, "day")["notation"] == {"style": format_}
+
+
+def test_a_time_stands_for_a_missing_one_if_the_request_says_so(prepared: Prepare) -> None:
+    content = lines(["9999-12-31", "2024-01-31", "2024-02-01"] * 20, [n / 7 for n in range(ROWS)], header="day,y")
+    result = prepared({"1.csv": content}, read={"na_values": ["9999-12-31"]})
+    assert (column(result, "day")["nulls"], column(result, "day")["max"]) == (20, "2024-02-01T00:00:00Z")
+
+
+def test_percentages_of_one_file_are_not_mixed_with_numbers_of_another(prepared: Prepare) -> None:
+    numbers = [n / 7 for n in range(ROWS)]
+    files = {
+        "1.csv": lines([f"{n}%" for n in range(ROWS)], numbers, header="a,y"),
+        "2.csv": lines(range(ROWS), [100 + n for n in numbers], header="a,y"),
+    }
+    with pytest.raises(InvalidDatasetError, match='"a" mixes percentages in one file, and other numbers in another'):
+        prepared(files)
+    assert column(prepared(files, columns={"a": "number"}), "a")["max"] == ROWS - 1

@@ -143,3 +143,11 @@ def test_a_table_says_the_same_however_it_is_written(written: Written, seed: int
 def test_a_marker_of_missing_numbers_times_and_booleans_is_known(marker: str) -> None:
     rows = [{name: value for name, value in row.items() if name != "city"} for row in table(1)]
     assert profile_of(Written(missing=marker).content(rows)) == profile_of(Written().content(rows))
+
+
+def test_a_comma_is_no_separator_where_semicolons_are() -> None:
+    preamble = 'Account:;DE00 1234\nFrom:;01.01.2024\nBalance:;"1.234,56 EUR"\n\n'
+    rows = "\n".join(f"{number},5;{number},25;{number},1" for number in range(ROWS))
+    columns = profile_of(f"{preamble}amount;other;price\n{rows}\n".encode())["columns"]
+    assert [each["name"] for each in columns] == ["amount", "other", "price"]
+    assert columns[0]["max"] == ROWS - 0.5
