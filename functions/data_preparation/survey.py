@@ -180,6 +180,8 @@ class Survey:
     _maybe_numbers: int = 0
     _waiting: dict[str, tuple[int, int]] | None = field(default_factory=dict)
     """The rows of each text and the first of them, as long as texts are few: then a look at each is enough."""
+    _told: Survey | None = None
+    """What these tell, once that was asked."""
 
     @classmethod
     def of(cls, asked: Asked) -> Survey:
@@ -223,14 +225,14 @@ class Survey:
     def _wait(self, indices: pa.Int32Array, different: list[str], rows: npt.NDArray[np.int64], first: int) -> bool:
         """Keep how often each of few texts occurs; return whether one of them is new."""
         assert self._waiting is not None  # noqa: S101 (for the checker of types)
-        known = len(self._waiting)
+        known, self._told = len(self._waiting), None
+        there = _as_mask(indices.is_valid())
+        # Of several rows of a text the last that is noted stays: from the end on, the first.
+        places = np.zeros(len(different), np.int64)
+        places[indices.drop_null().to_numpy()[::-1]] = np.flatnonzero(there)[::-1]
         for at in np.flatnonzero(rows).tolist():
-            text = different[at]
-            if text in self._waiting:
-                before, where = self._waiting[text]
-            else:
-                before, where = 0, first + pc.index(indices, at).as_py() + 1
-            self._waiting[text] = (before + int(rows[at]), where)
+            before, where = self._waiting.get(different[at], (0, first + int(places[at]) + 1))
+            self._waiting[different[at]] = (before + int(rows[at]), where)
         return len(self._waiting) > known
 
     def _take_waiting(self, waiting: Mapping[str, tuple[int, int]]) -> None:
@@ -251,9 +253,10 @@ class Survey:
         """Return what all texts so far tell."""
         if self._waiting is None:
             return self
-        told = Survey(self.date_format, self.is_label, _waiting=None)
-        told._take_waiting(self._waiting)
-        return told
+        if self._told is None:
+            self._told = Survey(self.date_format, self.is_label, _waiting=None)
+            self._told._take_waiting(self._waiting)
+        return self._told
 
     def _take(self, different: pa.StringArray, rows: npt.NDArray[np.int64], first_of: Callable[[_Mask], int]) -> None:
         is_missing = _as_mask(is_null_text(different) if self.is_label else is_marker(different)) & (rows > 0)
