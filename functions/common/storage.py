@@ -10,24 +10,20 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
-import io
 import json
 import os
 import secrets
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError, InvalidDatasetError
@@ -41,9 +37,6 @@ _WORKSPACE = "crosstrain-function-"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CREATING = ("PutObject", "CompleteMultipartUpload")
 _WAITS = (0.2, 1.0, 5.0)
-_PARTS_IN_MEMORY = 2
-"""How many parts of a file that is uploaded while it is written are in memory, of 8 MB each."""
-_POLL_SECONDS = 0.005
 
 
 @functools.cache
@@ -246,81 +239,6 @@ def upload(s3: S3Client, path: Path, uri: str) -> Stored:
             s3.upload_fileobj(stream, bucket, key)
 
     return Stored(uri, digest_of(path), path.stat().st_size, _write_once(s3, write))
-
-
-@contextmanager
-def upload_while_written(s3: S3Client, path: Path, uri: str) -> Iterator[Callable[[], Stored]]:
-    """Copy the file `path` to a new object (`_write_once`) while the `with` block writes it from its start to its end.
-
-    Yields a function to call once the file is whole: it waits for the object. Where it is not called, there is no
-    object. Until then no other object may be made with this client, whose requests would be taken for this one's.
-    """
-    bucket, key = split_uri(uri)
-    config = TransferConfig(max_concurrency=_PARTS_IN_MEMORY)
-    config.max_in_memory_upload_chunks = _PARTS_IN_MEMORY
-    written = _Written()
-
-    def write() -> None:
-        with io.BufferedReader(_Growing(path, written)) as stream:
-            s3.upload_fileobj(stream, bucket, key, Config=config)
-
-    with ThreadPoolExecutor(1) as thread:
-        version_id = thread.submit(_write_once, s3, write)
-
-        def finish() -> Stored:
-            written.whole = True
-            written.ended.set()
-            return Stored(uri, digest_of(path), path.stat().st_size, version_id.result())
-
-        try:
-            yield finish
-        finally:
-            written.ended.set()
-
-
-@dataclass
-class _Written:
-    """Whether a file is still being written, and whether it became whole."""
-
-    ended: threading.Event = field(default_factory=threading.Event)
-    whole: bool = False
-
-
-class _Growing(io.RawIOBase):
-    """A file that is being written, to be read once: what is not there yet is waited for."""
-
-    def __init__(self, path: Path, written: _Written) -> None:
-        self._path, self._written = path, written
-        self._stream: io.FileIO | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Read some of what is there; 0 bytes are the end of the whole file.
-
-        Raises
-        ------
-        EOFError
-            If the file does not become whole.
-        """
-        while True:
-            # Asked first: what is written after it was not read yet.
-            ended = self._written.ended.is_set()
-            if self._stream is None and self._path.exists():
-                self._stream = io.FileIO(self._path)
-            count = self._stream.readinto(buffer) if self._stream else 0
-            if count or ended:
-                break
-            self._written.ended.wait(_POLL_SECONDS)
-        if ended and not self._written.whole:
-            raise EOFError("the file was not written to its end")
-        return count or 0
-
-    def close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        super().close()
 
 
 def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> Stored:

@@ -23,7 +23,6 @@ from common.storage import (
     s3_client,
     split_uri,
     upload,
-    upload_while_written,
     workspace,
     write_json,
 )
@@ -62,15 +61,12 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = new_folder(event["run_id"], "prepared")
     with workspace() as folder:
         listing = _list_objects(s3, request.dataset_uri)
-        files_of_it, champion = _Downloads(s3, listing.objects, folder), _inherited(event.get("champion"))
-        # Most of what is handed over is the training part: its upload need not wait for its end.
-        with upload_while_written(s3, folder / "train.parquet", f"{prefix}/train.parquet") as uploaded:
-            prepared = prepare(files_of_it, request, folder, champion)
-            train = uploaded()
+        downloads, champion = _Downloads(s3, listing.objects, folder), _inherited(event.get("champion"))
+        prepared = prepare(downloads, request, folder, champion)
         profile = {**prepared.profile, "ignored_files": listing.ignored, "image_digest": image_digest()}
         rows = profile["rows"]
         files = {
-            "train": train,
+            "train": upload(s3, prepared.train, f"{prefix}/train.parquet"),
             "test": upload(s3, prepared.test, f"{prefix}/test.parquet"),
             # Written last: where it is, the parts are whole.
             "profile": write_json(s3, profile, f"{prefix}/profile.json"),

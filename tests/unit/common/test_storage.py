@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,17 +13,7 @@ from botocore.exceptions import ClientError
 
 from common import storage
 from common.errors import DamagedFileError
-from common.storage import (
-    Stored,
-    describe_files,
-    download,
-    download_unchanged,
-    pinned,
-    read_bytes,
-    upload,
-    upload_while_written,
-    write_bytes,
-)
+from common.storage import Stored, describe_files, download, download_unchanged, pinned, read_bytes, upload, write_bytes
 
 URI = "s3://artifacts/runs/run-1/model/call/model.skops"
 LARGE = 9 << 20
@@ -140,60 +129,3 @@ def test_a_data_set_that_is_replaced_while_it_is_read_is_found_out(s3: Any, file
     s3.put_object(Bucket="artifacts", Key="data/x.csv", Body=b"other")
     with pytest.raises(ClientError, match=r"412|PreconditionFailed"):
         download_unchanged(s3, "s3://artifacts/data/x.csv", etag, tmp_path / "second")
-
-
-def written_in_pieces(path: Path, content: bytes) -> None:
-    with path.open("wb", buffering=0) as stream:
-        for at in range(0, len(content), 1 << 20):
-            stream.write(content[at : at + (1 << 20)])
-
-
-@pytest.mark.parametrize("size", [0, 10, LARGE, 17 << 20])
-def test_a_file_is_uploaded_while_it_is_written(s3: Any, tmp_path: Path, size: int) -> None:
-    asked, path, content = conditions(s3), tmp_path / "part", bytes(range(256)) * (size // 256) + b"a" * (size % 256)
-    with upload_while_written(s3, path, URI) as uploaded:
-        written_in_pieces(path, content)
-        stored = uploaded()
-    assert read_bytes(s3, stored) == content
-    assert asked == [("CompleteMultipartUpload" if size >= LARGE else "PutObject", "*")]
-    (version,) = s3.list_object_versions(Bucket="artifacts")["Versions"]
-    assert stored == Stored(URI, storage.digest_of(path), size, version["VersionId"])
-
-
-def test_parts_are_sent_before_the_file_is_whole(s3: Any, tmp_path: Path) -> None:
-    sent = threading.Event()
-    s3.meta.events.register("after-call.s3.UploadPart", lambda **_: sent.set())
-    with upload_while_written(s3, tmp_path / "part", URI) as uploaded:
-        with (tmp_path / "part").open("wb", buffering=0) as stream:
-            stream.write(b"a" * LARGE)
-            assert sent.wait(60)
-            stream.write(b"b" * 10)
-        assert uploaded().size == LARGE + 10
-
-
-@pytest.mark.parametrize("size", [None, 10, LARGE])
-def test_of_a_file_that_does_not_become_whole_nothing_is_left(s3: Any, tmp_path: Path, size: int | None) -> None:
-    path = tmp_path / "part"
-    if size is not None:
-        written_in_pieces(path, b"a" * size)
-    with pytest.raises(ZeroDivisionError), upload_while_written(s3, path, URI):
-        raise ZeroDivisionError
-    assert "Versions" not in s3.list_object_versions(Bucket="artifacts")
-    assert "Uploads" not in s3.list_multipart_uploads(Bucket="artifacts")
-
-
-def test_a_file_that_is_there_already_is_left_as_it_is(s3: Any, tmp_path: Path) -> None:
-    write_bytes(s3, b"first", URI, "text/plain")
-    path = tmp_path / "part"
-    with upload_while_written(s3, path, URI) as uploaded:
-        written_in_pieces(path, b"second")
-        stored = uploaded()
-    assert stored.version_id is None
-    with pytest.raises(DamagedFileError):
-        read_bytes(s3, stored)
-
-
-def test_the_answer_to_an_upload_is_raised(s3: Any, tmp_path: Path) -> None:
-    written_in_pieces(path := tmp_path / "part", b"a")
-    with pytest.raises(ClientError, match="NoSuchBucket"), upload_while_written(s3, path, "s3://none/part") as uploaded:
-        uploaded()
