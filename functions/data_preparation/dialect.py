@@ -71,6 +71,11 @@ class Dialect:
     told: tuple[str, ...] = field(default=(), compare=False)
 
     @property
+    def is_known_to_pyarrow(self) -> bool:
+        """Whether pyarrow takes the separator: one character of ASCII."""
+        return len(self.separator) == 1 and self.separator.isascii()
+
+    @property
     def words(self) -> str:
         """The dialect in words."""
         separator = _SEPARATOR_NAMES.get(self.separator, repr(self.separator))
@@ -173,7 +178,7 @@ def _of_text(name: str, text: str, encoding: str, read: ReadOptions, *, is_whole
     lines = _without_lines(text, skipped)
     quote = _quote(lines)
     separator = separator or _separator(lines, quote, is_whole=is_whole)
-    table = _table(lines, separator, quote, is_whole=is_whole)
+    table = _rows(lines, separator, quote, is_whole=is_whole)
     if separator != ",":
         told.append(f'"{name}" is separated by {_SEPARATOR_NAMES.get(separator, repr(separator))}.')
     found = Dialect(encoding=encoding, separator=separator, quote=quote, told=tuple(told))
@@ -256,10 +261,6 @@ def _separator(text: str, quote: str, *, is_whole: bool) -> str:
 def _is_data(cells: Sequence[str]) -> bool:
     """Return whether a row holds numbers, as a header hardly does."""
     return any(_NUMBER.match(cell) for cell in cells)
-
-
-def _table(text: str, separator: str, quote: str, *, is_whole: bool) -> list[_Row]:
-    return _rows(text, separator, quote, is_whole=is_whole)
 
 
 def _with_header(name: str, found: Dialect, rows: list[_Row], skipped: int, read: ReadOptions) -> Dialect:

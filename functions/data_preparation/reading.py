@@ -6,25 +6,29 @@ The kinds are the types that a data set is thought of in: `null` (no value yet),
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
 
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, without_values
 from common.request import ReadOptions
 from data_preparation.columns import Columns
-from data_preparation.dialect import find_dialect
+from data_preparation.delimited import rewrite
+from data_preparation.dialect import Dialect, find_dialect, not_encoded
 from data_preparation.file_names import hive_columns
-from data_preparation.formats import open_text, readable
+from data_preparation.formats import Format, open_text, readable
 from data_preparation.notation import Kind
 from data_preparation.parquet_reading import ParquetTable, check_number, kind_of, parquet_errors, typed_column
-from data_preparation.text_reading import TextFile
+from data_preparation.text_reading import Opens, TextFile
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,8 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
         If the file is empty, damaged or no table, or has unusable column names or too many.
     """
     read = read or ReadOptions()
-    with readable(file, folder or Path(tempfile.gettempdir()), read.sheet) as (plain, format_):
+    folder = folder or Path(tempfile.gettempdir())
+    with ExitStack() as stack, readable(file, folder, read.sheet) as (plain, format_):
         told = tuple(f"{sentence}." for sentence in format_.told)
         if format_.kind == "parquet":
             table = Table(ParquetTable(file.name, plain.path), hive_columns(file.name), told)
@@ -158,10 +163,31 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
             opener = partial(open_text, plain, format_)
             with opener() as stream:
                 dialect = find_dialect(file.name, stream, read)
+            told = (*told, *dialect.told)
+            if not dialect.is_known_to_pyarrow:
+                copy = stack.enter_context(_with_commas(file.name, opener, dialect, folder))
+                opener = partial(open_text, SourceFile(file.name, copy), Format("text", None))
+                with opener() as stream:
+                    written = read.model_copy(update={"separator": None, "encoding": "utf-8"})
+                    dialect = find_dialect(file.name, stream, written)
             text = TextFile(file.name, opener, dialect)
-            table = Table(text, hive_columns(file.name), (*told, *dialect.told))
+            table = Table(text, hive_columns(file.name), told)
         check_number(file.name, len(table.columns))
         yield table
+
+
+@contextmanager
+def _with_commas(name: str, opener: Opens, dialect: Dialect, folder: Path) -> Iterator[Path]:
+    """Yield where a copy of a text lies that is separated by commas, for as long as the `with` block runs."""
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".csv") as copy:
+        try:
+            with io.TextIOWrapper(io.BufferedReader(cast("Any", opener())), dialect.encoding, newline="") as text:
+                rewrite(text, dialect.separator, dialect.quote, Path(copy.name))
+        except UnicodeError as error:
+            raise not_encoded(name, dialect.encoding) from error
+        except csv.Error as error:
+            raise InvalidDatasetError(f'"{name}" is not valid CSV: {without_values(str(error))}.') from error
+        yield Path(copy.name)
 
 
 def read_columns(file: SourceFile, read: ReadOptions | None = None) -> list[str]:

@@ -293,3 +293,23 @@ def test_percentages_of_one_file_are_not_mixed_with_numbers_of_another(prepared:
     with pytest.raises(InvalidDatasetError, match='"a" mixes percentages in one file, and other numbers in another'):
         prepared(files)
     assert column(prepared(files, columns={"a": "number"}), "a")["max"] == ROWS - 1
+
+
+SEPARATORS = {
+    "two bars": ("||", True),
+    "a sign": ("§", True),
+    "a broken bar": ("¦", False),
+    "three letters": ("<->", True),
+}
+
+
+@pytest.mark.parametrize("name", SEPARATORS)
+def test_a_separator_is_any_characters(prepared: Prepare, name: str) -> None:
+    separator, is_said = SEPARATORS[name]
+    numbers = [n / 7 for n in range(ROWS)]
+    two = ["a, b" if is_said else "a b", "c 'd'"]
+    content = lines(two * (ROWS // 2), numbers, header=f"a{separator}y", separator=separator)
+    result = prepared({"1.txt": content}, read={"separator": separator} if is_said else {})
+    assert {each["value"] for each in column(result, "a")["top"]} == set(two)
+    assert list(whole(result)["y"]) == pytest.approx(numbers)
+    assert f"is separated by {separator!r}" in told(result)
