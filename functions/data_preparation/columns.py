@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from common.conversion import timestamps
-from common.request import ColumnKind, ReadOptions
+from common.errors import InvalidDatasetError
+from common.request import ColumnKind, ReadOptions, TrainingRequest
 from data_preparation.notation import (
     ARROW_TYPES,
     NUMBER_STYLES,
@@ -39,6 +40,8 @@ _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {
     "boolean": ("boolean",),
     "timestamp": ("timestamp",),
 }
+MAX_READINGS = 8
+"""How often a file is read at most; three times is what the worst of them need."""
 TOTAL = re.compile(
     r"(?i)\W*(grand\s+|overall\s+)?(sub-?)?(total|totals|totale|sum|suma|soma|somme|summe|gesamt|gesamtsumme|insgesamt"
     r"|average|mean|moyenne|durchschnitt|mittelwert|promedio|media|итого|合計|总计|razem)\b.{0,20}$"
@@ -68,6 +71,11 @@ class Wishes:
     label: str | None = None
     expected: Mapping[str, Notation] = field(default_factory=dict)
 
+    @classmethod
+    def of_request(cls, request: TrainingRequest) -> Wishes:
+        """Return what a request says."""
+        return cls(request.read, request.columns, request.target)
+
     def of(self, name: str, hint: str | None) -> Asked:
         """Return those of one column."""
         kind = self.kinds.get(name)
@@ -83,7 +91,7 @@ class Wishes:
             hint=hint,
         )
 
-    @property
+    @cached_property
     def missing_texts(self) -> pa.Array:
         """The texts that stand for a missing value in any column."""
         return pa.array([each.strip() for each in self.read.na_values or ()], pa.string())
@@ -95,7 +103,7 @@ class Wishes:
         found = [each for each in read if each is not None]
         return pa.concat_arrays(found) if found else pa.array([], ARROW_TYPES["timestamp"])
 
-    @property
+    @cached_property
     def missing_numbers(self) -> list[float]:
         """The numbers that stand for a missing value in any column."""
         found = []
@@ -240,6 +248,20 @@ class Columns:
         self._columns, self._is_lost = {}, True
         self._told.append(told)
 
+    def readings(self, file: str) -> Iterator[None]:
+        """Yield for each reading of a file that there has to be until its columns are what they were read as.
+
+        Raises
+        ------
+        InvalidDatasetError
+            If they turn out to be something else each time.
+        """
+        for _ in range(MAX_READINGS):
+            yield
+            if self.end():
+                return
+        raise InvalidDatasetError(f'"{file}" cannot be read: say what its columns are by `columns`.')
+
     def begin(self) -> None:
         """Start over with the first row of the file."""
         self._last, self._is_lost = {}, False
@@ -371,10 +393,14 @@ class Columns:
         """Return texts without the spaces around them, and without those that are missing whatever the column is."""
         if pa.types.is_dictionary(texts.type):
             trimmed = pc.utf8_trim_whitespace(texts.dictionary)
-            is_missing = pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
-            return pa.DictionaryArray.from_arrays(_nulled(texts.indices, is_missing.take(texts.indices)), trimmed)
+            is_missing = self._is_missing(trimmed).take(texts.indices)
+            return pa.DictionaryArray.from_arrays(_nulled(texts.indices, is_missing), trimmed)
         trimmed = pc.utf8_trim_whitespace(texts)
-        return _nulled(trimmed, pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed)))
+        return _nulled(trimmed, self._is_missing(trimmed))
+
+    def _is_missing(self, trimmed: pa.StringArray) -> pa.BooleanArray:
+        """Return which texts are missing whatever their column is: blanks, and what the request names."""
+        return pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
 
     def _converted(self, column: Column, texts: pa.Array) -> pa.Array:
         notation = column.notation
@@ -409,7 +435,7 @@ class Columns:
     def _as_text(self, column: Column, texts: pa.Array) -> pa.Array:
         different = texts.dictionary if pa.types.is_dictionary(texts.type) else texts
         trimmed = pc.utf8_trim_whitespace(different)
-        is_missing = pc.or_(pc.equal(trimmed, ""), self._is_named(trimmed))
+        is_missing = self._is_missing(trimmed)
         if not self.keeps_markers(column):
             is_missing = pc.or_(is_missing, is_null_text(trimmed))
         kept = trimmed if self.trims else different
@@ -477,18 +503,11 @@ def _as_kind(texts: pa.Array, kind: Kind) -> pa.Array | None:
     if kind == "null":
         return pa.nulls(len(texts)) if texts.null_count == len(texts) else None
     if kind == "boolean":
-        return _try(lambda: _booleans(texts))
+        # 0 and 1 are numbers, wherever in the file they stand.
+        return _try(lambda: convert(texts, Notation(kind)))
     if kind == "timestamp":
         return _try(lambda: timestamps(texts))
     return _try(lambda: pc.cast(texts, ARROW_TYPES[kind]))
-
-
-def _booleans(texts: pa.Array) -> pa.Array:
-    """Take true and false in any case; 0 and 1 are numbers, wherever in the file they stand."""
-    lower = pc.utf8_lower(texts)
-    if pc.all(pc.is_in(lower, value_set=pa.array(["true", "false", None], pa.string()))).as_py() is False:
-        raise pa.ArrowInvalid("a text that is neither true nor false")
-    return pc.equal(lower, "true")
 
 
 def decimal_hint(samples: Mapping[str, pa.StringArray]) -> str | None:

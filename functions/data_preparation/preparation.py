@@ -25,7 +25,7 @@ from common.errors import InvalidDatasetError, first_few
 from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
-from data_preparation.columns import Columns, Wishes, merged
+from data_preparation.columns import MAX_READINGS, Columns, Wishes, merged
 from data_preparation.doubts import doubts_of, told_of_last_row, told_of_missing
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import ARROW_TYPES, Kind
@@ -46,8 +46,6 @@ from data_preparation.survey import Decision
 MIN_ROWS = 10
 MAX_TOLD = 100
 """How many sentences about its files a profile holds."""
-MAX_READINGS = 8
-"""How often a file is read at most; three times is what the worst of them need."""
 MAX_LABEL_CHARACTERS = 256
 """A class is handed to scikit-learn with each row, in as much room as the longest one takes."""
 MAX_CLASSES_OF_NUMBERS = 20
@@ -268,20 +266,15 @@ def _spool(
     with open_table(file, reading.request.read, reading.workspace) as table:
         _check_disk(file.name, table, reading.workspace)
         names = _wanted(file.name, table, reading, first)
-        columns, path = Columns(_wishes(reading.request), reading.decided), reading.workspace / f"spool-{index}.arrow"
-        for _ in range(MAX_READINGS):
+        columns = Columns(Wishes.of_request(reading.request), reading.decided)
+        path = reading.workspace / f"spool-{index}.arrow"
+        for _ in columns.readings(file.name):
             spool = _spool_once(path, table, names, columns, reading, first)
-            if columns.end():
-                if not spool.rows:
-                    raise EmptyFileError(f'"{file.name}" has a header but no rows.')
-                digest = fingerprint.result()
-                last = told_of_last_row(file.name, spool.summaries)
-                return replace(spool, fingerprint=digest, told=(*table.told, *columns.told, *table.told_of_rows, *last))
-    raise InvalidDatasetError(f'"{file.name}" cannot be read: say what its columns are by `columns`.')
-
-
-def _wishes(request: TrainingRequest) -> Wishes:
-    return Wishes(request.read, request.columns, request.target)
+        if not spool.rows:
+            raise EmptyFileError(f'"{file.name}" has a header but no rows.')
+        last = told_of_last_row(file.name, spool.summaries)
+        told = (*table.told, *columns.told, *table.told_of_rows, *last)
+        return replace(spool, fingerprint=fingerprint.result(), told=told)
 
 
 def _wanted(file: str, table: Table, reading: _Reading, first: _Spool | None) -> list[str]:

@@ -10,13 +10,13 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.request import ColumnKind
 from data_preparation.notation import (
     ACCOUNTING,
     AMERICAN,
@@ -40,9 +40,6 @@ from data_preparation.notation import (
     number_pattern,
     read,
 )
-
-ColumnKind = Literal["number", "category", "text", "date", "boolean", "identifier"]
-"""What a request may say that a column is."""
 
 LARGEST_EXACT = 2**53
 """Up to here a float holds every whole number."""
@@ -479,7 +476,7 @@ def _as_expected(name: str, survey: Survey, asked: Asked) -> Decision:
     decision = _as_before(name, survey, asked) or _as_asked(name, survey, replace(asked, expected=None))
     notation = decision.notation
     kind = "float" if notation.kind == "integer" else notation.kind
-    style = notation.style or {"boolean": "true/false", "timestamp": "year-month-day"}.get(kind, PLAIN_NUMBER)
+    style = notation.style or {"boolean": TRUE_FALSE, "timestamp": "year-month-day"}.get(kind, PLAIN_NUMBER)
     fit = survey.fits.get((kind, style))
     fits = kind == "text" or not survey.values or (fit is not None and not fit.misfits) or style in (EXCEL, *EPOCHS)
     return replace(decision, notation=replace(notation, lenient=False) if fits else Notation("text"))
@@ -524,8 +521,8 @@ def _as_asked(name: str, survey: Survey, asked: Asked) -> Decision:
             return Decision(replace(decision.notation, lenient=True), decision.told, decision.doubts)
         case "boolean":
             near = survey.nearest("boolean")
-            style = near[0] if near else "true/false"
-            return Decision(Notation("boolean", "" if style == "true/false" else style, lenient=True))
+            style = near[0] if near else TRUE_FALSE
+            return Decision(Notation("boolean", _unless(TRUE_FALSE, style), lenient=True))
     return Decision(Notation("text"))
 
 
@@ -733,7 +730,7 @@ class WholeNumbers:
         if self.values and self.is_compact:
             told = f'"{name}" holds days written as 20241231: read as dates. {_options(name, "number")}'
             return Decision(Notation("timestamp", "yyyymmdd"), told=(told,))
-        if self.high > 2**53 and self.low > 0:
+        if self.high > LARGEST_EXACT and self.low > 0:
             return _large(name, self.low, self.high, is_label=is_label)
         if self.values and self.is_excel and _DATE_NAME.search(name):
             doubt = f'"{name}" has the name of a date and holds days as Excel counts them: read as dates. '

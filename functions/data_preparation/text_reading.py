@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import IO, Protocol
 
 import numpy as np
@@ -77,7 +78,7 @@ class TextFile:
     remarks: int = 0
     swallowed: set[str] = field(default_factory=set)
 
-    @property
+    @cached_property
     def columns(self) -> list[str]:
         """The names of the columns."""
         return named(self.name, self.dialect.names)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from common.request import ColumnKind, ReadOptions
 from data_preparation.columns import Columns, Wishes
-from data_preparation.preparation import MAX_READINGS
 from data_preparation.reading import SourceFile, open_table
 
 if TYPE_CHECKING:
@@ -20,11 +19,9 @@ def read(
     """Return what the columns of a file are, and its rows; `options` are those of `Table.batches`."""
     columns = columns or Columns()
     with open_table(file, columns.wishes.read) as table:
-        for _ in range(MAX_READINGS):
+        for _ in columns.readings(file.name):
             batches = list(table.batches(columns, wanted, **options))
-            if columns.end():
-                return columns, batches
-    raise AssertionError("the columns are something else each time")
+    return columns, batches
 
 
 def values(batches: Collection[pa.RecordBatch], name: str) -> list[Any]:

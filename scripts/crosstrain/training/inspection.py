@@ -16,11 +16,11 @@ from common.errors import InvalidDatasetError
 from common.request import TrainingRequest, did_you_mean, parse_request
 from crosstrain.command import BadInputError
 from crosstrain.training.data_files import find_data_files
-from data_preparation.columns import Columns, Wishes, merged
+from data_preparation.columns import MAX_READINGS, Columns, Wishes, merged
 from data_preparation.doubts import doubts_of, told_of_last_row, told_of_missing
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
-from data_preparation.preparation import MAX_READINGS, common_kinds, role_of
+from data_preparation.preparation import common_kinds, role_of
 from data_preparation.profiling import ColumnSummary
 from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.survey import Decision
@@ -107,16 +107,14 @@ def _read(
 
 def _settled(table: Table, request: TrainingRequest, decided: Mapping[str, Decision], most_bytes: int) -> _File:
     names = [name for name in table.columns if request.columns.get(name) != "ignore"]
-    columns = Columns(Wishes(request.read, request.columns, request.target), decided)
-    for _ in range(MAX_READINGS):
+    columns = Columns(Wishes.of_request(request), decided)
+    for _ in columns.readings(table.file.name):
         file = _once(table, names, columns, most_bytes)
-        if columns.end():
-            if not file.rows:
-                raise EmptyFileError(f'"{table.file.name}" has a header but no rows.')
-            last = told_of_last_row(table.file.name, file.summaries) if file.is_whole else ()
-            file.told = (*table.told, *columns.told, *table.told_of_rows, *last)
-            return file
-    raise InvalidDatasetError(f'"{table.file.name}" cannot be read: say what its columns are by COLUMNS.')
+    if not file.rows:
+        raise EmptyFileError(f'"{table.file.name}" has a header but no rows.')
+    last = told_of_last_row(table.file.name, file.summaries) if file.is_whole else ()
+    file.told = (*table.told, *columns.told, *table.told_of_rows, *last)
+    return file
 
 
 def _once(table: Table, names: Sequence[str], columns: Columns, most_bytes: int) -> _File:

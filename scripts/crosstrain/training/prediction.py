@@ -36,7 +36,6 @@ from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
 from data_preparation.columns import Columns, Wishes
 from data_preparation.notation import Kind, Notation
-from data_preparation.preparation import MAX_READINGS
 from data_preparation.reading import typed_batch
 
 if TYPE_CHECKING:
@@ -353,10 +352,8 @@ class Model:
             raise BadInputError(f'"{FRAME}" has more than one column named "{twice[0]}": give each its own name.')
         arrays = [_from_pandas(name, frame.iloc[:, names.index(name)]) for name in features]
         rows, columns = pa.RecordBatch.from_arrays(arrays, names=features), Columns(self.wishes())
-        for _ in range(MAX_READINGS):
+        for _ in columns.readings(FRAME):
             read = typed_batch(FRAME, rows, columns)
-            if columns.end():
-                break
         self.count_converted(columns, oddities)
         return read, columns.kinds, others
 

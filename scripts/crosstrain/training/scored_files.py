@@ -25,7 +25,6 @@ from crosstrain.training.progress import Progress
 from crosstrain.training.written_predictions import OUT_SUFFIXES, CsvWriter, delivered, open_writer
 from data_preparation.columns import Columns
 from data_preparation.formats import EmptyFileError
-from data_preparation.preparation import MAX_READINGS
 from data_preparation.reading import SourceFile, Table, open_table
 
 if TYPE_CHECKING:
@@ -190,11 +189,9 @@ def _score_file(
 
 def _settle(table: Table, columns: Columns, wanted: frozenset[str]) -> None:
     """Find out how the features are written before the first row is scored."""
-    for _ in range(MAX_READINGS):
+    for _ in columns.readings(table.file.name):
         for _ in table.batches(columns, wanted, encode_texts=True):
             pass
-        if columns.end():
-            return
 
 
 def _kept_schema(
