@@ -109,7 +109,7 @@ def recognise(file: SourceFile) -> Format:
     return _format(file, kind, compression, inner, about)
 
 
-def open_text(file: SourceFile, format: Format) -> BinaryIO:  # noqa: A002
+def open_text(file: SourceFile, known: Format) -> BinaryIO:
     """Open a file of text or JSON for its decompressed bytes, which are read as a stream.
 
     What is found to be damaged while it is read is an `OSError`, whatever it is packed in.
@@ -119,12 +119,12 @@ def open_text(file: SourceFile, format: Format) -> BinaryIO:  # noqa: A002
     InvalidDatasetError
         If it is in a ZIP archive that cannot be read.
     """
-    return _opened(file, format.compression)
+    return _opened(file, known.compression)
 
 
 def as_delimited(
     file: SourceFile,
-    format: Format,  # noqa: A002
+    known: Format,
     target: Path,
     sheet: str | int | None = None,
 ) -> tuple[SourceFile, tuple[str, ...]]:
@@ -134,7 +134,7 @@ def as_delimited(
     ----------
     file
         The file.
-    format
+    known
         What it was recognised as, `json` or `excel`.
     target
         Where to write; its folder is used for temporary files as well.
@@ -154,21 +154,21 @@ def as_delimited(
         If it cannot be read, or there is no such sheet.
     """
     # Neither is paid for by those who bring CSV.
-    if format.kind == "json":
+    if known.kind == "json":
         from data_preparation.json_lines import write_json_as_csv  # noqa: PLC0415
 
         with _damage_named(file):
-            told = write_json_as_csv(file.name, lambda: _opened(file, format.compression), target)
+            told = write_json_as_csv(file.name, lambda: _opened(file, known.compression), target)
     else:
         from data_preparation.spreadsheets import write_sheet_as_csv  # noqa: PLC0415
 
-        with unpacked(file, format, target.parent) as workbook:
+        with unpacked(file, known, target.parent) as workbook:
             told = write_sheet_as_csv(file.name, workbook.path, target, sheet)
     return replace(file, path=target), tuple(told)
 
 
 @contextmanager
-def unpacked(file: SourceFile, format: Format, folder: Path) -> Iterator[SourceFile]:  # noqa: A002
+def unpacked(file: SourceFile, known: Format, folder: Path) -> Iterator[SourceFile]:
     """Yield a file without its compression, for readers that go to and fro in it; a copy goes with the `with` block.
 
     Raises
@@ -176,12 +176,12 @@ def unpacked(file: SourceFile, format: Format, folder: Path) -> Iterator[SourceF
     InvalidDatasetError
         If it is damaged, or larger than the room that the folder has.
     """
-    if format.compression is None:
+    if known.compression is None:
         yield file
         return
     free = shutil.disk_usage(folder).free
     with tempfile.NamedTemporaryFile(dir=folder, prefix="unpacked-") as copy:
-        with _damage_named(file), _opened(file, format.compression) as stream:
+        with _damage_named(file), _opened(file, known.compression) as stream:
             while content := stream.read(_COPY_BYTES):
                 free -= len(content)
                 if free < 0:
