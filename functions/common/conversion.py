@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Profile = Mapping[str, Any]
 FINGERPRINT = "crosstrain.fingerprint"
 """What a part's Parquet metadata call the fingerprint of the data set."""
+ORDER = "crosstrain.order"
+"""The training part's column of what rows were split by: the hash of a key, or a number that sorts as times do."""
 
 MAX_MAGNITUDE = float(np.finfo(np.float32).max)
 """What is beyond counts as infinite: trees are grown in float32, and squares of such numbers overflow float64."""

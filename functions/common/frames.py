@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from common.conversion import (
     FINGERPRINT,
+    ORDER,
     Profile,
     categories,
     feature_columns,
@@ -107,6 +108,33 @@ def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None
         _require_same_reading(path, parquet.schema_arrow, profile)
         weights = np.asarray(parquet.read(columns=[column["name"]])[column["name"]].to_numpy(), np.float64)
     return None if (weights == 1).all() else weights
+
+
+def load_order(path: Path, profile: Profile) -> npt.NDArray[np.uint64] | None:
+    """Read what the rows of the training part were split by, in the order of `load_part`.
+
+    Parameters
+    ----------
+    path
+        `train.parquet`.
+    profile
+        The profile that was written with it.
+
+    Returns
+    -------
+    numpy.ndarray of shape (rows,), optional
+        Equal for rows of one key or time, and in the order of times; None for any other split.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    if profile["split"]["by"] not in ("key", "time"):
+        return None
+    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
+        _require_same_reading(path, parquet.schema_arrow, profile)
+        return np.asarray(parquet.read(columns=[ORDER])[ORDER].to_numpy(), np.uint64)
 
 
 def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serial
 from common.errors import InvalidRequestError
 
 Problem = Literal["auto", "regression", "classification"]
-Estimator = Literal["linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"]
+Estimator = Literal[
+    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"
+]
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 Metric = Literal["rmse", "mae", "r2", "accuracy", "f1_macro", "roc_auc", "log_loss"]
@@ -26,6 +28,8 @@ ESTIMATORS: Mapping[str, tuple[str, ...]] = {
     "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting"),
     "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting"),
 }
+SEARCH_TRIALS, SEARCH_SECONDS = 30, 60.0
+"""How much is tried where the request asks for a search and does not say: trials, and processor seconds."""
 
 
 class _Strict(BaseModel):
@@ -91,6 +95,9 @@ class HistGradientBoostingParameters(_Strict):
     min_samples_leaf: _Count = 20
     l2_regularization: Annotated[float, Field(ge=0)] = 0.0
     max_bins: Annotated[int, Field(ge=2, le=255)] = 255
+    max_features: Annotated[float, Field(gt=0, le=1)] = 1.0
+    early_stopping: bool | Literal["auto"] = "auto"
+    n_iter_no_change: _Count = 10
 
 
 HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
@@ -178,9 +185,21 @@ class TrainingRequest(_Strict):
     problem: Problem = Field(
         default="auto", description="the kind of problem; auto tells it by the other choices and the target"
     )
-    estimator: Estimator | None = Field(default=None, description="the estimator")
+    estimator: Estimator = Field(
+        default="auto", description="the estimator; auto tries several and takes the best of them"
+    )
     hyperparameters: dict[str, Any] = Field(
         default_factory=dict, description='what scikit-learn is to take for the estimator, such as {"alpha": 0.5}'
+    )
+    search_trials: Annotated[int, Field(ge=0, le=300)] | None = Field(
+        default=None,
+        description="how many estimators and hyperparameters are tried at most; 0 for none: the first estimator that "
+        f"fits the problem, or the one that is named, as it is. {SEARCH_TRIALS} for auto",
+    )
+    search_seconds: Annotated[float, Field(ge=0, le=36_000)] | None = Field(
+        default=None,
+        description="how many processor seconds the trials may take together; 0 for none. "
+        f"{SEARCH_SECONDS:.0f} for auto",
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.2, description="the share of test rows")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
@@ -239,7 +258,7 @@ class TrainingRequest(_Strict):
             for problem in METRICS
             if self.problem in ("auto", problem)
             and (self.metric is None or self.metric in METRICS[problem])
-            and (self.estimator is None or self.estimator in ESTIMATORS[problem])
+            and (self.estimator == "auto" or self.estimator in ESTIMATORS[problem])
         )
 
     def resolve(self, problem: str) -> TrainingRequest:
@@ -250,15 +269,37 @@ class TrainingRequest(_Strict):
         InvalidRequestError
             If the estimator or the metric does not fit the problem.
         """
+        trials, seconds = self._budget()
+        first = ESTIMATORS[problem][0] if self.estimator == "auto" and not trials else self.estimator
         return _checked(
             self.model_copy(
                 update={
                     "problem": problem,
-                    "estimator": self.estimator or ESTIMATORS[problem][0],
+                    "estimator": first,
                     "metric": self.metric or METRICS[problem][0],
+                    "search_trials": trials,
+                    "search_seconds": seconds,
                 }
             )
         )
+
+    def _budget(self) -> tuple[int, float]:
+        """Return how many trials there are at most, and how many seconds they have; none where nothing is searched."""
+        searched = self.estimator == "auto" or self.search_trials or self.search_seconds
+        if not searched or self.search_trials == 0 or self.search_seconds == 0:
+            return 0, 0.0
+        return self.search_trials or SEARCH_TRIALS, self.search_seconds or SEARCH_SECONDS
+
+    def with_choice(self, estimator: str, hyperparameters: Mapping[str, Any]) -> TrainingRequest:
+        """Return the request for one estimator with hyperparameters besides those that it says.
+
+        Raises
+        ------
+        InvalidRequestError
+            If they do not fit the problem or the estimator.
+        """
+        chosen = {"estimator": estimator, "hyperparameters": {**hyperparameters, **self.hyperparameters}}
+        return _checked(self.model_copy(update=chosen))
 
 
 def parse_request(document: Any) -> TrainingRequest:
@@ -299,7 +340,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
     if problem != "auto":
         for word, choice, fitting in (
             ("metric", request.metric, METRICS[problem]),
-            ("estimator", request.estimator, ESTIMATORS[problem]),
+            ("estimator", request.estimator, ("auto", *ESTIMATORS[problem])),
         ):
             if choice is not None and choice not in fitting:
                 raise InvalidRequestError(f'The {word} "{choice}" does not fit {problem}: use {" or ".join(fitting)}.')
@@ -307,8 +348,15 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         raise InvalidRequestError(
             f'The metric "{request.metric}" and the estimator "{request.estimator}" are for different problems.'
         )
+    if (request.search_trials == 0) != (request.search_seconds == 0) and None not in (
+        request.search_trials, request.search_seconds
+    ):  # fmt: skip
+        raise InvalidRequestError(
+            'One of "search_trials" and "search_seconds" asks for a search, and the other one, which is 0, for none: '
+            "drop one of them."
+        )
     if request.hyperparameters:
-        if request.estimator is None:
+        if request.estimator == "auto":
             raise InvalidRequestError('"hyperparameters" needs "estimator": say which estimator they are for.')
         parameters = HYPERPARAMETERS[request.estimator]
         try:

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 import pyarrow.parquet as pq
 
-from common.conversion import FINGERPRINT, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
+from common.conversion import FINGERPRINT, ORDER, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.errors import InvalidDatasetError, first_few
 from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
@@ -547,6 +547,11 @@ def check_columns(request: TrainingRequest, names: Sequence[str], *, unnamed: bo
     InvalidDatasetError
         With the nearest names.
     """
+    if ORDER in names:
+        raise InvalidDatasetError(
+            f'A column is called "{ORDER}", as the training part calls what rows were split by: rename it, or leave it '
+            f'out by COLUMNS=\'{{"{ORDER}": "ignore"}}\'.'
+        )
     request = named_as_in_file(request, names)
     named = [
         ("target", request.target),
@@ -803,15 +808,20 @@ def _write_parts(
     # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
     of_reading = {FINGERPRINT: _fingerprint(spools)}
     schema = pa.schema([(column.summary.name, column.type) for column in kept], metadata=of_reading)
+    by_order = spools[0].split.by in ("key", "time")
+    schemas = {"train": schema.append(pa.field(ORDER, pa.uint64())) if by_order else schema, "test": schema}
     classes: dict[str, set[Any]] = {part: set() for part in PARTS}
-    with _part_writers(workspace, schema) as writers:
+    with _part_writers(workspace, schemas) as writers:
         for batch in _batches(spools):
             test = splitter.test_mask(batch)
             converted = pa.RecordBatch.from_arrays(
                 [_convert(batch[column.summary.name], column) for column in kept], schema=schema
             )
             for part, mask in (("train", ~test), ("test", test)):
-                writers[part].write(converted.filter(pa.array(mask)))
+                rows = converted.filter(pa.array(mask))
+                if part == "train" and splitter.order is not None:
+                    rows = rows.append_column(schemas[part].field(ORDER), pa.array(splitter.order[mask]))
+                writers[part].write(rows)
                 if request.problem == "classification":
                     labels = pc.unique(batch[request.target].filter(pa.array(mask)))
                     classes[part].update(pc.cast(labels, ARROW_TYPES[kinds[request.target]]).to_pylist())
@@ -819,9 +829,9 @@ def _write_parts(
 
 
 @contextmanager
-def _part_writers(workspace: Path, schema: pa.Schema) -> Iterator[dict[str, _PartWriter]]:
+def _part_writers(workspace: Path, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, _PartWriter]]:
     with ExitStack() as stack:
-        yield {part: stack.enter_context(_PartWriter(workspace / f"{part}.parquet", schema)) for part in PARTS}
+        yield {part: stack.enter_context(_PartWriter(workspace / f"{part}.parquet", schemas[part])) for part in PARTS}
 
 
 def _splitter(spools: list[_Spool], target: ColumnSummary, request: TrainingRequest) -> Splitter:

@@ -129,6 +129,8 @@ class Splitter:
     ----------
     test_part : int
         The sum of the test rows' hashes modulo 2^64, once all rows were asked for: it names the test part.
+    order : numpy.ndarray, optional
+        What the rows that were last asked for are ordered by, shape (rows,), for a split by key or time.
     first_time : numpy.uint64, optional
         The code of the first time of the test part, which `row_codes.time_of` reads; None for any other split.
 
@@ -150,6 +152,7 @@ class Splitter:
         self._repeated = _repeated(codes) if split.by == "rows" else np.empty(0, np.uint64)
         self._classes = _Classes(labels if split.by == "rows" else None, self._rows)
         self.test_part, self.first_time = 0, None
+        self.order: Hashes | None = None
         if split.by == "rows":
             wanted = quotas(self._classes.sizes, request.test_fraction)
             self._limits, self._some = select(self._ordered, wanted)[0], wanted > 0
@@ -163,6 +166,7 @@ class Splitter:
     def test_mask(self, batch: pa.RecordBatch) -> Booleans:
         """Return which of the next rows, those of the batch, are test rows, shape (rows,)."""
         codes, order, classes = self._take(batch.num_rows)
+        self.order = order if self._split.by in ("key", "time") else None
         if self._split.by == "column":
             said = pc.equal(pc.cast(batch[self._split.columns[0]], pa.string()), "test")
             mask = np.asarray(said.to_numpy(zero_copy_only=False), np.bool_)

@@ -1,4 +1,4 @@
-"""Lambda handler of model training: fits a pipeline on the training part and stores it with its description."""
+"""Lambda handler of model training: plans a search, makes its trials, and fits the model that is kept."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import os
 from typing import Any
 
-from common.frames import load_part, load_weights
+from common.frames import load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
 from common.request import parse_request
@@ -31,23 +31,35 @@ from model_training.training import build_pipeline, check_memory, describe, desc
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
+_SHARE_OF_FIT = 0.6
+"""The share of a call's time that the fit on all rows may take."""
+_SECONDS_OF_START = 30.0
+"""What loading the training part may take, and the last fold."""
+
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
 gc.freeze()
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Train the model of one run.
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Do one task of a run's training.
 
     Parameters
     ----------
     event
-        `{"run_id": …, "request": …, "prepared": …}`, the last two as data preparation returns them.
+        `{"run_id": …, "request": …, "prepared": …}`, the last two as data preparation returns them, and `task`:
+
+        - `plan_search`, with what was `done` so far, to be told what is tried next or what is best
+          (`model_training.search.Plan`);
+        - `train_trial`, with the `trial` to make (`model_training.search.Trial`), to be told what became of it;
+        - none, to train the model, with the `search` by which it was chosen, if there was one.
+    context
+        Of the call; None elsewhere than on Lambda.
 
     Returns
     -------
     dict
-        The URIs and digests of the model, of the record of its training rows and of its description, the number of
-        rows, and the seconds of the fit.
+        Of a training: the URIs and digests of the model, of the record of its training rows and of its description, the
+        number of rows, and the seconds of the fit.
 
     Raises
     ------
@@ -55,6 +67,55 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         If the request cannot be used, the data does not fit the function's memory or the estimator, or is not what data
         preparation has written.
     """
+    if event.get("task") == "plan_search":
+        return _plan_search(event, context)
+    if event.get("task") == "train_trial":
+        return _train_trial(event, context)
+    return _train_model(event)
+
+
+def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    # Its sampler is loaded by a run that searches.
+    from model_training.search import Tried, plan  # noqa: PLC0415
+
+    profile = read_json(s3_client(), pinned(event["prepared"], "profile"))
+    return plan(
+        parse_request(event["request"]),
+        profile,
+        [Tried(**each) for each in event["done"]],
+        at_once=int(os.environ.get("TRIALS_AT_ONCE", "1")),
+        memory_mb=int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
+        most_seconds=_seconds_left(context) * _SHARE_OF_FIT,
+    ).document()
+
+
+def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    from model_training.search import Trial  # noqa: PLC0415 (as above)
+    from model_training.trials import Part, ended_after, run_trial  # noqa: PLC0415
+
+    s3, request, prepared, trial = (
+        s3_client(),
+        parse_request(event["request"]),
+        event["prepared"],
+        Trial(**event["trial"]),
+    )
+    profile = read_json(s3, pinned(prepared, "profile"))
+    # Wall-clock time here, for what hangs takes no other.
+    with workspace() as folder, ended_after(min(_seconds_left(context), 2 * trial.seconds + _SECONDS_OF_START)):
+        path = download(s3, pinned(prepared, "train"), folder / "train.parquet")
+        part = Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
+        tried, document = run_trial(trial, request, profile, part)
+    prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
+    stored = write_json(s3, document, f"{prefix}/trial.json")
+    return {**vars(tried), "uri": stored.uri}
+
+
+def _seconds_left(context: Any) -> float:
+    """Return how long a call may still take, elsewhere than on Lambda as long as it may there at most."""
+    return 900.0 if context is None else float(context.get_remaining_time_in_millis()) / 1000
+
+
+def _train_model(event: dict[str, Any]) -> dict[str, Any]:
     s3 = s3_client()
     request, prepared = parse_request(event["request"]), event["prepared"]
     prefix = new_folder(event["run_id"], "model")
@@ -78,6 +139,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         "run_id": event["run_id"],
         **describe(model, request, profile),
         "baseline": baseline,
+        "search": event.get("search"),
         "other_splits": other_splits,
         "suspicions": suspicions,
         "training_rows": training_rows.description(),

@@ -1,0 +1,61 @@
+"""What a search tries: the estimators of each problem, and what of each may vary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+
+@dataclass(frozen=True)
+class Space:
+    """The hyperparameters of one estimator.
+
+    Attributes
+    ----------
+    starts
+        What is tried first, the most promising one before all others.
+    varied
+        What else may vary, and how far.
+    """
+
+    starts: tuple[Mapping[str, Any], ...]
+    varied: Mapping[str, BaseDistribution] = field(default_factory=dict)
+
+
+PORTFOLIO: Mapping[str, tuple[str, ...]] = {
+    "regression": ("ridge", "hist_gradient_boosting", "random_forest"),
+    "classification": ("logistic_regression", "hist_gradient_boosting", "random_forest"),
+}
+"""What `auto` tries, the simplest first: of two that are as good, the first one is taken."""
+
+SPACES: Mapping[str, Space] = {
+    "linear_regression": Space(({},)),
+    "ridge": Space(({},), {"alpha": FloatDistribution(1e-2, 1e3, log=True)}),
+    "logistic_regression": Space(({},), {"C": FloatDistribution(1e-3, 1e2, log=True)}),
+    "random_forest": Space(
+        ({"min_samples_leaf": 5}, {"min_samples_leaf": 2, "max_features": 0.5}),
+        {
+            "min_samples_leaf": IntDistribution(1, 20, log=True),
+            "max_features": FloatDistribution(0.2, 1.0),
+        },
+    ),
+    "hist_gradient_boosting": Space(
+        (
+            {"early_stopping": True, "max_iter": 1000, "learning_rate": 0.05, "max_features": 0.7},
+            {},
+            {"learning_rate": 0.05, "max_iter": 150, "max_leaf_nodes": 8, "l2_regularization": 1.0},
+        ),
+        {
+            "learning_rate": FloatDistribution(0.01, 0.2, log=True),
+            "max_iter": IntDistribution(50, 800, log=True),
+            "max_leaf_nodes": IntDistribution(4, 64, log=True),
+            "min_samples_leaf": IntDistribution(3, 60, log=True),
+            "l2_regularization": FloatDistribution(1e-3, 30.0, log=True),
+            "max_features": FloatDistribution(0.3, 1.0),
+            "early_stopping": CategoricalDistribution([False, True]),
+        },
+    ),
+}

@@ -1,0 +1,145 @@
+"""Makes one trial of a search: cross-validation of one estimator on the training part."""
+
+from __future__ import annotations
+
+import faulthandler
+import statistics
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from common.conversion import Profile
+from common.errors import InvalidDatasetError
+from common.metrics import Weights, metrics_of, predict
+from common.request import TrainingRequest
+from model_training.folds import Fold, Order, draw_rows, make_folds
+from model_training.search import OUT_OF_TIME, Trial, Tried
+from model_training.training import build_pipeline, fit
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training part, or some rows of it.
+
+    Attributes
+    ----------
+    features, target
+        Of shape (rows, features) and (rows,).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
+    order
+        The rows' keys or times, shape (rows,), for a split by either.
+    """
+
+    features: pd.DataFrame
+    target: npt.NDArray[Any]
+    weights: Weights = None
+    order: Order = None
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Part:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        order = None if self.order is None else self.order[rows]
+        return Part(self.features.iloc[rows], self.target[rows], weights, order)
+
+
+def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Tried, dict[str, Any]]:
+    """Fit and score the trial's pipeline on each fold, until its time is over.
+
+    Parameters
+    ----------
+    trial
+        What is tried.
+    request
+        The request of the run; it says how the trial is scored.
+    profile
+        Of the prepared data.
+    part
+        The training part.
+
+    Returns
+    -------
+    tried : Tried
+        With an error in place of a score where a fold cannot be fitted or scored, or the time does not do.
+    document : dict
+        The same, and each fold's rows, score, seconds and warnings.
+    """
+    begin = time.process_time()
+    chosen = request.with_choice(trial.estimator, trial.hyperparameters)
+    drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial.rows, request.seed))
+    folds = make_folds(drawn.target, drawn.order, profile, request.seed)
+    scored, error = list[dict[str, Any]](), None
+    for fold in folds:
+        used = time.process_time() - begin
+        if used + max((each["seconds"] for each in scored), default=0.0) > trial.seconds:
+            error = f"{OUT_OF_TIME}: {len(scored)} of {len(folds)} folds were done in {used:.1f} s"
+            break
+        try:
+            scored.append(_score(chosen, profile, drawn, fold))
+        except InvalidDatasetError as failure:
+            error = str(failure)
+            break
+    tried = Tried(
+        trial.number,
+        trial.estimator,
+        trial.hyperparameters,
+        seconds=round(time.process_time() - begin, 3),
+        fit_seconds=max((each["fit_seconds"] for each in scored), default=0.0),
+        fitted_rows=max((each["fitted_rows"] for each in scored), default=0),
+        error=error,
+    )
+    if error is None:
+        values = [each["score"] for each in scored]
+        deviation = statistics.stdev(values) if len(values) > 1 else None
+        tried = replace(tried, score=statistics.fmean(values), deviation=deviation)
+    return tried, {**vars(tried), "metric": request.metric, "rows": len(drawn.target), "folds": scored}
+
+
+def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -> dict[str, Any]:
+    """Return the metric of one fold, and what it took.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If scikit-learn cannot fit, or the metric is undefined on the rows that are scored.
+    """
+    begin = time.process_time()
+    fitted, scored = part.take(fold.fitted), part.take(fold.scored)
+    model = fit(build_pipeline(request, profile), fitted.features, fitted.target, fitted.weights)
+    fit_seconds = time.process_time() - begin
+    predictions = predict(model.pipeline, scored.features, str(request.problem))
+    metrics, reasons = metrics_of(predictions, scored.target, scored.weights)
+    value = metrics[str(request.metric)]
+    if value is None:
+        raise InvalidDatasetError(
+            f"{request.metric} is undefined on a fold of {len(fold.scored):,} rows: {reasons[str(request.metric)]}."
+        )
+    return {
+        "score": value,
+        "fitted_rows": len(fold.fitted),
+        "scored_rows": len(fold.scored),
+        "seconds": round(time.process_time() - begin, 4),
+        "fit_seconds": round(fit_seconds, 4),
+        "warnings": model.warnings,
+    }
+
+
+@contextmanager
+def ended_after(seconds: float) -> Iterator[None]:
+    """End this process if what is done within takes longer, whatever it is at: for a fit that never ends.
+
+    The function's next call finds a new process. The trial has failed, and the others go on.
+    """
+    faulthandler.dump_traceback_later(seconds, exit=True)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
