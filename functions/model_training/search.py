@@ -98,11 +98,17 @@ class Plan:
         The estimator and the hyperparameters that are best; None before the end.
     record
         What the model's description says of the search; None before the end.
+    tried
+        How many trials were made.
+    best
+        Estimator, metric and score of the best of them, for people to see.
     """
 
     trials: list[Trial] = field(default_factory=list)
     chosen: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
+    tried: int = 0
+    best: dict[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -145,6 +151,7 @@ def plan(
     spaces = _affordable(request, profile, memory_mb)
     left = float(request.search_seconds or 0) - sum(each.seconds for each in done)
     reason = _end(request, done, left, at_once) if done else None
+    so_far = _best_so_far(request, done)
     if reason is None:
         asked = _ask(request, spaces, done, min(at_once, int(request.search_trials or 0) - len(done)))
         if asked:
@@ -153,7 +160,9 @@ def plan(
                 [
                     Trial(len(done) + place, name, values, rows, max(left, 1.0) / len(asked))
                     for place, (name, values) in enumerate(asked)
-                ]
+                ],
+                tried=len(done),
+                best=so_far,
             )
         reason = "there is nothing else to vary"
     best, slow = _best(request, profile, done, most_seconds)
@@ -169,7 +178,8 @@ def plan(
         "told": slow,
         "trials": [asdict(each) for each in done],
     }
-    return Plan([], {"estimator": best.estimator, "hyperparameters": dict(best.hyperparameters)}, record)
+    chosen = {"estimator": best.estimator, "hyperparameters": dict(best.hyperparameters)}
+    return Plan([], chosen, record, len(done), so_far)
 
 
 def rows_to_try(request: TrainingRequest, profile: Profile) -> int:
@@ -219,11 +229,10 @@ def _ask(
         if place < len(SPACES[name].starts)
     ]
     asked = [each for each in starts if each not in tried][:count]
-    if len(asked) == count or not any(_varied(request, name) for name in names):
-        return asked
-    study = _study(request, names, done)
-    for _ in range(count - len(asked)):
-        asked.append(_proposed(study, request, names))
+    varied = [name for name in names if _varied(request, name)]
+    if len(asked) < count and varied:
+        study = _study(request, varied, [each for each in done if each.estimator in varied])
+        asked += [_proposed(study, request, varied) for _ in range(count - len(asked))]
     return asked
 
 
@@ -286,6 +295,13 @@ def _ranked(request: TrainingRequest, scored: Sequence[Tried]) -> list[Tried]:
     """Return what has a score, the best first, and of equals the first."""
     sign = 1 if str(request.metric) in LOWER_IS_BETTER else -1
     return sorted(scored, key=lambda each: (sign * float(each.score or 0), each.number))
+
+
+def _best_so_far(request: TrainingRequest, done: Sequence[Tried]) -> dict[str, Any] | None:
+    ranked = _ranked(request, [each for each in done if each.score is not None])
+    if not ranked:
+        return None
+    return {"estimator": ranked[0].estimator, "metric": request.metric, "score": ranked[0].score}
 
 
 def _best(

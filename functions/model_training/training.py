@@ -53,6 +53,8 @@ MANY_LEVELS = "levels"
 """The transformer of such columns."""
 MEANS_FOLDS = 5
 GROUP_COLUMNS = 5
+VALUES_FOR_THREADS = 1_000_000
+"""From so many values on boosting has as many threads as there are processors."""
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -230,7 +232,7 @@ def fit(
     InvalidDatasetError
         If scikit-learn refuses the data.
     """
-    started = time.perf_counter()
+    started, features_size = time.perf_counter(), features.size
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -242,8 +244,10 @@ def fit(
             _keep_levels_once(pipeline)
             if consume:
                 _empty(features)
-            # Of ridge a second thread of BLAS makes nothing faster, and on a busy machine both wait for each other.
-            with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api="blas"):
+            # Of ridge a second thread of BLAS makes nothing faster, and of few values none does: on a busy machine they
+            # wait for each other.
+            only = "blas" if features_size > VALUES_FOR_THREADS else None
+            with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api=only):
                 pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
         except ValueError as error:
             told = without_values(str(error))

@@ -10,13 +10,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from threadpoolctl import threadpool_limits
+
 from common.conversion import Profile
 from common.errors import InvalidDatasetError
 from common.metrics import Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Order, draw_rows, make_folds
 from model_training.search import OUT_OF_TIME, Trial, Tried
-from model_training.training import build_pipeline, fit
+from model_training.training import VALUES_FOR_THREADS, build_pipeline, fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,16 +78,17 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
     drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial.rows, request.seed))
     folds = make_folds(drawn.target, drawn.order, profile, request.seed)
     scored, error = list[dict[str, Any]](), None
-    for fold in folds:
-        used = time.process_time() - begin
-        if used + max((each["seconds"] for each in scored), default=0.0) > trial.seconds:
-            error = f"{OUT_OF_TIME}: {len(scored)} of {len(folds)} folds were done in {used:.1f} s"
-            break
-        try:
-            scored.append(_score(chosen, profile, drawn, fold))
-        except InvalidDatasetError as failure:
-            error = str(failure)
-            break
+    with threadpool_limits(1 if drawn.features.size <= VALUES_FOR_THREADS else None):
+        for fold in folds:
+            used = time.process_time() - begin
+            if used + max((each["seconds"] for each in scored), default=0.0) > trial.seconds:
+                error = f"{OUT_OF_TIME}: {len(scored)} of {len(folds)} folds were done in {used:.1f} s"
+                break
+            try:
+                scored.append(_score(chosen, profile, drawn, fold))
+            except InvalidDatasetError as failure:
+                error = str(failure)
+                break
     tried = Tried(
         trial.number,
         trial.estimator,
@@ -142,4 +145,3 @@ def ended_after(seconds: float) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
-

@@ -321,7 +321,11 @@ class LocalAws:
         directory.mkdir(parents=True)
         local = write_local_template(template, directory, self.endpoint_url)
         # Functions of this machine are limited by this machine alone.
-        here = {"Commit": checked_out_commit(template.parent), "ModelTrainingMemory": "10240"}
+        here = {
+            "Commit": checked_out_commit(template.parent),
+            "ModelTrainingMemory": "10240",
+            "TrialsAtOnce": str(min(4, os.cpu_count() or 1)),
+        }
         outputs = self.deploy(local, stack_name, {**here, **(parameters or {})})
         return LocalTrainingStack(self, stack_name, outputs, self.data_scientist(stack_name))
 

@@ -6,7 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -67,6 +67,8 @@ class StateEvent:
         The attempt that the event is about, from 1; for `retried`, the attempt that failed.
     error, cause : str, optional
         The error's name and text, for `retried` and `failed`.
+    output : dict, optional
+        What the state hands on, for `succeeded`.
     """
 
     state: str
@@ -76,6 +78,7 @@ class StateEvent:
     attempt: int
     error: str | None = None
     cause: str | None = None
+    output: dict[str, Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -156,8 +159,8 @@ def outcome(
 ) -> ExecutionResult:
     """Wait for the end of a run and return what became of it; `on_event` gets what happens to each state meanwhile.
 
-    The states are expected to run one after another, without `Parallel` and `Map`.
-    It is read from the history, not from DescribeExecution: both are eventually consistent, each for itself.
+    The states are expected to run one after another, without `Parallel`; what happens to the items of a `Map` is left
+    out. It is read from the history, not from DescribeExecution: both are eventually consistent, each for itself.
     """
     tracker = _Tracker()
     first: datetime | None = None
@@ -192,6 +195,9 @@ class _Tracker:
 
     def observe(self, event: Mapping[str, Any]) -> Iterator[StateEvent]:
         kind, at = event["type"], event["timestamp"]
+        if self._name and self._type == "Map" and kind != "MapStateExited" and kind not in _ENDED:
+            # States of its items, several at once.
+            return
         if kind.endswith("StateEntered"):
             self._name, self._type, self._entered = _details(event)["name"], kind.removesuffix("StateEntered"), at
             self._attempt, self._failure = 1, None
@@ -202,17 +208,19 @@ class _Tracker:
         elif kind in _ATTEMPT_FAILED:
             self._failure = _details(event)
         elif kind.endswith("StateExited"):
-            yield self._event("succeeded" if self._failure is None else "failed", at)
+            output = _details(event).get("output") if self._failure is None else None
+            yield self._event("succeeded" if self._failure is None else "failed", at, output)
             self._name = ""
         elif kind in _ENDED and kind != "ExecutionSucceeded" and self._name and self._type != "Fail":
             self._failure = self._failure or _details(event)
             yield self._event("failed", at)
 
-    def _event(self, kind: Kind, at: datetime) -> StateEvent:
+    def _event(self, kind: Kind, at: datetime, output: str | None = None) -> StateEvent:
         failure = self._failure or {}
         seconds = _seconds(self._entered, at)
         error, cause = failure.get("error"), failure.get("cause")
-        return StateEvent(self._name, self._type, kind, seconds, self._attempt, error, cause)
+        handed_on = None if output is None else json.loads(output)
+        return StateEvent(self._name, self._type, kind, seconds, self._attempt, error, cause, handed_on)
 
 
 def _history(sfn: SFNClient, execution_arn: str, sleep: Callable[[float], None]) -> Iterator[Mapping[str, Any]]:

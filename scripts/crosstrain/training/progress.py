@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
+
+SEARCH = ("PlanSearch", "MakeTrials")
+"""The states of a search."""
+_SEARCH = "Search"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,6 +32,8 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner: Status | None = None
+        # Of the states of a search, which are shown as one step.
+        self._searched = 0.0
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -53,7 +59,10 @@ class Progress:
             self._stop()
 
     def _show(self, event: StateEvent) -> None:
-        """Show what happened to a state; only Task states take time worth showing."""
+        """Show what happened to a state; only Task states take time worth showing, and those of a search together."""
+        if event.state in SEARCH:
+            self._show_search(event)
+            return
         if event.state_type != "Task":
             return
         if event.kind == "entered":
@@ -63,16 +72,32 @@ class Progress:
         else:
             self._end(event.state, event.seconds, failed=event.kind == "failed")
 
+    def _show_search(self, event: StateEvent) -> None:
+        """Show how many trials were made and which is the best so far; rounds follow each other too fast for a line."""
+        if event.kind == "entered" and not self._searched:
+            self._begin(_SEARCH)
+        if event.kind == "retried":
+            self._line(f"[yellow]↻[/] {event.state} is tried again after {escape(event.error or 'an error')}")
+        if event.kind in ("entered", "retried"):
+            return
+        self._searched += event.seconds
+        plan = (event.output or {}).get("plan") or {}
+        if event.kind == "failed" or (event.state == "PlanSearch" and not plan.get("trials")):
+            self._end(_SEARCH, self._searched, failed=event.kind == "failed", more=_so_far(plan))
+            self._searched = 0.0
+        elif event.state == "PlanSearch" and plan.get("tried"):
+            self._begin(f"{_SEARCH}: {_so_far(plan)}")
+
     def _begin(self, title: str) -> None:
         if self._console.is_terminal:
             self._stop()
             self._spinner = self._console.status(f"{title} …")
             self._spinner.start()
 
-    def _end(self, title: str, seconds: float, *, failed: bool = False) -> None:
+    def _end(self, title: str, seconds: float, *, failed: bool = False, more: str = "") -> None:
         self._stop()
         mark = "[red]✗[/]" if failed else "[green]✓[/]"
-        self._line(f"{mark} {title:<28} {seconds:6.1f} s")
+        self._line(f"{mark} {title:<28} {seconds:6.1f} s" + (f"  {more}" if more else ""))
 
     def _line(self, text: str) -> None:
         self._console.print(text)
@@ -81,3 +106,12 @@ class Progress:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
+
+
+def _so_far(plan: Mapping[str, Any]) -> str:
+    """Return how many trials were made, and the best of them."""
+    if not plan.get("tried"):
+        return ""
+    trials = "1 trial" if plan["tried"] == 1 else f"{plan['tried']} trials"
+    best = plan.get("best")
+    return trials + (f", best {best['estimator']}: {best['metric']} {best['score']:.4g}" if best else "")
