@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.metrics import Weights
-from model_evaluation.svg import DASHED, DASHES, SERIES, Axes, Axis, Numbers, limits
+from model_evaluation.svg import DASHED, DASHES, INK, SERIES, Axes, Axis, Numbers, limits
 
 # What bounds the time and the size of a figure, whatever the test part is.
 SCATTER_ROWS = 1000
@@ -172,4 +172,37 @@ def importance_bars(names: Sequence[str], mean: Numbers, spread: Numbers, label:
     axes.bars(np.zeros(len(names)), mean, places - 0.31, places + 0.31)
     axes.spans(mean - spread, mean + spread, places)
     axes.guide((0, 0), (len(names) - 0.4, -0.6))
+    return axes.svg()
+
+
+# Search
+
+
+def trials(numbers: Numbers, scores: Numbers, groups: Sequence[str], best: int, metric: str) -> str:
+    """Return the SVG of scores over trials, the best one in a ring; scores far beyond the others stand at the edge.
+
+    Parameters
+    ----------
+    numbers, scores
+        Of the trials that have a score, shape (trials,).
+    groups
+        What each of them tried, shape (trials,): names for the legend, at most `CURVE_CLASSES` different ones.
+    best
+        The number of the best one.
+    metric
+        What the scores are.
+    """
+    names = list(dict.fromkeys(groups))
+    quarter = np.quantile(scores, (0.25, 0.75))
+    far = 3 * (quarter[1] - quarter[0])
+    shown = scores.clip(
+        min(quarter[0] - far, scores[numbers == best].min()), max(quarter[1] + far, scores[numbers == best].max())
+    )
+    across = Axis("trial", -0.5, float(numbers.max()) + 0.5, whole=True)
+    axes = Axes(across, Axis(metric, *limits(shown)), legend=names if len(names) > 1 else [])
+    for name, colour in zip(names, SERIES, strict=False):
+        chosen = np.array([each == name for each in groups])
+        axes.dots(numbers[chosen], shown[chosen], f"fill: {colour}; fill-opacity: 0.85", 2.25)
+    ring = f"fill: none; stroke: {INK}; stroke-width: 1.2"
+    axes.dots(numbers[numbers == best], shown[numbers == best], ring, 5)
     return axes.svg()

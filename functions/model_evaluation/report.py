@@ -20,7 +20,9 @@ from model_evaluation import figures
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
 from model_evaluation.importance import REPEATS, Codes, Importance, class_codes, permutation_importance
+from model_evaluation.searched import searched
 from model_evaluation.svg import Numbers
+from model_evaluation.words import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,6 +142,7 @@ def render_report(data: ReportData) -> str:
         repeats=REPEATS,
         seed=seed,
         told=_told(data.profile),
+        search=searched(data.model),
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
@@ -160,27 +163,6 @@ def _template() -> Template:
 
 
 # Words and numbers
-
-
-def number(value: Any) -> str:
-    """Return a number with separators; one that is not whole with six digits.
-
-    Examples
-    --------
-    >>> number(1234567), number(12345.678), number(0.123456789), number(1e-9), number(None)
-    ('1,234,567', '12,345.7', '0.123457', '1e-09', 'undefined')
-    """
-    if value is None:
-        return "undefined"
-    if isinstance(value, bool | np.bool_ | str):
-        return str(value)
-    if isinstance(value, int | np.integer):
-        return f"{value:,}"
-    if not 1e-4 <= abs(value) < 1e12:
-        return f"{value:.6g}"
-    decimals = max(0, 5 - int(np.floor(np.log10(abs(value)))))
-    digits = f"{value:,.{decimals}f}"
-    return digits.rstrip("0").rstrip(".") if "." in digits else digits
 
 
 def shorten(text: Any, width: int) -> str:

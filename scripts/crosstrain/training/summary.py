@@ -25,10 +25,11 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
     dict
         `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
         and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
-        and `share` of the used rows, of features that lack many; `warnings` of the fit; the `weight_column` by which
-        rows count, or None; `suspicions`, what is `about` which `columns` suspected of the data or the choices, and in
-        `text` the way out; `interval` of the metric; and `baseline`, the `value` that the metric takes for the best
-        `guess` without features and the model's `improvement` over it, with its interval.
+        and `share` of the used rows, of features that lack many; the `search` that the model was chosen by, or None;
+        `warnings` of the fit; the `weight_column` by which rows count, or None; `suspicions`, what is `about` which
+        `columns` suspected of the data or the choices, and in `text` the way out; `interval` of the metric; and
+        `baseline`, the `value` that the metric takes for the best `guess` without features and the model's
+        `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
         json.loads(Path(files[name]).read_text(encoding="utf-8"))
@@ -43,11 +44,26 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         ],
         "missing_values": _missing_values(profile),
         "read": _read(profile),
+        "search": _search(info.get("search")),
         "warnings": info["warnings"],
         "suspicions": info["suspicions"],
         "weight_column": evaluation["weight_column"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
+    }
+
+
+def _search(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return what came of a search, without each of its trials."""
+    if search is None:
+        return None
+    best = next(each for each in search["trials"] if each["number"] == search["best"])
+    kept = ("estimators", "metric", "by", "folds", "rows", "seconds", "ended", "told")
+    return {
+        **{name: search[name] for name in kept},
+        "trials": len(search["trials"]),
+        "failed": [each["error"] for each in search["trials"] if each["score"] is None],
+        "best": {name: best[name] for name in ("number", "estimator", "hyperparameters", "score", "deviation")},
     }
 
 
@@ -104,6 +120,10 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _few("dropped", dropped, "profile.json")
     missing = [f"{each['name']}: {each['share']:.0%} of the values" for each in result["missing_values"]]
     yield from _few("missing", missing, "profile.json")
+    if result["search"] is not None:
+        yield "search", _search_in_words(result["search"])
+        yield from _few("failed", result["search"]["failed"], "model.json")
+        yield from _few("not taken", result["search"]["told"], "model.json")
     yield from _few("warnings", result["warnings"], "model.json")
     for name, value in result["metrics"].items():
         interval = result["interval"] if name == result["metric"] else None
@@ -120,6 +140,18 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "files", "\n".join(result["files"].values())
     if result["kept"] is not None:
         yield "kept", f"{result['kept']} has the files of an earlier run, which was promoted, as they were"
+
+
+def _search_in_words(search: Mapping[str, Any]) -> str:
+    best = search["best"]
+    parameters = ", ".join(f"{name} {value}" for name, value in best["hyperparameters"].items())
+    spread = best["deviation"] or 0.0
+    score = rounded(best["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
+    return (
+        f"{search['trials']} trials of {', '.join(search['estimators'])} in {search['seconds']:.0f} processor seconds, "
+        f"until {search['ended']}; best {best['estimator']}" + (f" ({parameters})" if parameters else "") + f" with "
+        f"{search['metric']} {score} in {search['folds']} folds of the training part"
+    )
 
 
 def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:

@@ -20,7 +20,8 @@ from common.frames import load_part
 from data_preparation.preparation import PreparedData
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import permutation_importance
-from model_evaluation.report import ReportData, number, render_report, shorten
+from model_evaluation.report import ReportData, render_report, shorten
+from model_evaluation.words import number
 from model_training.training import build_pipeline, describe, fit
 
 Make = Callable[..., PreparedData]

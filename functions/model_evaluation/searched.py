@@ -1,0 +1,113 @@
+"""What a report says of the search by which its model was chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from common.request import LOWER_IS_BETTER
+from model_evaluation import figures
+from model_evaluation.words import number
+
+SHOWN_TRIALS = 40
+"""How many trials a report's table has, the best ones."""
+_WAYS = {
+    "rows": "rows drawn at random",
+    "key": "rows of one key together",
+    "time": "each fold scored on what comes after it",
+    "column": "rows drawn at random",
+}
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a report shows of a search.
+
+    Attributes
+    ----------
+    text
+        How it was made and what came of it.
+    told
+        What else is to be known of it.
+    svg, finding
+        The figure of the scores, None where no two trials have one, and what it shows.
+    metric
+        What the scores are.
+    rows
+        Of the best trials: estimator, hyperparameters, score or error, its spread, seconds, number.
+    hidden
+        How many trials the table does not have.
+    """
+
+    text: str
+    told: Sequence[str]
+    svg: str | None
+    finding: str
+    metric: str
+    rows: Sequence[tuple[str, str, str, str, str, str]]
+    hidden: int
+
+
+def searched(model: Mapping[str, Any]) -> Searched | None:
+    """Return what to show of the search that a model's description tells of; None if there was none."""
+    search = model.get("search")
+    if not search:
+        return None
+    trials, metric = search["trials"], search["metric"]
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    scored = [each for each in trials if each["score"] is not None]
+    ranked = sorted(scored, key=lambda each: (sign * each["score"], each["number"]))
+    ranked += [each for each in trials if each["score"] is None]
+    best = next(each for each in trials if each["number"] == search["best"])
+    svg = None
+    if len(scored) > 1:
+        numbers, scores = (np.array([each[name] for each in scored], np.float64) for name in ("number", "score"))
+        svg = figures.trials(numbers, scores, [each["estimator"] for each in scored], best["number"], metric)
+    return Searched(
+        _text(search, best, len(trials) - len(scored)),
+        search["told"],
+        svg,
+        f"Trial {best['number']} ({best['estimator']}) has {_score(best)}.",
+        metric,
+        [_row(each) for each in ranked[:SHOWN_TRIALS]],
+        max(0, len(ranked) - SHOWN_TRIALS),
+    )
+
+
+def _text(search: Mapping[str, Any], best: Mapping[str, Any], failed: int) -> str:
+    trials = len(search["trials"])
+    made = (
+        f"{trials} {'trial was' if trials == 1 else 'trials were'} made of {', '.join(search['estimators'])}, on "
+        f"{search['rows']:,} rows of the training part and in {number(search['seconds'])} processor seconds."
+    )
+    compared = (
+        f"They are compared by {search['metric']} in {search['folds']} folds ({_WAYS[search['by']]}); no trial sees "
+        "the test part."
+    )
+    ended = f"The search ended when {search['ended']}." + (f" {failed} failed." if failed else "")
+    chosen = f"Chosen was {best['estimator']} with {_score(best)}, and fitted on all training rows."
+    return f"{made} {compared} {ended} {chosen}"
+
+
+def _score(trial: Mapping[str, Any]) -> str:
+    score, spread = _numbers(trial)
+    return f"{score} \N{PLUS-MINUS SIGN} {spread} over the folds" if spread else score
+
+
+def _numbers(trial: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a trial's score and its spread over the folds, with as many digits as that bears."""
+    score, deviation = trial["score"], trial["deviation"]
+    if not deviation:
+        return number(score), ""
+    decimals = 1 - math.floor(math.log10(deviation))
+    return number(round(score, decimals)), number(round(deviation, decimals))
+
+
+def _row(trial: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
+    given = ", ".join(f"{name} {number(value)}" for name, value in trial["hyperparameters"].items())
+    score, spread = _numbers(trial) if trial["score"] is not None else (str(trial["error"]), "")
+    return trial["estimator"], given or "as it is", score, spread, number(trial["seconds"]), str(trial["number"])
