@@ -35,8 +35,8 @@ class Searched:
         What else is to be known of it.
     svg, finding
         The figure of the scores, None where no two trials have one, and what it shows.
-    metric
-        What the scores are.
+    metric, chosen
+        What the scores are, and the number of the trial that was chosen.
     rows
         Of the best trials: estimator, hyperparameters, score or error, its spread, seconds, number.
     hidden
@@ -48,6 +48,7 @@ class Searched:
     svg: str | None
     finding: str
     metric: str
+    chosen: str
     rows: Sequence[tuple[str, str, str, str, str, str]]
     hidden: int
 
@@ -73,6 +74,7 @@ def searched(model: Mapping[str, Any]) -> Searched | None:
         svg,
         f"Trial {best['number']} ({best['estimator']}) has {_score(best)}.",
         metric,
+        str(best["number"]),
         [_row(each) for each in ranked[:SHOWN_TRIALS]],
         max(0, len(ranked) - SHOWN_TRIALS),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -98,8 +99,10 @@ def _by_key(
             "The training part has one key only, and cross-validation needs two: search_trials 0 trains without a "
             "search, or choose another split_key."
         )
-    splitter = (StratifiedGroupKFold if stratified else GroupKFold)(min(count, keys), shuffle=True, random_state=seed)
-    return _folds(splitter, target, order)
+    kind, most = GroupKFold, len(target)
+    if stratified:
+        kind, most = StratifiedGroupKFold, int(np.unique(target, return_counts=True)[1].max())
+    return _folds(kind(_bearable(min(count, keys), most), shuffle=True, random_state=seed), target, order)
 
 
 def _in_time(order: npt.NDArray[np.uint64], count: int) -> list[Fold]:
@@ -129,4 +132,9 @@ def _bearable(folds: int, rows: int) -> int:
 
 
 def _folds(splitter: Any, target: npt.NDArray[Any], groups: Order = None) -> list[Fold]:
-    return [Fold(*each) for each in splitter.split(np.zeros((len(target), 1)), target, groups)]
+    with warnings.catch_warnings():
+        # A class of fewer rows than folds: the score of a fold without it says so where the metric needs it.
+        warnings.simplefilter("ignore", UserWarning)
+        folds = [Fold(*each) for each in splitter.split(np.zeros((len(target), 1)), target, groups)]
+    # Keys of very different sizes may leave a fold without a row.
+    return [fold for fold in folds if len(fold.fitted) and len(fold.scored)]

@@ -121,7 +121,9 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     (folder / "parts").mkdir()
     frame(request.param).to_csv(folder / "data.csv", index=False)
     problem = "regression" if request.param == "regression" else "classification"
-    asked = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "problem": problem})
+    asked = parse_request(
+        {"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, "problem": problem}
+    )
     prepared = prepare([SourceFile("data.csv", folder / "data.csv")], asked, folder / "parts")
     model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
     features, target = load_part(prepared.test, prepared.profile)

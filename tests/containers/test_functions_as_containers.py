@@ -146,10 +146,10 @@ def test_a_training_run_succeeds_in_the_images_of_these_digests(
 ) -> None:
     data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
     begin = time.monotonic()
-    _, execution = deployed.run({"dataset_uri": data, "target": "target"})
+    _, execution = deployed.run({"dataset_uri": data, "target": "target", "search_trials": 0})
     workshop.seconds["run, with cold starts"] = time.monotonic() - begin
     begin = time.monotonic()
-    _, again = deployed.run({"dataset_uri": data, "target": "target"})
+    _, again = deployed.run({"dataset_uri": data, "target": "target", "search_trials": 0})
     workshop.seconds["run, warm"] = time.monotonic() - begin
 
     assert [each["status"] for each in (execution, again)] == ["SUCCEEDED", "SUCCEEDED"], execution.get("cause")
@@ -163,8 +163,8 @@ def test_a_training_run_succeeds_in_the_images_of_these_digests(
 def test_a_failure_keeps_its_name_and_its_words(deployed: Deployed, project: Path) -> None:
     data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
 
-    _, no_column = deployed.run({"dataset_uri": data, "target": "nonesuch"})
-    _, no_field = deployed.run({"dataset_uri": data, "target": "target", "nonesuch": 1})
+    _, no_column = deployed.run({"dataset_uri": data, "target": "nonesuch", "search_trials": 0})
+    _, no_field = deployed.run({"dataset_uri": data, "target": "target", "search_trials": 0, "nonesuch": 1})
 
     assert (no_column["status"], no_column["error"]) == ("FAILED", "InvalidDatasetError")
     assert no_column["cause"].startswith('PrepareData: The target "nonesuch" is not a column')
@@ -174,7 +174,7 @@ def test_a_failure_keeps_its_name_and_its_words(deployed: Deployed, project: Pat
 def test_a_container_has_the_rights_of_its_functions_role_alone(deployed: Deployed, project: Path) -> None:
     elsewhere = deployed.upload(project / "data/diabetes.csv", "elsewhere/diabetes.csv")
 
-    _, execution = deployed.run({"dataset_uri": elsewhere, "target": "target"})
+    _, execution = deployed.run({"dataset_uri": elsewhere, "target": "target", "search_trials": 0})
 
     assert (execution["status"], execution["error"]) == ("FAILED", "InvalidDatasetError")
     assert f'PrepareData: "{elsewhere}" may not be read' in execution["cause"]
@@ -204,7 +204,7 @@ def test_a_function_of_another_account_acts_in_that_account(
     )
 
     def prepare(bucket: str) -> Any:
-        request = {"dataset_uri": f"s3://{bucket}/data/diabetes.csv", "target": "target"}
+        request = {"dataset_uri": f"s3://{bucket}/data/diabetes.csv", "target": "target", "search_trials": 0}
         payload = json.dumps({"run_id": "run-1", "request": request})
         return json.loads(functions.invoke(FunctionName="another", Payload=payload)["Payload"].read())
 
@@ -222,7 +222,7 @@ def policy(statement: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_container_is_closed_in(deployed: Deployed, workshop: Workshop, opened_engine: Engine) -> None:
-    deployed.run({"dataset_uri": "s3://none/none.csv", "target": "target"})
+    deployed.run({"dataset_uri": "s3://none/none.csv", "target": "target", "search_trials": 0})
     engine = opened_engine.client
     assert engine.networks.get(workshop.network.name).attrs["Internal"]
     containers = engine.containers.list(filters={"network": workshop.network.name})
@@ -263,7 +263,7 @@ def test_the_embedded_aws_listens_for_containers_and_itself_alone(workshop: Work
 
 def test_what_containers_log_is_in_the_functions_log_group(deployed: Deployed, project: Path) -> None:
     data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
-    deployed.run({"dataset_uri": data, "target": "target"})
+    deployed.run({"dataset_uri": data, "target": "target", "search_trials": 0})
     logs = deployed.aws.client("logs")
 
     events = logs.filter_log_events(logGroupName="/aws/lambda/crosstrain-images-model-training")["events"]

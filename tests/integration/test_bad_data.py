@@ -115,7 +115,7 @@ def test_the_run_fails_by_name_and_leaves_no_model(training_stack: LocalTraining
     s3, sfn = training_stack.client("s3"), training_stack.client("stepfunctions")
     if content is not None:
         s3.put_object(Bucket=bucket, Key=f"data/{run_id}/{name}", Body=content)
-    request = {"dataset_uri": f"s3://{bucket}/data/{run_id}/{name}", "target": "y", **fields}
+    request = {"dataset_uri": f"s3://{bucket}/data/{run_id}/{name}", "target": "y", "search_trials": 0, **fields}
     result = outcome(sfn, start(sfn, training_stack.outputs["StateMachineArn"], request, run_id))
     assert (result.status, result.error) == ("FAILED", error)
     assert result.failed_state == "PrepareData"
@@ -146,6 +146,7 @@ def test_odd_data_is_trained_on(training_stack: LocalTrainingStack, case: str) -
     request = {
         "dataset_uri": f"s3://{bucket}/data/{run_id}.csv",
         "target": "y",
+        "search_trials": 0,
         "estimator": "ridge",
         "model_name": run_id,
         # Its target has nothing to do with its features.

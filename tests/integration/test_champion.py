@@ -26,7 +26,13 @@ def dataset(training_stack: LocalTrainingStack) -> str:
 
 
 def start(training_stack: LocalTrainingStack, dataset: str, model_name: str, alpha: float) -> str:
-    request = {"dataset_uri": dataset, "target": "target", "model_name": model_name, "estimator": "ridge"}
+    request = {
+        "dataset_uri": dataset,
+        "target": "target",
+        "search_trials": 0,
+        "model_name": model_name,
+        "estimator": "ridge",
+    }
     # A strongly regularised first model is hardly better than the mean.
     request |= {"promote_if": "better", "allow_baseline": True}
     arn = training_stack.outputs["StateMachineArn"]

@@ -139,6 +139,7 @@ def _request(choose: random.Random, data: list[str]) -> dict[str, Any]:
     return {
         "dataset_uri": choose.choice(data),
         "target": "y",
+        "search_trials": 0,
         "model_name": MODEL,
         "estimator": "ridge",
         "hyperparameters": {"alpha": choose.choice([0.1, 1, 10])},

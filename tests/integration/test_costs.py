@@ -66,7 +66,10 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
         requests.clear()
         return handler(event, None), dict(requests)
 
-    event: dict[str, Any] = {"run_id": "r", "request": {"dataset_uri": f"s3://{bucket}/data/data.csv", "target": "y"}}
+    event: dict[str, Any] = {
+        "run_id": "r",
+        "request": {"dataset_uri": f"s3://{bucket}/data/data.csv", "target": "y", "search_trials": 0},
+    }
     prepared, preparing = asked(preparation.handler, event)
     model, fitting = asked(training.handler, event | prepared)
     _, evaluating = asked(evaluation.handler, {**event, **prepared, "model": model, "champion": None})
@@ -85,7 +88,12 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
 def test_a_run_has_a_dozen_state_transitions(training_stack: LocalTrainingStack, made_up: Path) -> None:
     sfn, bucket = training_stack.client("stepfunctions"), training_stack.outputs["ArtifactBucketName"]
     training_stack.client("s3").upload_file(str(made_up), bucket, "data/costs.csv")
-    request = {"dataset_uri": f"s3://{bucket}/data/costs.csv", "target": "y", "model_name": uuid.uuid4().hex}
+    request = {
+        "dataset_uri": f"s3://{bucket}/data/costs.csv",
+        "target": "y",
+        "search_trials": 0,
+        "model_name": uuid.uuid4().hex,
+    }
     request |= {"allow_baseline": True}
     # With a champion, what the registry says of it is read.
     for decision, transitions in (("Promote", 12), ("Reject", 13)):

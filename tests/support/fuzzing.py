@@ -200,7 +200,7 @@ def csv_case(random: Random, folder: Path) -> None:
 def prepare_content(folder: Path, name: str, content: bytes, request: Mapping[str, Any]) -> None:
     """Prepare a file of that content."""
     (folder / name).write_bytes(content)
-    document = {"dataset_uri": "s3://bucket/data", **request}
+    document = {"dataset_uri": "s3://bucket/data", "search_trials": 0, **request}
     check_prepared(SourceFile(name, folder / name), parse_request(document), folder)
 
 
@@ -296,7 +296,9 @@ def format_case(random: Random, folder: Path) -> None:
         name, _ = pick(random, format_bases())
     (folder / "source").write_bytes(content)
     prepare(
-        [SourceFile(name, folder / "source")], parse_request({"dataset_uri": "s3://bucket/data", "target": "y"}), folder
+        [SourceFile(name, folder / "source")],
+        parse_request({"dataset_uri": "s3://bucket/data", "target": "y", "search_trials": 0}),
+        folder,
     )
 
 
@@ -349,7 +351,7 @@ HYPERPARAMETERS = (
 
 def request_case(random: Random, _: Path) -> None:
     """Parse a request of which some fields are odd; what is taken is written and read again as the same."""
-    document: Any = {"dataset_uri": "s3://bucket/data.csv", "target": "y", **pick(random, REQUESTS)}
+    document: Any = {"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, **pick(random, REQUESTS)}
     for _ in range(int(random.integers(1, 4))):
         name = pick(random, (*TrainingRequest.model_fields, "tagret", "\ud800", ""))
         document[name] = odd_value(random)
@@ -399,7 +401,7 @@ def trained(folder: Path, target: str, estimator: str, hyperparameters: dict[str
     request = {"target": target, "estimator": estimator, "hyperparameters": hyperparameters}
     prepared: PreparedData = prepare(
         [SourceFile("data.csv", folder / "data.csv")],
-        parse_request({"dataset_uri": "s3://bucket/data.csv", **request}),
+        parse_request({"dataset_uri": "s3://bucket/data.csv", "search_trials": 0, **request}),
         folder,
     )
     model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))

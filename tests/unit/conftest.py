@@ -64,7 +64,9 @@ def prepared_data(tmp_path: Path) -> Callable[..., PreparedData]:
         path = tmp_path / ("data.parquet" if as_parquet else "data.csv")
         data = mixed_frame(problem) if frame is None else frame
         data.to_parquet(path, index=False) if as_parquet else data.to_csv(path, index=False)
-        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "problem": problem, **fields})
+        request = parse_request(
+            {"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, "problem": problem, **fields}
+        )
         return prepare([SourceFile(path.name, path)], request, workspace)
 
     return make

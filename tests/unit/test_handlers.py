@@ -104,7 +104,7 @@ def frame(rows: int = 100, seed: int = 0) -> pd.DataFrame:
 
 
 def prepare(uri: str, **fields: Any) -> dict[str, Any]:
-    event = {"run_id": "run-1", "request": {"dataset_uri": uri, "target": "y", **fields}}
+    event = {"run_id": "run-1", "request": {"dataset_uri": uri, "target": "y", "search_trials": 0, **fields}}
     return preparation.handler(event, None)
 
 
@@ -172,7 +172,7 @@ def registry_items_of(event: dict[str, Any], split: dict[str, Any]) -> Any:
 def trained(s3: Any, run_id: str, **fields: Any) -> dict[str, Any]:
     """Prepare and train, and return the event of model evaluation."""
     uri = put(s3, frame(), "data/x.csv")
-    request = {"dataset_uri": uri, "target": "y", **fields}
+    request = {"dataset_uri": uri, "target": "y", "search_trials": 0, **fields}
     event = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
     return {**event, "model": training.handler(event, None)}
 
@@ -567,7 +567,7 @@ def test_a_run_of_weighted_rows_is_weighted_to_the_end(s3: Any) -> None:
     uri = put(s3, data, "data/x.csv")
 
     def event(run_id: str, **fields: Any) -> dict[str, Any]:
-        request = {"dataset_uri": uri, "target": "y", **fields}
+        request = {"dataset_uri": uri, "target": "y", "search_trials": 0, **fields}
         prepared = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
         return {**prepared, "model": training.handler(prepared, None)}
 

@@ -68,7 +68,13 @@ def prepared_from(folder: Path, data: pd.DataFrame, suffix: str, **request: Any)
         data.to_csv(path, index=False)
     else:
         data.to_parquet(path, index=False)
-    document = {"dataset_uri": "s3://bucket/data", "target": "y", "problem": "regression", **request}
+    document = {
+        "dataset_uri": "s3://bucket/data",
+        "target": "y",
+        "search_trials": 0,
+        "problem": "regression",
+        **request,
+    }
     file = SourceFile(path.name, path)
     return prepare([file], parse_request(document), workspace), file
 
@@ -176,7 +182,9 @@ def test_two_files_of_different_kinds_are_predicted_as_they_were_trained_on(tmp_
         pd.DataFrame({"a": values, "b": range(30), "y": range(30)}).to_csv(tmp_path / f"{index}.csv", index=False)
     files = [SourceFile(f"{index}.csv", tmp_path / f"{index}.csv") for index in range(2)]
     (tmp_path / "workspace").mkdir()
-    request = parse_request({"dataset_uri": "s3://bucket/data/", "target": "y", "problem": "regression"})
+    request = parse_request(
+        {"dataset_uri": "s3://bucket/data/", "target": "y", "search_trials": 0, "problem": "regression"}
+    )
     prepared = prepare(files, request, tmp_path / "workspace")
     trained = set(load_part(prepared.train, prepared.profile)[0]["a"]) | set(
         load_part(prepared.test, prepared.profile)[0]["a"]

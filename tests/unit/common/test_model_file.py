@@ -70,7 +70,7 @@ def trained(folder: Path, frame: pd.DataFrame, suffix: str = "csv", **fields: An
     folder.mkdir(parents=True)
     path = folder / f"data.{suffix}"
     frame.to_parquet(path, index=False) if suffix == "parquet" else frame.to_csv(path, index=False)
-    request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", **fields})
+    request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "search_trials": 0, **fields})
     prepared = prepare([SourceFile(path.name, path)], request, folder)
     model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
     return model.pipeline, load_part(prepared.test, prepared.profile)[0]

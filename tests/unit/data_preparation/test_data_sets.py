@@ -33,7 +33,7 @@ def prepared(tmp_path: Path) -> Prepare:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content if isinstance(content, bytes) else content.encode())
             files.append(SourceFile(name, path))
-        document = {"dataset_uri": "s3://bucket/data/", "target": target, **request}
+        document = {"dataset_uri": "s3://bucket/data/", "target": target, "search_trials": 0, **request}
         return prepare(files, parse_request(document), workspace)
 
     return prepare_all

@@ -95,7 +95,7 @@ def profile_of(content: bytes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "data.csv")
         path.write_bytes(content)
-        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "price"})
+        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "price", "search_trials": 0})
         profile = prepare([SourceFile("data.csv", path)], request, Path(folder)).profile
     of_writing = ("notation", "told", "doubts")
     columns = [{key: value for key, value in each.items() if key not in of_writing} for each in profile["columns"]]

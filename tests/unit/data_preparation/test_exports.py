@@ -222,7 +222,7 @@ def files_of(path: Path) -> list[SourceFile]:
 
 
 def request_of(target: str, options: Mapping[str, Any]) -> TrainingRequest:
-    return parse_request({"dataset_uri": "s3://bucket/data.csv", "target": target, **options})
+    return parse_request({"dataset_uri": "s3://bucket/data.csv", "target": target, "search_trials": 0, **options})
 
 
 def prepared(files: list[SourceFile], request: TrainingRequest, folder: Path) -> PreparedData:

@@ -38,7 +38,7 @@ def prepared(tmp_path: Path) -> Prepare:
             else:
                 content.to_csv(path, index=False)
             files.append(SourceFile(path.name, path))
-        document = {"dataset_uri": "s3://bucket/data/", "target": "y", **request}
+        document = {"dataset_uri": "s3://bucket/data/", "target": "y", "search_trials": 0, **request}
         return prepare(files, parse_request(document), workspace)
 
     return prepare_all
@@ -605,7 +605,9 @@ def test_new_weights_leave_all_rows_in_their_parts(tmp_path: Path) -> None:
         folder.mkdir()
         data = frame(w=np.random.default_rng(seed).uniform(size=100))
         data.to_csv(folder / "data.csv", index=False)
-        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "weight_column": "w"})
+        request = parse_request(
+            {"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, "weight_column": "w"}
+        )
         result = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
         parts.append(pq.read_table(result.test)["a"].to_pylist())
     assert parts[0] == parts[1]

@@ -17,7 +17,9 @@ from model_evaluation.fairness import Fairness
 
 def asked(metric: str = "rmse", **fields: Any) -> TrainingRequest:
     problem = next(name for name, metrics in METRICS.items() if metric in metrics)
-    return parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "metric": metric, **fields}).resolve(problem)
+    return parse_request(
+        {"dataset_uri": "s3://bucket/x", "target": "y", "search_trials": 0, "metric": metric, **fields}
+    ).resolve(problem)
 
 
 def difference(value: float, half: float | None = 0.1, *, loss: float = 10.0, different: int = 100) -> Improvement:

@@ -45,7 +45,7 @@ def taken(predictions: Predictions, rows: Any) -> Predictions:
 
 
 def weighted_request(problem: str, **fields: Any) -> Any:
-    document = {"dataset_uri": "s3://bucket/x.csv", "target": "y", "weight_column": "w", **fields}
+    document = {"dataset_uri": "s3://bucket/x.csv", "target": "y", "search_trials": 0, "weight_column": "w", **fields}
     return parse_request(document).resolve(problem)
 
 

@@ -42,7 +42,9 @@ def houses(rows: int = 1500, *, of_cities: float = 5.0, of_days: float = 0.3) ->
 def tried(frame: pd.DataFrame, folder: Path, **fields: Any) -> list[dict[str, Any]]:
     frame.to_csv(folder / "data.csv", index=False)
     estimator = {"estimator": "hist_gradient_boosting", "hyperparameters": {"max_iter": 30}}
-    request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "price", **estimator, **fields})
+    request = parse_request(
+        {"dataset_uri": "s3://bucket/data.csv", "target": "price", "search_trials": 0, **estimator, **fields}
+    )
     prepared = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
     features, target = load_part(prepared.train, prepared.profile)
     before = features.copy()

@@ -27,7 +27,7 @@ def suspected(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     def find(frame: pd.DataFrame, **fields: Any) -> list[dict[str, Any]]:
         path = tmp_path / "data.csv"
         frame.to_csv(path, index=False)
-        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", **fields})
+        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, **fields})
         prepared = prepare([SourceFile(path.name, path)], request, tmp_path)
         return find_suspicions(prepared.request, prepared.profile, *load_part(prepared.train, prepared.profile))
 

@@ -35,7 +35,13 @@ def prepared(tmp_path: Path) -> Prepare:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         frame.to_csv(folder / "data.csv", index=False)
-        document = {"dataset_uri": "s3://bucket/data.csv", "target": "y", "problem": problem, "split_column": "part"}
+        document = {
+            "dataset_uri": "s3://bucket/data.csv",
+            "target": "y",
+            "search_trials": 0,
+            "problem": problem,
+            "split_column": "part",
+        }
         return prepare([SourceFile("data.csv", folder / "data.csv")], parse_request({**document, **fields}), folder)
 
     return make
@@ -141,7 +147,13 @@ def test_weights_take_memory() -> None:
     column = {"use": "feature", "role": "numeric", "kind": "float", "dtype": "float32", "nulls": 0}
     columns = [{**column, "name": str(at)} for at in range(30)]
     profile: dict[str, Any] = {"rows": {"train": 10_000_000}, "columns": columns, "classes": None}
-    document = {"dataset_uri": "s3://bucket/data.csv", "target": "y", "problem": "regression", "estimator": "ridge"}
+    document = {
+        "dataset_uri": "s3://bucket/data.csv",
+        "target": "y",
+        "search_trials": 0,
+        "problem": "regression",
+        "estimator": "ridge",
+    }
     check_memory(parse_request(document).resolve("regression"), profile, 4000)
     weighted = parse_request({**document, "weight_column": "w"}).resolve("regression")
     with pytest.raises(InvalidDatasetError, match=r"about 5,106 MB for ridge"):

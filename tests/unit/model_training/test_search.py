@@ -1,0 +1,206 @@
+"""What a search tries, when it ends, and what it takes for the best."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+import pytest
+
+from common.errors import InvalidDatasetError, InvalidRequestError
+from common.request import HYPERPARAMETERS, TrainingRequest, parse_request
+from model_training.search import OUT_OF_TIME, PATIENCE, Plan, Trial, Tried, plan, rows_to_try
+from model_training.spaces import PORTFOLIO, SPACES
+
+Score = Callable[[Trial], float | None]
+
+
+def profile(rows: int = 1000, problem: str = "regression") -> dict[str, Any]:
+    columns = [
+        {"name": f"x{number}", "use": "feature", "role": "numeric", "dtype": "float64", "kind": "float", "nulls": 0}
+        for number in range(5)
+    ]
+    classes = [{"label": "a", "rows": rows // 2}, {"label": "b", "rows": rows // 2}]
+    return {
+        "columns": columns,
+        "rows": {"train": rows},
+        "split": {"by": "rows"},
+        "problem": problem,
+        "classes": classes if problem == "classification" else None,
+    }
+
+
+def request(problem: str = "regression", **fields: Any) -> TrainingRequest:
+    return parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "problem": problem, **fields}).resolve(problem)
+
+
+def next_plan(asked: TrainingRequest, done: list[Tried], at_once: int = 4, **fields: Any) -> Plan:
+    given = {"memory_mb": 10_240, "most_seconds": 500.0, **fields}
+    described = given.pop("profile", None) or profile(problem=str(asked.problem))
+    return plan(asked, described, done, at_once=at_once, **given)
+
+
+def searched(asked: TrainingRequest, score: Score, seconds: float = 0.1, **fields: Any) -> tuple[Plan, list[Tried]]:
+    """Search to the end; a trial has the score that a function gives it, None for a failure."""
+    done: list[Tried] = []
+    while (planned := next_plan(asked, done, **fields)).trials:
+        for trial in planned.trials:
+            value = score(trial)
+            error = "it does not fit" if value is None else None
+            done.append(
+                Tried(
+                    trial.number, trial.estimator, trial.hyperparameters, value, 0.1, seconds, seconds / 5, 800, error
+                )
+            )
+    return planned, done
+
+
+def quality(trial: Trial) -> float:
+    """Return a loss that has its least at 0.02 of a forest's smallest share of features."""
+    return {"ridge": 3.0, "hist_gradient_boosting": 2.0}.get(
+        trial.estimator, 1.0 + abs(trial.hyperparameters.get("max_features", 1.0) - 0.4)
+    )
+
+
+def test_the_first_round_is_one_of_each_and_then_what_else_is_known_to_be_good() -> None:
+    first = next_plan(request(), [], at_once=4)
+    assert [trial.estimator for trial in first.trials] == [*PORTFOLIO["regression"], "ridge"]
+    assert [trial.number for trial in first.trials] == [0, 1, 2, 3]
+    assert first.trials[0].hyperparameters == {}
+    assert sum(trial.seconds for trial in first.trials) == pytest.approx(60)
+    assert (first.chosen, first.record) == (None, None)
+
+
+@pytest.mark.parametrize("problem", ["regression", "classification"])
+def test_a_search_goes_where_it_is_better_and_tries_nothing_that_a_request_could_not_say(problem: str) -> None:
+    metric = {"regression": "rmse", "classification": "log_loss"}[problem]
+    ended, done = searched(request(problem, metric=metric, search_trials=40), quality)
+    assert ended.record is not None
+    best = min(done, key=lambda each: (each.score, each.number))
+    assert ended.chosen == {"estimator": "random_forest", "hyperparameters": best.hyperparameters}
+    assert ended.record["best"] == best.number
+    assert quality(Trial(0, best.estimator, best.hyperparameters, 0, 0)) < 1.1
+    assert [each.number for each in done] == list(range(len(done)))
+    for each in done:
+        HYPERPARAMETERS[each.estimator].model_validate(each.hyperparameters)
+    # What goes through the state machine is JSON, and far below the 256 KB that a state hands on.
+    assert len(json.dumps(ended.document())) < 20_000
+    assert [Tried(**each) for each in json.loads(json.dumps(ended.record["trials"]))] == done
+
+
+def test_higher_is_better_where_the_metric_says_so() -> None:
+    ended, done = searched(request(metric="r2", search_trials=8), lambda trial: trial.number / 10)
+    assert ended.record is not None
+    assert ended.record["best"] == done[-1].number == 7
+
+
+def test_the_same_search_is_made_again() -> None:
+    assert searched(request(search_trials=20), quality) == searched(request(search_trials=20), quality)
+    _, other = searched(request(search_trials=20, seed=7), quality)
+    assert other != searched(request(search_trials=20), quality)[1]
+
+
+def test_of_equals_the_first_and_simplest_is_taken() -> None:
+    ended, _ = searched(request(), lambda _: 1.0)
+    assert ended.chosen == {"estimator": "ridge", "hyperparameters": {}}
+
+
+def test_a_named_estimator_is_searched_with_what_the_request_says_of_it() -> None:
+    asked = request(estimator="random_forest", hyperparameters={"min_samples_leaf": 3}, search_trials=10)
+    ended, done = searched(asked, lambda trial: float(trial.hyperparameters["max_features"]) if trial.number else 9.0)
+    assert {each.estimator for each in done} == {"random_forest"}
+    assert {each.hyperparameters["min_samples_leaf"] for each in done} == {3}
+    assert len(done) == 10
+    assert ended.record is not None
+    assert ended.record["ended"] == "10 trials were made"
+
+
+def test_what_has_nothing_to_vary_ends_when_all_was_tried() -> None:
+    ended, done = searched(request(estimator="linear_regression", search_trials=10), lambda _: 1.0)
+    assert len(done) == 1
+    assert ended.record is not None
+    assert ended.record["ended"] == "there is nothing else to vary"
+
+
+@pytest.mark.parametrize(
+    ("fields", "seconds", "trials", "reason"),
+    [
+        ({"search_trials": 5}, 0.1, 5, "5 trials were made"),
+        ({"search_seconds": 10}, 1.0, 8, "the 10 seconds were used"),
+        ({"search_seconds": 10}, 30.0, 4, "the 10 seconds were used"),
+    ],
+)
+def test_the_budget_ends_a_search(fields: dict[str, Any], seconds: float, trials: int, reason: str) -> None:
+    ended, done = searched(request(**fields), quality, seconds)
+    assert ended.record is not None
+    assert (len(done), ended.record["ended"]) == (trials, reason)
+
+
+def test_a_search_that_finds_nothing_better_ends() -> None:
+    ended, done = searched(request(search_trials=300), lambda trial: 1.0 + trial.number)
+    assert ended.record is not None
+    assert PATIENCE <= len(done) <= PATIENCE + 4
+    assert ended.record["ended"].startswith("no trial was better")
+
+
+def test_a_trial_that_fails_is_told_and_the_others_go_on() -> None:
+    ended, done = searched(request(), lambda trial: None if trial.estimator == "ridge" else quality(trial))
+    assert ended.record is not None
+    assert {each.error for each in done if each.estimator == "ridge"} == {"it does not fit"}
+    assert ended.chosen is not None
+    assert ended.chosen["estimator"] == "random_forest"
+
+
+def test_a_search_without_any_score_says_why() -> None:
+    with pytest.raises(InvalidDatasetError, match=r"None of \d+ trials could be fitted and scored: it does not fit"):
+        searched(request(), lambda _: None)
+
+
+def test_seconds_that_do_not_do_for_one_trial_are_told_with_the_way_out() -> None:
+    first = next_plan(request(search_seconds=1), [])
+    slow = [
+        Tried(each.number, each.estimator, each.hyperparameters, seconds=each.seconds, error=f"{OUT_OF_TIME}: 0 of 5")
+        for each in first.trials
+    ]
+    with pytest.raises(InvalidRequestError, match="search_seconds is 1, and none of 4 trials ended"):
+        next_plan(request(search_seconds=1), slow)
+
+
+def test_what_training_has_no_time_for_is_not_chosen_and_that_is_told() -> None:
+    _, done = searched(request(search_trials=4), quality)
+    slow = [replace(each, fit_seconds=10.0) if each.estimator == "random_forest" else each for each in done]
+    ended = next_plan(request(search_trials=4), slow, profile=profile(rows=100_000), most_seconds=500)
+    assert ended.chosen is not None
+    assert ended.record is not None
+    assert ended.chosen["estimator"] == "hist_gradient_boosting"
+    (told,) = ended.record["told"]
+    assert told.startswith(
+        "Trial 2 (random_forest) was better, and its fit on all 100,000 rows would take about 1,250 s"
+    )
+    with pytest.raises(InvalidDatasetError, match="would take about"):
+        next_plan(request(search_trials=4), slow, profile=profile(rows=100_000), most_seconds=0.001)
+
+
+def test_an_estimator_that_does_not_fit_the_memory_is_not_tried() -> None:
+    large = profile(rows=20_000_000)
+    assert {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=2000).trials} == {"ridge"}
+    with pytest.raises(InvalidDatasetError, match="ModelTrainingMemory"):
+        next_plan(request(), [], profile=large, memory_mb=400)
+
+
+def test_more_time_is_for_more_rows() -> None:
+    many = profile(rows=1_000_000)
+    assert rows_to_try(request(), many) == 20_000
+    assert rows_to_try(request(search_seconds=600), many) == 200_000
+    assert rows_to_try(request(search_seconds=1), many) == 3000
+    assert rows_to_try(request(), profile(rows=100)) == 100
+
+
+def test_every_space_starts_with_what_a_request_may_say() -> None:
+    for name, space in SPACES.items():
+        for start in space.starts:
+            HYPERPARAMETERS[name].model_validate(start)
+        assert set(space.varied) <= set(HYPERPARAMETERS[name].model_fields)
+    assert asdict(Tried(0, "ridge", {}))["score"] is None

@@ -1,0 +1,135 @@
+"""One trial: cross-validation on the training part, in the time that it has."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.model_selection import KFold, cross_val_score
+
+from common.frames import load_order, load_part, load_weights
+from common.request import TrainingRequest
+from data_preparation.preparation import PreparedData
+from model_training.folds import make_folds
+from model_training.search import OUT_OF_TIME, Trial
+from model_training.training import build_pipeline
+from model_training.trials import Part, run_trial
+
+Prepare = Callable[..., PreparedData]
+
+
+def part_of(prepared: PreparedData) -> Part:
+    path, profile = prepared.train, prepared.profile
+    return Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
+
+
+def trial(estimator: str, seconds: float = 60, rows: int = 10_000, **hyperparameters: Any) -> Trial:
+    return Trial(3, estimator, hyperparameters, rows, seconds)
+
+
+def asked(prepared: PreparedData) -> TrainingRequest:
+    return prepared.request.model_copy(update={"estimator": "auto"})
+
+
+def test_the_score_is_that_of_scikit_learns_cross_validation(prepared_data: Prepare) -> None:
+    prepared = prepared_data("regression")
+    part = part_of(prepared)
+    tried, document = run_trial(trial("ridge", alpha=3.0), asked(prepared), prepared.profile, part)
+
+    chosen = prepared.request.with_choice("ridge", {"alpha": 3.0})
+    folds = KFold(5, shuffle=True, random_state=prepared.request.seed)
+    expected = -cross_val_score(
+        build_pipeline(chosen, prepared.profile), part.features, part.target, cv=folds,
+        scoring="neg_root_mean_squared_error",
+    )  # fmt: skip
+    assert [each["score"] for each in document["folds"]] == pytest.approx(expected, rel=1e-12)
+    assert tried.score == pytest.approx(expected.mean())
+    assert tried.deviation == pytest.approx(expected.std(ddof=1))
+    assert (tried.number, tried.estimator, tried.error) == (3, "ridge", None)
+    assert 0 < tried.fit_seconds <= tried.seconds
+    assert tried.fitted_rows == max(len(fold.fitted) for fold in make_folds(part.target, None, prepared.profile, 42))
+
+
+@pytest.mark.parametrize("estimator", ["logistic_regression", "random_forest", "hist_gradient_boosting"])
+def test_classes_are_scored_by_the_metric_of_the_request(prepared_data: Prepare, estimator: str) -> None:
+    prepared = prepared_data("classification", metric="log_loss")
+    tried, document = run_trial(trial(estimator), asked(prepared), prepared.profile, part_of(prepared))
+    assert tried.error is None
+    assert tried.score is not None
+    assert 0 < tried.score < np.log(2)
+    assert len(document["folds"]) == 5
+
+
+@pytest.mark.parametrize("fields", [{"split_key": ["kind"]}, {"split_time": "when"}])
+def test_folds_are_by_what_the_data_were_split_by(prepared_data: Prepare, fields: dict[str, Any]) -> None:
+    prepared = prepared_data("regression", **fields)
+    part = part_of(prepared)
+    assert part.order is not None
+    if "split_key" in fields:
+        kinds = part.features["kind"].astype(object).fillna("missing").to_numpy()
+        assert pd.crosstab(part.order, kinds).gt(0).sum().eq(1).all()
+    else:
+        seen = part.features["when"].fillna(-np.inf).to_numpy()
+        in_order = seen[np.argsort(part.order, kind="stable")]
+        assert (in_order[1:] >= in_order[:-1]).all()
+    tried, _ = run_trial(trial("ridge"), asked(prepared), prepared.profile, part)
+    assert tried.error is None
+
+
+def test_a_row_of_twice_the_weight_counts_as_two(prepared_data: Prepare) -> None:
+    random = np.random.default_rng(0)
+    data = pd.DataFrame({"x": random.normal(size=300), "w": np.where(np.arange(300) < 150, 1e-6, 1.0)})
+    data["y"] = np.where(data["w"] < 1, -1, 1) * data["x"]
+    prepared = prepared_data("regression", data, weight_column="w")
+    tried, _ = run_trial(trial("ridge"), asked(prepared), prepared.profile, part_of(prepared))
+    # Rows of the other sign weigh nothing, neither in the fit nor in the score.
+    assert tried.score is not None
+    assert tried.score < 0.02
+
+
+def test_a_trial_that_has_no_time_left_ends_between_two_folds(prepared_data: Prepare) -> None:
+    prepared = prepared_data("regression")
+    tried, document = run_trial(trial("random_forest", 0.05), asked(prepared), prepared.profile, part_of(prepared))
+    assert tried.score is None
+    assert tried.error is not None
+    assert tried.error.startswith(f"{OUT_OF_TIME}: ")
+    assert len(document["folds"]) < 5
+
+
+def test_a_metric_that_a_fold_leaves_undefined_fails_the_trial(prepared_data: Prepare) -> None:
+    prepared = prepared_data("classification", metric="roc_auc")
+    part = part_of(prepared)
+    target = part.target.copy()
+    target[:] = "low"
+    target[:2] = "high"
+    tried, _ = run_trial(trial("logistic_regression"), asked(prepared), prepared.profile, Part(part.features, target))
+    assert tried.score is None
+    assert tried.error is not None
+    assert "roc_auc is undefined on a fold" in tried.error
+
+
+def test_fewer_rows_are_tried_where_the_trial_says_so(prepared_data: Prepare) -> None:
+    prepared = prepared_data("regression")
+    _, document = run_trial(trial("ridge", rows=50), asked(prepared), prepared.profile, part_of(prepared))
+    assert document["rows"] == 50
+    assert sum(each["scored_rows"] for each in document["folds"]) == 50
+
+
+def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
+    """Also where nothing of Python's gets to run: the code holds the interpreter's lock."""
+    code = (
+        "import ctypes, sys; from model_training.trials import ended_after\n"
+        "with ended_after(0.5):\n    ctypes.PyDLL(None).sleep(60)"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(project / "functions")}, capture_output=True, timeout=50,
+        check=False,
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert b"Timeout" in ended.stderr
