@@ -37,6 +37,8 @@ def main() -> None:
 
 def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
     """Return what an attempt, counted from 0, ends with: `error` or `response`, and its document."""
+    if task := event.get("task"):
+        return planned(event) if task == "plan_search" else tried(event)
     errors = event["request"].get("errors", {}).get(step, [])
     time.sleep(event["request"].get("seconds", {}).get(step, 0))
     if attempt < len(errors):
@@ -55,9 +57,36 @@ def prepared(event: Any) -> dict[str, Any]:
     }
 
 
+def planned(event: Any) -> tuple[str, dict[str, Any]]:
+    """Plan the rounds of trials that the input tells of; the best of all trials is the last one that has a score."""
+    done, made = event["done"], 0
+    for size in event["request"]["rounds"]:
+        if len(done) == made:
+            trials = [
+                {"number": made + each, "estimator": "e", "hyperparameters": {}, "seconds": 1.5} for each in range(size)
+            ]
+            return "response", {"trials": trials, "chosen": None, "record": None}
+        made += size
+    scored = [each["number"] for each in done if "score" in each]
+    if not scored:
+        return "error", {"errorType": "InvalidDatasetError", "errorMessage": "None of the trials could be fitted."}
+    chosen = {"estimator": "e", "hyperparameters": {"number": max(scored)}}
+    return "response", {"trials": [], "chosen": chosen, "record": {"trials": done}}
+
+
+def tried(event: Any) -> tuple[str, dict[str, Any]]:
+    """Make a trial, which fails in the way that the input says of its number."""
+    number = event["trial"]["number"]
+    error = event["request"].get("fails", {}).get(str(number))
+    if error:
+        return "error", {"errorType": error, "errorMessage": f"trial {number}", "stackTrace": []}
+    return "response", {"number": number, "score": number / 10, "estimator": "e", "hyperparameters": {}}
+
+
 def trained(event: Any) -> dict[str, Any]:
     """Train a model whose URI tells its score."""
-    return {"model_uri": f"s3://scripted/{event['request'].get('score', 0)}/{event['run_id']}"}
+    uri = f"s3://scripted/{event['request'].get('score', 0)}/{event['run_id']}"
+    return {"model_uri": uri, **({"search": event["search"]} if "search" in event else {})}
 
 
 def evaluated(event: Any) -> dict[str, Any]:

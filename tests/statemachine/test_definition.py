@@ -21,7 +21,7 @@ SERVICE_ERRORS = {
 # https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 PENDING_ERRORS = {"Lambda.CodeArtifactUserPendingException", "Lambda.ResourceConflictException"}
 DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelError"}
-STEPS = ("PrepareData", "TrainModel", "EvaluateModel")
+STEPS = ("PrepareData", "PlanSearch", "TrainTrial", "TrainModel", "EvaluateModel")
 REGISTRY_CALLS = (
     "ClaimRun", "FindSplit", "CountComparison", "FindChampion", "ReadChampion", "Promote", "FindOwnVersion", "Reject",
 )  # fmt: skip
@@ -51,7 +51,8 @@ def text(project: Path) -> str:
 @pytest.fixture(scope="module")
 def states(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)["States"]
-    return found
+    # Those of a trial, too.
+    return found | found["MakeTrials"]["ItemProcessor"]["States"]
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,13 @@ def test_only_service_errors_are_retried(states: dict[str, Any], step: str) -> N
 
 @pytest.mark.parametrize("step", STEPS)
 def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str, Any], step: str) -> None:
-    assert states[step]["Catch"] == [EXPLAINED]
+    if step == "TrainTrial":
+        (caught,) = states[step]["Catch"]
+        # A trial that fails ends nothing.
+        assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "TrialFailed")
+    else:
+        assert states[step]["Catch"] == [EXPLAINED]
+    assert states["MakeTrials"]["Catch"] == [EXPLAINED]
     assert states["ExplainFailure"]["Next"] == "AnnounceFailure"
     assert states["RunFailed"]["Type"] == "Fail"
 

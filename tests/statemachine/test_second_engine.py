@@ -54,6 +54,13 @@ from .test_rollback import (  # noqa: F401
     test_what_never_comes_through_is_tried_three_times,
     trained,
 )
+from .test_search import (  # noqa: F401
+    test_a_round_of_one_trial_is_a_round,
+    test_a_search_in_which_all_fail_ends_the_run_with_its_reason,
+    test_a_trial_that_fails_is_told_and_ends_nothing,
+    test_rounds_of_trials_are_made_until_nothing_is_left_and_the_best_is_trained,
+    test_without_a_search_training_comes_at_once,
+)
 
 # What a function's error may be made of, whole or cut.
 PIECES = [
