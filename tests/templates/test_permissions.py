@@ -32,6 +32,7 @@ OBJECTS = (
     f"{RUN}/prepared/{CALL}/train.parquet",
     f"{RUN}/prepared/{CALL}/test.parquet",
     f"{RUN}/prepared/{CALL}/profile.json",
+    f"{RUN}/trials/000/{CALL}/trial.json",
     f"{RUN}/model/{CALL}/model.skops",
     f"{RUN}/model/{CALL}/model.json",
     f"{RUN}/evaluation/{CALL}/evaluation.json",
@@ -56,7 +57,11 @@ WRITES = {
         f"{RUN}/prepared/{CALL}/test.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
     },
-    "training": {f"{RUN}/model/{CALL}/model.skops", f"{RUN}/model/{CALL}/model.json"},
+    "training": {
+        f"{RUN}/trials/000/{CALL}/trial.json",
+        f"{RUN}/model/{CALL}/model.skops",
+        f"{RUN}/model/{CALL}/model.json",
+    },
     "evaluation": {f"{RUN}/evaluation/{CALL}/evaluation.json", f"{RUN}/evaluation/{CALL}/report.html"},
     "data scientist": {"data/houses.csv"},
 }

@@ -141,6 +141,29 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     assert len(json.dumps({**event, "model": model, "evaluation": result})) < 10_000
 
 
+def test_a_search_from_plan_to_model(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRIALS_AT_ONCE", "2")
+    event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"), search_trials=3)}
+    assert event["request"]["estimator"] == "auto"
+    done: list[dict[str, Any]] = []
+    while (plan := training.handler({**event, "task": "plan_search", "done": done}, None))["trials"]:
+        done += [training.handler({**event, "task": "train_trial", "trial": trial}, None) for trial in plan["trials"]]
+
+    assert [each["number"] for each in done] == [0, 1, 2]
+    stored = json.loads(get(s3, done[0]["uri"]))
+    assert (stored["estimator"], stored["score"], len(stored["folds"])) == ("ridge", done[0]["score"], 5)
+    assert plan["chosen"] == {"estimator": "ridge", "hyperparameters": {}}
+    event["request"] |= plan["chosen"]
+    event["model"] = training.handler({**event, "search": plan["record"]}, None)
+    info = json.loads(get(s3, event["model"]["info_uri"]))
+    assert (info["estimator"], info["search"]) == ("ridge", plan["record"])
+    report = get(s3, evaluation.handler(event, None)["report_uri"]).decode()
+    assert "3 trials were made of ridge, hist_gradient_boosting, random_forest" in report
+    assert [key for key in keys(s3) if "/trials/" in key] == [
+        f"runs/run-1/trials/{number:03d}/trial.json" for number in range(3)
+    ]
+
+
 def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> None:
     wide = pd.DataFrame({f"a column with a name {index:06}": [1.5] * 5 + [2.5] * 15 for index in range(5000)})
     event = {"run_id": "run-1", **prepare(put(s3, wide.assign(y=range(20)), "data/wide.parquet"))}

@@ -142,6 +142,35 @@ def test_a_retry_is_no_failure(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
     ]
 
 
+def test_what_happens_to_the_items_of_a_map_is_left_out(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
+    """As AWS has it: the states of items that run at once stand between each other."""
+    iteration: dict[str, Any] = {"name": "MakeTrials", "index": 0}
+    events = history(
+        STARTED, entered("MakeTrials", "Map"), ("MapStateStarted", {"length": 2}),
+        ("MapIterationStarted", iteration), entered("TrainTrial"), SCHEDULED, entered("TrainTrial"), THROTTLED,
+        SCHEDULED, exited("TrainTrial"), ("MapIterationSucceeded", iteration), THROTTLED,
+        entered("TrialFailed", "Pass"),
+        exited("TrialFailed", "Pass"), ("MapStateSucceeded", {}),
+        ("MapStateExited", {"name": "MakeTrials", "output": '{"done": [1, 2]}'}),
+        entered("PlanSearch"), SCHEDULED, exited("PlanSearch"), SUCCEEDED,
+    )  # fmt: skip
+    stub.add_response("get_execution_history", {"events": events}, FIRST_LOOK)
+
+    found = follow(sfn, sleep)
+    assert [(event.state, event.kind) for event in found] == [
+        ("MakeTrials", "entered"), ("MakeTrials", "succeeded"), ("PlanSearch", "entered"), ("PlanSearch", "succeeded"),
+    ]  # fmt: skip
+    assert found[1].output == {"done": [1, 2]}
+
+
+def test_a_run_that_ends_within_a_map_has_failed_there(sfn: Any, stub: Stubber, sleep: Sleep) -> None:
+    events = history(
+        STARTED, entered("MakeTrials", "Map"), entered("TrainTrial"), ("ExecutionAborted", {"error": "E", "cause": "c"})
+    )
+    stub.add_response("get_execution_history", {"events": events}, FIRST_LOOK)
+    assert [(event.state, event.kind) for event in follow(sfn, sleep)][-1] == ("MakeTrials", "failed")
+
+
 @pytest.mark.parametrize("code", ["ThrottlingException", "TooManyRequestsException"])
 def test_it_gives_way_when_it_is_throttled(sfn: Any, stub: Stubber, sleep: Sleep, code: str) -> None:
     stub.add_client_error("get_execution_history", code)

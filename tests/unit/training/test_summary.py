@@ -36,6 +36,7 @@ def result(**fields: Any) -> dict[str, Any]:
         "read": {"dialect": "UTF-8 text, separated by commas", "told": [], "doubts": []},
         "dropped_columns": [],
         "missing_values": [],
+        "search": None,
         "warnings": [],
         "weight_column": None,
         "decision": "reject",
@@ -57,6 +58,25 @@ def test_figures_have_the_digits_that_their_intervals_bear() -> None:
     )
     assert not {"dropped", "missing", "warnings", "weights", "doubts", "suspicions", "kept"} & told.keys()
     assert "by w" in dict(lines(result(weight_column="w")))["weights"]
+
+
+def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> None:
+    search = {
+        "estimators": ["ridge", "random_forest"], "metric": "rmse", "by": "rows", "folds": 5, "rows": 354,
+        "seconds": 6.4,
+        "ended": "30 trials were made", "told": ["Trial 2 was better, and too slow."], "trials": 30, "failed": ["E: c"],
+        "best": {
+            "number": 8, "estimator": "random_forest", "hyperparameters": {"max_features": 0.5}, "score": 54.9191,
+            "deviation": 2.5216,
+        },
+    }  # fmt: skip
+    told = dict(lines(result(search=search)))
+    assert told["search"] == (
+        "30 trials of ridge, random_forest in 6 processor seconds, until 30 trials were made; best random_forest "
+        "(max_features 0.5) with rmse 54.9 ± 2.5 in 5 folds of the training part"
+    )
+    assert (told["failed"], told["not taken"]) == ("E: c", "Trial 2 was better, and too slow.")
+    assert not {"search", "failed", "not taken"} & dict(lines(result())).keys()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""How a run is shown while it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from crosstrain.training.execution import Kind, StateEvent
+from crosstrain.training.progress import Progress
+
+
+def shown(*events: StateEvent) -> list[str]:
+    console = Console(record=True, force_terminal=False, width=120)
+    with Progress(console).states() as show:
+        for event in events:
+            show(event)
+    return [" ".join(line.split()) for line in console.export_text().splitlines()]
+
+
+def event(state: str, kind: Kind, seconds: float = 0.0, output: dict[str, Any] | None = None) -> StateEvent:
+    error = "E" if kind in ("failed", "retried") else None
+    type_ = "Map" if state == "MakeTrials" else "Task"
+    return StateEvent(state, type_, kind, seconds, 1, error, "c" if error else None, output)
+
+
+def planned(tried: int, trials: int) -> dict[str, Any]:
+    best = {"estimator": "ridge", "metric": "rmse", "score": 54.91912} if tried else None
+    return {"plan": {"tried": tried, "trials": [{}] * trials, "best": best}}
+
+
+def test_the_rounds_of_a_search_are_one_line() -> None:
+    assert shown(
+        event("PlanSearch", "entered"),
+        event("PlanSearch", "succeeded", 0.1, planned(0, 4)),
+        event("MakeTrials", "entered"),
+        event("MakeTrials", "succeeded", 2.0, {}),
+        event("PlanSearch", "entered"),
+        event("PlanSearch", "succeeded", 0.2, planned(4, 0)),
+        event("TrainModel", "entered"),
+        event("TrainModel", "succeeded", 1.0),
+    ) == ["✓ Search 2.3 s 4 trials, best ridge: rmse 54.92", "✓ TrainModel 1.0 s"]
+
+
+def test_a_search_that_fails_or_is_tried_again_says_so() -> None:
+    assert shown(
+        event("PlanSearch", "entered"),
+        event("PlanSearch", "retried", 0.1),
+        event("PlanSearch", "failed", 0.5),
+    ) == ["↻ PlanSearch is tried again after E", "✗ Search 0.5 s"]
+
+
+def test_of_one_trial_there_is_one() -> None:
+    last = event("PlanSearch", "succeeded", 0.1, planned(1, 0))
+    assert shown(event("PlanSearch", "entered"), last) == ["✓ Search 0.1 s 1 trial, best ridge: rmse 54.92"]
