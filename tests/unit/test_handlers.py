@@ -249,7 +249,9 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
     first, grown = trained(s3, "run-1", split_seed=3), pd.concat([frame(), frame(50, seed=1)])
     champion = promoted(first)
     split = {"version": "run-1", "target": "y", "split": champion.pop("split")}
-    request = {"dataset_uri": put(s3, grown, "data/grown.csv"), "target": "y", "margin": 0.5}
+    request = {
+        "dataset_uri": put(s3, grown, "data/grown.csv"), "target": "y", "margin": 0.5, "search_trials": 0,
+    }  # fmt: skip
     event = {"run_id": "run-2", **preparation.handler({"run_id": "run-2", "request": request, "champion": split}, None)}
     profile = json.loads(get(s3, event["prepared"]["profile_uri"]))
     assert (profile["split"]["seed"], profile["split"]["inherited_from"]) == (3, "run-1")

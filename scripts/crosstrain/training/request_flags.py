@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from common.request import ESTIMATORS, METRICS, ReadOptions, TrainingRequest
+from common.request import METRICS, ReadOptions, TrainingRequest
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -18,7 +18,7 @@ _SHOWN = 80
 # A command finds the data set in ways of its own.
 NAMES = tuple(name for name in TrainingRequest.model_fields if name != "dataset_uri")
 # What the request's first choice is for each problem.
-_CHOICES = {"estimator": ESTIMATORS, "metric": METRICS}
+_CHOICES = {"metric": METRICS}
 
 
 def add_request_flags(parser: argparse.ArgumentParser) -> None:

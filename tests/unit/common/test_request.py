@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from common.errors import InvalidRequestError
-from common.request import ESTIMATORS, HYPERPARAMETERS, METRICS, did_you_mean, parse_request
+from common.request import (
+    ESTIMATORS,
+    HYPERPARAMETERS,
+    METRICS,
+    SEARCH_SECONDS,
+    SEARCH_TRIALS,
+    did_you_mean,
+    parse_request,
+)
 from data_preparation.notation import _DIRECTIVES, date_pattern
 
 SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
@@ -18,7 +26,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         "columns": {},
         "weight_column": None,
         "problem": "auto",
-        "estimator": None,
+        "estimator": "auto",
+        "search_trials": None,
+        "search_seconds": None,
         "hyperparameters": {},
         "test_fraction": 0.2,
         "seed": 42,
@@ -46,7 +56,10 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"problem": "regresion"}, '"problem" is "regresion". Did you mean "regression"?'),
         ({"metric": "rsme"}, 'Did you mean "rmse"?'),
         ({"metric": "accuracy", "problem": "regression"}, "does not fit regression: use rmse or mae or r2"),
-        ({"estimator": "ridge", "problem": "classification"}, "does not fit classification: use logistic_regression"),
+        ({"estimator": "ridge", "problem": "classification"}, "does not fit classification: use auto or logistic"),
+        ({"search_trials": 5, "search_seconds": 0}, "which is 0, for none: drop one"),
+        ({"search_trials": 0, "search_seconds": 5.0}, "which is 0, for none: drop one"),
+        ({"search_trials": 301}, '"search_trials" is 301'),
         ({"estimator": "ridge", "metric": "accuracy"}, "are for different problems"),
         ({"estimator": "random_forrest"}, 'Did you mean "random_forest"?'),
         ({"estimator": "ridge", "hyperparameters": {"alpah": 1.0}}, '"alpah" is unknown. Did you mean "alpha"?'),
@@ -121,15 +134,47 @@ def test_what_is_no_object_is_refused(document: object) -> None:
 
 
 @pytest.mark.parametrize("problem", METRICS)
-def test_resolving_closes_every_open_choice(problem: str) -> None:
+def test_resolving_closes_every_open_choice_but_what_a_search_finds(problem: str) -> None:
     request = parse_request(SMALLEST).resolve(problem)
-    assert (request.problem, request.estimator, request.metric) == (
-        problem,
-        ESTIMATORS[problem][0],
-        METRICS[problem][0],
-    )
+    assert (request.problem, request.metric) == (problem, METRICS[problem][0])
+    assert (request.estimator, request.search_trials, request.search_seconds) == ("auto", SEARCH_TRIALS, SEARCH_SECONDS)
     # What data preparation hands on is a valid request again.
     assert parse_request(request.model_dump()) == request
+
+    single = parse_request({**SMALLEST, "search_trials": 0}).resolve(problem)
+    assert single.estimator == ESTIMATORS[problem][0]
+    assert parse_request(single.model_dump()) == single
+
+
+@pytest.mark.parametrize(
+    ("fields", "trials", "seconds"),
+    [
+        ({}, SEARCH_TRIALS, SEARCH_SECONDS),
+        ({"search_trials": 0}, 0, 0),
+        ({"search_seconds": 0}, 0, 0),
+        ({"search_trials": 7}, 7, SEARCH_SECONDS),
+        ({"search_seconds": 7}, SEARCH_TRIALS, 7),
+        ({"estimator": "ridge"}, 0, 0),
+        ({"estimator": "ridge", "search_trials": 7}, 7, SEARCH_SECONDS),
+        ({"estimator": "ridge", "search_seconds": 7}, SEARCH_TRIALS, 7),
+        ({"estimator": "ridge", "search_trials": 7, "search_seconds": 9}, 7, 9),
+    ],
+)
+def test_a_search_is_for_auto_and_for_whoever_asks_for_one(fields: dict[str, Any], trials: int, seconds: float) -> None:
+    request = parse_request({**SMALLEST, **fields}).resolve("regression")
+    assert (request.search_trials, request.search_seconds) == (trials, seconds)
+    assert (request.estimator == "auto") == ("estimator" not in fields and trials > 0)
+
+
+def test_a_choice_is_checked_as_if_it_had_been_asked_for() -> None:
+    request = parse_request({**SMALLEST, "estimator": "ridge", "hyperparameters": {"alpha": 2.0}}).resolve("regression")
+    chosen = request.with_choice("ridge", {"alpha": 5.0, "tol": 0.1})
+    # What the request says stays.
+    assert chosen.hyperparameters == {"alpha": 2.0, "tol": 0.1}
+    with pytest.raises(InvalidRequestError, match='"C" is unknown'):
+        request.with_choice("ridge", {"C": 1.0})
+    with pytest.raises(InvalidRequestError, match="does not fit regression"):
+        request.with_choice("logistic_regression", {})
 
 
 def test_a_choice_that_does_not_fit_the_problem_found_is_refused() -> None:
