@@ -66,7 +66,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         features, target = load_part(part, profile, hashes.add)
         weights = load_weights(part, profile)
-        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem), weights)
+        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, request, weights)
         other_splits = try_other_splits(request, profile, features, target, weights)
         suspicions = find_suspicions(request, profile, features, target)
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)

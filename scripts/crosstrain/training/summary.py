@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.request import LOWER_IS_BETTER
+from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
 
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named."""
 _SHOWN = 3
 _CHARACTERS = 300
-_GUESSES = {"regression": "the mean of the target", "classification": "each class by its share of the rows"}
+_LABEL = 40
 
 
 def facts(files: Mapping[str, str]) -> dict[str, Any]:
@@ -26,9 +26,11 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
         and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
         and `share` of the used rows, of features that lack many; `warnings` of the fit; the `weight_column` by which
-        rows count, or None; `suspicions`, what is `about` which `columns` suspected of the data or the choices, and in
-        `text` the way out; `interval` of the metric; and `baseline`, the `value` that the metric takes for the best
-        `guess` without features and the model's `improvement` over it, with its interval.
+        rows count, or None; the `positive_class` that some metrics are of, with its `label` and whether it was `chosen`
+        as the rarer of two, or None for a regression; the `quantile` that pinball is of; `suspicions`, what is `about`
+        which `columns` suspected of the data or the choices, and in `text` the way out; `interval` of the metric; and
+        `baseline`, the `value` that the metric takes for the best `guess` without features and the model's
+        `improvement` over it, with its interval.
     """
     profile, info, evaluation = (
         json.loads(Path(files[name]).read_text(encoding="utf-8"))
@@ -46,6 +48,8 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         "warnings": info["warnings"],
         "suspicions": info["suspicions"],
         "weight_column": evaluation["weight_column"],
+        "positive_class": _positive_class(evaluation, profile),
+        "quantile": evaluation["quantile"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
     }
@@ -68,6 +72,13 @@ def _read(profile: Mapping[str, Any]) -> dict[str, Any]:
     return {"dialect": profile["read"]["dialect"], "told": [*profile["read"]["told"], *told], "doubts": doubts}
 
 
+def _positive_class(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any] | None:
+    if evaluation["problem"] == "regression":
+        return None
+    label = evaluation["pos_label"]
+    return {"label": label, "chosen": label is not None and "pos_label" in profile["left_open"]}
+
+
 def _limits(interval: Mapping[str, Any] | None) -> dict[str, float] | None:
     if interval is None or interval["low"] is None:
         return None
@@ -80,7 +91,7 @@ def _baseline(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     loss = over["loss"]
     return {
-        "guess": _GUESSES[evaluation["problem"]],
+        "guess": GUESSES[METRIC_TABLE[evaluation["metric"]].constant],
         "value": loss if evaluation["metric"] in LOWER_IS_BETTER else 1 - loss,
         "improvement": over["value"],
         "interval": _limits(over),
@@ -105,9 +116,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     missing = [f"{each['name']}: {each['share']:.0%} of the values" for each in result["missing_values"]]
     yield from _few("missing", missing, "profile.json")
     yield from _few("warnings", result["warnings"], "model.json")
-    for name, value in result["metrics"].items():
-        interval = result["interval"] if name == result["metric"] else None
-        yield name, "undefined" if value is None else _estimate(name, value, interval, rows["test"])
+    yield from _metrics(result)
     if result["baseline"] is not None:
         yield "baseline", _baseline_in_words(result["metric"], result["baseline"], rows["test"])
     yield "decision", result["decision"]
@@ -120,6 +129,33 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "files", "\n".join(result["files"].values())
     if result["kept"] is not None:
         yield "kept", f"{result['kept']} has the files of an earlier run, which was promoted, as they were"
+
+
+def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the metrics, the one that decides first, and of which class or quantile those are that have to know."""
+    metric = result["metric"]
+    for name, value in {metric: result["metrics"][metric], **result["metrics"]}.items():
+        if value is not None or name == metric:
+            interval = result["interval"] if name == metric else None
+            yield name, "undefined" if value is None else _estimate(name, value, interval, result["rows"]["test"])
+    undefined = [name for name, value in result["metrics"].items() if value is None and name != metric]
+    if undefined:
+        yield "undefined", f"{', '.join(undefined)}: report.html says why"
+    if metric == "pinball":
+        yield "quantile", f"{result['quantile']:g}; QUANTILE= says another one"
+    positive = result["positive_class"]
+    if positive is not None:
+        names = ", ".join(OF_POSITIVE_CLASS)
+        told = "none: POS_LABEL= says of which class, against all others,"
+        if positive["label"] is not None:
+            told = f'"{_label(positive["label"])}"'
+            told += ", the rarer class (POS_LABEL= says another one)," if positive["chosen"] else ""
+        yield "positive", f"{told} {names} are"
+
+
+def _label(label: Any) -> str:
+    text = str(label)
+    return text if len(text) <= _LABEL else f"{text[:_LABEL]}…"
 
 
 def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:
