@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 Label = bool | int | float | str
 """A class label, as the data have it."""
-Constant = Literal["mean", "median", "relative_median", "log_mean", "quantile", "shares"]
+Constant = Literal["mean", "median", "relative_median", "log_mean", "quantile", "shares", "positive"]
 """What a guess that takes no feature predicts for all rows."""
 
 GUESSES: Mapping[Constant, str] = {
@@ -21,6 +21,7 @@ GUESSES: Mapping[Constant, str] = {
     "log_mean": "the mean of the target's logarithm",
     "quantile": "the quantile of the target",
     "shares": "each class by its share of the rows",
+    "positive": "the positive class for each row",
 }
 
 
@@ -37,7 +38,8 @@ class Metric:
     lower_is_better
         Whether it is a loss.
     constant
-        The best guess by this metric that takes no feature, or close to it.
+        The best guess by this metric that takes no feature, or close to it; of recall, which nothing beats that says
+        yes to all, the most probable one.
     of_labels
         Whether it looks at the predicted classes alone, and not at their probabilities.
     needs_positive_class
@@ -68,10 +70,17 @@ METRIC_TABLE: Mapping[str, Metric] = {
     "accuracy": Metric("classification", "share of the rows whose class is right", of_labels=True),
     "balanced_accuracy": Metric("classification", "mean of the classes' recalls", of_labels=True),
     "f1_macro": Metric("classification", "mean of the classes' f1", of_labels=True),
-    "f1": Metric("classification", "harmonic mean of precision and recall", of_labels=True, needs_positive_class=True),
+    "f1": Metric(
+        "classification",
+        "harmonic mean of precision and recall",
+        constant="positive",
+        of_labels=True,
+        needs_positive_class=True,
+    ),
     "precision": Metric(
         "classification",
         "share of the rows taken for the positive class that are of it",
+        constant="positive",
         of_labels=True,
         needs_positive_class=True,
     ),

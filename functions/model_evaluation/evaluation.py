@@ -111,10 +111,13 @@ def against_constant(
     metric = str(request.metric)
     if scores.metrics[metric] is None:
         return None, None
+    constant, rows = METRIC_TABLE[metric].constant, len(part.target)
     if scores.classes is None:
-        guess = np.full(len(part.target), float(baseline[METRIC_TABLE[metric].constant]))
+        guess = np.full(rows, float(baseline[constant]))
+    elif constant == "positive":
+        guess = np.tile(scores.classes == request.pos_label, (rows, 1)).astype(np.float64)
     else:
-        guess = np.tile(np.asarray(baseline["shares"], np.float64), (len(part.target), 1))
+        guess = np.tile(np.asarray(baseline["shares"], np.float64), (rows, 1))
     return interval_and_improvement(
         metric,
         part.target,

@@ -339,8 +339,8 @@ def _of_metric(request: TrainingRequest, profile: Profile) -> list[dict[str, Any
         return []
     text = (
         f'{share:.1%} of the rows are of one class of "{request.target}", so whoever guesses it always has that '
-        "accuracy. METRIC=roc_auc tells how well the classes are told apart, METRIC=balanced_accuracy and METRIC=f1_macro "
-        "count all of them alike"
+        "accuracy. METRIC=roc_auc tells how well the classes are told apart, METRIC=balanced_accuracy and "
+        "METRIC=f1_macro count all of them alike"
     )
     # Of more than two, somebody has to say which one is to be found.
     text += (
