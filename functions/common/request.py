@@ -234,14 +234,13 @@ class TrainingRequest(_Strict):
         return read.model_dump(exclude_defaults=True)
 
     def fitting_problems(self) -> tuple[str, ...]:
-        """Return the problems that the asked-for problem, estimator, metric and positive class leave open."""
+        """Return the problems that the asked-for problem, estimator and metric leave open."""
         return tuple(
             problem
             for problem in METRICS
             if self.problem in ("auto", problem)
             and (self.metric is None or self.metric in METRICS[problem])
             and (self.estimator is None or self.estimator in ESTIMATORS[problem])
-            and (self.pos_label is None or problem == "classification")
         )
 
     @property
@@ -370,9 +369,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
 
 def _check_positive_class(request: TrainingRequest) -> None:
     """Refuse a class where the other choices ask for a regression."""
-    if request.pos_label is not None and request.model_copy(update={"pos_label": None}).fitting_problems() == (
-        "regression",
-    ):
+    if request.pos_label is not None and request.fitting_problems() == ("regression",):
         raise InvalidRequestError(
             '"pos_label" names a class, and a regression has none: take it out, or choose the problem, the metric and '
             "the estimator of a classification."

@@ -142,20 +142,19 @@ def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if undefined:
         yield "undefined", f"{', '.join(undefined)}: report.html says why"
     if metric == "pinball":
-        yield "quantile", f"{result['quantile']:g}; QUANTILE= says another one"
+        yield "quantile", f"{result['quantile']:g}; QUANTILE says another one"
     positive = result["positive_class"]
     if positive is not None:
-        names = ", ".join(OF_POSITIVE_CLASS)
-        told = "none: POS_LABEL= says of which class, against all others,"
-        if positive["label"] is not None:
-            told = f'"{_label(positive["label"])}"'
-            told += ", the rarer class (POS_LABEL= says another one)," if positive["chosen"] else ""
-        yield "positive", f"{told} {names} are"
+        yield "positive", _positive_in_words(positive["label"], chosen=positive["chosen"])
 
 
-def _label(label: Any) -> str:
+def _positive_in_words(label: Any, *, chosen: bool) -> str:
+    names = f"{', '.join(OF_POSITIVE_CLASS[:-1])} and {OF_POSITIVE_CLASS[-1]}"
+    if label is None:
+        return f"no class: POS_LABEL says which one {names} are of, against all others"
     text = str(label)
-    return text if len(text) <= _LABEL else f"{text[:_LABEL]}…"
+    shown = text if len(text) <= _LABEL else f"{text[:_LABEL]}…"
+    return f'"{shown}" in {names}' + (", the rarer class; POS_LABEL says another one" if chosen else "")
 
 
 def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:
