@@ -368,7 +368,9 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
 
 
 def _check_positive_class(request: TrainingRequest) -> None:
-    """Refuse a class where the other choices ask for a regression."""
+    """Refuse a class where the other choices ask for a regression, and one that no data have."""
+    if isinstance(request.pos_label, int) and request.pos_label.bit_length() > 64:
+        raise InvalidRequestError(f'"pos_label" is {_shown(request.pos_label)}, more than a class label holds.')
     if request.pos_label is not None and request.fitting_problems() == ("regression",):
         raise InvalidRequestError(
             '"pos_label" names a class, and a regression has none: take it out, or choose the problem, the metric and '
