@@ -243,6 +243,10 @@ class TrainingRequest(_Strict):
             and (self.estimator is None or self.estimator in ESTIMATORS[problem])
         )
 
+    def with_positive_class(self, profile: Mapping[str, Any]) -> TrainingRequest:
+        """Return the request with the positive class that data preparation has found, and the profile alone tells."""
+        return self.model_copy(update={"pos_label": profile["pos_label"]})
+
     @property
     def scoring(self) -> Scoring:
         """What some metrics have to know besides predictions and truth."""

@@ -189,6 +189,7 @@ def prepare(
         "problem": problem,
         "target": request.target,
         "left_open": left_open,
+        "pos_label": request.pos_label,
         "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
         "dropped_rows": {f"missing or infinite {_needed(request)}": rows_in - used_rows},
         "read": _read_document(spools, reading, request),

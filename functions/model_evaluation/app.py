@@ -133,7 +133,7 @@ class _Scored:
             "rows": len(self.part.target),
             "weight_column": request.weight_column,
             "metric": request.metric,
-            "pos_label": request.pos_label,
+            "pos_label": self.profile["pos_label"],
             "quantile": request.quantile,
             "value": value,
             "interval": None if self.metric is None else vars(self.metric),
@@ -155,6 +155,7 @@ class _Scored:
 def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, Any] | None, context: Any) -> _Scored:
     prepared, model = run.prepared, run.model
     profile, info = read_json(s3, pinned(prepared, "profile")), read_json(s3, pinned(model, "info"))
+    request = request.with_positive_class(profile)
     own = TrainingRows.read(read_bytes(s3, pinned(model, "training_rows")), info["training_rows"])
     champion = find_champion(s3, given, request)
     hashes = RowHashes(Columns.of(profile))

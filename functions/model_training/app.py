@@ -60,6 +60,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     prefix = new_folder(event["run_id"], "model")
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
+    request = request.with_positive_class(profile)
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
     with workspace() as folder:
         hashes = RowHashes(Columns.of(profile))

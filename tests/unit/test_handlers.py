@@ -596,7 +596,10 @@ def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
         return {**prepared, "model": training.handler(prepared, None)}
 
     first, second = event("run-1"), event("run-2", pos_label="no")
-    assert (first["request"]["pos_label"], second["request"]["pos_label"]) == ("yes", "no")
+    # What nobody has typed is data, which no state hands on.
+    assert (first["request"]["pos_label"], second["request"]["pos_label"]) == (None, "no")
+    profiles = [json.loads(get(s3, each["prepared"]["profile_uri"])) for each in (first, second)]
+    assert [each["pos_label"] for each in profiles] == ["yes", "no"]
     champion = promoted(first)
     result = evaluation.handler({**second, "champion": champion}, None)
     # The same model: it is as good, and nothing is odd about that.
