@@ -110,7 +110,12 @@ def permutation_importance(
     )
     score = _scorer(metric, sample, pipeline.classes_ if classification else None, scoring)
     changes = [(name, order) for name in names for order in _permutations(len(rows), seed)]
-    scores = np.array([score(predicted) for predicted in _predict_changed(predict, outputs, sample.features, changes)])
+    changed = _predict_changed(predict, outputs, sample.features, changes)
+    if metric == "rmsle":
+        # Values of other rows may make predictions that have no logarithm: the least of the model's own stands for them.
+        least = predictions.min()
+        changed = (np.where(predicted > -1, predicted, least) for predicted in changed)
+    scores = np.array([score(predicted) for predicted in changed])
     losses = score(predictions[rows]) - scores.reshape(len(names), REPEATS)
     order = np.argsort(-losses.mean(axis=1), kind="stable")
     return Importance([names[each] for each in order], losses[order], len(rows), screened, columns)

@@ -96,3 +96,16 @@ def test_a_rare_class_is_in_the_sample(prepared_data: Make, monkeypatch: pytest.
     pipeline, part = fitted(prepared_data("classification", frame))
     assert sum(part.target == "rare") < 3
     assert np.all(np.isfinite(measured(pipeline, part, "roc_auc").losses))
+
+
+def test_a_shuffled_feature_that_makes_predictions_without_a_logarithm_has_an_importance(prepared_data: Make) -> None:
+    a = np.random.default_rng(0).normal(size=300)
+    # Together the features say 1 to 3, and from different rows anything from -20 to 20.
+    frame = pd.DataFrame({"a": a, "b": 2 + np.sin(np.arange(300)) - 5 * a, "y": 2 + np.sin(np.arange(300))})
+    pipeline, part = fitted(prepared_data("regression", frame))
+    assert pipeline.predict(part.features).min() > -1
+    shuffled = part.features.assign(a=part.features["a"].to_numpy()[::-1])
+    assert pipeline.predict(shuffled).min() < -1
+    losses = measured(pipeline, part, "rmsle").losses
+    assert np.isfinite(losses).all()
+    assert (losses > 0).all()
