@@ -112,7 +112,7 @@ def permutation_importance(
     changes = [(name, order) for name in names for order in _permutations(len(rows), seed)]
     changed = _predict_changed(predict, outputs, sample.features, changes)
     if metric == "rmsle":
-        # Values of other rows may make predictions that have no logarithm: the least of the model's own stands for them.
+        # Values of other rows may make predictions without a logarithm: the least of the model's own stands for them.
         least = predictions.min()
         changed = (np.where(predicted > -1, predicted, least) for predicted in changed)
     scores = np.array([score(predicted) for predicted in changed])
