@@ -13,7 +13,7 @@ BUILD := build
 # What `make train` hands to scripts/train.py. Only what is set on make's command line counts: the same names may stand
 # for anything in somebody's environment.
 TRAIN_OPTIONS := DATA TARGET READ COLUMNS WEIGHT_COLUMN PROBLEM ESTIMATOR HYPERPARAMETERS SPLIT_COLUMN SPLIT_KEY SPLIT_TIME SPLIT_SEED TEST_FRACTION \
-                 SEED METRIC THRESHOLD PROMOTE_IF MARGIN MINIMUM_IMPROVEMENT ALLOW_BASELINE REPLACE_UNUSABLE_CHAMPION \
+                 SEED METRIC POS_LABEL QUANTILE THRESHOLD PROMOTE_IF MARGIN MINIMUM_IMPROVEMENT ALLOW_BASELINE REPLACE_UNUSABLE_CHAMPION \
                  MODEL_NAME OUT STACK
 
 # make takes any variable in silence, a misspelt one too: each target says here which ones it knows.

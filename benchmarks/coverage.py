@@ -13,7 +13,7 @@ from sklearn import metrics as scikit
 
 from benchmarks.figures import Section, Table
 from benchmarks.options import Options
-from common.request import LOWER_IS_BETTER, METRICS
+from common.metric_table import LOWER_IS_BETTER, METRICS, Scoring
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
 
 ROWS = (30, 100, 300, 1000)
@@ -22,7 +22,10 @@ POPULATION = 1_000_000
 REPEATS = 200
 LEAST_SHARE = 0.5
 """Where fewer test parts than this have an interval, no coverage is told."""
+POSITIVE_TARGETS = ("mape", "rmsle")
+"""What only targets above 0 allow, as prices are; no interval is told of others."""
 CLASSES = np.array(["no", "yes"])
+SCORING = Scoring("yes", 0.9)
 
 Floats = npt.NDArray[np.float64]
 
@@ -89,7 +92,7 @@ class Tally:
     @property
     def is_told(self) -> bool:
         """Whether enough test parts have an interval for a coverage to mean something."""
-        return self.told >= LEAST_SHARE * self.parts
+        return self.told > 0 and self.told >= LEAST_SHARE * self.parts
 
     @property
     def coverage(self) -> float:
@@ -155,29 +158,43 @@ def _count(
     classes = None if problem == "regression" else CLASSES
     population = draw(np.random.default_rng([place, 0]), POPULATION)
     for metric in METRICS[problem]:
-        truths = [_truth(metric, population.target, each) for each in (population.challenger, population.champion)]
+        allowed = metric not in POSITIVE_TARGETS or population.target.min() > 0
+        models = (population.challenger, population.champion)
+        truths = [_truth(metric, population.target, each) for each in models] if allowed else [np.nan, np.nan]
         better = truths[1] - truths[0] if metric in LOWER_IS_BETTER else truths[0] - truths[1]
         for rows in ROWS:
             first, second = Tally(), Tally()
             own.setdefault((metric, rows), []).append(first)
             between.setdefault((metric, rows), []).append(second)
-            for seed in range(repeats):
+            for seed in range(repeats if allowed else 0):
                 # The same test parts for all metrics.
                 part = draw(np.random.default_rng([place, rows, seed]), rows)
-                first.add(interval(metric, part.target, part.challenger, classes, seed), truths[0])
-                found = improvement(metric, part.target, part.challenger, part.champion, classes, seed)
+                first.add(interval(metric, part.target, part.challenger, classes, seed, scoring=SCORING), truths[0])
+                both = (part.challenger, part.champion)
+                found = improvement(metric, part.target, *both, classes, seed, scoring=SCORING)
                 second.add(found, better)
 
 
 def _truth(metric: str, target: npt.NDArray[Any], predicted: Floats) -> float:
     """Return scikit-learn's metric, which shares no code with the bootstrap."""
     labels, chances = (CLASSES[predicted.argmax(axis=1)], predicted[:, 1]) if predicted.ndim == 2 else (None, None)
+    yes = {"pos_label": SCORING.pos_label, "zero_division": 0}
     choices: Mapping[str, Callable[[], float]] = {
         "rmse": lambda: scikit.root_mean_squared_error(target, predicted),
         "mae": lambda: scikit.mean_absolute_error(target, predicted),
+        "medae": lambda: scikit.median_absolute_error(target, predicted),
+        "mape": lambda: scikit.mean_absolute_percentage_error(target, predicted),
+        "rmsle": lambda: scikit.root_mean_squared_log_error(target, predicted),
+        "pinball": lambda: scikit.mean_pinball_loss(target, predicted, alpha=SCORING.quantile),
         "r2": lambda: scikit.r2_score(target, predicted),
         "accuracy": lambda: scikit.accuracy_score(target, labels),
         "f1_macro": lambda: scikit.f1_score(target, labels, average="macro"),
+        "balanced_accuracy": lambda: scikit.balanced_accuracy_score(target, labels),
+        "f1": lambda: scikit.f1_score(target, labels, **yes),
+        "precision": lambda: scikit.precision_score(target, labels, **yes),
+        "recall": lambda: scikit.recall_score(target, labels, **yes),
+        "average_precision": lambda: scikit.average_precision_score(target == CLASSES[1], chances),
+        "brier": lambda: scikit.brier_score_loss(target == CLASSES[1], chances),
         "roc_auc": lambda: scikit.roc_auc_score(target == CLASSES[1], chances),
         "log_loss": lambda: scikit.log_loss(target, predicted),
     }

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, PLAIN, Scoring
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,6 +20,8 @@ Metrics = dict[str, float | None]
 Weights = npt.NDArray[np.float64] | None
 """How much each row counts, shape (rows,); None for all alike."""
 Reasons = dict[str, str]
+Codes = npt.NDArray[np.integer[Any]]
+"""Positions in a list of classes, shape (rows,)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,9 @@ def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predict
     return Predictions(pipeline.predict_proba(features), pipeline.classes_)
 
 
-def metrics_of(predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None) -> tuple[Metrics, Reasons]:
+def metrics_of(
+    predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None, scoring: Scoring = PLAIN
+) -> tuple[Metrics, Reasons]:
     """Return the metrics of predictions of a target, of shape (rows,), and why any is undefined.
 
     Parameters
@@ -53,29 +60,121 @@ def metrics_of(predictions: Predictions, target: npt.NDArray[Any], weights: Weig
         Shape (rows,).
     weights
         How much each row counts, shape (rows,): one of 2 as much as the row twice. None for all alike.
+    scoring
+        The positive class and the quantile.
+
+    Returns
+    -------
+    metrics, undefined
+        Every metric of the problem (`common.metric_table`), None where it is undefined, and then why.
     """
     if predictions.classes is None:
-        return regression_metrics(target, predictions.outputs, weights)
-    return classification_metrics(predictions.classes, target, predictions.outputs, weights)
+        return regression_metrics(target, predictions.outputs, weights, scoring)
+    return classification_metrics(predictions.classes, target, predictions.outputs, weights, scoring)
 
 
 def regression_metrics(
-    target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating], weights: Weights = None
+    target: npt.NDArray[np.float64],
+    predicted: npt.NDArray[np.floating],
+    weights: Weights = None,
+    scoring: Scoring = PLAIN,
 ) -> tuple[Metrics, Reasons]:
-    """Return rmse and mae, in the target's unit, and r2, of arrays of shape (rows,), and why any is undefined."""
+    """Return the metrics of a regression, of arrays of shape (rows,), and why any is undefined."""
     from sklearn import metrics  # noqa: PLC0415 (data preparation, whose image has the same package, does without it)
 
+    pinball = partial(metrics.mean_pinball_loss, alpha=scoring.quantile)
+    functions: Mapping[str, Callable[..., float]] = {
+        "rmse": metrics.root_mean_squared_error,
+        "mae": metrics.mean_absolute_error,
+        "medae": metrics.median_absolute_error,
+        "mape": metrics.mean_absolute_percentage_error,
+        "rmsle": metrics.root_mean_squared_log_error,
+        "pinball": pinball,
+        "r2": metrics.r2_score,
+    }
+    undefined = _undefined_of(target, predicted)
+    values: Metrics = dict.fromkeys(METRICS["regression"])
     with np.errstate(over="ignore", invalid="ignore"):
-        values = {
-            "rmse": float(metrics.root_mean_squared_error(target, predicted, sample_weight=weights)),
-            "mae": float(metrics.mean_absolute_error(target, predicted, sample_weight=weights)),
-            "r2": float(metrics.r2_score(target, predicted, sample_weight=weights)),
-        }
-    # Squares of the largest numbers overflow.
-    undefined = {name: "it is beyond what a float holds" for name, value in values.items() if not np.isfinite(value)}
+        for name in values.keys() - undefined.keys():
+            value = float(functions[name](target, predicted, sample_weight=weights))
+            if np.isfinite(value):
+                values[name] = value
+            else:
+                # Squares of the largest numbers overflow.
+                undefined[name] = "it is beyond what a float holds"
+    return values, {name: undefined[name] for name in values if name in undefined}
+
+
+def _undefined_of(target: npt.NDArray[np.float64], predicted: npt.NDArray[np.floating]) -> Reasons:
+    """Return which metrics of a regression these rows do not allow, and why."""
+    undefined: Reasons = {}
     if target.min() == target.max():
         undefined["r2"] = "the target is the same in all test rows"
-    return {**values, **dict.fromkeys(undefined)}, undefined
+    if zeros := int((target == 0).sum()):
+        undefined["mape"] = f"the target is 0 in {zeros:,} of the test rows, and no error is a share of 0"
+    if negative := int((target < 0).sum()):
+        undefined["rmsle"] = f"the target is negative in {negative:,} of the test rows"
+    elif without := int((predicted <= -1).sum()):
+        undefined["rmsle"] = f"{without:,} predictions are -1 or below, of which there is no logarithm"
+    return undefined
+
+
+def best_constant(
+    metric: str, target: npt.NDArray[np.float64], weights: Weights = None, quantile: float = 0.5
+) -> float:
+    """Return the best guess of a regression's target that takes no feature, by a metric.
+
+    Parameters
+    ----------
+    metric
+        Of `common.metric_table`, which calls what is returned its `constant`.
+    target
+        Of the training part, shape (rows,).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
+    quantile
+        The one that `pinball` is of.
+
+    References
+    ----------
+    T. Gneiting, "Making and Evaluating Point Forecasts", Journal of the American Statistical Association 106, 2011.
+    """
+
+    def quantile_of(share: float, by: Weights) -> float:
+        return float(np.quantile(target, share, weights=by, method="inverted_cdf"))
+
+    constant = METRIC_TABLE[metric].constant
+    if constant in ("median", "quantile"):
+        return quantile_of(quantile if constant == "quantile" else 0.5, weights)
+    if constant == "relative_median":
+        # As scikit-learn divides by it: a target of 0 stands for the least step.
+        inverse = 1 / np.maximum(np.abs(target), np.finfo(np.float64).eps)
+        return quantile_of(0.5, inverse if weights is None else weights * inverse)
+    if constant == "log_mean":
+        return float(np.expm1(np.average(np.log1p(np.maximum(target, 0)), weights=weights)))
+    return float(np.average(target, weights=weights))
+
+
+def class_codes(classes: npt.NDArray[Any], target: npt.NDArray[Any]) -> tuple[Codes, list[Any]]:
+    """Return each row's position in a pipeline's classes, shape (rows,), and the labels that come after them.
+
+    Those are the labels that training never saw.
+
+    Parameters
+    ----------
+    classes
+        The classes that the pipeline knows, shape (classes,).
+    target
+        The labels, shape (rows,).
+    """
+    import pandas as pd  # noqa: PLC0415 (data preparation does without it)
+
+    labels = pd.Index(target)
+    codes = np.asarray(pd.Index(classes).get_indexer(labels))
+    unseen = sorted(set(target[codes < 0].tolist()))
+    if unseen:
+        codes = np.asarray(pd.Index([*classes.tolist(), *unseen]).get_indexer(labels))
+    return codes, unseen
 
 
 def classification_metrics(
@@ -83,8 +182,12 @@ def classification_metrics(
     target: npt.NDArray[Any],
     probabilities: npt.NDArray[np.floating],
     weights: Weights = None,
+    scoring: Scoring = PLAIN,
 ) -> tuple[Metrics, Reasons]:
-    """Return accuracy, f1_macro, roc_auc (one-versus-rest, macro average) and log_loss, and why any is undefined.
+    """Return the metrics of a classification, and why any is undefined.
+
+    Of several classes `roc_auc` is the mean of one-versus-rest, and what is of the positive class is of it against all
+    others.
 
     Parameters
     ----------
@@ -96,35 +199,81 @@ def classification_metrics(
         Shape (rows, classes).
     weights
         How much each row counts, shape (rows,); None for all alike.
+    scoring
+        The positive class.
     """
+    codes, unseen = class_codes(classes, target)
+    missing = np.setdiff1d(np.arange(len(classes)), codes)
+    of_labels, of_positive = _metrics_of_labels(codes, probabilities.argmax(axis=1), weights)
+    of_probabilities, undefined = _metrics_of_probabilities(codes, probabilities, unseen, missing, weights)
+    positive = scoring.positive(classes.tolist())
+    if reason := _no_positive_class(scoring, positive, codes):
+        undefined |= dict.fromkeys(OF_POSITIVE_CLASS, reason)
+        found: Metrics = {}
+    else:
+        found = {name: float(values[positive]) for name, values in of_positive.items()}
+        found["average_precision"] = _average_precision(codes == positive, probabilities[:, positive], weights)
+    values = {**dict.fromkeys(METRICS["classification"]), **of_labels, **of_probabilities, **found}
+    return values, {name: undefined[name] for name in values if name in undefined}
+
+
+def _metrics_of_labels(
+    codes: Codes, predicted: Codes, weights: Weights
+) -> tuple[Metrics, dict[str, npt.NDArray[np.float64]]]:
+    """Return the metrics that look at the predicted classes alone, and those that each class has, by its code."""
     from sklearn import metrics  # noqa: PLC0415 (as above)
 
-    # The class of the highest probability is what `predict` returns; one pass over the data is enough.
-    predicted = classes[probabilities.argmax(axis=1)]
-    scores: Metrics = {
-        "accuracy": float(metrics.accuracy_score(target, predicted, sample_weight=weights)),
-        "f1_macro": float(metrics.f1_score(target, predicted, average="macro", zero_division=0, sample_weight=weights)),
-        "roc_auc": None,
-        "log_loss": None,
+    size = int(max(codes.max(), predicted.max())) + 1
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        codes, predicted, labels=np.arange(size), zero_division=0, sample_weight=weights
+    )
+    actual = np.bincount(codes, minlength=size) > 0
+    met = actual | (np.bincount(predicted, minlength=size) > 0)
+    of_all: Metrics = {
+        "accuracy": float(metrics.accuracy_score(codes, predicted, sample_weight=weights)),
+        "balanced_accuracy": float(recall[actual].mean()),
+        "f1_macro": float(f1[met].mean()),
     }
-    present = set(np.unique(target).tolist())
-    unseen, missing = sorted(present - set(classes.tolist())), sorted(set(classes.tolist()) - present)
-    undefined: Reasons = {}
-    if unseen:
-        undefined["log_loss"] = f"the test part holds {_classes(unseen)} that training never saw"
-    else:
-        scores["log_loss"] = float(metrics.log_loss(target, probabilities, labels=classes, sample_weight=weights))
-    if unseen or missing:
-        undefined["roc_auc"] = undefined.get("log_loss") or f"the test part has no row of {_classes(missing)}"
-    elif len(classes) == 2:
-        scores["roc_auc"] = float(metrics.roc_auc_score(target, probabilities[:, 1], sample_weight=weights))
-    else:
-        scores["roc_auc"] = float(
-            metrics.roc_auc_score(target, probabilities, multi_class="ovr", labels=classes, sample_weight=weights)
-        )
-    return scores, undefined
+    return of_all, {"f1": f1, "precision": precision, "recall": recall}
 
 
-def _classes(labels: Sequence[Any]) -> str:
+def _metrics_of_probabilities(
+    codes: Codes, probabilities: npt.NDArray[np.floating], unseen: Sequence[Any], missing: Codes, weights: Weights
+) -> tuple[Metrics, Reasons]:
+    """Return the metrics that look at the probabilities of all classes, as far as they are defined."""
+    from sklearn import metrics  # noqa: PLC0415 (as above)
+
+    if len(unseen):
+        reason = f"the test part holds {_classes(unseen)} that training never saw"
+        return {}, dict.fromkeys(("roc_auc", "log_loss", "brier"), reason)
+    labels = np.arange(probabilities.shape[1])
+    # Of two classes either one's curve has the same area.
+    scores = probabilities[:, 1] if len(labels) == 2 else probabilities
+    found: Metrics = {
+        "log_loss": float(metrics.log_loss(codes, probabilities, labels=labels, sample_weight=weights)),
+        "brier": float(metrics.brier_score_loss(codes, probabilities, labels=labels, sample_weight=weights)),
+    }
+    if len(missing):
+        return found, {"roc_auc": f"the test part has no row of {_classes(missing)}"}
+    area = metrics.roc_auc_score(codes, scores, multi_class="ovr", labels=labels, sample_weight=weights)
+    return {"roc_auc": float(area), **found}, {}
+
+
+def _no_positive_class(scoring: Scoring, positive: int | None, codes: Codes) -> str:
+    """Return why nothing is known of the positive class; empty where something is."""
+    if scoring.pos_label is None:
+        return "it is of one class, and pos_label does not say of which"
+    if positive is None:
+        return "training never saw the class that pos_label names"
+    return "" if (codes == positive).any() else "the test part has no row of the class that pos_label names"
+
+
+def _average_precision(truth: npt.NDArray[np.bool_], scores: npt.NDArray[np.floating], weights: Weights) -> float:
+    from sklearn import metrics  # noqa: PLC0415 (as above)
+
+    return float(metrics.average_precision_score(truth, scores, sample_weight=weights))
+
+
+def _classes(labels: Sequence[Any] | Codes) -> str:
     """Return how many classes are meant: what they are called is data, which stays out of messages."""
     return "one class" if len(labels) == 1 else f"{len(labels):,} classes"

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from common.errors import InvalidRequestError
+from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label, MetricName, Scoring
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal[
@@ -17,13 +18,7 @@ Estimator = Literal[
 ]
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
-Metric = Literal["rmse", "mae", "r2", "accuracy", "f1_macro", "roc_auc", "log_loss"]
 
-METRICS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("rmse", "mae", "r2"),
-    "classification": ("accuracy", "f1_macro", "roc_auc", "log_loss"),
-}
-LOWER_IS_BETTER = frozenset({"rmse", "mae", "log_loss"})
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
     "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting"),
     "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting"),
@@ -219,7 +214,13 @@ class TrainingRequest(_Strict):
     split_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = Field(
         default=None, description="another one draws another test part; the champion's, else 0"
     )
-    metric: Metric | None = Field(default=None, description="the metric that decides")
+    metric: MetricName | None = Field(default=None, description="the metric that decides")
+    pos_label: Label | None = Field(
+        default=None,
+        description="the class that " + ", ".join(OF_POSITIVE_CLASS) + " are of; of two classes the rarer one, of more "
+        "none",
+    )
+    quantile: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.5, description="the quantile that pinball is of")
     threshold: float | None = Field(
         default=None, description="the value that the metric must reach; else the model is rejected"
     )
@@ -261,27 +262,41 @@ class TrainingRequest(_Strict):
             and (self.estimator == "auto" or self.estimator in ESTIMATORS[problem])
         )
 
-    def resolve(self, problem: str) -> TrainingRequest:
+    def with_positive_class(self, profile: Mapping[str, Any]) -> TrainingRequest:
+        """Return the request with the positive class that data preparation has found, and the profile alone tells."""
+        return self.model_copy(update={"pos_label": profile["pos_label"]})
+
+    @property
+    def scoring(self) -> Scoring:
+        """What some metrics have to know besides predictions and truth."""
+        return Scoring(self.pos_label, self.quantile)
+
+    def resolve(self, problem: str, classes: Mapping[Any, int] | None = None) -> TrainingRequest:
         """Return the request with every open choice made for `problem` (`regression` or `classification`).
+
+        Parameters
+        ----------
+        problem
+            Of the target.
+        classes
+            How many rows each class has; None where there are none, or nobody has counted.
 
         Raises
         ------
         InvalidRequestError
-            If the estimator or the metric does not fit the problem.
+            If the estimator, the metric or the positive class does not fit the problem or the classes.
         """
         trials, seconds = self._budget()
-        first = ESTIMATORS[problem][0] if self.estimator == "auto" and not trials else self.estimator
-        return _checked(
-            self.model_copy(
-                update={
-                    "problem": problem,
-                    "estimator": first,
-                    "metric": self.metric or METRICS[problem][0],
-                    "search_trials": trials,
-                    "search_seconds": seconds,
-                }
-            )
-        )
+        chosen: dict[str, Any] = {
+            "problem": problem,
+            "estimator": ESTIMATORS[problem][0] if self.estimator == "auto" and not trials else self.estimator,
+            "metric": self.metric or METRICS[problem][0],
+            "search_trials": trials,
+            "search_seconds": seconds,
+        }
+        if classes is not None and problem == "classification":
+            chosen["pos_label"] = _positive_class(self, classes)
+        return _checked(self.model_copy(update=chosen))
 
     def _budget(self) -> tuple[int, float]:
         """Return how many trials there are at most, and how many seconds they have; none where nothing is searched."""
@@ -329,9 +344,42 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" Known: {shown}."
 
 
+def _positive_class(request: TrainingRequest, classes: Mapping[Any, int]) -> Any:
+    """Return the label of the positive class as the data have it: the one that is asked for, or the rarer of two."""
+    asked = request.pos_label
+    if asked is not None:
+        # A command line knows no types: there the whole number 1 is the text "1".
+        found = [each for each in classes if type(each) is type(asked) and each == asked]
+        found += [each for each in classes if _written(each) == _written(asked)]
+        if not found:
+            raise InvalidRequestError(
+                f'"pos_label" is {_shown(asked)}, which is none of the {len(classes):,} classes of "{request.target}": '
+                "write one as the data have it."
+            )
+        return found[0]
+    if len(classes) == 2:
+        # Of two that are equally frequent the last one: true, 1, yes.
+        return min(sorted(classes, reverse=True), key=classes.__getitem__)
+    if request.metric is not None and METRIC_TABLE[request.metric].needs_positive_class:
+        raise InvalidRequestError(
+            f'The metric "{request.metric}" is of one class, and "{request.target}" has {len(classes):,}: say by '
+            "pos_label which one is meant, against all others, or choose f1_macro."
+        )
+    return None
+
+
+def _written(label: Label) -> str:
+    """Return how a label is written, whatever its type: a boolean in any case, a whole number without decimals."""
+    if isinstance(label, float) and label.is_integer():
+        return str(int(label))
+    text = label if isinstance(label, str) else _shown(label)
+    return text.lower() if text.lower() in ("true", "false") else text
+
+
 def _checked(request: TrainingRequest) -> TrainingRequest:
     """Check what one field says against another."""
     _check_columns(request)
+    _check_positive_class(request)
     _check_read(request.read)
     chosen = [name for name in ("split_column", "split_key", "split_time") if getattr(request, name)]
     if len(chosen) > 1:
@@ -368,6 +416,17 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         # As validated: for scikit-learn the whole number 1 means one row, and the float 1.0 all of them.
         return request.model_copy(update={"hyperparameters": checked.model_dump(exclude_unset=True)})
     return request
+
+
+def _check_positive_class(request: TrainingRequest) -> None:
+    """Refuse a class where the other choices ask for a regression, and one that no data have."""
+    if isinstance(request.pos_label, int) and request.pos_label.bit_length() > 64:
+        raise InvalidRequestError(f'"pos_label" is {_shown(request.pos_label)}, more than a class label holds.')
+    if request.pos_label is not None and request.fitting_problems() == ("regression",):
+        raise InvalidRequestError(
+            '"pos_label" names a class, and a regression has none: take it out, or choose the problem, the metric and '
+            "the estimator of a classification."
+        )
 
 
 def _check_columns(request: TrainingRequest) -> None:

@@ -78,7 +78,11 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             "test_part": profile["split"]["test_part"],
         }
     logger.info("data prepared", extra={"run_id": event["run_id"], "rows": rows})
-    return {"request": prepared.request.model_dump(), "prepared": result}
+    handed_on = prepared.request.model_dump()
+    if "pos_label" in profile["left_open"]:
+        # What a class is called is data, and what states hand on is logged: the profile tells it.
+        handed_on["pos_label"] = None
+    return {"request": handed_on, "prepared": result}
 
 
 def _inherited(champion: dict[str, str] | None) -> dict[str, Any] | None:

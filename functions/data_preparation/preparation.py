@@ -172,8 +172,8 @@ def prepare(
             _check_weights(summaries[request.weight_column])
         used_rows = _check_target(summaries[request.target], request, rows_in)
         problem = _problem(summaries[request.target], request)
-        left_open = _left_open(request)
-        request = request.resolve(problem)
+        left_open = _left_open(request, problem)
+        request = request.resolve(problem, summaries[request.target].counts)
         decisions = _decisions(spools, reading)
         columns = _assign_columns(summaries, request, parts_seen)
         with _inherited(spools[0].split):
@@ -189,6 +189,7 @@ def prepare(
         "problem": problem,
         "target": request.target,
         "left_open": left_open,
+        "pos_label": request.pos_label,
         "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
         "dropped_rows": {f"missing or infinite {_needed(request)}": rows_in - used_rows},
         "read": _read_document(spools, reading, request),
@@ -703,10 +704,11 @@ def _decisions(spools: list[_Spool], reading: _Reading) -> dict[str, Decision]:
     return {**of_files, **reading.decided}
 
 
-def _left_open(request: TrainingRequest) -> list[str]:
-    """Return which choices the request leaves to the data: `problem`, `metric`."""
-    problem = ["problem"] if len(request.fitting_problems()) > 1 else []
-    return [*problem, *(["metric"] if request.metric is None else [])]
+def _left_open(request: TrainingRequest, problem: str) -> list[str]:
+    """Return which choices the request leaves to the data: `problem`, `metric`, `pos_label` of a classification."""
+    left = ["problem"] if len(request.fitting_problems()) > 1 else []
+    left += ["metric"] if request.metric is None else []
+    return [*left, *(["pos_label"] if problem == "classification" and request.pos_label is None else [])]
 
 
 def _assign_columns(

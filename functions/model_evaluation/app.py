@@ -133,6 +133,8 @@ class _Scored:
             "rows": len(self.part.target),
             "weight_column": request.weight_column,
             "metric": request.metric,
+            "pos_label": self.profile["pos_label"],
+            "quantile": request.quantile,
             "value": value,
             "interval": None if self.metric is None else vars(self.metric),
             "threshold": request.threshold,
@@ -153,6 +155,7 @@ class _Scored:
 def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, Any] | None, context: Any) -> _Scored:
     prepared, model = run.prepared, run.model
     profile, info = read_json(s3, pinned(prepared, "profile")), read_json(s3, pinned(model, "info"))
+    request = request.with_positive_class(profile)
     own = TrainingRows.read(read_bytes(s3, pinned(model, "training_rows")), info["training_rows"])
     champion = find_champion(s3, given, request)
     hashes = RowHashes(Columns.of(profile))
@@ -165,7 +168,7 @@ def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, An
         with _champions_predictions(champion, folder, profile, str(request.problem), context) as predicted:
             pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
             part = HeldOut(*load_part(test, profile, _all(watching)), load_weights(test, profile))
-            scores = score(pipeline, part, str(request.problem))
+            scores = score(pipeline, part, str(request.problem), request.scoring)
             metric, guess = against_constant(scores, part, info["baseline"], request)
             if champion is not None:
                 candidate = Candidate(own, hashes, scores, part, request, profile["fingerprint"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtr, stdtrit
 
+from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
 from common.metrics import Weights
-from common.request import LOWER_IS_BETTER
+from model_evaluation.weighted_metrics import Floats, WeightedMetric, looked_at, weighted_metric
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000
@@ -21,10 +22,6 @@ MAX_DRAWS = 20_000_000
 LEAST_ROWS = 30
 LEAST_DIFFERENT = 10
 """With fewer rows, or fewer on which two models differ, the resamples hold too few different values for an interval."""
-
-Floats = npt.NDArray[np.float64]
-# A metric of weighted rows: from the weights, shape (rows,), to the value.
-WeightedMetric = Callable[[Floats], float]
 
 
 @dataclass(frozen=True)
@@ -90,6 +87,7 @@ def improvement(  # noqa: PLR0913 - as many as a comparison takes
     seed: int,
     *,
     weights: Weights = None,
+    scoring: Scoring = PLAIN,
 ) -> Improvement:
     """Return the improvement over another model with its bootstrap confidence interval.
 
@@ -101,7 +99,7 @@ def improvement(  # noqa: PLR0913 - as many as a comparison takes
     Parameters
     ----------
     metric
-        A metric of `common.request.METRICS`.
+        A metric of `common.metric_table`.
     target
         Shape (rows,).
     challenger, other
@@ -112,16 +110,18 @@ def improvement(  # noqa: PLR0913 - as many as a comparison takes
         The seed of the draws.
     weights
         How much each row counts, shape (rows,); None for all alike.
+    scoring
+        The positive class and the quantile.
 
     References
     ----------
     B. Efron and R. Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13.
     T. Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69, 2015, section 5.3.
     """
-    return _compared(metric, target, challenger, other, classes, seed, weights)[1]
+    return _compared(metric, target, challenger, other, classes, seed, weights, scoring)[1]
 
 
-def interval(
+def interval(  # noqa: PLR0913 - as above
     metric: str,
     target: npt.NDArray[Any],
     predictions: npt.NDArray[np.floating],
@@ -129,9 +129,10 @@ def interval(
     seed: int,
     *,
     weights: Weights = None,
+    scoring: Scoring = PLAIN,
 ) -> Interval:
     """Return a model's own metric with its bootstrap confidence interval; parameters as those of `improvement`."""
-    by, metric_of = _by(target, weights), _weighted(metric, target, predictions, classes)
+    by, metric_of = _by(target, weights), weighted_metric(metric, target, classes, scoring)(predictions)
     worth = rows_worth(by)
     (drawn,) = _drawn([metric_of], by, _resamples(len(target), classes) if worth >= LEAST_ROWS else 0, seed)
     return Interval(*_told(drawn, worth))
@@ -146,9 +147,10 @@ def interval_and_improvement(  # noqa: PLR0913 - as above
     seed: int,
     *,
     weights: Weights = None,
+    scoring: Scoring = PLAIN,
 ) -> tuple[Interval, Improvement]:
     """Return what `interval` says of the challenger and what `improvement` does, with each resample drawn once."""
-    return _compared(metric, target, challenger, other, classes, seed, weights, own=True)
+    return _compared(metric, target, challenger, other, classes, seed, weights, scoring, own=True)
 
 
 def _compared(  # noqa: PLR0913, PLR0917 - those of the two that it serves, and which one that is
@@ -159,18 +161,18 @@ def _compared(  # noqa: PLR0913, PLR0917 - those of the two that it serves, and 
     classes: npt.NDArray[Any] | None,
     seed: int,
     weights: Weights,
+    scoring: Scoring,
     *,
     own: bool = False,
 ) -> tuple[Interval, Improvement]:
     """Return the improvement and, if asked for, the challenger's own interval, else one without limits."""
-    by, resamples, different = (
-        _by(target, weights),
-        _resamples(len(target), classes),
-        _different(metric, challenger, other),
-    )
+    by, resamples = _by(target, weights), _resamples(len(target), classes)
+    new_seen, old_seen = (looked_at(metric, each, classes, scoring) for each in (challenger, other))
+    different = (new_seen != old_seen).any(axis=1)
     worth = rows_worth(by)
     enough = worth >= LEAST_ROWS and rows_worth(by[different]) >= LEAST_DIFFERENT
-    both = [_weighted(metric, target, predictions, classes) for predictions in (challenger, other)]
+    metric_of = weighted_metric(metric, target, classes, scoring)
+    both = [metric_of(predictions) for predictions in (challenger, other)]
     new, old = _drawn(both, by, resamples if enough or (own and worth >= LEAST_ROWS) else 0, seed)
     lower = metric in LOWER_IS_BETTER
     gains = (old - new) if lower else (new - old)
@@ -217,98 +219,3 @@ def _told(drawn: Floats, rows: float) -> tuple[float, float | None, float | None
     tail = float(ndtr(np.sqrt(rows / (rows - 1)) * stdtrit(rows - 1, (1 - CONFIDENCE) / 2)))
     low, high = (float(each) + 0.0 for each in np.quantile(resampled, [tail, 1 - tail]))
     return value, low, high, float(resampled.std())
-
-
-def _different(metric: str, one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """Return on which rows, of shape (rows,), two models differ in what a metric looks at."""
-    if one.ndim == 1:
-        return np.asarray(one != other)
-    if metric in ("accuracy", "f1_macro"):
-        return np.asarray(one.argmax(axis=1) != other.argmax(axis=1))
-    return np.asarray((one != other).any(axis=1))
-
-
-def _weighted(
-    metric: str, target: npt.NDArray[Any], predictions: npt.NDArray[np.floating], classes: npt.NDArray[Any] | None
-) -> WeightedMetric:
-    if classes is None:
-        return _weighted_regression(metric, target, np.asarray(predictions, np.float64))
-    return _weighted_classification(metric, target, np.asarray(predictions, np.float64), classes)
-
-
-def _total(weights: npt.NDArray[Any], values: Floats) -> float:
-    """Return the weighted sum, without the threads of a BLAS: they wait for each other longer than one takes."""
-    return float(np.einsum("i,i", weights, values))
-
-
-def _weighted_regression(metric: str, target: Floats, predicted: Floats) -> WeightedMetric:
-    squares, absolutes = (target - predicted) ** 2, np.abs(target - predicted)
-
-    def r2(weights: Floats) -> float:
-        drawn = target[weights > 0]
-        if drawn.min() == drawn.max():
-            return np.nan
-        deviations = (target - np.average(target, weights=weights)) ** 2
-        total = _total(weights, deviations)
-        return float(1 - _total(weights, squares) / total) if total else np.nan
-
-    choices: Mapping[str, WeightedMetric] = {
-        "rmse": lambda weights: float(np.sqrt(_total(weights, squares) / weights.sum())),
-        "mae": lambda weights: _total(weights, absolutes) / float(weights.sum()),
-        "r2": r2,
-    }
-    return choices[metric]
-
-
-def _weighted_classification(
-    metric: str, target: npt.NDArray[Any], probabilities: Floats, classes: npt.NDArray[Any]
-) -> WeightedMetric:
-    # A class that training never saw gets a code behind the known ones: it is never predicted.
-    known = {
-        label: code
-        for code, label in enumerate([*classes.tolist(), *sorted(set(target.tolist()) - set(classes.tolist()))])
-    }
-    codes = np.array([known[label] for label in target.tolist()])
-    predicted = probabilities.argmax(axis=1)
-    correct = (codes == predicted).astype(np.float64)
-
-    def f1_macro(weights: Floats) -> float:
-        counts = np.bincount(codes, weights, len(known)) + np.bincount(predicted, weights, len(known))
-        hits = np.bincount(codes, weights * correct, len(known))
-        present = counts > 0
-        return float((2 * hits[present] / counts[present]).mean())
-
-    if metric == "accuracy":
-        return lambda weights: _total(weights, correct) / float(weights.sum())
-    if metric == "f1_macro":
-        return f1_macro
-    if metric == "log_loss":
-        return _weighted_log_loss(codes, probabilities)
-    positives = [1] if len(classes) == 2 else range(len(classes))
-    curves = [_weighted_auc(codes == code, probabilities[:, code]) for code in positives]
-    return lambda weights: float(np.mean([curve(weights) for curve in curves]))
-
-
-def _weighted_log_loss(codes: npt.NDArray[np.integer], probabilities: Floats) -> WeightedMetric:
-    # Clipped as scikit-learn does: the smallest step of the type from 0 and 1.
-    epsilon = np.finfo(probabilities.dtype).eps
-    losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], epsilon, 1 - epsilon))
-    return lambda weights: _total(weights, losses) / float(weights.sum())
-
-
-def _weighted_auc(positive: npt.NDArray[np.bool_], scores: Floats) -> WeightedMetric:
-    """Return the area under the ROC curve: the share of pairs that are in order, ties counting half.
-
-    The scores are ranked once; what is left for each resample is linear in the rows.
-    """
-    ranks = np.unique(scores, return_inverse=True)[1]
-    highest = int(ranks.max()) + 1
-
-    def area(weights: Floats) -> float:
-        hits = np.bincount(ranks, weights * positive, highest)
-        misses = np.bincount(ranks, weights * ~positive, highest)
-        pairs = hits.sum() * misses.sum()
-        below = np.cumsum(misses) - misses / 2
-        return _total(hits, below) / float(pairs) if pairs else np.nan
-
-    return area

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError, UntrustedModelError
-from common.request import LOWER_IS_BETTER, TrainingRequest
+from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
+from common.request import TrainingRequest
 from common.storage import download, pinned, read_bytes, read_json
 from common.training_rows import RowHashes, TrainingRows
 from model_evaluation.apart import ApartPredictions
@@ -60,6 +61,8 @@ class Champion:
         Collects the hashes of this run's test rows, by the champion's columns.
     unusable
         Why it cannot be compared; empty where nothing is known against it.
+    scoring
+        The positive class and the quantile of its own run.
     """
 
     version: str
@@ -67,6 +70,7 @@ class Champion:
     rows: TrainingRows | None = None
     hashes: RowHashes | None = None
     unusable: str = ""
+    scoring: Scoring = PLAIN
 
 
 def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: TrainingRequest) -> Champion | None:
@@ -95,12 +99,12 @@ def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: Traini
         )
     try:
         with _unreadable_is_unusable():
-            described = read_json(s3, pinned(entry, "info"))["training_rows"]
+            info = read_json(s3, pinned(entry, "info"))
             known = read_bytes(s3, pinned(entry, "training_rows"))
-            rows = TrainingRows.read(known, described)
+            rows, scoring = TrainingRows.read(known, info["training_rows"]), Scoring.of(info["request"])
     except UnusableChampionError as error:
         return Champion(version, entry, unusable=str(error))
-    return Champion(version, entry, rows, RowHashes(rows.columns))
+    return Champion(version, entry, rows, RowHashes(rows.columns), scoring=scoring)
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,8 @@ def compare(champion: Champion, candidate: Candidate, predicted: ApartPrediction
         return Comparison(champion.version, "unusable", champion.unusable)
     try:
         part = candidate.part
-        old = measure_champion(predicted.result(), candidate.scores, part.target, part.weights)
+        scoring = candidate.request.scoring
+        old = measure_champion(predicted.result(), candidate.scores, part.target, part.weights, scoring)
     except UnusableChampionError as error:
         return Comparison(champion.version, error.status, str(error))
     fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes, part.weights)
@@ -201,7 +206,8 @@ def _doubt(champion: Champion, old: Scores, candidate: Candidate) -> str | None:
     Rows that were corrected since are other rows, so that the record of training rows does not know them.
     """
     metric = str(candidate.request.metric)
-    before = champion.entry.get("value") if champion.entry.get("metric") == metric else None
+    same = champion.entry.get("metric") == metric and champion.scoring.agrees_with(candidate.request.scoring, metric)
+    before = champion.entry.get("value") if same else None
     here = old.metrics[metric]
     if before is None or here is None:
         return None

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from scipy.special import ndtri
 
-from common.request import LOWER_IS_BETTER, TrainingRequest
+from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE
+from common.request import TrainingRequest
 from model_evaluation.bootstrap import LEAST_DIFFERENT, LEAST_ROWS, Improvement, Interval
 from model_evaluation.fairness import Fairness
 
@@ -157,7 +158,7 @@ def _by_itself(
     # Without an interval the difference itself has to do.
     if (over_constant.value if over_constant.low is None else over_constant.low) > 0:
         return None
-    guess = "the mean" if request.problem == "regression" else "the shares of the classes"
+    guess = GUESSES[METRIC_TABLE[str(request.metric)].constant]
     told = (
         f"It is not clearly better than a guess of {guess}, which takes no feature ({over_constant.value:+.4g}"
         f"{_limits(over_constant)}): say allow_baseline to promote it all the same."

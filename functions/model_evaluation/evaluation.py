@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.errors import first_few, without_values
+from common.metric_table import METRIC_TABLE, PLAIN, Scoring
 from common.metrics import Predictions, Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
@@ -62,14 +63,16 @@ class Scores:
     classes: npt.NDArray[Any] | None = None
 
 
-def score(pipeline: Pipeline, part: HeldOut, problem: str) -> Scores:
+def score(pipeline: Pipeline, part: HeldOut, problem: str, scoring: Scoring = PLAIN) -> Scores:
     """Score a fitted pipeline for the problem, `regression` or `classification`."""
-    return measure(predict(pipeline, part.features, problem), part.target, part.weights)
+    return measure(predict(pipeline, part.features, problem), part.target, part.weights, scoring)
 
 
-def measure(predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None) -> Scores:
+def measure(
+    predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None, scoring: Scoring = PLAIN
+) -> Scores:
     """Compare predictions with what is true, of shape (rows,), each row by its weight."""
-    return Scores(predictions.outputs, *metrics_of(predictions, target, weights), predictions.classes)
+    return Scores(predictions.outputs, *metrics_of(predictions, target, weights, scoring), predictions.classes)
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:
@@ -77,7 +80,15 @@ def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Int
     metric = str(request.metric)
     if scores.metrics[metric] is None:
         return None
-    return interval(metric, part.target, scores.predictions, scores.classes, request.seed, weights=part.weights)
+    return interval(
+        metric,
+        part.target,
+        scores.predictions,
+        scores.classes,
+        request.seed,
+        weights=part.weights,
+        scoring=request.scoring,
+    )
 
 
 def against_constant(
@@ -92,19 +103,30 @@ def against_constant(
     part
         The test part.
     baseline
-        Of the training part, as model training describes it: `mean`, or `shares` by class.
+        Of the training part, as model training describes it: `shares` by class, or what the metric's table calls the
+        constant.
     request
         With every choice made.
     """
     metric = str(request.metric)
     if scores.metrics[metric] is None:
         return None, None
+    constant, rows = METRIC_TABLE[metric].constant, len(part.target)
     if scores.classes is None:
-        guess = np.full(len(part.target), float(baseline["mean"]))
+        guess = np.full(rows, float(baseline[constant]))
+    elif constant == "positive":
+        guess = np.tile(scores.classes == request.pos_label, (rows, 1)).astype(np.float64)
     else:
-        guess = np.tile(np.asarray(baseline["shares"], np.float64), (len(part.target), 1))
+        guess = np.tile(np.asarray(baseline["shares"], np.float64), (rows, 1))
     return interval_and_improvement(
-        metric, part.target, scores.predictions, guess, scores.classes, request.seed, weights=part.weights
+        metric,
+        part.target,
+        scores.predictions,
+        guess,
+        scores.classes,
+        request.seed,
+        weights=part.weights,
+        scoring=request.scoring,
     )
 
 
@@ -145,11 +167,15 @@ def predict_as_champion(champion: Pipeline, features: pd.DataFrame, problem: str
 
 
 def measure_champion(
-    predictions: Predictions, scores: Scores, target: npt.NDArray[Any], weights: Weights = None
+    predictions: Predictions,
+    scores: Scores,
+    target: npt.NDArray[Any],
+    weights: Weights = None,
+    scoring: Scoring = PLAIN,
 ) -> Scores:
     """Compare the champion's predictions with what is true, of shape (rows,), where the challenger has these scores.
 
-    The rows count by this run's weights, whatever the champion was trained by.
+    The rows count by this run's weights, and the positive class is this run's, whatever the champion was trained by.
 
     Raises
     ------
@@ -161,7 +187,7 @@ def measure_champion(
         raise UnusableChampionError("it knows other classes than this run's data has")
     if outputs.shape != scores.predictions.shape or not np.isfinite(outputs).all():
         raise UnusableChampionError("it predicts something else than this run's model does")
-    return measure(predictions, target, weights)
+    return measure(predictions, target, weights, scoring)
 
 
 def compare_on(
@@ -176,4 +202,5 @@ def compare_on(
         scores.classes,
         request.seed,
         weights=None if part.weights is None else part.weights[counted],
+        scoring=request.scoring,
     )

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.metric_table import LOWER_IS_BETTER
 from common.metrics import Weights
-from common.request import LOWER_IS_BETTER
 from common.training_rows import RowHashes, TrainingRows
 from model_evaluation.bootstrap import rows_worth
 

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn import metrics
 
-from common.metrics import Weights
-from common.request import LOWER_IS_BETTER
+from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
+from common.metrics import Codes, class_codes
 from model_evaluation.evaluation import HeldOut
+from model_evaluation.weighted_metrics import weighted_metric
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-Codes = npt.NDArray[np.integer[Any]]
 Predict = Callable[[pd.DataFrame], npt.NDArray[Any]]
 
 # What bounds the time, whatever the test part is.
@@ -64,7 +62,12 @@ class Importance:
 
 
 def permutation_importance(
-    pipeline: Pipeline, part: HeldOut, predictions: npt.NDArray[Any], metric: str, seed: int
+    pipeline: Pipeline,
+    part: HeldOut,
+    predictions: npt.NDArray[Any],
+    metric: str,
+    seed: int,
+    scoring: Scoring = PLAIN,
 ) -> Importance:
     """Measure by how much a metric gets worse when one feature is shuffled.
 
@@ -81,9 +84,11 @@ def permutation_importance(
         What the pipeline predicts for it: values of shape (rows,) for regression, probabilities of shape
         (rows, classes) for classification.
     metric
-        A metric of `common.request.METRICS`.
+        A metric of `common.metric_table`.
     seed
         Of the sample and of the shuffling.
+    scoring
+        The positive class and the quantile.
 
     References
     ----------
@@ -91,36 +96,29 @@ def permutation_importance(
     """
     classification = predictions.ndim == 2
     predict = pipeline.predict_proba if classification else pipeline.predict
-    target = class_codes(pipeline.classes_, part.target)[0] if classification else part.target
+    # Codes are sorted faster than texts.
+    classes = class_codes(pipeline.classes_, part.target)[0] if classification else part.target
     outputs, columns = predictions[0].size, part.features.shape[1]
     names, screened = list(part.features.columns), columns
     if columns > MEASURED_FEATURES:
         names, screened = _screen(predict, part.features, predictions, seed)
-    rows = _sample(target, _sample_size(len(names), columns, outputs), seed, every_class=classification)
-    sample = part.features.iloc[rows].reset_index(drop=True)
-    score = _scorer(metric, target[rows], outputs, None if part.weights is None else part.weights[rows])
+    rows = _sample(classes, _sample_size(len(names), columns, outputs), seed, every_class=classification)
+    sample = HeldOut(
+        part.features.iloc[rows].reset_index(drop=True),
+        part.target[rows],
+        None if part.weights is None else part.weights[rows],
+    )
+    score = _scorer(metric, sample, pipeline.classes_ if classification else None, scoring)
     changes = [(name, order) for name in names for order in _permutations(len(rows), seed)]
-    scores = np.array([score(predicted) for predicted in _predict_changed(predict, outputs, sample, changes)])
+    changed = _predict_changed(predict, outputs, sample.features, changes)
+    if metric == "rmsle":
+        # Values of other rows may make predictions without a logarithm: the least of the model's own stands for them.
+        least = predictions.min()
+        changed = (np.where(predicted > -1, predicted, least) for predicted in changed)
+    scores = np.array([score(predicted) for predicted in changed])
     losses = score(predictions[rows]) - scores.reshape(len(names), REPEATS)
     order = np.argsort(-losses.mean(axis=1), kind="stable")
     return Importance([names[each] for each in order], losses[order], len(rows), screened, columns)
-
-
-def class_codes(classes: npt.NDArray[Any], target: npt.NDArray[Any]) -> tuple[Codes, list[Any]]:
-    """Return each test row's position in a pipeline's classes, shape (rows,), and the labels that come after them.
-
-    Those are the labels that training never saw.
-
-    Parameters
-    ----------
-    classes
-        The classes that the pipeline knows, shape (classes,).
-    target
-        The test part's labels, shape (rows,).
-    """
-    unseen = sorted(set(np.unique(target).tolist()) - set(classes.tolist()))
-    labels = pd.Index([*classes.tolist(), *unseen])
-    return np.asarray(labels.get_indexer(pd.Index(target))), unseen
 
 
 def _sample_size(measured: int, features: int, outputs: int) -> int:
@@ -190,38 +188,24 @@ def _predict_changed(
 
 
 def _scorer(
-    metric: str, target: npt.NDArray[Any], outputs: int, weights: Weights
+    metric: str, part: HeldOut, classes: npt.NDArray[Any] | None, scoring: Scoring
 ) -> Callable[[npt.NDArray[Any]], float]:
-    """Return the metric as a function of what was predicted; the higher the better.
+    """Return the metric of a part as a function of what was predicted; the higher the better.
+
+    scikit-learn's own checks of its input would take longer than these formulas.
 
     Parameters
     ----------
     metric
         Its name.
-    target
-        The actual values, or the positions of the actual classes, shape (rows,).
-    outputs
-        How many classes the pipeline knows; for regression no metric asks.
-    weights
-        How much each row counts, shape (rows,); None for all alike.
+    part
+        Whose target and weights count.
+    classes
+        Those that the pipeline knows; None for regression.
+    scoring
+        The positive class and the quantile.
     """
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    labels = np.arange(outputs)
-    mean = partial(np.average, weights=weights)
-    functions: Mapping[str, Callable[[npt.NDArray[Any]], float]] = {
-        # scikit-learn's own checks of its input take twice as long as these formulas.
-        "rmse": lambda predicted: np.sqrt(mean((target - predicted) ** 2)),
-        "mae": lambda predicted: mean(np.abs(target - predicted)),
-        "r2": lambda predicted: metrics.r2_score(target, predicted, sample_weight=weights),
-        "accuracy": lambda predicted: mean(predicted.argmax(axis=1) == target),
-        "f1_macro": lambda predicted: metrics.f1_score(
-            target, predicted.argmax(axis=1), average="macro", zero_division=0, sample_weight=weights
-        ),
-        "roc_auc": lambda predicted: (
-            metrics.roc_auc_score(target, predicted[:, 1], sample_weight=weights)
-            if outputs == 2
-            else metrics.roc_auc_score(target, predicted, multi_class="ovr", labels=labels, sample_weight=weights)
-        ),
-        "log_loss": lambda predicted: metrics.log_loss(target, predicted, labels=labels, sample_weight=weights),
-    }
-    return lambda predicted: sign * float(functions[metric](predicted))
+    by = np.ones(len(part.target)) if part.weights is None else part.weights
+    metric_of = weighted_metric(metric, part.target, classes, scoring)
+    return lambda predicted: sign * metric_of(predicted)(by)

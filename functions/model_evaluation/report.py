@@ -14,12 +14,12 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sklearn import metrics
 
-from common.metrics import Weights
-from common.request import LOWER_IS_BETTER
+from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS, Scoring
+from common.metrics import Codes, Weights, class_codes
 from model_evaluation import figures
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
-from model_evaluation.importance import REPEATS, Codes, Importance, class_codes, permutation_importance
+from model_evaluation.importance import REPEATS, Importance, permutation_importance
 from model_evaluation.searched import searched
 from model_evaluation.svg import Numbers
 from model_evaluation.words import number
@@ -122,13 +122,15 @@ def render_report(data: ReportData) -> str:
     # What the test part leaves undefined measures nothing.
     metric = next(name for name in (data.evaluation["metric"], *metrics) if metrics[name] is not None)
     part = HeldOut(data.features, data.target, data.weights)
-    importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed)
+    scoring = Scoring.of(data.model["request"])
+    importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed, scoring)
     return _template().render(
         evaluation=data.evaluation,
         profile=data.profile,
         model=data.model,
         comparison=_comparison(data.evaluation),
         improvement=_improvement(data.evaluation),
+        scored_by=_scored_by(data),
         measured_by=metric,
         weighted_by=next((each["name"] for each in data.profile["columns"] if each["use"] == "weight"), None),
         split=_split(data.profile),
@@ -211,6 +213,7 @@ def _comparison(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "name": name,
                 "decides": name == evaluation["metric"],
                 "direction": "lower is better" if name in LOWER_IS_BETTER else "higher is better",
+                "meaning": METRIC_TABLE[name].meaning,
                 "value": number(value),
                 "undefined": evaluation["undefined"].get(name),
                 "champion": number(other),
@@ -218,6 +221,24 @@ def _comparison(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _scored_by(data: ReportData) -> str:
+    """Return which class, or which quantile, those of the metrics are of that have to know."""
+    request = data.model["request"]
+    if data.evaluation["problem"] == "regression":
+        return f"pinball is of the quantile {number(request['quantile'])}, as the request's quantile says."
+    names, label = _in_words(OF_POSITIVE_CLASS), request["pos_label"]
+    if label is None:
+        return f"{names} are of one class: the request's pos_label says which one, against all others."
+    chosen = "as the request's pos_label says"
+    if "pos_label" in data.profile["left_open"]:
+        chosen = "the rarer of two; the request's pos_label says another one"
+    return f'{names} are of the class "{shorten(_label(label), VALUE_WIDTH)}", {chosen}.'
+
+
+def _in_words(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _difference(metric: str, value: float | None, other: float | None) -> str:
@@ -377,14 +398,16 @@ def _classification(data: ReportData) -> tuple[list[Picture], Confusion, list[st
     confusion = _confusion(actual, data.predictions.argmax(axis=1), labels, data.weights)
     counts = np.bincount(actual, minlength=len(labels))
     # For two classes one curve says it all; a class that is absent, or alone, has none.
-    candidates = [1] if len(classes) == 2 else np.argsort(-counts[: len(classes)], kind="stable").tolist()
+    positive = Scoring.of(data.model["request"]).positive(data.pipeline.classes_.tolist())
+    single = 1 if positive is None else positive
+    candidates = [single] if len(classes) == 2 else np.argsort(-counts[: len(classes)], kind="stable").tolist()
     drawable = [code for code in candidates if 0 < counts[code] < len(actual)]
     if not drawable:
         return [], confusion, ["ROC, precision-recall and calibration need at least two classes in the test part."]
     chosen = drawable[:CURVE_CLASSES]
     scored = [(shorten(labels[code], LABEL_WIDTH), actual == code, data.predictions[:, code]) for code in chosen]
     notes = [
-        f'The curves are of the class "{shorten(labels[1], VALUE_WIDTH)}".'
+        f'The curves are of the class "{shorten(labels[single], VALUE_WIDTH)}".'
         if len(classes) == 2
         else f"The curves are one-versus-rest, of {_of_all(len(chosen), len(classes))}."
     ]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from common.request import LOWER_IS_BETTER
+from common.metric_table import LOWER_IS_BETTER
 from model_evaluation import figures
 from model_evaluation.words import number
 

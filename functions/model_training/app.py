@@ -33,7 +33,7 @@ logger.setLevel(logging.INFO)
 
 _SHARE_OF_FIT = 0.6
 """The share of a call's time that the fit on all rows may take."""
-_SECONDS_OF_START = 30.0
+_SECONDS_OF_START = 60.0
 """What loading the training part may take, and the last fold."""
 
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
@@ -101,10 +101,10 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     )
     profile = read_json(s3, pinned(prepared, "profile"))
     # Wall-clock time here, for what hangs takes no other.
-    with workspace() as folder, ended_after(min(_seconds_left(context), 2 * trial.seconds + _SECONDS_OF_START)):
+    with workspace() as folder, ended_after(min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)):
         path = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         part = Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
-        tried, document = run_trial(trial, request, profile, part)
+        tried, document = run_trial(trial, request.with_positive_class(profile), profile, part)
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
     stored = write_json(s3, document, f"{prefix}/trial.json")
     return {**vars(tried), "uri": stored.uri}
@@ -121,13 +121,14 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
     prefix = new_folder(event["run_id"], "model")
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
+    request = request.with_positive_class(profile)
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
     with workspace() as folder:
         hashes = RowHashes(Columns.of(profile))
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         features, target = load_part(part, profile, hashes.add)
         weights = load_weights(part, profile)
-        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, str(request.problem), weights)
+        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, request, weights)
         other_splits = try_other_splits(request, profile, features, target, weights)
         suspicions = find_suspicions(request, profile, features, target)
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)

@@ -163,7 +163,8 @@ class _Try:
         try:
             pipeline = build_pipeline(self._request, self._profile)
             model = fit(pipeline, self._features[~left_out], self._target[~left_out], trained_by).pipeline
-            metrics, _ = metrics_of(predict(model, features, str(self._request.problem)), target, scored_by)
+            predicted = predict(model, features, str(self._request.problem))
+            metrics, _ = metrics_of(predicted, target, scored_by, self._request.scoring)
         except (InvalidDatasetError, ValueError):
             # What is left is of one class, say. The model itself is fitted on more rows.
             return None

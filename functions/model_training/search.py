@@ -16,7 +16,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError, InvalidRequestError, first_few
-from common.request import LOWER_IS_BETTER, SEARCH_SECONDS, TrainingRequest
+from common.metric_table import LOWER_IS_BETTER
+from common.request import SEARCH_SECONDS, TrainingRequest
 from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
 from model_training.spaces import PORTFOLIO, SPACES
 from model_training.training import check_memory

@@ -339,6 +339,11 @@ def _of_metric(request: TrainingRequest, profile: Profile) -> list[dict[str, Any
         return []
     text = (
         f'{share:.1%} of the rows are of one class of "{request.target}", so whoever guesses it always has that '
-        "accuracy. METRIC=roc_auc tells how well the classes are told apart, METRIC=f1_macro counts all of them alike."
+        "accuracy. METRIC=roc_auc tells how well the classes are told apart, METRIC=balanced_accuracy and "
+        "METRIC=f1_macro count all of them alike"
+    )
+    # Of more than two, somebody has to say which one is to be found.
+    text += (
+        ", METRIC=average_precision tells how well the rarer one is found." if request.pos_label is not None else "."
     )
     return [{"about": "metric", "columns": [request.target], "text": text}]

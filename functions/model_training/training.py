@@ -23,7 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from common.conversion import MAX_LEVELS, Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
-from common.metrics import Weights
+from common.metric_table import METRIC_TABLE
+from common.metrics import Weights, best_constant
 from common.request import TrainingRequest
 from model_training.threads import ThreadBackend
 
@@ -348,20 +349,22 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
     }
 
 
-def describe_baseline(target: npt.NDArray[Any], problem: str, weights: Weights = None) -> dict[str, Any]:
-    """Return the best guess that takes no feature: the target's mean, or the share of each class in sorted order.
+def describe_baseline(target: npt.NDArray[Any], request: TrainingRequest, weights: Weights = None) -> dict[str, Any]:
+    """Return the best guess that takes no feature: a constant for the metric, or each class's share in sorted order.
 
     Parameters
     ----------
     target
         Of the training part, shape (rows,).
-    problem
-        `regression` or `classification`.
+    request
+        With every choice made.
     weights
         How much each row counts, shape (rows,); None for all alike.
     """
-    if problem == "regression":
-        return {"mean": float(np.average(target.astype(np.float64, copy=False), weights=weights))}
+    metric = str(request.metric)
+    if request.problem == "regression":
+        values = target.astype(np.float64, copy=False)
+        return {METRIC_TABLE[metric].constant: best_constant(metric, values, weights, request.quantile)}
     codes = np.unique(target, return_inverse=True)[1]
     counts = np.bincount(codes, weights)
     return {"shares": (counts / counts.sum()).tolist()}

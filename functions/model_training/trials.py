@@ -118,7 +118,7 @@ def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -
     model = fit(build_pipeline(request, profile), fitted.features, fitted.target, fitted.weights)
     fit_seconds = time.process_time() - begin
     predictions = predict(model.pipeline, scored.features, str(request.problem))
-    metrics, reasons = metrics_of(predictions, scored.target, scored.weights)
+    metrics, reasons = metrics_of(predictions, scored.target, scored.weights, request.scoring)
     value = metrics[str(request.metric)]
     if value is None:
         raise InvalidDatasetError(

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from common.request import ESTIMATORS, METRICS, TrainingRequest, parse_request
+from common.metric_table import GUESSES, METRIC_TABLE, METRICS
+from common.request import ESTIMATORS, TrainingRequest, parse_request
 from crosstrain.training.request_flags import NAMES, known_values
 from crosstrain.training.runs import name_of_model
 
@@ -63,14 +64,22 @@ def test_the_readme_knows_every_name(rows: dict[str, list[str]], name: str) -> N
 def test_the_readme_tells_the_defaults(rows: dict[str, list[str]]) -> None:
     names, _, default = rows["TEST_FRACTION"]
     told = dict(zip(quoted(names), default.split(", "), strict=True))
-    told["MINIMUM_IMPROVEMENT"] = rows["MINIMUM_IMPROVEMENT"][2]
-    assert told == {
-        name: f"{FIELDS[name.lower()].default:g}" for name in ("TEST_FRACTION", "SEED", "MINIMUM_IMPROVEMENT")
-    }
+    told |= {name: rows[name][2] for name in ("MINIMUM_IMPROVEMENT", "QUANTILE")}
+    assert told.keys() == {"TEST_FRACTION", "SEED", "MINIMUM_IMPROVEMENT", "QUANTILE"}
+    assert told == {name: f"{FIELDS[name.lower()].default:g}" for name in told}
     assert f"`{name_of_model('houses.csv', 'price')}`" in rows["MODEL_NAME"][2]
     # No other field has one that is not a choice left open.
-    others = {"problem": "auto"} | dict.fromkeys(["estimator", "split_column", "metric", "threshold"])
+    others = {"problem": "auto"} | dict.fromkeys(["estimator", "split_column", "metric", "pos_label", "threshold"])
     assert {name: FIELDS[name].default for name in others} == others
+
+
+def test_the_registrys_page_tells_what_every_metric_is(project: Path) -> None:
+    page = (project / "docs" / "registry.md").read_text(encoding="utf-8")
+    table = page[page.index("| metric | what it is |") :].partition("\n\n")[0].splitlines()[2:]
+    assert [line.removeprefix("| ").removesuffix(" |").replace("\\|", "|") for line in table] == [
+        f"`{name}` | {metric.meaning} | {'lower' if metric.lower_is_better else 'higher'} | {GUESSES[metric.constant]}"
+        for name, metric in METRIC_TABLE.items()
+    ]
 
 
 def test_the_readmes_input_is_a_request_with_every_field_at_its_default(readme: str) -> None:

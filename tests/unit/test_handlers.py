@@ -608,3 +608,30 @@ def test_a_run_of_weighted_rows_is_weighted_to_the_end(s3: Any) -> None:
     assert "Each row counts by the column w" in get(s3, result["report_uri"]).decode()
     info = json.loads(get(s3, weighted["model"]["info_uri"]))
     assert info["features"] == info["training_rows"]["features"] == ["a", "b", "c"]
+
+
+def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
+    """It was no better at the rare class than it is here, only its own metric was of the other one."""
+    data = frame(400)
+    uri = put(s3, data.assign(y=np.where(data["y"] > 2, "yes", "no")), "data/x.csv")
+
+    def event(run_id: str, **fields: Any) -> dict[str, Any]:
+        request = {"dataset_uri": uri, "target": "y", "metric": "f1", "split_seed": 1, **fields}
+        prepared = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
+        return {**prepared, "model": training.handler(prepared, None)}
+
+    first, second = event("run-1"), event("run-2", pos_label="no")
+    # What nobody has typed is data, which no state hands on.
+    assert (first["request"]["pos_label"], second["request"]["pos_label"]) == (None, "no")
+    profiles = [json.loads(get(s3, each["prepared"]["profile_uri"])) for each in (first, second)]
+    assert [each["pos_label"] for each in profiles] == ["yes", "no"]
+    champion = promoted(first)
+    result = evaluation.handler({**second, "champion": champion}, None)
+    # The same model: it is as good, and nothing is odd about that.
+    assert result["champion"]["metrics"] == result["metrics"]
+    assert result["champion"]["improvement"]["value"] == 0
+    assert result["champion"]["doubt"] is None
+    assert (
+        "f1, precision, recall and average_precision are of the class &#34;no&#34;"
+        in get(s3, result["report_uri"]).decode()
+    )

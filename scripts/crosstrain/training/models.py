@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError
-from common.request import LOWER_IS_BETTER
+from common.metric_table import LOWER_IS_BETTER, Scoring
 from common.storage import Stored, download, pinned, read_json, split_uri
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import FUNCTIONS
@@ -154,12 +154,21 @@ def compare(models: Models, first: str, second: str, model_name: str | None = No
     items = [models.registry.find_version(version, model_name) for version in (first, second)]
     infos = [models.read(item.get("info_uri"))[0] for item in items]
     same_rows, why = _same_test_rows(items)
+    scorings = [Scoring.of(info.get("request", {})) for info in infos]
     names = list(dict.fromkeys(name for item in items for name in item["metrics"]))
     return {
         "versions": [item["version"] for item in items],
         "same_test_rows": same_rows,
         "test_rows": why,
-        "metrics": {name: _compared(name, [item["metrics"].get(name) for item in items], same_rows) for name in names},
+        "metrics": {
+            name: _compared(
+                name,
+                [item["metrics"].get(name) for item in items],
+                # One of another class is another metric.
+                same_rows and scorings[0].agrees_with(scorings[1], name),
+            )
+            for name in names
+        },
         "differences": _differences(items, infos),
     }
 

@@ -26,9 +26,10 @@ from botocore.exceptions import ClientError
 from common import conversion
 from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError, UntrustedModelError, first_few
+from common.metric_table import METRICS
 from common.metrics import predict
 from common.model_file import load_model
-from common.request import METRICS, ReadOptions, did_you_mean
+from common.request import ReadOptions, did_you_mean
 from common.storage import digest_of, download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.errors import errors_of_functions

@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
-from common.request import METRICS, ReadOptions, TrainingRequest
+from common.metric_table import METRICS
+from common.request import ReadOptions, TrainingRequest
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -50,7 +51,8 @@ def _type_of(field: FieldInfo) -> Callable[[str], Any]:
     if any(get_origin(each) is list for each in alternatives):
         return names_of
     if bool in alternatives:
-        return _truth
+        # What may be a text as well is one: the request knows what it stands for.
+        return str if str in alternatives else _truth
     return next((each for each in (int, float) if each in alternatives), str)
 
 

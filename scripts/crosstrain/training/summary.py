@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.request import LOWER_IS_BETTER
+from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
 
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named."""
 _SHOWN = 3
 _CHARACTERS = 300
-_GUESSES = {"regression": "the mean of the target", "classification": "each class by its share of the rows"}
+_LABEL = 40
 
 
 def facts(files: Mapping[str, str]) -> dict[str, Any]:
@@ -26,8 +26,10 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
         and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
         and `share` of the used rows, of features that lack many; the `search` that the model was chosen by, or None;
-        `warnings` of the fit; the `weight_column` by which rows count, or None; `suspicions`, what is `about` which
-        `columns` suspected of the data or the choices, and in `text` the way out; `interval` of the metric; and
+        `warnings` of the fit; the `weight_column` by which rows count, or None; the `positive_class` that some metrics
+        are of, with its `label` and whether it was `chosen` as the rarer of two, or None for a regression; the
+        `quantile` that pinball is of; `suspicions`, what is `about` which `columns` suspected of the data or the
+        choices, and in `text` the way out; `interval` of the metric; and
         `baseline`, the `value` that the metric takes for the best `guess` without features and the model's
         `improvement` over it, with its interval.
     """
@@ -48,6 +50,8 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         "warnings": info["warnings"],
         "suspicions": info["suspicions"],
         "weight_column": evaluation["weight_column"],
+        "positive_class": _positive_class(evaluation, profile),
+        "quantile": evaluation["quantile"],
         "interval": _limits(evaluation["interval"]),
         "baseline": _baseline(evaluation),
     }
@@ -84,6 +88,13 @@ def _read(profile: Mapping[str, Any]) -> dict[str, Any]:
     return {"dialect": profile["read"]["dialect"], "told": [*profile["read"]["told"], *told], "doubts": doubts}
 
 
+def _positive_class(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, Any] | None:
+    if evaluation["problem"] == "regression":
+        return None
+    label = evaluation["pos_label"]
+    return {"label": label, "chosen": label is not None and "pos_label" in profile["left_open"]}
+
+
 def _limits(interval: Mapping[str, Any] | None) -> dict[str, float] | None:
     if interval is None or interval["low"] is None:
         return None
@@ -96,7 +107,7 @@ def _baseline(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     loss = over["loss"]
     return {
-        "guess": _GUESSES[evaluation["problem"]],
+        "guess": GUESSES[METRIC_TABLE[evaluation["metric"]].constant],
         "value": loss if evaluation["metric"] in LOWER_IS_BETTER else 1 - loss,
         "improvement": over["value"],
         "interval": _limits(over),
@@ -125,9 +136,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield from _few("failed", result["search"]["failed"], "model.json")
         yield from _few("not taken", result["search"]["told"], "model.json")
     yield from _few("warnings", result["warnings"], "model.json")
-    for name, value in result["metrics"].items():
-        interval = result["interval"] if name == result["metric"] else None
-        yield name, "undefined" if value is None else _estimate(name, value, interval, rows["test"])
+    yield from _metrics(result)
     if result["baseline"] is not None:
         yield "baseline", _baseline_in_words(result["metric"], result["baseline"], rows["test"])
     yield "decision", result["decision"]
@@ -152,6 +161,32 @@ def _search_in_words(search: Mapping[str, Any]) -> str:
         f"until {search['ended']}; best {best['estimator']}" + (f" ({parameters})" if parameters else "") + f" with "
         f"{search['metric']} {score} in {search['folds']} folds of the training part"
     )
+
+
+def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the metrics, the one that decides first, and of which class or quantile those are that have to know."""
+    metric = result["metric"]
+    for name, value in {metric: result["metrics"][metric], **result["metrics"]}.items():
+        if value is not None or name == metric:
+            interval = result["interval"] if name == metric else None
+            yield name, "undefined" if value is None else _estimate(name, value, interval, result["rows"]["test"])
+    undefined = [name for name, value in result["metrics"].items() if value is None and name != metric]
+    if undefined:
+        yield "undefined", f"{', '.join(undefined)}: report.html says why"
+    if metric == "pinball":
+        yield "quantile", f"{result['quantile']:g}; QUANTILE says another one"
+    positive = result["positive_class"]
+    if positive is not None:
+        yield "positive", _positive_in_words(positive["label"], chosen=positive["chosen"])
+
+
+def _positive_in_words(label: Any, *, chosen: bool) -> str:
+    names = f"{', '.join(OF_POSITIVE_CLASS[:-1])} and {OF_POSITIVE_CLASS[-1]}"
+    if label is None:
+        return f"no class: POS_LABEL says which one {names} are of, against all others"
+    text = str(label)
+    shown = text if len(text) <= _LABEL else f"{text[:_LABEL]}…"
+    return f'"{shown}" in {names}' + (", the rarer class; POS_LABEL says another one" if chosen else "")
 
 
 def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:

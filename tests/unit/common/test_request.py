@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidRequestError
+from common.metric_table import METRICS
 from common.request import (
     ESTIMATORS,
     HYPERPARAMETERS,
-    METRICS,
     SEARCH_SECONDS,
     SEARCH_TRIALS,
     did_you_mean,
@@ -39,6 +39,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         "split_time": None,
         "split_seed": None,
         "metric": None,
+        "pos_label": None,
+        "quantile": 0.5,
         "threshold": None,
         "promote_if": "auto",
         "margin": 0.01,
@@ -56,8 +58,8 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"target": ""}, "\"target\" is '': string should have at least 1 character."),
         ({"dataset_uri": "houses.csv"}, "\"dataset_uri\" is 'houses.csv'"),
         ({"problem": "regresion"}, '"problem" is "regresion". Did you mean "regression"?'),
-        ({"metric": "rsme"}, 'Did you mean "rmse"?'),
-        ({"metric": "accuracy", "problem": "regression"}, "does not fit regression: use rmse or mae or r2"),
+        ({"metric": "rsme"}, 'Did you mean "rmse"'),
+        ({"metric": "accuracy", "problem": "regression"}, "does not fit regression: use rmse or mae or medae or mape"),
         ({"estimator": "ridge", "problem": "classification"}, "does not fit classification: use auto or logistic"),
         ({"search_trials": 5, "search_seconds": 0}, "which is 0, for none: drop one"),
         ({"search_trials": 0, "search_seconds": 5.0}, "which is 0, for none: drop one"),
@@ -95,6 +97,11 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"read": {"header": ["a", "b", "a"]}}, '"read.header" names "a" twice'),
         ({"read": {"date_format": "%d.%Q.%Y"}}, '"read.date_format" has %Q, which is not known. Known: %d'),
         ({"read": {"date_format": "%d.%m."}}, '"read.date_format" is "%d.%m.": a date needs one year'),
+        ({"quantile": 1.0}, '"quantile" is 1.0'),
+        ({"pos_label": "yes", "problem": "regression"}, '"pos_label" names a class, and a regression has none'),
+        ({"pos_label": 1, "metric": "pinball"}, '"pos_label" names a class, and a regression has none'),
+        ({"pos_label": True, "estimator": "ridge"}, '"pos_label" names a class, and a regression has none'),
+        ({"pos_label": ["yes"]}, '"pos_label" is a JSON array'),
         ({"promote_if": "equal"}, '"promote_if" is "equal".'),
         ({"model_name": "a/b"}, "\"model_name\" is 'a/b'"),
     ],
@@ -179,6 +186,49 @@ def test_a_choice_is_checked_as_if_it_had_been_asked_for() -> None:
         request.with_choice("logistic_regression", {})
 
 
+@pytest.mark.parametrize(
+    ("classes", "asked", "chosen"),
+    [
+        ({"no": 9, "yes": 3}, None, "yes"),
+        ({"no": 3, "yes": 9}, None, "no"),
+        # Of two that are equally frequent the last one.
+        ({0: 5, 1: 5}, None, 1),
+        ({False: 5, True: 9}, None, False),
+        ({"a": 1, "b": 2, "c": 3}, None, None),
+        ({"a": 1, "b": 2, "c": 3}, "c", "c"),
+        # What a command line hands on is a text.
+        ({0: 5, 1: 9}, "1", 1),
+        ({0.0: 5, 1.0: 9}, 1, 1.0),
+        ({0.5: 5, 1.5: 9}, "1.5", 1.5),
+        ({False: 5, True: 9}, "True", True),
+        ({"1": 5, "x": 9}, 1, "1"),
+    ],
+)
+def test_the_positive_class_is_the_one_asked_for_or_the_rarer_of_two(
+    classes: dict[Any, int], asked: Any, chosen: Any
+) -> None:
+    request = parse_request({**SMALLEST, "pos_label": asked}).resolve("classification", classes)
+    assert (request.pos_label, type(request.pos_label)) == (chosen, type(chosen))
+    assert parse_request(request.model_dump()).scoring == request.scoring
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pos_label": "maybe"}, '"pos_label" is \'maybe\', which is none of the 3 classes of "price"'),
+        ({"metric": "f1"}, 'The metric "f1" is of one class, and "price" has 3: say by pos_label which one is meant'),
+        ({"metric": "average_precision"}, "or choose f1_macro"),
+    ],
+)
+def test_a_positive_class_that_nobody_knows_is_refused_without_the_classes(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        parse_request({**SMALLEST, **fields}).resolve("classification", {"secret a": 1, "secret b": 2, "secret c": 3})
+    assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_a_choice_that_does_not_fit_the_problem_found_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="rmse"):
         parse_request({**SMALLEST, "metric": "rmse"}).resolve("classification")
@@ -210,6 +260,8 @@ def nested(depth: int) -> object:
         ({"estimator": "ridge", "hyperparameters": {"alpha": {"a": nested(100_000)}}}, '"alpha" is a JSON object'),
         ({"hyperparameters": nested(100_000)}, '"hyperparameters" is a JSON array'),
         ({"seed": 10**5000}, '"seed" is a whole number of 16,610 bits: input should be less than 4294967296.'),
+        ({"pos_label": 10**5000}, '"pos_label" is a whole number of 16,610 bits, more than a class label holds.'),
+        ({"pos_label": "a\ud800"}, r"\ud800"),
         ({"threshold": 10**5000}, '"threshold" is a whole number of 16,610 bits'),
         ({"estimator": "ridge", "hyperparameters": {"max_iter": 2**31}}, "should be less than 2147483648"),
         ({"estimator": "ridge", "hyperparameters": {"alpha": float("inf")}}, '"alpha" is inf'),

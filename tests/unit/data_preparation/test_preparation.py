@@ -538,6 +538,8 @@ def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: py
         ({"metric": "r2"}, []),
         ({"estimator": "ridge"}, ["metric"]),
         ({"estimator": "random_forest"}, ["problem", "metric"]),
+        ({"target": "c", "metric": "roc_auc"}, ["pos_label"]),
+        ({"target": "c", "metric": "f1", "pos_label": "x"}, []),
     ],
 )
 def test_what_the_request_leaves_open_is_told(prepared: Prepare, fields: dict[str, Any], left_open: list[str]) -> None:
@@ -611,3 +613,25 @@ def test_new_weights_leave_all_rows_in_their_parts(tmp_path: Path) -> None:
         result = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
         parts.append(pq.read_table(result.test)["a"].to_pylist())
     assert parts[0] == parts[1]
+
+
+def test_the_positive_class_is_the_rarer_one_as_the_data_have_it(prepared: Prepare) -> None:
+    made = prepared(frame(50, y=[0, 1, 1, 1, 1] * 10), metric="recall")
+    assert (made.request.pos_label, made.request.metric) == (0, "recall")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"target": "c", "metric": "precision"}, 'The metric "precision" is of one class, and "c" has 3'),
+        ({"target": "c", "pos_label": "w"}, "is 'w', which is none of the 3 classes of \"c\""),
+        # That the target is no class shows in the data.
+        ({"pos_label": "x"}, '"pos_label" names a class, and a regression has none'),
+    ],
+)
+def test_a_positive_class_that_does_not_fit_the_data_is_the_requests_fault(
+    prepared: Prepare, fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        prepared(frame(60), **fields)
+    assert message in str(caught.value)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.request import METRICS, TrainingRequest, parse_request
+from common.metric_table import METRICS
+from common.request import TrainingRequest, parse_request
 from model_evaluation.bootstrap import Improvement, Interval
 from model_evaluation.decision import Challenger, Comparison, decide
 from model_evaluation.fairness import Fairness

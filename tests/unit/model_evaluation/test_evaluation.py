@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn import metrics
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from common.frames import load_part
-from common.request import ESTIMATORS, LOWER_IS_BETTER
+from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Metric, Scoring
+from common.request import ESTIMATORS
 from data_preparation.preparation import PreparedData
 from model_evaluation.evaluation import (
     HeldOut,
@@ -28,6 +28,7 @@ from model_evaluation.evaluation import (
     score,
 )
 from model_training.training import build_pipeline, describe_baseline, fit
+from scikit_metrics import scikit_metric
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -47,19 +48,14 @@ def held_out(prepared: PreparedData) -> HeldOut:
 
 
 def test_regression_metrics(prepared_data: Make) -> None:
-    prepared = prepared_data("regression")
-    pipeline = fitted(prepared)
+    prepared = prepared_data("regression", quantile=0.8)
+    pipeline, scoring = fitted(prepared), prepared.request.scoring
     part = held_out(prepared)
-    scores = score(pipeline, part, "regression")
-    error = part.target - pipeline.predict(part.features)
-    np.testing.assert_array_equal(scores.predictions, pipeline.predict(part.features))
-    assert scores.metrics == pytest.approx(
-        {
-            "rmse": np.sqrt(np.mean(error**2)),
-            "mae": np.mean(np.abs(error)),
-            "r2": 1 - np.sum(error**2) / np.sum((part.target - part.target.mean()) ** 2),
-        }
-    )
+    scores = score(pipeline, part, "regression", scoring)
+    predictions = pipeline.predict(part.features)
+    np.testing.assert_array_equal(scores.predictions, predictions)
+    expected = {name: scikit_metric(name, part.target, predictions, None, scoring) for name in METRICS["regression"]}
+    assert scores.metrics == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("classes", [["a", "b"], ["a", "b", "c"], [0, 1], [True, False]])
@@ -70,22 +66,20 @@ def test_classification_metrics(prepared_data: Make, classes: list[Any]) -> None
     prepared = prepared_data("classification", frame)
     pipeline = fitted(prepared)
     part = held_out(prepared)
-    target, predicted = part.target, pipeline.predict(part.features)
-    probabilities = pipeline.predict_proba(part.features)
-    scored = probabilities[:, 1] if len(classes) == 2 else probabilities
-    assert score(pipeline, part, "classification").metrics == pytest.approx(
-        {
-            "accuracy": np.mean(predicted == target),
-            "f1_macro": metrics.f1_score(target, predicted, average="macro"),
-            "roc_auc": metrics.roc_auc_score(target, scored, multi_class="ovr"),
-            "log_loss": metrics.log_loss(target, probabilities),
-        }
-    )
+    # Of two classes the rarer one.
+    rarer = min(classes, key=labels.count)
+    assert prepared.request.pos_label == (rarer if len(classes) == 2 else None)
+    scoring, probabilities = Scoring(rarer), pipeline.predict_proba(part.features)
+    expected = {
+        name: scikit_metric(name, part.target, probabilities, pipeline.classes_, scoring)
+        for name in METRICS["classification"]
+    }
+    assert score(pipeline, part, "classification", scoring).metrics == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
     ("test_label", "undefined"),
-    [("c", {"log_loss", "roc_auc"}), ("a", {"roc_auc"})],
+    [("c", {"log_loss", "roc_auc", "brier", *OF_POSITIVE_CLASS}), ("a", {"roc_auc", *OF_POSITIVE_CLASS})],
 )
 def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     prepared_data: Make, test_label: str, undefined: set[str]
@@ -94,7 +88,7 @@ def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     frame["split"] = ["train"] * 80 + ["test"] * 20
     prepared = prepared_data("classification", frame, split_column="split")
     pipeline = fitted(prepared)
-    scores = score(pipeline, held_out(prepared), "classification")
+    scores = score(pipeline, held_out(prepared), "classification", prepared.request.scoring)
     assert {name for name, value in scores.metrics.items() if value is None} == undefined
     assert set(scores.undefined) == undefined
     request = prepared.request.model_copy(update={"metric": "roc_auc"})
@@ -102,21 +96,28 @@ def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     assert against_constant(scores, held_out(prepared), {"shares": [0.5, 0.5]}, request) == (None, None)
 
 
-@pytest.mark.parametrize(("problem", "metric"), [("regression", "mae"), ("classification", "log_loss")])
+@pytest.mark.parametrize(("metric", "kind"), METRIC_TABLE.items())
 def test_a_guess_without_features_is_what_a_model_is_measured_by(
-    prepared_data: Make, problem: str, metric: str
+    prepared_data: Make, metric: str, kind: Metric
 ) -> None:
-    prepared = prepared_data(problem, metric=metric)
+    problem = kind.problem
+    prepared = prepared_data(problem, metric=metric, quantile=0.8)
+    scoring = prepared.request.scoring
     pipeline, part = fitted(prepared), held_out(prepared)
     _, target = load_part(prepared.train, prepared.profile)
-    strategy = "mean" if problem == "regression" else "prior"
-    dummy = (DummyRegressor if problem == "regression" else DummyClassifier)(strategy=strategy)
-    guess = score(dummy.fit(np.zeros((len(target), 1)), target), part, problem)
-    scores = score(pipeline, part, problem)
-    own, found = against_constant(scores, part, describe_baseline(target, problem), prepared.request)
+    baseline = describe_baseline(target, prepared.request)
+    dummy = DummyClassifier(strategy="prior")
+    if kind.constant == "positive":
+        dummy = DummyClassifier(strategy="constant", constant=scoring.pos_label)
+    if problem == "regression":
+        dummy = DummyRegressor(strategy="constant", constant=baseline[kind.constant])
+    guess = score(dummy.fit(np.zeros((len(target), 1)), target), part, problem, scoring)
+    scores = score(pipeline, part, problem, scoring)
+    own, found = against_constant(scores, part, baseline, prepared.request)
     assert own == own_interval(scores, part, prepared.request)
     assert found is not None
-    assert found.value == pytest.approx(guess.metrics[metric] - scores.metrics[metric])  # type: ignore[operator]
+    difference = guess.metrics[metric] - scores.metrics[metric]  # type: ignore[operator]
+    assert found.value == pytest.approx(difference if kind.lower_is_better else -difference)
     assert found.low is not None
     assert found.low > 0
 

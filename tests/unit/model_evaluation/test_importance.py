@@ -11,11 +11,13 @@ import pytest
 from sklearn import inspection
 
 from common.frames import load_part
+from common.metric_table import METRIC_TABLE, PLAIN, Scoring
 from data_preparation.preparation import PreparedData
 from model_evaluation import importance
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import Importance
 from model_training.training import build_pipeline, fit
+from scikit_metrics import scikit_scorer
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -28,32 +30,27 @@ def fitted(prepared: PreparedData) -> tuple[Pipeline, HeldOut]:
     return model.pipeline, HeldOut(*load_part(prepared.test, prepared.profile))
 
 
-def measured(pipeline: Pipeline, part: HeldOut, metric: str) -> Importance:
+def measured(pipeline: Pipeline, part: HeldOut, metric: str, scoring: Scoring = PLAIN) -> Importance:
     predict = pipeline.predict_proba if hasattr(pipeline, "classes_") else pipeline.predict
-    return importance.permutation_importance(pipeline, part, predict(part.features), metric, seed=42)
+    return importance.permutation_importance(pipeline, part, predict(part.features), metric, 42, scoring)
 
 
-@pytest.mark.parametrize(
-    ("problem", "metric", "scoring"),
-    [
-        ("regression", "rmse", "neg_root_mean_squared_error"),
-        ("regression", "mae", "neg_mean_absolute_error"),
-        ("regression", "r2", "r2"),
-        ("classification", "accuracy", "accuracy"),
-        ("classification", "f1_macro", "f1_macro"),
-        ("classification", "roc_auc", "roc_auc"),
-        ("classification", "log_loss", "neg_log_loss"),
-    ],
-)
+@pytest.mark.parametrize(("problem", "metric"), [(each.problem, name) for name, each in METRIC_TABLE.items()])
 @pytest.mark.parametrize("block", [1 << 22, 1])
 def test_importance_is_scikit_learns(
-    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, problem: str, metric: str, scoring: str, block: int
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, problem: str, metric: str, block: int
 ) -> None:
     monkeypatch.setattr(importance, "BLOCK_CELLS", block)
-    pipeline, part = fitted(prepared_data(problem))
-    found = measured(pipeline, part, metric)
+    prepared = prepared_data(problem)
+    (pipeline, part), scoring = fitted(prepared), prepared.request.scoring
+    found = measured(pipeline, part, metric, scoring)
     expected = inspection.permutation_importance(
-        pipeline, part.features, part.target, scoring=scoring, n_repeats=5, random_state=42
+        pipeline,
+        part.features,
+        part.target,
+        scoring=scikit_scorer(metric, scoring),
+        n_repeats=5,
+        random_state=42,
     )
     assert found.rows == len(part.target)
     order = [list(part.features.columns).index(name) for name in found.names]
@@ -99,3 +96,16 @@ def test_a_rare_class_is_in_the_sample(prepared_data: Make, monkeypatch: pytest.
     pipeline, part = fitted(prepared_data("classification", frame))
     assert sum(part.target == "rare") < 3
     assert np.all(np.isfinite(measured(pipeline, part, "roc_auc").losses))
+
+
+def test_a_shuffled_feature_that_makes_predictions_without_a_logarithm_has_an_importance(prepared_data: Make) -> None:
+    a = np.random.default_rng(0).normal(size=300)
+    # Together the features say 1 to 3, and from different rows anything from -20 to 20.
+    frame = pd.DataFrame({"a": a, "b": 2 + np.sin(np.arange(300)) - 5 * a, "y": 2 + np.sin(np.arange(300))})
+    pipeline, part = fitted(prepared_data("regression", frame))
+    assert pipeline.predict(part.features).min() > -1
+    shuffled = part.features.assign(a=part.features["a"].to_numpy()[::-1])
+    assert pipeline.predict(shuffled).min() < -1
+    losses = measured(pipeline, part, "rmsle").losses
+    assert np.isfinite(losses).all()
+    assert (losses > 0).all()

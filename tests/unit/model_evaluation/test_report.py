@@ -17,6 +17,7 @@ import pytest
 from sklearn import metrics
 
 from common.frames import load_part
+from common.metric_table import METRIC_TABLE
 from data_preparation.preparation import PreparedData
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import permutation_importance
@@ -184,9 +185,12 @@ def test_headings_and_tables_can_be_read_aloud(prepared_data: Make) -> None:
 def test_a_scored_champion_is_compared_metric_by_metric(prepared_data: Make) -> None:
     data = report_data(prepared_data("regression"), metrics={"rmse": 0.5, "mae": 0.75, "r2": 0.9}, champion=CHAMPION)
     page = page_of(data)
-    assert "rmse decides lower is better 0.5 0.75 ▲ 0.25 better" in page.text
-    assert "mae lower is better 0.75 0.5 ▼ 0.25 worse" in page.text
-    assert "r2 higher is better 0.9 0.9 = equal" in page.text
+    told = page.text.partition("All metrics on the")[2]
+    rmse, mae, r2 = (METRIC_TABLE[name].meaning for name in ("rmse", "mae", "r2"))
+    assert f"rmse decides lower is better: {rmse} 0.5 0.75 ▲ 0.25 better" in told
+    assert f"mae lower is better: {mae} 0.75 0.5 ▼ 0.25 worse" in told
+    assert f"r2 higher is better: {r2} 0.9 0.9 = equal" in told
+    assert "pinball is of the quantile 0.5, as the request's quantile says." in page.text
     assert (
         "rmse is better by 0.25 (95% interval 0.125 to 0.375; positive: the challenger is better). The whole interval "
         "is above 0: the challenger is better. Method: paired bootstrap, expanded percentile, 1,000 resamples of 60 of "
@@ -291,12 +295,16 @@ def test_many_rows_are_counted_not_drawn(prepared_data: Make) -> None:
 
 @pytest.mark.parametrize("labels", [["low", "high"], [False, True], [0, 1]])
 def test_two_classes_have_one_curve_each(prepared_data: Make, labels: list[Any]) -> None:
-    data = report_data(prepared_data("classification", labelled(labels)))
+    frame = labelled(labels)
+    data = report_data(prepared_data("classification", frame))
     page = page_of(data)
-    classes, positive = data.pipeline.classes_, data.predictions[:, 1]
-    truth = data.target == classes[1]
-    name = str(max(labels))
+    classes = data.pipeline.classes_
+    # The rarer one is the positive one.
+    rarer = min(labels, key=list(frame["y"]).count)
+    truth, positive = data.target == rarer, data.predictions[:, classes.tolist().index(rarer)]
+    name = str(rarer)
     assert f'The curves are of the class "{name}".' in page.text
+    assert f'average_precision are of the class "{name}", the rarer of two; the request' in page.text
     area = metrics.roc_auc_score(truth, positive)
     assert page.alternatives["ROC"] == f"Area under the curve: {area:.3f} ({name})."
     precision = metrics.average_precision_score(truth, positive)
@@ -307,7 +315,18 @@ def test_two_classes_have_one_curve_each(prepared_data: Make, labels: list[Any])
     assert f"{first} ✓ {a} {100 * a / (a + b):.1f} % {b} {100 * b / (a + b):.1f} %" in page.text
     assert f"{second} {c} {100 * c / (c + d):.1f} % ✓ {d} {100 * d / (c + d):.1f} %" in page.text
     assert f"{a + d} of 40 rows are right ({(a + d) / 40:.1%})." in page.text
-    assert "log_loss lower is better undefined: so it is" in page.text
+    assert f"log_loss lower is better: {METRIC_TABLE['log_loss'].meaning} undefined: so it is" in page.text
+
+
+def test_a_positive_class_that_is_asked_for_is_told(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("classification", labelled(["a", "b", "c"]), pos_label="b")))
+    names = "f1, precision, recall and average_precision"
+    assert f'{names} are of the class "b", as the request\'s pos_label says.' in page.text
+
+
+def test_without_a_positive_class_the_way_to_one_is_told(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("classification", labelled(["a", "b", "c"]))))
+    assert "average_precision are of one class: the request's pos_label says which one, against all" in page.text
 
 
 def test_many_classes_are_capped_and_that_is_said(prepared_data: Make) -> None:

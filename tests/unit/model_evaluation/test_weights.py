@@ -12,24 +12,27 @@ from scipy import stats
 from sklearn import inspection
 
 from common.frames import load_part, load_weights
+from common.metric_table import METRICS, Scoring
 from common.metrics import Predictions, metrics_of
-from common.request import METRICS, parse_request
+from common.request import parse_request
 from data_preparation.preparation import PreparedData
 from model_evaluation import bootstrap, report
 from model_evaluation.bootstrap import improvement, interval, interval_and_improvement
 from model_evaluation.evaluation import HeldOut, against_constant, compare_on, measure, measure_champion, own_interval
 from model_evaluation.importance import permutation_importance
 from model_training.training import build_pipeline, fit
+from scikit_metrics import scikit_scorer
 
 Make = Callable[..., PreparedData]
 ROWS = 300
+SCORING = Scoring("b", 0.8)
 
 
 def predicted(problem: str, seed: int = 0, classes: int = 3) -> tuple[np.ndarray, Predictions, Predictions]:
     """Return a target, and what a better and a worse model predict of it."""
     random = np.random.default_rng(seed)
     if problem == "regression":
-        target = random.normal(size=ROWS)
+        target = random.normal(10, size=ROWS)
         return target, *(Predictions(target + random.normal(0, scale, ROWS)) for scale in (0.5, 1.0))
     codes, labels = random.integers(0, classes, ROWS), np.array(["a", "b", "c"][:classes])
 
@@ -58,19 +61,27 @@ def test_a_weight_of_two_is_the_row_twice_in_every_metric(problem: str, classes:
     weights = np.random.default_rng(1).integers(0, 4, ROWS)
     repeated = np.repeat(np.arange(ROWS), weights)
     kept = weights > 0
-    found, undefined = metrics_of(taken(new, kept), target[kept], weights[kept].astype(float))
-    assert found == pytest.approx(metrics_of(taken(new, repeated), target[repeated])[0], rel=1e-12)
+    found, undefined = metrics_of(taken(new, kept), target[kept], weights[kept].astype(float), SCORING)
+    assert found == pytest.approx(metrics_of(taken(new, repeated), target[repeated], None, SCORING)[0], rel=1e-12)
     assert not undefined
-    assert found != pytest.approx(metrics_of(new, target)[0], rel=1e-3)
+    assert found != pytest.approx(metrics_of(new, target, None, SCORING)[0], rel=1e-3)
     # The comparisons are of the same metrics.
     for metric in METRICS[problem]:
         others = (new.outputs, old.outputs)
         weighted = improvement(
-            metric, target[kept], *(each[kept] for each in others), new.classes, 1, weights=weights[kept].astype(float)
+            metric,
+            target[kept],
+            *(each[kept] for each in others),
+            new.classes,
+            1,
+            weights=weights[kept].astype(float),
+            scoring=SCORING,
         )
-        twice = improvement(metric, target[repeated], *(each[repeated] for each in others), new.classes, 1)
+        of_repeated = (each[repeated] for each in others)
+        twice = improvement(metric, target[repeated], *of_repeated, new.classes, 1, scoring=SCORING)
         assert (weighted.value, weighted.loss) == pytest.approx((twice.value, twice.loss), rel=1e-9)
-        alone = interval(metric, target[kept], new.outputs[kept], new.classes, 1, weights=weights[kept].astype(float))
+        facts = (metric, target[kept], new.outputs[kept], new.classes, 1)
+        alone = interval(*facts, weights=weights[kept].astype(float), scoring=SCORING)
         assert alone.value == pytest.approx(found[metric], rel=1e-9)
 
 
@@ -79,9 +90,8 @@ def test_equal_weights_change_nothing(problem: str, classes: int) -> None:
     target, new, old = predicted(problem, classes=classes)
     for metric in METRICS[problem]:
         facts = (metric, target, new.outputs, old.outputs, new.classes, 3)
-        plain, ones, tens = (
-            interval_and_improvement(*facts, weights=each) for each in (None, np.ones(ROWS), np.full(ROWS, 10.0))
-        )
+        equal = (None, np.ones(ROWS), np.full(ROWS, 10.0))
+        plain, ones, tens = (interval_and_improvement(*facts, weights=each, scoring=SCORING) for each in equal)
         assert ones == plain
         for alike, other in zip(tens, plain, strict=True):
             assert (alike.low, alike.high) == pytest.approx((other.low, other.high))
@@ -144,8 +154,8 @@ def test_champion_and_guess_are_measured_by_the_same_weights() -> None:
 def weighted_frame(problem: str) -> pd.DataFrame:
     random = np.random.default_rng(0)
     frame = pd.DataFrame({"a": random.normal(size=ROWS), "b": random.normal(size=ROWS)})
-    signal = frame["a"] + 0.3 * frame["b"] + random.normal(0, 0.5, ROWS)
-    frame["y"] = signal if problem == "regression" else np.where(signal > 0, "high", "low")
+    signal = 10 + frame["a"] + 0.3 * frame["b"] + random.normal(0, 0.5, ROWS)
+    frame["y"] = signal if problem == "regression" else np.where(signal > 10, "high", "low")
     return frame.assign(w=random.lognormal(0, 1, ROWS))
 
 
@@ -155,23 +165,18 @@ def held_out(prepared: PreparedData) -> tuple[Any, HeldOut]:
     return fit(build_pipeline(prepared.request, profile), *parts[0]).pipeline, HeldOut(*parts[1])
 
 
-SCORINGS = {
-    "rmse": "neg_root_mean_squared_error", "mae": "neg_mean_absolute_error", "r2": "r2", "accuracy": "accuracy",
-    "f1_macro": "f1_macro", "roc_auc": "roc_auc", "log_loss": "neg_log_loss",
-}  # fmt: skip
-
-
 @pytest.mark.parametrize("problem", METRICS)
 def test_importances_are_scikit_learns_of_weighted_rows(prepared_data: Make, problem: str) -> None:
-    pipeline, part = held_out(prepared_data(problem, weighted_frame(problem), weight_column="w"))
+    prepared = prepared_data(problem, weighted_frame(problem), weight_column="w", quantile=0.8)
+    (pipeline, part), scoring = held_out(prepared), prepared.request.scoring
     predict = pipeline.predict if problem == "regression" else pipeline.predict_proba
     for metric in METRICS[problem]:
-        found = permutation_importance(pipeline, part, predict(part.features), metric, seed=42)
+        found = permutation_importance(pipeline, part, predict(part.features), metric, 42, scoring)
         expected = inspection.permutation_importance(
             pipeline,
             part.features,
             part.target,
-            scoring=SCORINGS[metric],
+            scoring=scikit_scorer(metric, scoring),
             n_repeats=5,
             random_state=42,
             sample_weight=part.weights,

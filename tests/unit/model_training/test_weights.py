@@ -121,8 +121,10 @@ def test_weights_come_in_the_order_of_the_rows(prepared: Prepare) -> None:
 
 def test_the_guess_without_features_is_weighted() -> None:
     weights = np.array([1.0, 0.5, 2.5])
-    assert describe_baseline(np.array([1.0, 2.0, 4.0]), "regression", weights) == {"mean": 3.0}
-    assert describe_baseline(np.array(["b", "a", "b"]), "classification", weights) == {"shares": [0.125, 0.875]}
+    smallest = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y"})
+    regression, classification = (smallest.resolve(problem) for problem in ("regression", "classification"))
+    assert describe_baseline(np.array([1.0, 2.0, 4.0]), regression, weights) == {"mean": 3.0}
+    assert describe_baseline(np.array(["b", "a", "b"]), classification, weights) == {"shares": [0.125, 0.875]}
 
 
 def test_other_splits_are_tried_by_weights(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -255,6 +255,14 @@ def test_versions_that_were_scored_on_other_rows_are_not(
     assert message in document["test_rows"]
 
 
+def test_metrics_of_other_classes_are_not_compared(registered: Models, record: Record) -> None:
+    metrics = {"f1": Decimal("0.5"), "accuracy": Decimal("0.5")}
+    record("run-e", 0.5, info={"request": {"pos_label": "yes"}}, metrics=metrics)
+    record("run-f", 0.5, info={"request": {"pos_label": "no"}}, metrics=dict.fromkeys(metrics, Decimal("0.6")))
+    found = compare(registered, "run-e", "run-f")["metrics"]
+    assert (found["f1"]["better"], found["accuracy"]["better"]) == (None, 1)
+
+
 def test_a_metric_that_one_version_does_not_have_is_undefined(
     registered: Models, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -39,6 +39,8 @@ def result(**fields: Any) -> dict[str, Any]:
         "search": None,
         "warnings": [],
         "weight_column": None,
+        "positive_class": None,
+        "quantile": 0.5,
         "decision": "reject",
         "reason": "because",
         "doubts": [],
@@ -97,7 +99,7 @@ def test_a_number_is_rounded_by_a_width(value: float, width: float, told: str) -
 @pytest.mark.parametrize(
     ("metrics", "rows", "told"),
     [
-        ({"accuracy": 0.9997, "roc_auc": None}, 10_000, ["0.99970", "undefined"]),
+        ({"accuracy": 0.9997, "brier": 0.000123456}, 10_000, ["0.99970", "0.0001235"]),
         ({"accuracy": 1.0, "log_loss": 0.123456}, 20, ["1.00", "0.12"]),
         ({"accuracy": 0.987654321, "log_loss": 0.123456}, 1_000_000, ["0.987654", "0.12346"]),
     ],
@@ -109,6 +111,41 @@ def test_figures_without_an_interval_have_the_digits_that_the_rows_bear(
     document["rows"]["test"] = rows
     words = dict(lines(document))
     assert [words[name] for name in metrics] == told
+
+
+def test_the_metric_that_decides_comes_first_and_what_is_undefined_is_told_once() -> None:
+    metrics = {"accuracy": 0.5, "f1": None, "recall": None, "roc_auc": None}
+    told = list(lines(result(metric="roc_auc", metrics=metrics, interval=None, baseline=None)))
+    names = [name for name, _ in told]
+    assert names[names.index("split") + 1 :][:3] == ["roc_auc", "accuracy", "undefined"]
+    assert (dict(told)["roc_auc"], dict(told)["undefined"]) == ("undefined", "f1, recall: report.html says why")
+
+
+@pytest.mark.parametrize(
+    ("positive", "told"),
+    [
+        (
+            {"label": "yes", "chosen": True},
+            '"yes" in f1, precision, recall and average_precision, the rarer class; POS_LABEL says another one',
+        ),
+        ({"label": True, "chosen": False}, '"True" in f1, precision, recall and average_precision'),
+        (
+            {"label": None, "chosen": False},
+            "no class: POS_LABEL says which one f1, precision, recall and average_precision are of, against all others",
+        ),
+        ({"label": "x" * 50, "chosen": False}, f'"{"x" * 40}…" in f1, precision, recall and average_precision'),
+    ],
+)
+def test_the_positive_class_is_told_with_the_option_that_changes_it(positive: dict[str, Any], told: str) -> None:
+    document = result(metric="accuracy", metrics={"accuracy": 0.9}, interval=None, baseline=None)
+    assert "positive" not in dict(lines(document))
+    assert dict(lines({**document, "positive_class": positive}))["positive"] == told
+
+
+def test_the_quantile_is_told_where_it_decides() -> None:
+    assert "quantile" not in dict(lines(result()))
+    pinball = result(metric="pinball", metrics={"pinball": 1.0}, interval=None, baseline=None, quantile=0.9)
+    assert dict(lines(pinball))["quantile"] == "0.9; QUANTILE says another one"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +201,12 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
         {"name": "y", "use": "target", "nulls": 0},
     ]
     documents = {
-        "profile.json": {"columns": columns, "rows": {"used": 10}, "read": {"dialect": "Parquet", "told": ["f"]}},
+        "profile.json": {
+            "left_open": ["pos_label"],
+            "columns": columns,
+            "rows": {"used": 10},
+            "read": {"dialect": "Parquet", "told": ["f"]},
+        },
         "model.json": {"warnings": ["w"], "suspicions": [{"about": "order", "columns": ["a"], "text": "s"}]},
         "evaluation.json": {
             "problem": problem,
@@ -172,6 +214,8 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
             "interval": {"value": 1.0, "low": None, "high": None, "deviation": None},
             "over_constant": over,
             "weight_column": "v",
+            "pos_label": None if metric == "rmse" else "yes",
+            "quantile": 0.5,
         },
     }
     for name, document in documents.items():
@@ -182,5 +226,6 @@ def test_facts_are_those_of_the_files(tmp_path: Path, metric: str, problem: str,
     assert (found["warnings"], found["interval"], found["weight_column"]) == (["w"], None, "v")
     assert found["read"] == {"dialect": "Parquet", "told": ["f", "t"], "doubts": ["d"]}
     assert found["suspicions"] == [{"about": "order", "columns": ["a"], "text": "s"}]
+    assert found["positive_class"] == (None if metric == "rmse" else {"label": "yes", "chosen": True})
     assert found["baseline"]["value"] == value
     assert found["baseline"]["interval"] == {"low": 17.8227, "high": 34.8273}
