@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.metric_table import GUESSES, METRIC_TABLE, METRICS
-from common.request import ESTIMATORS, TrainingRequest, parse_request
+from common.request import ESTIMATORS, SEARCH_SECONDS, SEARCH_TRIALS, TrainingRequest, parse_request
 from crosstrain.training.request_flags import NAMES, known_values
 from crosstrain.training.runs import name_of_model
 
@@ -57,8 +57,8 @@ def test_the_readme_lists_every_variable(rows: dict[str, list[str]]) -> None:
 def test_the_readme_knows_every_name(rows: dict[str, list[str]], name: str) -> None:
     _, values, default = rows[name.upper()]
     assert set(quoted(values)) == set(known_values(FIELDS[name])) - {"auto"}
-    choices = {"estimator": ESTIMATORS, "metric": METRICS}.get(name, {})
-    assert quoted(default) == [fitting[0] for fitting in choices.values()]
+    first = {"estimator": ["auto"], "metric": [fitting[0] for fitting in METRICS.values()]}
+    assert quoted(default) == first.get(name, [])
 
 
 def test_the_readme_tells_the_defaults(rows: dict[str, list[str]]) -> None:
@@ -69,7 +69,8 @@ def test_the_readme_tells_the_defaults(rows: dict[str, list[str]]) -> None:
     assert told == {name: f"{FIELDS[name.lower()].default:g}" for name in told}
     assert f"`{name_of_model('houses.csv', 'price')}`" in rows["MODEL_NAME"][2]
     # No other field has one that is not a choice left open.
-    others = {"problem": "auto"} | dict.fromkeys(["estimator", "split_column", "metric", "pos_label", "threshold"])
+    others = dict.fromkeys(["problem", "estimator"], "auto")
+    others |= dict.fromkeys(["split_column", "metric", "pos_label", "threshold"])
     assert {name: FIELDS[name].default for name in others} == others
 
 
@@ -89,4 +90,9 @@ def test_the_readmes_input_is_a_request_with_every_field_at_its_default(readme: 
     request = parse_request(document).model_dump()
     smallest = parse_request({name: document[name] for name in ("dataset_uri", "target")}).model_dump()
     # What is left open there is shown with its first choice.
-    assert request == {**smallest, "estimator": ESTIMATORS["regression"][0], "metric": METRICS["regression"][0]}
+    assert request == {**smallest, "metric": METRICS["regression"][0]}
+
+
+def test_the_readme_tells_how_much_is_searched(rows: dict[str, list[str]]) -> None:
+    assert rows["SEARCH_TRIALS"][2].startswith(f"{SEARCH_TRIALS}, {SEARCH_SECONDS:.0f}; ")
+    assert quoted(rows["SEARCH_TRIALS"][1]) == [names[0] for names in ESTIMATORS.values()]

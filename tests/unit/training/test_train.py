@@ -64,7 +64,7 @@ def houses() -> pd.DataFrame:
         (["--data", "houses.csv", "--target", "prise"], 'Did you mean "price"?'),
         (["--data", "houses.csv", "--target", "price", "--split-column", "split"], 'The split column "split" is not'),
         (["--data", "houses.csv", "--target", "price", "--estimator", "rigde"], 'Did you mean "ridge"?'),
-        (["--data", "houses.csv", "--target", "price", "--metric", "rsme"], 'Did you mean "rmse"?'),
+        (["--data", "houses.csv", "--target", "price", "--metric", "rsme"], 'Did you mean "rmse"'),
         (["--data", "houses.csv", "--target", "price", "--problem", "regresion"], 'Did you mean "regression"?'),
         (["--data", "houses.csv", "--target", "price", "--test-fraction", "1"], '"test_fraction" is 1.0'),
         (["--data", "houses.csv", "--target", "price", "--threshold", "nan"], '"threshold" is nan'),
