@@ -14,6 +14,7 @@ from common.errors import InvalidRequestError
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal["linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"]
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
+Features = Literal["auto", "plain"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 Metric = Literal["rmse", "mae", "r2", "accuracy", "f1_macro", "roc_auc", "log_loss"]
 
@@ -181,6 +182,11 @@ class TrainingRequest(_Strict):
     estimator: Estimator | None = Field(default=None, description="the estimator")
     hyperparameters: dict[str, Any] = Field(
         default_factory=dict, description='what scikit-learn is to take for the estimator, such as {"alpha": 0.5}'
+    )
+    features: Features = Field(
+        default="auto",
+        description="what a model is fitted on: auto adds to the columns the parts of dates, where values are missing "
+        "and, for linear models, a column for each of a few whole numbers; plain adds nothing",
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.2, description="the share of test rows")
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(

@@ -20,6 +20,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "problem": "auto",
         "estimator": None,
         "hyperparameters": {},
+        "features": "auto",
         "test_fraction": 0.2,
         "seed": 42,
         "split_column": None,
