@@ -50,6 +50,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     ),
     "ObjectNode": frozenset(
         {
+            # Ours: it indexes nothing, and asks of what a file says of it whether it is parts of dates, each once.
+            "common.dates.DateParts",
             "sklearn._loss.link.IdentityLink",
             "sklearn._loss.link.Interval",
             "sklearn._loss.link.LogitLink",
@@ -64,6 +66,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
             "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
             "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor",
             "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+            # Compares values with NaN: of all its columns, as training makes it, or of some by NumPy's checked indices.
+            "sklearn.impute._base.MissingIndicator",
             "sklearn.impute._base.SimpleImputer",
             "sklearn.linear_model._base.LinearRegression",
             "sklearn.linear_model._logistic.LogisticRegression",

@@ -17,6 +17,7 @@ Estimator = Literal[
     "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"
 ]
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
+Features = Literal["auto", "plain"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
@@ -185,6 +186,11 @@ class TrainingRequest(_Strict):
     )
     hyperparameters: dict[str, Any] = Field(
         default_factory=dict, description='what scikit-learn is to take for the estimator, such as {"alpha": 0.5}'
+    )
+    features: Features = Field(
+        default="auto",
+        description="what a model is fitted on: auto adds to the columns the parts of dates, where values are missing "
+        "and, for linear models, a column for each of a few whole numbers; plain adds nothing",
     )
     search_trials: Annotated[int, Field(ge=0, le=300)] | None = Field(
         default=None,

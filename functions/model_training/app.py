@@ -24,9 +24,10 @@ from common.storage import (
     write_json,
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
+from model_training.memory import check_memory
 from model_training.other_splits import try_other_splits
 from model_training.suspicions import find_suspicions
-from model_training.training import build_pipeline, check_memory, describe, describe_baseline, fit
+from model_training.training import build_pipeline, describe, describe_baseline, fit
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)

@@ -256,13 +256,13 @@ class Model:
             encoder = steps[0] if hasattr(steps, "steps") else steps
             if hasattr(encoder, "categories_"):
                 known |= {name: frozenset(each) for name, each in zip(names, encoder.categories_, strict=True)}
-        return {name: texts for name, texts in known.items() if name not in self._of_uncounted_texts}
+        return {name: texts for name, texts in known.items() if name in self._of_counted_texts}
 
     @property
-    def _of_uncounted_texts(self) -> frozenset[str]:
-        """The columns of more different texts than were counted, of which the model knows the most frequent ones."""
-        columns = feature_columns(self.profile)
-        return frozenset(column["name"] for column in columns if isinstance(column.get("distinct"), str))
+    def _of_counted_texts(self) -> frozenset[str]:
+        """The columns of texts; but of those with more than were counted the model knows the most frequent ones."""
+        columns = (column for column in feature_columns(self.profile) if column["role"] == "categorical")
+        return frozenset(column["name"] for column in columns if not isinstance(column.get("distinct"), str))
 
     @cached_property
     def _alike(self) -> Mapping[str, Mapping[str, str]]:

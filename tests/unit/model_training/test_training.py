@@ -20,8 +20,10 @@ from common.frames import load_part
 from common.model_file import load_model, save_model
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
 from data_preparation.preparation import PreparedData
-from model_training import training
-from model_training.training import ESTIMATOR_CLASSES, build_pipeline, check_memory, describe, fit
+from model_training import features as making
+from model_training import memory, training
+from model_training.memory import check_memory
+from model_training.training import ESTIMATOR_CLASSES, build_pipeline, describe, fit
 
 Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
@@ -154,9 +156,10 @@ def resolved(estimator: str, **hyperparameters: Any) -> TrainingRequest:
 
 
 def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
+    column = {"use": "feature", "role": "numeric", "kind": "float", "dtype": "float32", "nulls": 0}
     return {
         "rows": {"train": rows},
-        "columns": [{"name": str(i), "use": "feature", "role": "numeric", "dtype": "float32"} for i in range(features)],
+        "columns": [{**column, "name": str(i)} for i in range(features)],
         "classes": [{"label": i, "rows": rows} for i in range(classes)] or None,
     }
 
@@ -207,7 +210,7 @@ def test_the_estimate_of_a_forest_is_near_its_size(prepared_data: Make, tmp_path
     features, target = load_part(prepared.train, prepared.profile)
     model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
     size = save_model(model.pipeline, tmp_path / "model.skops").stat().st_size
-    assert training._forest_bytes(prepared.request, 4000, 0) == pytest.approx(size, rel=0.3)
+    assert memory._forest_bytes(prepared.request, 4000, 0) == pytest.approx(size, rel=0.3)
 
 
 def test_whole_numbers_mean_what_floats_mean(prepared_data: Make) -> None:
@@ -302,7 +305,7 @@ def test_a_forest_gets_its_columns_in_their_order_whatever_is_scaled(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     monkeypatch.setattr(conversion, "EXACT_VALUES", most)
-    prepared = prepared_data("regression", estimator="random_forest")
+    prepared = prepared_data("regression", estimator="random_forest", features="plain")
     features, _ = load_part(prepared.train, prepared.profile)
     transformed = build_pipeline(prepared.request, prepared.profile)["features"].fit(features)
     numbers = [name for name in transformed.get_feature_names_out() if not name.startswith("kind")]
@@ -329,10 +332,10 @@ def test_one_hot_columns_need_memory_as_long_as_they_are_dense() -> None:
     profile = profile_of(1_000_000, 20)
     for column, different in zip(profile["columns"], (10, 20), strict=False):
         column |= {"role": "categorical", "distinct": different}
-    assert training._one_hot_bytes(resolved("ridge"), profile) == 30 * training.BYTES_PER_ONE_HOT
-    assert training._one_hot_bytes(resolved("hist_gradient_boosting"), profile) == 0
+    assert memory._one_hot_bytes(resolved("ridge"), profile) == 30 * memory.BYTES_PER_ONE_HOT
+    assert memory._one_hot_bytes(resolved("hist_gradient_boosting"), profile) == 0
     profile["columns"][0]["distinct"] = 1000
-    assert training._one_hot_bytes(resolved("ridge"), profile) == 20 * training.BYTES_PER_SPARSE_VALUE
+    assert memory._one_hot_bytes(resolved("ridge"), profile) == 20 * memory.BYTES_PER_SPARSE_VALUE
 
 
 def many_texts(problem: str, rows: int = 3000, texts: int = 300) -> pd.DataFrame:
@@ -351,7 +354,7 @@ def many_texts(problem: str, rows: int = 3000, texts: int = 300) -> pd.DataFrame
 def test_a_column_of_many_texts_is_learnt_from(
     prepared_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, estimator: str
 ) -> None:
-    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
+    monkeypatch.setattr(making, "MAX_OWN_COLUMNS", 254)
     prepared = prepared_data(problem, many_texts(problem), estimator=estimator)
     files = []
     for number in range(2):
@@ -370,7 +373,7 @@ def test_a_column_of_many_texts_is_learnt_from(
 
 @pytest.mark.parametrize("estimator", ESTIMATORS["regression"])
 def test_texts_without_meaning_do_no_harm(prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str) -> None:
-    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
+    monkeypatch.setattr(making, "MAX_OWN_COLUMNS", 254)
     random = np.random.default_rng(1)
     user = random.integers(0, 1000, 2400).astype(str)
     x = random.normal(size=2400)
@@ -411,7 +414,7 @@ def test_texts_that_are_all_in_the_test_part_are_one_level(prepared_data: Make) 
 
 def test_rare_texts_share_a_level_with_unseen_ones(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "MAX_LEVELS", 20)
-    monkeypatch.setattr(training, "MAX_OWN_COLUMNS", 254)
+    monkeypatch.setattr(making, "MAX_OWN_COLUMNS", 254)
     prepared = prepared_data("regression", many_texts("regression"), estimator="ridge")
     features, target = load_part(prepared.train, prepared.profile)
     pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
@@ -439,6 +442,6 @@ def test_a_missing_text_is_a_level_of_its_own(prepared_data: Make) -> None:
 def test_the_means_of_many_texts_need_memory_for_each_class_of_several() -> None:
     profile = profile_of(1_000_000, 3)
     profile["columns"][0] |= {"role": "categorical", "distinct": "more than 20,000"}
-    assert training._one_hot_bytes(resolved("ridge"), profile) == 0
-    assert training._means_bytes(resolved("ridge"), profile) == training.BYTES_PER_LEVEL + 16
-    assert training._means_bytes(resolved("ridge"), {**profile, "classes": [{}] * 5}) == training.BYTES_PER_LEVEL + 80
+    assert memory._one_hot_bytes(resolved("ridge"), profile) == 0
+    assert memory._means_bytes(resolved("ridge"), profile) == memory.BYTES_PER_LEVEL + 16
+    assert memory._means_bytes(resolved("ridge"), {**profile, "classes": [{}] * 5}) == memory.BYTES_PER_LEVEL + 80

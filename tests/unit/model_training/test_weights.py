@@ -17,8 +17,9 @@ from common.request import ESTIMATORS, parse_request
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from model_training import other_splits
+from model_training.memory import check_memory
 from model_training.other_splits import try_other_splits
-from model_training.training import build_pipeline, check_memory, describe_baseline, fit
+from model_training.training import build_pipeline, describe_baseline, fit
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -1,0 +1,115 @@
+"""What training takes of memory, and the refusal of data that need more than the function has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sklearn.compose import ColumnTransformer
+
+from common.conversion import Profile, feature_columns
+from common.errors import InvalidDatasetError
+from common.request import TrainingRequest
+from model_training.features import Added, categorical_columns, texts_of, wide_columns
+
+# Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
+# columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
+BYTES_PER_VALUE: Mapping[str, int] = {
+    "linear_regression": 16,
+    "ridge": 12,
+    "logistic_regression": 17,
+    "random_forest": 13,
+    "hist_gradient_boosting": 32,
+}
+BYTES_PER_WIDE_VALUE = 4
+"""What the frame holds more of a value that float32 does not do for."""
+BYTES_PER_ONE_HOT = 12
+BYTES_PER_SPARSE_VALUE = 24
+BYTES_PER_LEVEL = 130
+"""What encoding takes for each row of a column of many texts."""
+BYTES_PER_WEIGHT = 24
+BYTES_PER_WEIGHTED_VALUE = 4
+"""What ridge holds more of a value: a copy, multiplied by the weights' roots."""
+IMPORTS_MB = 300
+
+
+def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
+    """Refuse data whose fit would not fit the function's memory, before it is read.
+
+    Parameters
+    ----------
+    request
+        With every choice made.
+    profile
+        Of the prepared data.
+    memory_mb
+        The function's memory in MB.
+
+    Raises
+    ------
+    InvalidDatasetError
+        Naming both figures and the parameter to raise.
+    """
+    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    classes = len(profile["classes"] or ())
+    made = columns + Added.of(request, profile).dense_columns(request)
+    row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
+    per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
+    needed = rows * (row + per_row)
+    if request.estimator == "random_forest":
+        # The fitted trees, and once more as the bytes that are saved.
+        needed += 2 * _forest_bytes(request, rows, classes)
+    elif request.estimator in ("logistic_regression", "hist_gradient_boosting"):
+        # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
+        needed += rows * classes * 8 * 3
+    needed_mb = IMPORTS_MB + (needed >> 20)
+    if needed_mb > memory_mb:
+        raise InvalidDatasetError(
+            f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
+            f"the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 "
+            "in a new account until AWS's support raises that), bring fewer rows, limit the trees or choose another "
+            "estimator."
+        )
+
+
+def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return the bytes of a row's one-hot columns; ColumnTransformer keeps them sparse below a share of values."""
+    columns, added = feature_columns(profile), Added.of(request, profile)
+    texts = categorical_columns(request, profile)
+    categories = [int(column["distinct"]) for column in columns if column["name"] in texts]
+    categories += [_values(column) for column in columns if column["name"] in added.whole_numbers]
+    if request.estimator == "hist_gradient_boosting" or not categories:
+        return 0
+    others = len(columns) - len(texts) + added.dense_columns(request)
+    there = others + len(categories)
+    dense = there >= ColumnTransformer([]).sparse_threshold * (others + sum(categories))
+    return sum(categories) * BYTES_PER_ONE_HOT if dense else there * BYTES_PER_SPARSE_VALUE
+
+
+def _values(column: Mapping[str, Any]) -> int:
+    """Return how many different values a column of few whole numbers has at most; a missing one is one of them."""
+    return int(column["max"] - column["min"]) + 1 + bool(column["nulls"])
+
+
+def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return the bytes of a row's texts that are one of many, and of the means that become of them."""
+    _, many = texts_of(request, profile)
+    classes = len(profile["classes"] or ())
+    return len(many) * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
+
+
+def _weight_bytes(request: TrainingRequest, columns: int) -> int:
+    """Return the bytes that a row's weight takes."""
+    if request.weight_column is None:
+        return 0
+    return BYTES_PER_WEIGHT + (columns * BYTES_PER_WEIGHTED_VALUE if request.estimator == "ridge" else 0)
+
+
+def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:
+    """Return the size of a fitted forest: 64 bytes a node and 8 for each of its values, about 1.3 nodes a row."""
+    chosen = request.hyperparameters
+    nodes = int(1.3 * rows * (chosen.get("max_samples") or 1.0) / chosen.get("min_samples_leaf", 1))
+    if chosen.get("max_depth"):
+        nodes = min(nodes, 2 ** (min(chosen["max_depth"], 62) + 1))
+    trees: int = chosen.get("n_estimators", 100)
+    return trees * nodes * (64 + 8 * max(1, classes))
