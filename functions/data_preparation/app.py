@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,9 +66,13 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         prepared = prepare(downloads, request, folder, champion)
         profile = {**prepared.profile, "ignored_files": listing.ignored, "image_digest": image_digest()}
         rows = profile["rows"]
+        with ThreadPoolExecutor() as threads:
+            uploads = {
+                name: threads.submit(upload, s3, path, f"{prefix}/{name}.parquet")
+                for name, path in (("train", prepared.train), ("test", prepared.test))
+            }
         files = {
-            "train": upload(s3, prepared.train, f"{prefix}/train.parquet"),
-            "test": upload(s3, prepared.test, f"{prefix}/test.parquet"),
+            **{name: each.result() for name, each in uploads.items()},
             # Written last: where it is, the parts are whole.
             "profile": write_json(s3, profile, f"{prefix}/profile.json"),
         }
