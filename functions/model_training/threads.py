@@ -1,13 +1,28 @@
-"""The threads in which a forest's trees are fitted."""
+"""The threads in which a forest's trees are fitted, and how many BLAS may have."""
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import Any
 
 from joblib import ParallelBackendBase
+from threadpoolctl import ThreadpoolController
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Return what leaves BLAS one thread, in all of the process: two wait for each other longer than one takes."""
+    limit: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
+    return limit
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """Look once which libraries are loaded, which takes 5 ms; whoever asks has imported NumPy's and SciPy's."""
+    return ThreadpoolController()
 
 
 class ThreadBackend(ParallelBackendBase):  # type: ignore[misc] # joblib has no types

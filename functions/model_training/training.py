@@ -19,13 +19,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
-from threadpoolctl import threadpool_limits
 
 from common.conversion import MAX_LEVELS, Profile, feature_columns, feature_dtype, is_large
 from common.errors import InvalidDatasetError, without_values
 from common.metrics import Weights
 from common.request import TrainingRequest
-from model_training.threads import ThreadBackend
+from model_training.threads import ThreadBackend, one_blas_thread
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -243,7 +242,7 @@ def fit(
             if consume:
                 _empty(features)
             # Of ridge a second thread of BLAS makes nothing faster, and on a busy machine both wait for each other.
-            with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api="blas"):
+            with joblib.parallel_config(backend=ThreadBackend()), one_blas_thread():
                 pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
         except ValueError as error:
             told = without_values(str(error))

@@ -11,9 +11,11 @@ import threading
 import joblib
 import numpy as np
 import pytest
+from scipy import linalg  # noqa: F401 - whose BLAS is not NumPy's
 from sklearn.ensemble import RandomForestRegressor
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from model_training.threads import ThreadBackend
+from model_training.threads import ThreadBackend, one_blas_thread
 from thread_meeting import MEETING
 
 
@@ -54,3 +56,13 @@ def test_a_task_that_fails_is_raised_and_the_threads_end() -> None:
     with joblib.parallel_config(backend=ThreadBackend()), pytest.raises(ValueError, match="the third"):
         joblib.Parallel(n_jobs=2)(joblib.delayed(task)(number) for number in range(50))
     assert threading.active_count() == before
+
+
+def test_blas_has_one_thread_and_then_as_many_as_before() -> None:
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        with one_blas_thread(), one_blas_thread():
+            assert threads() == {1}
+        assert threads() == {2}
