@@ -23,7 +23,7 @@ WORK: dict[str, list[tuple[str, str]]] = {
         ("the limit", "in_process._features"),
         ("the limit", "in_process._frame"),
     ],
-    "upload the parts": [(_PREPARE, "storage.upload")],
+    "upload the parts": [(_PREPARE, "app._upload_parts")],
     "download and load the parts": [
         (step, name) for step in (_TRAIN, _EVALUATE) for name in ("storage.download", "frames.load_part")
     ],

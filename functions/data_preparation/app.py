@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from common.errors import InvalidDatasetError
 from common.lineage import image_digest, unpack_names
 from common.request import parse_request
 from common.storage import (
+    Stored,
     describe_files,
     download_unchanged,
     new_folder,
@@ -27,7 +29,7 @@ from common.storage import (
     write_json,
 )
 from data_preparation.file_names import data_names, no_data_name
-from data_preparation.preparation import prepare
+from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 
 if TYPE_CHECKING:
@@ -66,8 +68,7 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         profile = {**prepared.profile, "ignored_files": listing.ignored, "image_digest": image_digest()}
         rows = profile["rows"]
         files = {
-            "train": upload(s3, prepared.train, f"{prefix}/train.parquet"),
-            "test": upload(s3, prepared.test, f"{prefix}/test.parquet"),
+            **_upload_parts(s3, prepared, prefix),
             # Written last: where it is, the parts are whole.
             "profile": write_json(s3, profile, f"{prefix}/profile.json"),
         }
@@ -83,6 +84,14 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         # What a class is called is data, and what states hand on is logged: the profile tells it.
         handed_on["pos_label"] = None
     return {"request": handed_on, "prepared": result}
+
+
+def _upload_parts(s3: S3Client, prepared: PreparedData, prefix: str) -> dict[str, Stored]:
+    """Upload both parts at once."""
+    paths = {"train": prepared.train, "test": prepared.test}
+    with ThreadPoolExecutor(len(paths)) as threads:
+        uploads = {name: threads.submit(upload, s3, path, f"{prefix}/{name}.parquet") for name, path in paths.items()}
+    return {name: each.result() for name, each in uploads.items()}
 
 
 def _inherited(champion: dict[str, str] | None) -> dict[str, Any] | None:

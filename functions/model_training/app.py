@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from common.frames import load_order, load_part, load_weights
@@ -25,8 +27,9 @@ from common.storage import (
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_training.memory import check_memory
-from model_training.other_splits import try_other_splits
-from model_training.suspicions import find_suspicions
+from model_training.other_splits import OtherSplits
+from model_training.suspicions import Suspicions
+from model_training.threads import few_threads
 from model_training.training import build_pipeline, describe, describe_baseline, fit
 
 logger = logging.getLogger(__name__)
@@ -124,27 +127,32 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
     profile = read_json(s3, pinned(prepared, "profile"))
     request = request.with_positive_class(profile)
     check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
-    with workspace() as folder:
+    with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
         hashes = RowHashes(Columns.of(profile))
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
         features, target = load_part(part, profile, hashes.add)
         weights = load_weights(part, profile)
-        training_rows, baseline = TrainingRows.of(hashes), describe_baseline(target, request, weights)
-        other_splits = try_other_splits(request, profile, features, target, weights)
-        suspicions = find_suspicions(request, profile, features, target)
+        baseline = describe_baseline(target, request, weights)
+        # Of the features, which the fit consumes, both keep a sample.
+        other_splits = OtherSplits(request, profile, features, target, weights)
+        suspicions = Suspicions(request, profile, features, target)
+        training_rows, suspected = beside.submit(TrainingRows.of, hashes), beside.submit(suspicions.found)
+        begin = time.process_time()
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
+        # Not beside the fit: warnings are caught for all threads at once, and each is to have its own.
+        tried = beside.submit(other_splits.metrics, time.process_time() - begin)
         file = save_model(model.pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
-    record, kind = bytes(training_rows), "application/octet-stream"
-    files["training_rows"] = write_bytes(s3, record, f"{prefix}/training_rows.bloom", kind)
+        record, kind = bytes(training_rows.result()), "application/octet-stream"
+        files["training_rows"] = write_bytes(s3, record, f"{prefix}/training_rows.bloom", kind)
     description = {
         "run_id": event["run_id"],
         **describe(model, request, profile),
         "baseline": baseline,
         "search": event.get("search"),
-        "other_splits": other_splits,
-        "suspicions": suspicions,
-        "training_rows": training_rows.description(),
+        "other_splits": tried.result(),
+        "suspicions": suspected.result(),
+        "training_rows": training_rows.result().description(),
         "sha256": {name: file.sha256 for name, file in files.items()},
         **_lineage(),
     }

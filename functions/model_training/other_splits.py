@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
 from common.metrics import Weights, metrics_of, predict
 from common.request import TrainingRequest
+from model_training.threads import few_threads
 from model_training.training import build_pipeline, fit
 
 if TYPE_CHECKING:
@@ -29,76 +29,93 @@ are."""
 LEAST_ROWS = 250
 """Of fewer rows the metrics differ by chance alone."""
 MOST_SECONDS = 5.0
-"""How many processor seconds the fits may take, by what the first one takes, on a tenth of the rows."""
-_FEW_ROWS = 20
+"""How many processor seconds the fits may take, by what the model's own took or, if that is more, one on a tenth of the
+rows."""
 _HELD_OUT = 0.2
-# The estimators that this worker has fitted here, each with its problem.
-_tried: set[tuple[str, str]] = set()
 
 Rows = npt.NDArray[np.intp]
 
 
-def try_other_splits(
-    request: TrainingRequest,
-    profile: Profile,
-    features: pd.DataFrame,
-    target: npt.NDArray[Any],
-    weights: Weights = None,
-) -> list[dict[str, Any]]:
-    """Return the metric by a split of rows and by a split of each column that may hold kin together.
+class OtherSplits:
+    """The rows that other splits are tried on, drawn before the model's own fit consumes them.
 
     Parameters
     ----------
     request
         With every choice made.
     profile
-        Of the prepared data: which columns may do so, it calls `splits_by`.
+        Of the prepared data: which columns may hold kin together, it calls `splits_by`.
     features, target
         The training part, of shape (rows, features) and (rows,).
     weights
         How much each row counts, shape (rows,); None for all alike.
-
-    Returns
-    -------
-    list of dict
-        For the first column by which rows may belong to one time, and the first of things that they may belong to:
-        `column`, `by` (`time` or `key`), `metric`, the number of `rows`, and the metric's value `by_rows` and
-        `by_column`, None where it could not be tried.
     """
-    if profile["split"]["by"] != "rows":
-        return []
-    suspects = [column for column in feature_columns(profile) if "splits_by" in column]
-    # The last of each kind that is put in stays: the first column.
-    chosen = {column["splits_by"]: column for column in reversed(suspects)}
-    most_rows = min(MOST_ROWS, MOST_VALUES // len(features.columns))
-    left, found = MOST_SECONDS, []
-    seconds_a_row: float | None = None
-    for column in chosen.values():
-        rows, held_out = _hold_out(features[column["name"]], column["splits_by"], request.seed, most_rows)
-        if len(rows) < LEAST_ROWS or not 0 < held_out.mean() <= 0.5:
-            continue
-        begin = time.process_time()
-        told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
-        try_ = _Try(request, profile, features.iloc[rows], target[rows], None if weights is None else weights[rows])
-        # On so few rows a BLAS's threads wait for each other longer than one takes.
-        with threadpool_limits(1, user_api="blas"):
-            if seconds_a_row is None:
-                seconds_a_row = try_.seconds_a_row(held_out)
-            fits = 2 * len(rows) * seconds_a_row <= left
-            found.append({**told, **(try_.both(held_out) if fits else {"by_rows": None, "by_column": None})})
-        left -= time.process_time() - begin
-    return found
+
+    def __init__(
+        self,
+        request: TrainingRequest,
+        profile: Profile,
+        features: pd.DataFrame,
+        target: npt.NDArray[Any],
+        weights: Weights = None,
+    ) -> None:
+        self._tries: list[tuple[dict[str, Any], _Try]] = []
+        if profile["split"]["by"] != "rows":
+            return
+        suspects = [column for column in feature_columns(profile) if "splits_by" in column]
+        # The last of each kind that is put in stays: the first column.
+        chosen = {column["splits_by"]: column for column in reversed(suspects)}
+        most_rows = min(MOST_ROWS, MOST_VALUES // len(features.columns))
+        for column in chosen.values():
+            rows, held_out = _hold_out(features[column["name"]], column["splits_by"], request.seed, most_rows)
+            if len(rows) < LEAST_ROWS or not 0 < held_out.mean() <= 0.5:
+                continue
+            told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
+            drawn = features.iloc[rows], target[rows], None if weights is None else weights[rows]
+            self._tries.append((told, _Try(request, profile, *drawn, held_out)))
+
+    def metrics(self, fit_seconds: float) -> list[dict[str, Any]]:
+        """Return the metric by a split of rows and by a split of each column that may hold kin together.
+
+        Parameters
+        ----------
+        fit_seconds
+            How many processor seconds the model's own fit has taken: no fit on fewer rows takes more.
+
+        Returns
+        -------
+        list of dict
+            For the first column by which rows may belong to one time, and the first of things that they may belong to:
+            `column`, `by` (`time` or `key`), `metric`, the number of `rows`, and the metric's value `by_rows` and
+            `by_column`, None where it could not be tried.
+        """
+        left, found = MOST_SECONDS, []
+        seconds_a_row: float | None = None
+        for told, each in self._tries:
+            begin = time.process_time()
+            with few_threads(each.values):
+                fits = 2 * fit_seconds <= left
+                if not fits:
+                    seconds_a_row = seconds_a_row or each.seconds_a_row()
+                    fits = 2 * told["rows"] * seconds_a_row <= left
+                found.append({**told, **(each.both() if fits else {"by_rows": None, "by_column": None})})
+            left -= time.process_time() - begin
+        return found
 
 
 def _hold_out(column: pd.Series[Any], by: str, seed: int, most_rows: int) -> tuple[Rows, npt.NDArray[np.bool_]]:
     """Return the rows that a split is tried on, and which of them it holds out."""
     if by == "key":
         return _hold_out_keys(column, seed, most_rows)
-    known = np.flatnonzero(column.notna())
-    rows = known[np.argsort(column.to_numpy()[known], kind="stable")][-most_rows:]
-    times = column.to_numpy()[rows]
-    if not len(times):
+    times = column.to_numpy()
+    rows = np.flatnonzero(column.notna())
+    if not len(rows):
         return rows, np.zeros(0, np.bool_)
+    # To sort the last ones is enough.
+    most_rows = min(most_rows, len(rows))
+    rows = rows[times[rows] >= np.partition(times[rows], -most_rows)[-most_rows]]
+    rows = rows[np.argsort(times[rows], kind="stable")][-most_rows:]
+    times = times[rows]
     # Rows of one time are together.
     return rows, times >= times[-max(1, round(len(rows) * _HELD_OUT))]
 
@@ -132,27 +149,25 @@ class _Try:
         features: pd.DataFrame,
         target: npt.NDArray[Any],
         weights: Weights,
+        held_out: npt.NDArray[np.bool_],
     ) -> None:
         self._request, self._profile = request, profile
-        self._features, self._target, self._weights = features, target, weights
+        self._features, self._target, self._weights, self._held_out = features, target, weights, held_out
+        self.values = features.size
 
-    def seconds_a_row(self, held_out: npt.NDArray[np.bool_]) -> float:
+    def seconds_a_row(self) -> float:
         """Return how many processor seconds a fit takes for each row, by one on a tenth of them.
 
         Most fits take time in proportion, some of them minutes.
         """
-        estimator = str(self._request.problem), str(self._request.estimator)
-        few = np.arange(len(held_out)) < _FEW_ROWS
-        if estimator not in _tried:
-            # What is imported is not to be counted.
-            self._value(~few, few)
-            _tried.add(estimator)
         begin = time.process_time()
-        self._value(np.arange(len(held_out)) % 10 > 0, held_out)
-        return 10 * (time.process_time() - begin) / len(held_out)
+        rows = len(self._held_out)
+        self._value(np.arange(rows) % 10 > 0, self._held_out)
+        return 10 * (time.process_time() - begin) / rows
 
-    def both(self, held_out: npt.NDArray[np.bool_]) -> dict[str, float | None]:
-        """Return the metric by a draw of rows and with these held out."""
+    def both(self) -> dict[str, float | None]:
+        """Return the metric by a draw of rows and with the rows held out that the split does."""
+        held_out = self._held_out
         shuffled = np.random.default_rng(self._request.seed).permutation(held_out)
         return {"by_rows": self._value(shuffled, shuffled), "by_column": self._value(held_out, held_out)}
 

@@ -19,8 +19,8 @@ from common.errors import InvalidDatasetError, InvalidRequestError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import SEARCH_SECONDS, TrainingRequest
 from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
-from model_training.spaces import PORTFOLIO, SPACES
 from model_training.memory import check_memory
+from model_training.spaces import PORTFOLIO, SPACES
 
 MOST_ROWS, MOST_VALUES = 20_000, 600_000
 """How many rows and values of the training part the trials of a minute are fitted on; more in more time."""

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
-from threadpoolctl import threadpool_limits
 
 from common.conversion import Profile, feature_columns
 from common.errors import first_few
 from common.request import TrainingRequest
+from model_training.threads import few_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,12 +48,8 @@ _SHARE = 0.01
 Numbers = npt.NDArray[np.float64]
 
 
-# Two threads of BLAS wait for each other longer than one takes.
-@threadpool_limits.wrap(limits=1, user_api="blas")  # type: ignore[untyped-decorator] # threadpoolctl has no types
-def find_suspicions(
-    request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
-) -> list[dict[str, Any]]:
-    """Return what is suspected of the training part.
+class Suspicions:
+    """What of the training part is looked at, drawn before the model's own fit consumes it.
 
     Parameters
     ----------
@@ -63,39 +59,57 @@ def find_suspicions(
         Of the prepared data.
     features, target
         The training part, of shape (rows, features) and (rows,).
-
-    Returns
-    -------
-    list of dict
-        `about` (`leakage`, `order`, `problem` or `metric`), the `columns` that are meant, and in `text` what is
-        suspected and what to do about it.
     """
-    of_choices = [*_of_problem(request, profile, target), *_of_metric(request, profile)]
-    size = min(MOST_ROWS, MOST_VALUES // max(1, len(features.columns)), len(target))
-    if size < LEAST_ROWS:
-        return of_choices
-    rows = np.random.default_rng(request.seed).permutation(len(target))[:size]
-    outputs = _outputs(target[rows], str(request.problem))
-    if not outputs.shape[1]:
-        return of_choices
-    sample = features.iloc[rows]
-    strength = {name: _strength(_codes(sample[name]), outputs, str(request.problem)) for name in sample.columns}
-    order = [
-        name
-        for name in _whole_numbers(profile)
-        if strength[name] > ORDERS[str(request.problem)]
-        and _chance(sample[name].to_numpy(), outputs) < CHANCE
-        and _counts_rows(features[name].to_numpy())
-    ]
-    alone = sorted(
-        (name for name in sample.columns if strength[name] > HOLDS_THE_ANSWER and name not in order),
-        key=lambda name: -strength[name],
-    )
-    found = [*_in_words_order(order), *_in_words_alone(alone, strength, str(request.problem))]
-    if request.problem == "regression":
-        others = [each["name"] for each in feature_columns(profile) if each["name"] not in alone]
-        found += _in_words_together(_together(profile, sample[others], target[rows]))
-    return [*found, *of_choices]
+
+    def __init__(
+        self, request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
+    ) -> None:
+        self._problem, self._profile = str(request.problem), profile
+        self._of_choices = [*_of_problem(request, profile, target), *_of_metric(request, profile)]
+        size = min(MOST_ROWS, MOST_VALUES // max(1, len(features.columns)), len(target))
+        self._outputs: Numbers | None = None
+        if size < LEAST_ROWS:
+            return
+        rows = np.random.default_rng(request.seed).permutation(len(target))[:size]
+        self._outputs = _outputs(target[rows], self._problem)
+        self._sample, self._target = features.iloc[rows], target[rows]
+        # What repeats in the draw already is not looked at in all rows.
+        self._counting = [
+            name
+            for name in _whole_numbers(profile)
+            if len(np.unique(self._sample[name].to_numpy())) == size and _counts_rows(features[name].to_numpy())
+        ]
+
+    def found(self) -> list[dict[str, Any]]:
+        """Return what is suspected.
+
+        Returns
+        -------
+        list of dict
+            `about` (`leakage`, `order`, `problem` or `metric`), the `columns` that are meant, and in `text` what is
+            suspected and what to do about it.
+        """
+        outputs, problem = self._outputs, self._problem
+        if outputs is None or not outputs.shape[1]:
+            return self._of_choices
+        # This runs beside the fit, which would take a warning of NumPy's for its own.
+        with few_threads(), np.errstate(all="ignore"):
+            sample = self._sample
+            strength = {name: _strength(_codes(sample[name]), outputs, problem) for name in sample.columns}
+            order = [
+                name
+                for name in self._counting
+                if strength[name] > ORDERS[problem] and _chance(sample[name].to_numpy(), outputs) < CHANCE
+            ]
+            alone = sorted(
+                (name for name in sample.columns if strength[name] > HOLDS_THE_ANSWER and name not in order),
+                key=lambda name: -strength[name],
+            )
+            told = [*_in_words_order(order), *_in_words_alone(alone, strength, problem)]
+            if problem == "regression":
+                others = [each["name"] for each in feature_columns(self._profile) if each["name"] not in alone]
+                told += _in_words_together(_together(self._profile, sample[others], self._target))
+        return [*told, *self._of_choices]
 
 
 # What one feature tells

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from sklearn import config_context
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from threadpoolctl import threadpool_limits
 
 from common.conversion import MAX_LEVELS, Profile, feature_columns
 from common.errors import InvalidDatasetError, without_values
@@ -24,7 +23,7 @@ from common.metric_table import METRIC_TABLE
 from common.metrics import Weights, best_constant
 from common.request import TrainingRequest
 from model_training.features import MANY_LEVELS, build_features, categorical_columns, numeric_columns
-from model_training.threads import ThreadBackend
+from model_training.threads import ThreadBackend, few_threads
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,8 +40,6 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
     ("classification", "random_forest"): "sklearn.ensemble.RandomForestClassifier",
     ("classification", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingClassifier",
 }
-VALUES_FOR_THREADS = 1_000_000
-"""From so many values on boosting has as many threads as there are processors."""
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
 
@@ -132,10 +129,7 @@ def fit(
             _keep_levels_once(pipeline)
             if consume:
                 _empty(features)
-            # Of ridge a second thread of BLAS makes nothing faster, and of few values none does: on a busy machine they
-            # wait for each other.
-            only = "blas" if features_size > VALUES_FOR_THREADS else None
-            with joblib.parallel_config(backend=ThreadBackend()), threadpool_limits(1, user_api=only):
+            with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
                 pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
         except ValueError as error:
             told = without_values(str(error))

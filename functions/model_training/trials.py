@@ -10,15 +10,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from threadpoolctl import threadpool_limits
-
 from common.conversion import Profile
 from common.errors import InvalidDatasetError
 from common.metrics import Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Order, draw_rows, make_folds
 from model_training.search import OUT_OF_TIME, Trial, Tried
-from model_training.training import VALUES_FOR_THREADS, build_pipeline, fit
+from model_training.threads import few_threads
+from model_training.training import build_pipeline, fit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +77,7 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
     drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial.rows, request.seed))
     folds = make_folds(drawn.target, drawn.order, profile, request.seed)
     scored, error = list[dict[str, Any]](), None
-    with threadpool_limits(1 if drawn.features.size <= VALUES_FOR_THREADS else None):
+    with few_threads(drawn.features.size):
         for fold in folds:
             used = time.process_time() - begin
             if used + max((each["seconds"] for each in scored), default=0.0) > trial.seconds:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,8 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture(params=[10, LARGE], ids=["one request", "parts"])
-def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def file(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(storage, "ONE_REQUEST_BYTES", LARGE - 1)
     path = tmp_path / "file"
     path.write_bytes(b"a" * request.param)
     return path
@@ -62,6 +64,23 @@ def test_an_object_is_written_on_the_condition_that_there_is_none(s3: Any, file:
     assert asked[-1] == ("PutObject", None)
 
 
+def test_uploads_at_once_have_each_its_own_condition_and_version(
+    s3: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "ONE_REQUEST_BYTES", LARGE - 1)
+    sizes = {f"{number}": size for number, size in enumerate([LARGE, 10, LARGE, 10])}
+    for name, size in sizes.items():
+        (tmp_path / name).write_bytes(name.encode() * size)
+    asked = conditions(s3)
+    with ThreadPoolExecutor(len(sizes)) as threads:
+        stored = list(threads.map(lambda name: upload(s3, tmp_path / name, f"s3://artifacts/runs/{name}"), sizes))
+    assert [condition for _, condition in asked] == ["*"] * len(sizes)
+    for name, each in zip(sizes, stored, strict=True):
+        assert each.sha256 == storage.digest_of(tmp_path / name)
+        assert each.version_id is not None
+        assert read_bytes(s3, each) == (tmp_path / name).read_bytes()
+
+
 def test_what_is_there_already_stays(s3: Any) -> None:
     """Only an attempt of the same request, whose answer was lost, can have written it."""
     first = write_bytes(s3, b"first", URI, "text/plain")
@@ -83,7 +102,7 @@ def test_an_upload_whose_answer_is_lost_has_been_made(
     left = list(answers)
 
     def answer(model: Any, **_: Any) -> Any:
-        if model.name not in storage._CREATING or not left:
+        if model.name not in ("PutObject", "CompleteMultipartUpload") or not left:
             return None
         status, code = known[left.pop(0)]
         error = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_evaluation.fairness import doubts
 from model_training import other_splits
-from model_training.other_splits import try_other_splits
+from model_training.other_splits import OtherSplits
+from model_training.training import _empty
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def houses(rows: int = 1500, *, of_cities: float = 5.0, of_days: float = 0.3) ->
     )
 
 
-def tried(frame: pd.DataFrame, folder: Path, **fields: Any) -> list[dict[str, Any]]:
+def tried(frame: pd.DataFrame, folder: Path, *, fit_seconds: float = 1.0, **fields: Any) -> list[dict[str, Any]]:
     frame.to_csv(folder / "data.csv", index=False)
     # The columns alone: of 320 rows of noise, the more features there are, the likelier chance is taken for a finding.
     estimator = {"estimator": "hist_gradient_boosting", "hyperparameters": {"max_iter": 30}, "features": "plain"}
@@ -49,10 +51,11 @@ def tried(frame: pd.DataFrame, folder: Path, **fields: Any) -> list[dict[str, An
     prepared = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
     features, target = load_part(prepared.train, prepared.profile)
     before = features.copy()
-    found = try_other_splits(prepared.request, prepared.profile, features, target)
-    # The model itself is fitted on what it would have been.
+    splits = OtherSplits(prepared.request, prepared.profile, features, target)
+    # The model itself is fitted on what it would have been, and consumes it.
     pd.testing.assert_frame_equal(features, before)
-    return found
+    _empty(features)
+    return splits.metrics(fit_seconds)
 
 
 def test_rows_that_belong_together_make_a_model_look_better_than_it_is(tmp_path: Path) -> None:
@@ -89,7 +92,18 @@ def test_what_takes_too_long_is_left_and_said(tmp_path: Path, monkeypatch: pytes
     assert all("could not be tried" in each for each in doubts(found))
 
 
+def test_a_long_fit_has_one_on_a_tenth_of_the_rows_tell_what_others_take(tmp_path: Path) -> None:
+    assert tried(houses(), tmp_path, fit_seconds=math.inf) == tried(houses(), tmp_path)
+
+
 MOST = other_splits.MOST_ROWS
+
+
+def test_the_last_rows_are_those_that_sorting_all_would_give() -> None:
+    times = pd.Series(np.random.default_rng(0).integers(0, 9, 1000).astype(float)).mask(lambda each: each == 4)
+    sorted_ = times.dropna().sort_values(kind="stable").index
+    for most in (1, 250, 999, 1000):
+        assert other_splits._hold_out(times, "time", 0, most)[0].tolist() == sorted_[-most:].tolist()
 
 
 def test_a_sample_keeps_kin_whole() -> None:

@@ -15,7 +15,8 @@ from common.request import parse_request
 from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_training import suspicions
-from model_training.suspicions import find_suspicions
+from model_training.suspicions import Suspicions
+from model_training.training import _empty
 
 ROWS = 400
 
@@ -29,7 +30,11 @@ def suspected(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
         frame.to_csv(path, index=False)
         request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, **fields})
         prepared = prepare([SourceFile(path.name, path)], request, tmp_path)
-        return find_suspicions(prepared.request, prepared.profile, *load_part(prepared.train, prepared.profile))
+        features, target = load_part(prepared.train, prepared.profile)
+        looked_at = Suspicions(prepared.request, prepared.profile, features, target)
+        # As the model's own fit does.
+        _empty(features)
+        return looked_at.found()
 
     return find
 

@@ -11,9 +11,11 @@ import threading
 import joblib
 import numpy as np
 import pytest
+from scipy import linalg  # noqa: F401 - whose BLAS is not NumPy's
 from sklearn.ensemble import RandomForestRegressor
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from model_training.threads import ThreadBackend
+from model_training.threads import VALUES_FOR_THREADS, ThreadBackend, few_threads
 from thread_meeting import MEETING
 
 
@@ -54,3 +56,24 @@ def test_a_task_that_fails_is_raised_and_the_threads_end() -> None:
     with joblib.parallel_config(backend=ThreadBackend()), pytest.raises(ValueError, match="the third"):
         joblib.Parallel(n_jobs=2)(joblib.delayed(task)(number) for number in range(50))
     assert threading.active_count() == before
+
+
+@pytest.mark.parametrize(("values", "openmp"), [(VALUES_FOR_THREADS, {1}), (VALUES_FOR_THREADS + 1, {2})])
+def test_few_values_have_one_thread_of_openmp(values: int, openmp: set[int]) -> None:
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "openmp"}
+
+    with threadpool_limits(2):
+        with few_threads(values):
+            assert threads() == openmp
+        assert threads() == {2}
+
+
+def test_blas_has_one_thread_and_then_as_many_as_before() -> None:
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    with threadpool_limits(2, user_api="blas"):
+        with few_threads(), few_threads():
+            assert threads() == {1}
+        assert threads() == {2}

@@ -18,7 +18,7 @@ from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from model_training import other_splits
 from model_training.memory import check_memory
-from model_training.other_splits import try_other_splits
+from model_training.other_splits import OtherSplits
 from model_training.training import build_pipeline, describe_baseline, fit
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_other_splits_are_tried_by_weights(prepared: Prepare, monkeypatch: pytes
     features, target = load_part(made.train, made.profile)
     weights = load_weights(made.train, made.profile)
     weighted, plain = (
-        try_other_splits(made.request, made.profile, features, target, each)[0] for each in (weights, None)
+        OtherSplits(made.request, made.profile, features, target, each).metrics(1.0)[0] for each in (weights, None)
     )
     for tried in ("by_rows", "by_column"):
         assert 0 < weighted[tried] < 0.2
