@@ -69,6 +69,8 @@ def test_the_documented_types_are_all_that_a_model_holds(
 ) -> None:
     random = np.random.default_rng(0)
     data = pd.DataFrame({"amount": random.normal(size=120), "kind": random.choice(list("xyz"), 120)})
+    data = data.assign(level=random.integers(0, 5, 120), gap=data["amount"].where(data["amount"] < 1))
+    data["when"] = pd.date_range("2026-01-01", periods=120, freq="31h")
     places = pd.qcut(data["amount"], len(labels), labels=False)
     data["y"] = data["amount"] if problem == "regression" else [labels[place] for place in places]
     data.to_csv(tmp_path / "data.csv", index=False)
