@@ -616,7 +616,7 @@ def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
     uri = put(s3, data.assign(y=np.where(data["y"] > 2, "yes", "no")), "data/x.csv")
 
     def event(run_id: str, **fields: Any) -> dict[str, Any]:
-        request = {"dataset_uri": uri, "target": "y", "metric": "f1", "split_seed": 1, **fields}
+        request = {"dataset_uri": uri, "target": "y", "metric": "f1", "split_seed": 1, "search_trials": 0, **fields}
         prepared = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
         return {**prepared, "model": training.handler(prepared, None)}
 
