@@ -29,6 +29,10 @@ class InvalidDatasetError(_NamedError):
     """The data cannot be trained on."""
 
 
+class InvalidModelError(_NamedError):
+    """The model of model_training/model.py cannot be used."""
+
+
 class DamagedFileError(_NamedError):
     """A file of a run is not the one that was recorded: it was written again, or damaged."""
 

@@ -14,15 +14,15 @@ from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label,
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal[
-    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting"
+    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting", "custom"
 ]
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 Features = Literal["auto", "plain"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting"),
-    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting"),
+    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting", "custom"),
+    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting", "custom"),
 }
 SEARCH_TRIALS, SEARCH_SECONDS = 30, 60.0
 """How much is tried where the request asks for a search and does not say: trials, and processor seconds."""
@@ -96,12 +96,20 @@ class HistGradientBoostingParameters(_Strict):
     n_iter_no_change: _Count = 10
 
 
+class CustomParameters(_Strict):
+    """Hyperparameters of the model of `model_training/model.py`, which alone knows their names."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, bool | int | float | str | None]
+
+
 HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
     "linear_regression": LinearRegressionParameters,
     "ridge": RidgeParameters,
     "logistic_regression": LogisticRegressionParameters,
     "random_forest": RandomForestParameters,
     "hist_gradient_boosting": HistGradientBoostingParameters,
+    "custom": CustomParameters,
 }
 
 

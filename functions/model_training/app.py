@@ -31,6 +31,7 @@ from model_training.other_splits import OtherSplits
 from model_training.suspicions import Suspicions
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, describe, describe_baseline, fit
+from model_training.trial import Trial, Tried
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -54,7 +55,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
         - `plan_search`, with what was `done` so far, to be told what is tried next or what is best
           (`model_training.search.Plan`);
-        - `train_trial`, with the `trial` to make (`model_training.search.Trial`), to be told what became of it;
+        - `train_trial`, with the `trial` to make (`model_training.trial.Trial`), to be told what became of it;
         - none, to train the model, with the `search` by which it was chosen, if there was one.
     context
         Of the call; None elsewhere than on Lambda.
@@ -80,7 +81,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # Its sampler is loaded by a run that searches.
-    from model_training.search import Tried, plan  # noqa: PLC0415
+    from model_training.search import plan  # noqa: PLC0415
 
     profile = read_json(s3_client(), pinned(event["prepared"], "profile"))
     return plan(
@@ -94,8 +95,7 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    from model_training.search import Trial  # noqa: PLC0415 (as above)
-    from model_training.trials import Part, ended_after, run_trial  # noqa: PLC0415
+    from model_training.trials import Part, ended_after, run_trial  # noqa: PLC0415 (as above)
 
     s3, request, prepared, trial = (
         s3_client(),

@@ -20,6 +20,8 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     "logistic_regression": 17,
     "random_forest": 13,
     "hist_gradient_boosting": 32,
+    # Nobody knows what it holds: as much as the one that holds most.
+    "custom": 32,
 }
 BYTES_PER_WIDE_VALUE = 4
 """What the frame holds more of a value that float32 does not do for."""

@@ -7,12 +7,9 @@ the question, and what is tried next follows from it and the seed.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
-
-import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError, InvalidRequestError, first_few
@@ -20,71 +17,16 @@ from common.metric_table import LOWER_IS_BETTER
 from common.request import SEARCH_SECONDS, TrainingRequest
 from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
 from model_training.memory import check_memory
-from model_training.spaces import PORTFOLIO, SPACES
+from model_training.model import PORTFOLIO
+from model_training.proposals import propose
+from model_training.spaces import space_of
+from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 MOST_ROWS, MOST_VALUES = 20_000, 600_000
 """How many rows and values of the training part the trials of a minute are fitted on; more in more time."""
 PATIENCE = 12
 """After so many trials without a better one a search ends."""
 MOST_MESSAGES = 3
-_RANDOM_TRIALS = 8
-
-optuna.logging.set_verbosity(optuna.logging.ERROR)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """What is to be tried.
-
-    Attributes
-    ----------
-    number
-        From 0.
-    estimator, hyperparameters
-        As a request has them.
-    rows
-        How many rows of the training part it is tried on.
-    seconds
-        After how many processor seconds it is given up.
-    """
-
-    number: int
-    estimator: str
-    hyperparameters: Mapping[str, Any]
-    rows: int
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Tried:
-    """What became of a trial.
-
-    Attributes
-    ----------
-    number, estimator, hyperparameters
-        Those of the trial.
-    score, deviation
-        The metric's mean over the folds, and the standard deviation of the folds; None where it failed.
-    seconds, fit_seconds
-        Processor seconds of all of it, and of the longest fit.
-    fitted_rows
-        How many rows that fit had.
-    error
-        Why it failed.
-    uri
-        Of the document with each fold.
-    """
-
-    number: int
-    estimator: str
-    hyperparameters: Mapping[str, Any]
-    score: float | None = None
-    deviation: float | None = None
-    seconds: float = 0.0
-    fit_seconds: float = 0.0
-    fitted_rows: int = 0
-    error: str | None = None
-    uri: str | None = None
 
 
 @dataclass(frozen=True)
@@ -149,12 +91,13 @@ def plan(
     InvalidRequestError
         If no trial ends within the seconds that the search has.
     """
-    spaces = _affordable(request, profile, memory_mb)
+    names = _affordable(request, profile, memory_mb)
     left = float(request.search_seconds or 0) - sum(each.seconds for each in done)
     reason = _end(request, done, left, at_once) if done else None
     so_far = _best_so_far(request, done)
     if reason is None:
-        asked = _ask(request, spaces, done, min(at_once, int(request.search_trials or 0) - len(done)))
+        spaces = {name: space_of(name, request, profile) for name in names}
+        asked = propose(request, spaces, done, min(at_once, int(request.search_trials or 0) - len(done)))
         if asked:
             rows = rows_to_try(request, profile)
             return Plan(
@@ -168,7 +111,7 @@ def plan(
         reason = "there is nothing else to vary"
     best, slow = _best(request, profile, done, most_seconds)
     record = {
-        "estimators": list(spaces),
+        "estimators": names,
         "metric": request.metric,
         "by": profile["split"]["by"],
         "folds": MOST_FOLDS if rows_to_try(request, profile) < FEW_ROWS else FEWER_FOLDS,
@@ -218,80 +161,6 @@ def _end(request: TrainingRequest, done: Sequence[Tried], left: float, at_once: 
     return None
 
 
-def _ask(
-    request: TrainingRequest, names: Sequence[str], done: Sequence[Tried], count: int
-) -> list[tuple[str, dict[str, Any]]]:
-    """Return what to try next: what each estimator starts with, then what the sampler proposes."""
-    tried = [(each.estimator, dict(each.hyperparameters)) for each in done]
-    starts = [
-        (name, {**SPACES[name].starts[place], **request.hyperparameters})
-        for place in range(max(len(SPACES[name].starts) for name in names))
-        for name in names
-        if place < len(SPACES[name].starts)
-    ]
-    asked = [each for each in starts if each not in tried][:count]
-    varied = [name for name in names if _varied(request, name)]
-    if len(asked) < count and varied:
-        study = _study(request, varied, [each for each in done if each.estimator in varied])
-        asked += [_proposed(study, request, varied) for _ in range(count - len(asked))]
-    return asked
-
-
-def _varied(request: TrainingRequest, name: str) -> dict[str, BaseDistribution]:
-    return {key: each for key, each in SPACES[name].varied.items() if key not in request.hyperparameters}
-
-
-def _study(request: TrainingRequest, names: Sequence[str], done: Sequence[Tried]) -> optuna.Study:
-    """Return a study that knows what was tried.
-
-    References
-    ----------
-    S. Watanabe, "Tree-structured Parzen estimator: understanding its algorithm components and their roles for better
-    empirical performance", arXiv:2304.11127, 2023.
-    """
-    sampler = optuna.samplers.TPESampler(
-        # Else each round would draw the same.
-        seed=(request.seed + len(done)) % 2**32,
-        n_startup_trials=_RANDOM_TRIALS,
-        constant_liar=True,
-    )
-    lower = str(request.metric) in LOWER_IS_BETTER
-    study = optuna.create_study(direction="minimize" if lower else "maximize", sampler=sampler)
-    for each in done:
-        varied = {key: dist for key, dist in _varied(request, each.estimator).items() if key in each.hyperparameters}
-        known = {key: dist for key, dist in varied.items() if dist._contains(each.hyperparameters[key])}
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=optuna.trial.TrialState.FAIL if each.score is None else optuna.trial.TrialState.COMPLETE,
-                value=each.score,
-                params={
-                    "estimator": each.estimator,
-                    **{f"{each.estimator}.{key}": each.hyperparameters[key] for key in known},
-                },
-                distributions={
-                    "estimator": CategoricalDistribution(list(names)),
-                    **{f"{each.estimator}.{key}": dist for key, dist in known.items()},
-                },
-            )
-        )
-    return study
-
-
-def _proposed(study: optuna.Study, request: TrainingRequest, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    trial = study.ask()
-    name = str(trial.suggest_categorical("estimator", list(names)))
-    values = dict[str, Any]()
-    for key, each in _varied(request, name).items():
-        called = f"{name}.{key}"
-        if isinstance(each, FloatDistribution):
-            values[key] = float(f"{trial.suggest_float(called, each.low, each.high, log=each.log):.4g}")
-        elif isinstance(each, IntDistribution):
-            values[key] = trial.suggest_int(called, each.low, each.high, log=each.log)
-        elif isinstance(each, CategoricalDistribution):
-            values[key] = trial.suggest_categorical(called, each.choices)
-    return name, {**values, **request.hyperparameters}
-
-
 def _ranked(request: TrainingRequest, scored: Sequence[Tried]) -> list[Tried]:
     """Return what has a score, the best first, and of equals the first."""
     sign = 1 if str(request.metric) in LOWER_IS_BETTER else -1
@@ -339,7 +208,3 @@ def _of_none(request: TrainingRequest, done: Sequence[Tried]) -> InvalidRequestE
         f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Train without a search "
         "(search_trials 0) to see the whole error."
     )
-
-
-OUT_OF_TIME = "OutOfTime"
-"""What the error of a trial begins with that has used up its seconds."""

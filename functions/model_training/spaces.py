@@ -1,4 +1,4 @@
-"""What a search tries: the estimators of each problem, and what of each may vary."""
+"""What a search tries of each estimator first, and which of its hyperparameters may vary."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from common.conversion import Profile
+from common.request import TrainingRequest
+from model_training.custom import build_custom
 
 
 @dataclass(frozen=True)
@@ -24,12 +28,6 @@ class Space:
     starts: tuple[Mapping[str, Any], ...]
     varied: Mapping[str, BaseDistribution] = field(default_factory=dict)
 
-
-PORTFOLIO: Mapping[str, tuple[str, ...]] = {
-    "regression": ("ridge", "hist_gradient_boosting", "random_forest"),
-    "classification": ("logistic_regression", "hist_gradient_boosting", "random_forest"),
-}
-"""What `auto` tries, the simplest first: of two that are as good, the first one is taken."""
 
 SPACES: Mapping[str, Space] = {
     "linear_regression": Space(({},)),
@@ -60,3 +58,14 @@ SPACES: Mapping[str, Space] = {
         },
     ),
 }
+
+
+def space_of(name: str, request: TrainingRequest, profile: Profile) -> Space:
+    """Return what a search tries of an estimator.
+
+    Raises
+    ------
+    InvalidModelError
+        If the estimator is `custom`, and its model cannot be used.
+    """
+    return build_custom(request, profile).space if name == "custom" else SPACES[name]

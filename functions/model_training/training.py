@@ -22,6 +22,7 @@ from common.errors import InvalidDatasetError, without_values
 from common.metric_table import METRIC_TABLE
 from common.metrics import Weights, best_constant
 from common.request import TrainingRequest
+from model_training.custom import build_custom, check_names
 from model_training.features import MANY_LEVELS, build_features, categorical_columns, numeric_columns
 from model_training.threads import ThreadBackend, few_threads
 
@@ -66,7 +67,17 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
     -------
     sklearn.pipeline.Pipeline
         `features`, a ColumnTransformer, and `model`, the estimator.
+
+    Raises
+    ------
+    InvalidModelError
+        If the estimator is `custom`, and its model cannot be used.
     """
+    if request.estimator == "custom":
+        pipeline = build_custom(request, profile).pipeline
+        check_names("The request", request.hyperparameters, pipeline["model"])
+        pipeline["model"].set_params(**request.hyperparameters)
+        return pipeline
     estimator = _estimator(request)
     if request.estimator == "hist_gradient_boosting":
         start, categorical = len(numeric_columns(profile)), categorical_columns(request, profile)

@@ -15,9 +15,9 @@ from common.errors import InvalidDatasetError
 from common.metrics import Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Order, draw_rows, make_folds
-from model_training.search import OUT_OF_TIME, Trial, Tried
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, fit
+from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 if TYPE_CHECKING:
     import numpy as np

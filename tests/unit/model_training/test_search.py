@@ -11,8 +11,10 @@ import pytest
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import HYPERPARAMETERS, TrainingRequest, parse_request
-from model_training.search import OUT_OF_TIME, PATIENCE, Plan, Trial, Tried, plan, rows_to_try
-from model_training.spaces import PORTFOLIO, SPACES
+from model_training.model import PORTFOLIO
+from model_training.search import PATIENCE, Plan, plan, rows_to_try
+from model_training.spaces import SPACES
+from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 Score = Callable[[Trial], float | None]
 

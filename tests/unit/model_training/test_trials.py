@@ -17,8 +17,8 @@ from common.frames import load_order, load_part, load_weights
 from common.request import TrainingRequest
 from data_preparation.preparation import PreparedData
 from model_training.folds import make_folds
-from model_training.search import OUT_OF_TIME, Trial
 from model_training.training import build_pipeline
+from model_training.trial import OUT_OF_TIME, Trial
 from model_training.trials import Part, run_trial
 
 Prepare = Callable[..., PreparedData]

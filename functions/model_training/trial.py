@@ -1,0 +1,65 @@
+"""What is to be tried in a search, and what became of it: what a plan and the trials hand each other as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+OUT_OF_TIME = "OutOfTime"
+"""What the error of a trial begins with that has used up its seconds."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is to be tried.
+
+    Attributes
+    ----------
+    number
+        From 0.
+    estimator, hyperparameters
+        As a request has them.
+    rows
+        How many rows of the training part it is tried on.
+    seconds
+        After how many processor seconds it is given up.
+    """
+
+    number: int
+    estimator: str
+    hyperparameters: Mapping[str, Any]
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What became of a trial.
+
+    Attributes
+    ----------
+    number, estimator, hyperparameters
+        Those of the trial.
+    score, deviation
+        The metric's mean over the folds, and the standard deviation of the folds; None where it failed.
+    seconds, fit_seconds
+        Processor seconds of all of it, and of the longest fit.
+    fitted_rows
+        How many rows that fit had.
+    error
+        Why it failed.
+    uri
+        Of the document with each fold.
+    """
+
+    number: int
+    estimator: str
+    hyperparameters: Mapping[str, Any]
+    score: float | None = None
+    deviation: float | None = None
+    seconds: float = 0.0
+    fit_seconds: float = 0.0
+    fitted_rows: int = 0
+    error: str | None = None
+    uri: str | None = None
