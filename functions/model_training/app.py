@@ -136,15 +136,16 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         # Of the features, which the fit consumes, both keep a sample.
         other_splits = OtherSplits(request, profile, features, target, weights)
         suspicions = Suspicions(request, profile, features, target)
-        training_rows, suspected = beside.submit(TrainingRows.of, hashes), beside.submit(suspicions.found)
+        suspected = beside.submit(suspicions.found)
         begin = time.process_time()
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
         # Not beside the fit: warnings are caught for all threads at once, and each is to have its own.
         tried = beside.submit(other_splits.metrics, time.process_time() - begin)
         file = save_model(model.pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
-        record, kind = bytes(training_rows.result()), "application/octet-stream"
-        files["training_rows"] = write_bytes(s3, record, f"{prefix}/training_rows.bloom", kind)
+        # Not beside the fit, which needs the memory.
+        training_rows, kind = TrainingRows.of(hashes), "application/octet-stream"
+        files["training_rows"] = write_bytes(s3, bytes(training_rows), f"{prefix}/training_rows.bloom", kind)
     description = {
         "run_id": event["run_id"],
         **describe(model, request, profile),
@@ -152,7 +153,7 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         "search": event.get("search"),
         "other_splits": tried.result(),
         "suspicions": suspected.result(),
-        "training_rows": training_rows.result().description(),
+        "training_rows": training_rows.description(),
         "sha256": {name: file.sha256 for name, file in files.items()},
         **_lineage(),
     }
