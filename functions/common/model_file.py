@@ -115,17 +115,10 @@ def save_model(pipeline: Pipeline, path: Path) -> Path:
     The same pipeline is the same file, to the last byte: what skops names by addresses in memory is numbered in the
     order of its first appearance, and the times in the archive are fixed.
     """
-    # Imported here, for data preparation, whose image has the same package, does without.
-    import skops  # noqa: PLC0415
-    from skops.io._persist import SaveContext, get_state  # noqa: PLC0415
+    import skops.io  # noqa: PLC0415 (data preparation, whose image has the same package, does without it)
 
-    # What skops.io.dump does, but for its schema, which it writes with an indent: that takes Python ten times as long.
-    with zipfile.ZipFile(io.BytesIO(), "w") as archive:
-        context = SaveContext(archive)
-        state = get_state(pipeline, context)
-        context.clear_memo()
-        # A copy, in which no two nodes are one object.
-        schema = json.loads(json.dumps({**state, "protocol": context.protocol, "_skops_version": skops.__version__}))
+    with zipfile.ZipFile(io.BytesIO(skops.io.dumps(pipeline))) as archive:
+        schema = json.loads(archive.read(_SCHEMA))
         numbers: dict[int, int] = {}
         files: dict[str, str] = {}
         for node in _nodes(schema):
