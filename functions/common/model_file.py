@@ -20,6 +20,7 @@ import numpy as np
 import numpy.lib.format
 import numpy.typing as npt
 
+from common import own_types
 from common.errors import UntrustedModelError, first_few
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     ),
     "ObjectNode": frozenset(
         {
+            *own_types.ESTIMATORS,
+            *(trees for trees in own_types.ESTIMATORS.values() if trees is not None),
+            *own_types.OTHERS,
             # Ours: it indexes nothing, and asks of what a file says of it whether it is parts of dates, each once.
             "common.dates.DateParts",
             "sklearn._loss.link.IdentityLink",
@@ -105,6 +109,7 @@ ESTIMATORS: Mapping[str, str | None] = {
         )
         for kind in ("Classifier", "Regressor")
     },
+    **own_types.ESTIMATORS,
 }
 """What a pipeline of ours ends in, and what its trees are: nothing else that holds trees is looked into."""
 
@@ -195,7 +200,7 @@ def _check_archive(path: Path) -> None:
         if untrusted:
             raise UntrustedModelError(
                 f"The model file holds {first_few(untrusted)}, which is not in the list of trusted types: train the "
-                "model with this project, or review the type and add it to ALLOWED in common/model_file.py."
+                "model with this project, or review the type and add it to common/own_types.py."
             )
         for name, member in members.items():
             if name != _SCHEMA:

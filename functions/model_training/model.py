@@ -12,7 +12,7 @@ from common.request import TrainingRequest
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-    from model_training.spaces import Space
+    from model_training.space import Space
 
 PORTFOLIO = {
     "regression": ("ridge", "hist_gradient_boosting", "random_forest"),

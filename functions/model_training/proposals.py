@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from common.metric_table import LOWER_IS_BETTER
 from common.request import TrainingRequest
-from model_training.spaces import Space
+from model_training.space import Space
 from model_training.trial import Tried
 
 RANDOM_TRIALS = 8

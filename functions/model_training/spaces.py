@@ -3,31 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from common.conversion import Profile
 from common.request import TrainingRequest
 from model_training.custom import build_custom
-
-
-@dataclass(frozen=True)
-class Space:
-    """The hyperparameters of one estimator.
-
-    Attributes
-    ----------
-    starts
-        What is tried first, the most promising one before all others.
-    varied
-        What else may vary, and how far.
-    """
-
-    starts: tuple[Mapping[str, Any], ...]
-    varied: Mapping[str, BaseDistribution] = field(default_factory=dict)
-
+from model_training.space import Space
 
 SPACES: Mapping[str, Space] = {
     "linear_regression": Space(({},)),

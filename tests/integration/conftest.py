@@ -50,6 +50,9 @@ def train(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> 
                 # No test meets the champion of another.
                 "--model-name",
                 model_name,
+                # Nor searches for a minute, unless that is what it is about.
+                "--search-trials",
+                "0",
                 *arguments,
             ],
             env=training_stack.aws.environment(training_stack.data_scientist),
