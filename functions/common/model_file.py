@@ -66,6 +66,9 @@ ALLOWED: Mapping[str, frozenset[str]] = {
             "sklearn.compose._column_transformer.ColumnTransformer",
             "sklearn.ensemble._forest.RandomForestClassifier",
             "sklearn.ensemble._forest.RandomForestRegressor",
+            "sklearn.ensemble._voting.VotingClassifier",
+            "sklearn.ensemble._voting.VotingRegressor",
+            "sklearn.frozen._frozen.FrozenEstimator",
             "sklearn.ensemble._hist_gradient_boosting.binning._BinMapper",
             "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingClassifier",
             "sklearn.ensemble._hist_gradient_boosting.gradient_boosting.HistGradientBoostingRegressor",
@@ -97,6 +100,8 @@ ALLOWED: Mapping[str, frozenset[str]] = {
 
 
 _FEATURES = "sklearn.compose._column_transformer.ColumnTransformer"
+_BLENDS = frozenset({"sklearn.ensemble._voting.VotingClassifier", "sklearn.ensemble._voting.VotingRegressor"})
+_FROZEN = "sklearn.frozen._frozen.FrozenEstimator"
 ESTIMATORS: Mapping[str, str | None] = {
     "sklearn.linear_model._base.LinearRegression": None,
     "sklearn.linear_model._logistic.LogisticRegression": None,
@@ -148,19 +153,37 @@ def load_model(path: Path) -> Pipeline:
         else than into themselves.
     """
     import skops.io  # noqa: PLC0415 (as above)
-    from sklearn.pipeline import Pipeline  # noqa: PLC0415 (as above)
 
     with _unreadable_is_untrusted():
         _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     with _unreadable_is_untrusted():
-        fits = type(pipeline) is Pipeline and [name for name, _ in pipeline.steps] == ["features", "model"]
-        if not fits or _name_of(pipeline["features"]) != _FEATURES or _name_of(pipeline["model"]) not in ESTIMATORS:
-            raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
-        _check_trees(pipeline["model"])
-        if "n_jobs" in pipeline["model"].get_params():
-            pipeline["model"].set_params(n_jobs=None)
+        if _is_pipeline(pipeline) and _name_of(pipeline["model"]) in _BLENDS:
+            members = pipeline["model"].estimators_
+            if any(_name_of(each) != _FROZEN for each in members):
+                raise UntrustedModelError("The model file holds a blend of something else than trained pipelines.")
+            checked = [each.estimator for each in members]
+        else:
+            checked = [pipeline]
+        for each in checked:
+            _check_pipeline(each)
     return pipeline
+
+
+def _is_pipeline(pipeline: Any) -> bool:
+    from sklearn.pipeline import Pipeline  # noqa: PLC0415 (as above)
+
+    fits = type(pipeline) is Pipeline and [name for name, _ in pipeline.steps] == ["features", "model"]
+    return fits and _name_of(pipeline["features"]) == _FEATURES
+
+
+def _check_pipeline(pipeline: Any) -> None:
+    """Refuse what training does not make; a pipeline within a blend is no blend."""
+    if not _is_pipeline(pipeline) or _name_of(pipeline["model"]) not in ESTIMATORS:
+        raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
+    _check_trees(pipeline["model"])
+    if "n_jobs" in pipeline["model"].get_params():
+        pipeline["model"].set_params(n_jobs=None)
 
 
 def _name_of(value: Any) -> str:

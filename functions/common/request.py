@@ -14,15 +14,16 @@ from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label,
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal[
-    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting", "custom"
-]
+    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting", "custom",
+    "blend",
+]  # fmt: skip
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 Features = Literal["auto", "plain"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting", "custom"),
-    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting", "custom"),
+    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting", "custom", "blend"),
+    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting", "custom", "blend"),
 }
 SEARCH_TRIALS, SEARCH_SECONDS = 30, 60.0
 """How much is tried where the request asks for a search and does not say: trials, and processor seconds."""
@@ -103,6 +104,20 @@ class CustomParameters(_Strict):
     __pydantic_extra__: dict[str, bool | int | float | str | None]
 
 
+class BlendMember(_Strict):
+    """One of the models that a blend is made of."""
+
+    estimator: Annotated[str, Field(min_length=1)]
+    hyperparameters: dict[str, Any] = Field(default_factory=dict)
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class BlendParameters(_Strict):
+    """What a blend is made of: the weighted mean of its members is predicted."""
+
+    members: Annotated[list[BlendMember], Field(min_length=2, max_length=10)]
+
+
 HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
     "linear_regression": LinearRegressionParameters,
     "ridge": RidgeParameters,
@@ -110,6 +125,7 @@ HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
     "random_forest": RandomForestParameters,
     "hist_gradient_boosting": HistGradientBoostingParameters,
     "custom": CustomParameters,
+    "blend": BlendParameters,
 }
 
 
@@ -330,6 +346,22 @@ class TrainingRequest(_Strict):
         chosen = {"estimator": estimator, "hyperparameters": {**hyperparameters, **self.hyperparameters}}
         return _checked(self.model_copy(update=chosen))
 
+    def members(self) -> list[tuple[TrainingRequest, float]]:
+        """Return for each member of a blend the request for it alone, and its weight.
+
+        Raises
+        ------
+        InvalidRequestError
+            If one does not fit the problem, or is a blend itself.
+        """
+        found = list[tuple[TrainingRequest, float]]()
+        for member in self.hyperparameters["members"]:
+            if member["estimator"] in ("auto", "blend"):
+                raise InvalidRequestError(f'"{member["estimator"]}" cannot be a member of a blend: name an estimator.')
+            chosen = {"estimator": member["estimator"], "hyperparameters": member.get("hyperparameters", {})}
+            found.append((_checked(self.model_copy(update=chosen)), member.get("weight", 1.0)))
+        return found
+
 
 def parse_request(document: Any) -> TrainingRequest:
     """Validate the input document of an execution.
@@ -410,13 +442,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         raise InvalidRequestError(
             f'The metric "{request.metric}" and the estimator "{request.estimator}" are for different problems.'
         )
-    if (request.search_trials == 0) != (request.search_seconds == 0) and None not in (
-        request.search_trials, request.search_seconds
-    ):  # fmt: skip
-        raise InvalidRequestError(
-            'One of "search_trials" and "search_seconds" asks for a search, and the other one, which is 0, for none: '
-            "drop one of them."
-        )
+    _check_budget(request)
     if request.hyperparameters:
         if request.estimator == "auto":
             raise InvalidRequestError('"hyperparameters" needs "estimator": say which estimator they are for.')
@@ -428,8 +454,30 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
                 _sentence(f"hyperparameters of {request.estimator}", error, parameters)
             ) from error
         # As validated: for scikit-learn the whole number 1 means one row, and the float 1.0 all of them.
-        return request.model_copy(update={"hyperparameters": checked.model_dump(exclude_unset=True)})
+        request = request.model_copy(update={"hyperparameters": checked.model_dump(exclude_unset=True)})
+    if request.estimator == "blend":
+        _check_members(request)
     return request
+
+
+def _check_budget(request: TrainingRequest) -> None:
+    """Refuse a search that is asked for and given nothing to make it with."""
+    if (request.search_trials == 0) != (request.search_seconds == 0) and None not in (
+        request.search_trials, request.search_seconds
+    ):  # fmt: skip
+        raise InvalidRequestError(
+            'One of "search_trials" and "search_seconds" asks for a search, and the other one, which is 0, for none: '
+            "drop one of them."
+        )
+
+
+def _check_members(request: TrainingRequest) -> None:
+    if "members" not in request.hyperparameters:
+        raise InvalidRequestError(
+            'A "blend" needs its members: "hyperparameters": {"members": [{"estimator": "ridge"}, {"estimator": '
+            '"random_forest", "weight": 2.0}]}.'
+        )
+    request.members()
 
 
 def _check_positive_class(request: TrainingRequest) -> None:

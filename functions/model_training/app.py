@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import gc
+import io
 import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from common.frames import load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
 from common.request import parse_request
 from common.storage import (
+    Stored,
     describe_files,
     download,
     new_folder,
     pinned,
+    read_bytes,
     read_json,
     s3_client,
     upload,
@@ -32,6 +37,16 @@ from model_training.suspicions import Suspicions
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, describe, describe_baseline, fit
 from model_training.trial import Trial, Tried
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from mypy_boto3_s3 import S3Client
+
+    from common.request import TrainingRequest
+    from model_training.search import Plan
+    from model_training.trials import Part
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -83,35 +98,78 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # Its sampler is loaded by a run that searches.
     from model_training.search import plan  # noqa: PLC0415
 
-    profile = read_json(s3_client(), pinned(event["prepared"], "profile"))
-    return plan(
-        parse_request(event["request"]),
+    request, prepared = parse_request(event["request"]), event["prepared"]
+    profile = read_json(s3_client(), pinned(prepared, "profile"))
+    request, most_seconds = request.with_positive_class(profile), _seconds_left(context) * _SHARE_OF_FIT
+    planned = plan(
+        request,
         profile,
         [Tried(**each) for each in event["done"]],
         at_once=int(os.environ.get("TRIALS_AT_ONCE", "1")),
         memory_mb=int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
-        most_seconds=_seconds_left(context) * _SHARE_OF_FIT,
-    ).document()
+        most_seconds=most_seconds,
+    )
+    if request.estimator == "auto" and not planned.trials:
+        planned = _blended(planned, request, profile, prepared, most_seconds)
+    return planned.document()
+
+
+def _blended(
+    planned: Plan, request: TrainingRequest, profile: dict[str, Any], prepared: dict[str, Any], most_seconds: float
+) -> Plan:
+    """Return the end of a search with a blend of trials in place of the best one, if that is better on the folds."""
+    from model_training.blend_choice import CANDIDATES, HeldOutRows, choose_blend  # noqa: PLC0415 (as above)
+    from model_training.search import blend_candidates, rows_to_try, with_blend  # noqa: PLC0415
+    from model_training.trials import drawn_folds  # noqa: PLC0415
+
+    candidates = blend_candidates(planned, request, profile, most_seconds)[:CANDIDATES]
+    if len(candidates) < 2:
+        return planned
+    s3 = s3_client()
+    with workspace() as folder:
+        part, folds = drawn_folds(rows_to_try(request, profile), request, profile, _part(s3, prepared, profile, folder))
+    rows = HeldOutRows.of(folds, part.target, part.weights, str(request.problem))
+    outputs = {each.number: _outputs(s3, each) for each in candidates}
+    return with_blend(planned, choose_blend(outputs, rows, request))
 
 
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    from model_training.trials import Part, ended_after, run_trial  # noqa: PLC0415 (as above)
+    from model_training.trials import ended_after, run_trial  # noqa: PLC0415 (as above)
 
-    s3, request, prepared, trial = (
-        s3_client(),
-        parse_request(event["request"]),
-        event["prepared"],
-        Trial(**event["trial"]),
-    )
+    s3, prepared, trial = s3_client(), event["prepared"], Trial(**event["trial"])
     profile = read_json(s3, pinned(prepared, "profile"))
+    request = parse_request(event["request"]).with_positive_class(profile)
     # Wall-clock time here, for what hangs takes no other.
-    with workspace() as folder, ended_after(min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)):
-        path = download(s3, pinned(prepared, "train"), folder / "train.parquet")
-        part = Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
-        tried, document = run_trial(trial, request.with_positive_class(profile), profile, part)
+    seconds = min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)
+    with workspace() as folder, ended_after(seconds):
+        outcome = run_trial(trial, request, profile, _part(s3, prepared, profile, folder))
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
-    stored = write_json(s3, document, f"{prefix}/trial.json")
-    return {**vars(tried), "uri": stored.uri}
+    outputs = None if outcome.outputs is None else _write_outputs(s3, outcome.outputs, f"{prefix}/out_of_fold.npy")
+    # Written last: where it is, the trial is whole.
+    stored = write_json(s3, outcome.document, f"{prefix}/trial.json")
+    return {**vars(outcome.tried), "uri": stored.uri, "outputs": outputs}
+
+
+def _part(s3: S3Client, prepared: dict[str, Any], profile: dict[str, Any], folder: Path) -> Part:
+    from model_training.trials import Part  # noqa: PLC0415 (as above)
+
+    path = download(s3, pinned(prepared, "train"), folder / "train.parquet")
+    return Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
+
+
+def _write_outputs(s3: S3Client, outputs: npt.NDArray[Any], uri: str) -> dict[str, str]:
+    buffer = io.BytesIO()
+    np.save(buffer, outputs, allow_pickle=False)
+    stored = write_bytes(s3, buffer.getvalue(), uri, "application/octet-stream")
+    return {"uri": stored.uri, "sha256": str(stored.sha256)}
+
+
+def _outputs(s3: S3Client, tried: Tried) -> npt.NDArray[Any]:
+    """Read what a trial has predicted, by the digest that it has handed on."""
+    kept = dict(tried.outputs or {})
+    content = read_bytes(s3, Stored(kept["uri"], kept["sha256"]))
+    found: npt.NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
+    return found
 
 
 def _seconds_left(context: Any) -> float:

@@ -52,6 +52,11 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     InvalidDatasetError
         Naming both figures and the parameter to raise.
     """
+    if request.estimator == "blend":
+        # One after another.
+        for member, _ in request.members():
+            check_memory(member, profile, memory_mb)
+        return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
     made = columns + Added.of(request, profile).dense_columns(request)

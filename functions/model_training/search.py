@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError, InvalidRequestError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import SEARCH_SECONDS, TrainingRequest
+from model_training.blend_choice import Blend
 from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
 from model_training.memory import check_memory
 from model_training.model import PORTFOLIO
@@ -120,6 +121,7 @@ def plan(
         "seconds": round(sum(each.seconds for each in done), 3),
         "ended": reason,
         "told": slow,
+        "blend": None,
         "trials": [asdict(each) for each in done],
     }
     chosen = {"estimator": best.estimator, "hyperparameters": dict(best.hyperparameters)}
@@ -184,7 +186,7 @@ def _best(
     rows = profile["rows"]["train"]
     slow = list[str]()
     for each in _ranked(request, scored):
-        seconds = each.fit_seconds * rows / max(1, each.fitted_rows)
+        seconds = _seconds_on_all(each, profile)
         if seconds <= most_seconds:
             return each, slow
         slow.append(
@@ -208,3 +210,57 @@ def _of_none(request: TrainingRequest, done: Sequence[Tried]) -> InvalidRequestE
         f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Train without a search "
         "(search_trials 0) to see the whole error."
     )
+
+
+# The end of a search: several trials may be better together than the best of them.
+
+
+def blend_candidates(planned: Plan, request: TrainingRequest, profile: Profile, most_seconds: float) -> list[Tried]:
+    """Return the trials that a blend may be made of, the best first, which together can be fitted in time.
+
+    Parameters
+    ----------
+    planned
+        The end of the search.
+    request, profile
+        As `plan` takes them.
+    most_seconds
+        How long the fits on all rows may take together, in seconds.
+    """
+    record = planned.record or {}
+    done = [Tried(**each) for each in record["trials"]]
+    left, found = most_seconds, list[Tried]()
+    for each in _ranked(request, [each for each in done if each.score is not None and each.outputs is not None]):
+        left -= _seconds_on_all(each, profile)
+        if left < 0:
+            break
+        found.append(each)
+    return found
+
+
+def with_blend(planned: Plan, blend: Blend | None) -> Plan:
+    """Return the end of a search with a blend chosen; without one, as it is."""
+    if blend is None or planned.record is None:
+        return planned
+    trials = {each["number"]: each for each in planned.record["trials"]}
+    members = [
+        {
+            "estimator": trials[number]["estimator"],
+            "hyperparameters": dict(trials[number]["hyperparameters"]),
+            "weight": weight,
+        }
+        for number, weight in blend.weights.items()
+    ]
+    kept = {
+        "weights": {str(number): weight for number, weight in blend.weights.items()},
+        "score": blend.score,
+        "deviation": blend.deviation,
+    }
+    chosen = {"estimator": "blend", "hyperparameters": {"members": members}}
+    best = {**(planned.best or {}), "estimator": "blend", "score": blend.score}
+    return replace(planned, chosen=chosen, record={**planned.record, "blend": kept}, best=best)
+
+
+def _seconds_on_all(tried: Tried, profile: Profile) -> float:
+    """Return about how long the fit on all rows takes, by what the trial's has taken."""
+    return float(tried.fit_seconds * profile["rows"]["train"] / max(1, tried.fitted_rows))

@@ -22,6 +22,7 @@ from common.errors import InvalidDatasetError, without_values
 from common.metric_table import METRIC_TABLE
 from common.metrics import Weights, best_constant
 from common.request import TrainingRequest
+from model_training.blend import build_blend, join, members_of
 from model_training.custom import build_custom, check_names
 from model_training.features import MANY_LEVELS, build_features, categorical_columns, numeric_columns
 from model_training.threads import ThreadBackend, few_threads
@@ -78,6 +79,10 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
         check_names("The request", request.hyperparameters, pipeline["model"])
         pipeline["model"].set_params(**request.hyperparameters)
         return pipeline
+    if request.estimator == "blend":
+        chosen, weights = zip(*request.members(), strict=True)
+        names = [column["name"] for column in feature_columns(profile)]
+        return build_blend([build_pipeline(each, profile) for each in chosen], weights, str(request.problem), names)
     estimator = _estimator(request)
     if request.estimator == "hist_gradient_boosting":
         start, categorical = len(numeric_columns(profile)), categorical_columns(request, profile)
@@ -128,6 +133,13 @@ def fit(
     InvalidDatasetError
         If scikit-learn refuses the data.
     """
+    members = members_of(pipeline)
+    if members is not None:
+        # The frame is there for the last of them, too.
+        models = [fit(member, features, target, weights) for member in members]
+        messages = [message for model in models for message in model.warnings]
+        joined = join(pipeline, [model.pipeline for model in models], features, target)
+        return FittedModel(joined, list(dict.fromkeys(messages)), sum(model.seconds for model in models))
     started, features_size = time.perf_counter(), features.size
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -228,7 +240,7 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
         "problem": request.problem,
         "estimator": request.estimator,
         "class": f"{type(estimator).__module__}.{type(estimator).__name__}",
-        "parameters": {name: _plain(value) for name, value in sorted(estimator.get_params(deep=False).items())},
+        "parameters": _parameters(estimator, request),
         "features": [column["name"] for column in feature_columns(profile)],
         "target": request.target,
         "classes": [_plain(label) for label in getattr(estimator, "classes_", ())] or None,
@@ -239,6 +251,12 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
         "versions": {name: version(name) for name in RECORDED_VERSIONS},
         "request": request.model_dump(),
     }
+
+
+def _parameters(estimator: BaseEstimator, request: TrainingRequest) -> dict[str, Any]:
+    if request.estimator == "blend":
+        return request.hyperparameters
+    return {name: _plain(value) for name, value in sorted(estimator.get_params(deep=False).items())}
 
 
 def describe_baseline(target: npt.NDArray[Any], request: TrainingRequest, weights: Weights = None) -> dict[str, Any]:

@@ -51,6 +51,8 @@ class Tried:
         Why it failed.
     uri
         Of the document with each fold.
+    outputs
+        `uri` and `sha256` of what was predicted of the rows that each fold holds out; None where it failed.
     """
 
     number: int
@@ -63,3 +65,4 @@ class Tried:
     fitted_rows: int = 0
     error: str | None = None
     uri: str | None = None
+    outputs: Mapping[str, str] | None = None

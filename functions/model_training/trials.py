@@ -10,9 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from common.conversion import Profile
 from common.errors import InvalidDatasetError
-from common.metrics import Weights, metrics_of, predict
+from common.metrics import Predictions, Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Order, draw_rows, make_folds
 from model_training.threads import few_threads
@@ -20,8 +23,6 @@ from model_training.training import build_pipeline, fit
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
 
 
@@ -51,7 +52,33 @@ class Part:
         return Part(self.features.iloc[rows], self.target[rows], weights, order)
 
 
-def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Tried, dict[str, Any]]:
+@dataclass(frozen=True)
+class Outcome:
+    """What a trial has led to.
+
+    Attributes
+    ----------
+    tried
+        With an error in place of a score where a fold cannot be fitted or scored, or the time does not do.
+    document
+        The same, and each fold's rows, score, seconds and warnings.
+    outputs
+        What was predicted of the rows that each fold holds out, fold after fold: float32 of shape (rows,), or
+        probabilities of shape (rows, classes); None where there is an error.
+    """
+
+    tried: Tried
+    document: dict[str, Any]
+    outputs: npt.NDArray[np.float32] | None
+
+
+def drawn_folds(trial_rows: int, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Part, list[Fold]]:
+    """Return the rows that trials are made on, and their folds: the same for all trials of a search."""
+    drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial_rows, request.seed))
+    return drawn, make_folds(drawn.target, drawn.order, profile, request.seed)
+
+
+def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part) -> Outcome:
     """Fit and score the trial's pipeline on each fold, until its time is over.
 
     Parameters
@@ -64,19 +91,12 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
         Of the prepared data.
     part
         The training part.
-
-    Returns
-    -------
-    tried : Tried
-        With an error in place of a score where a fold cannot be fitted or scored, or the time does not do.
-    document : dict
-        The same, and each fold's rows, score, seconds and warnings.
     """
     begin = time.process_time()
     chosen = request.with_choice(trial.estimator, trial.hyperparameters)
-    drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial.rows, request.seed))
-    folds = make_folds(drawn.target, drawn.order, profile, request.seed)
-    scored, error = list[dict[str, Any]](), None
+    drawn, folds = drawn_folds(trial.rows, request, profile, part)
+    classes = None if request.problem == "regression" else np.unique(drawn.target)
+    scored, outputs, error = list[dict[str, Any]](), list[npt.NDArray[np.float32]](), None
     with few_threads(drawn.features.size):
         for fold in folds:
             used = time.process_time() - begin
@@ -84,7 +104,9 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
                 error = f"{OUT_OF_TIME}: {len(scored)} of {len(folds)} folds were done in {used:.1f} s"
                 break
             try:
-                scored.append(_score(chosen, profile, drawn, fold))
+                told, predicted = _score(chosen, profile, drawn, fold)
+                scored.append(told)
+                outputs.append(_of_all_classes(predicted, classes))
             except InvalidDatasetError as failure:
                 error = str(failure)
                 break
@@ -101,11 +123,21 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
         values = [each["score"] for each in scored]
         deviation = statistics.stdev(values) if len(values) > 1 else None
         tried = replace(tried, score=statistics.fmean(values), deviation=deviation)
-    return tried, {**vars(tried), "metric": request.metric, "rows": len(drawn.target), "folds": scored}
+    document = {**vars(tried), "metric": request.metric, "rows": len(drawn.target), "folds": scored}
+    return Outcome(tried, document, np.concatenate(outputs) if error is None else None)
 
 
-def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -> dict[str, Any]:
-    """Return the metric of one fold, and what it took.
+def _of_all_classes(predictions: Predictions, classes: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+    """Return the outputs; for a class that the fit has not seen, a probability of 0."""
+    if classes is None or predictions.classes is None:
+        return predictions.outputs.astype(np.float32)
+    whole = np.zeros((len(predictions.outputs), len(classes)), np.float32)
+    whole[:, np.searchsorted(classes, predictions.classes)] = predictions.outputs
+    return whole
+
+
+def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -> tuple[dict[str, Any], Predictions]:
+    """Return the metric of one fold and what it took, and what was predicted.
 
     Raises
     ------
@@ -123,7 +155,7 @@ def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -
         raise InvalidDatasetError(
             f"{request.metric} is undefined on a fold of {len(fold.scored):,} rows: {reasons[str(request.metric)]}."
         )
-    return {
+    told = {
         "score": value,
         "fitted_rows": len(fold.fitted),
         "scored_rows": len(fold.scored),
@@ -131,6 +163,7 @@ def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -
         "fit_seconds": round(fit_seconds, 4),
         "warnings": model.warnings,
     }
+    return told, predictions
 
 
 @contextmanager
