@@ -22,9 +22,11 @@ Features = Literal["auto", "plain"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting", "custom", "blend"),
-    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting", "custom", "blend"),
+    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting"),
+    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting"),
 }
+OF_ANY_PROBLEM = ("auto", "custom", "blend")
+"""What is no estimator of scikit-learn's: a search, a model of one's own, and the weighted mean of several."""
 SEARCH_TRIALS, SEARCH_SECONDS = 30, 60.0
 """How much is tried where the request asks for a search and does not say: trials, and processor seconds."""
 
@@ -289,7 +291,7 @@ class TrainingRequest(_Strict):
             for problem in METRICS
             if self.problem in ("auto", problem)
             and (self.metric is None or self.metric in METRICS[problem])
-            and (self.estimator == "auto" or self.estimator in ESTIMATORS[problem])
+            and self.estimator in (*OF_ANY_PROBLEM, *ESTIMATORS[problem])
         )
 
     def with_positive_class(self, profile: Mapping[str, Any]) -> TrainingRequest:
@@ -434,7 +436,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
     if problem != "auto":
         for word, choice, fitting in (
             ("metric", request.metric, METRICS[problem]),
-            ("estimator", request.estimator, ("auto", *ESTIMATORS[problem])),
+            ("estimator", request.estimator, (*ESTIMATORS[problem], *OF_ANY_PROBLEM)),
         ):
             if choice is not None and choice not in fitting:
                 raise InvalidRequestError(f'The {word} "{choice}" does not fit {problem}: use {" or ".join(fitting)}.')
@@ -477,13 +479,18 @@ def _check_members(request: TrainingRequest) -> None:
             'A "blend" needs its members: "hyperparameters": {"members": [{"estimator": "ridge"}, {"estimator": '
             '"random_forest", "weight": 2.0}]}.'
         )
-    request.members()
+    fitting = [member.fitting_problems() for member, _ in request.members()]
+    if not any(all(problem in each for each in fitting) for problem in METRICS):
+        raise InvalidRequestError("The members of the blend are for different problems.")
 
 
 def _check_positive_class(request: TrainingRequest) -> None:
     """Refuse a class where the other choices ask for a regression, and one that no data have."""
     if isinstance(request.pos_label, int) and request.pos_label.bit_length() > 64:
         raise InvalidRequestError(f'"pos_label" is {_shown(request.pos_label)}, more than a class label holds.')
+    # What pydantic refuses in fields that hold nothing but texts.
+    if isinstance(request.pos_label, str) and any("\ud800" <= each <= "\udfff" for each in request.pos_label):
+        raise InvalidRequestError(f'"pos_label" is {_shown(request.pos_label)}, which holds half a character.')
     if request.pos_label is not None and request.fitting_problems() == ("regression",):
         raise InvalidRequestError(
             '"pos_label" names a class, and a regression has none: take it out, or choose the problem, the metric and '

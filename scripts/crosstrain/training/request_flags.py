@@ -6,7 +6,7 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from common.metric_table import METRICS
 from common.request import ReadOptions, TrainingRequest
@@ -53,7 +53,9 @@ def _type_of(field: FieldInfo) -> Callable[[str], Any]:
     if bool in alternatives:
         # What may be a text as well is one: the request knows what it stands for.
         return str if str in alternatives else _truth
-    return next((each for each in (int, float) if each in alternatives), str)
+    # A number with limits is an alternative that is annotated.
+    plain = [get_args(each)[0] if get_origin(each) is Annotated else each for each in alternatives]
+    return next((each for each in (int, float) if each in plain), str)
 
 
 def _help_of(name: str, field: FieldInfo) -> str:

@@ -11,12 +11,18 @@ from common.metric_table import METRICS
 from common.request import (
     ESTIMATORS,
     HYPERPARAMETERS,
+    OF_ANY_PROBLEM,
     SEARCH_SECONDS,
     SEARCH_TRIALS,
     did_you_mean,
     parse_request,
 )
 from data_preparation.notation import _DIRECTIVES, date_pattern
+
+
+def blend_of(*members: dict[str, Any]) -> dict[str, Any]:
+    return {"estimator": "blend", "hyperparameters": {"members": list(members)}}
+
 
 SMALLEST = {"dataset_uri": "s3://bucket/houses.csv", "target": "price"}
 
@@ -61,7 +67,15 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"problem": "regresion"}, '"problem" is "regresion". Did you mean "regression"?'),
         ({"metric": "rsme"}, 'Did you mean "rmse"'),
         ({"metric": "accuracy", "problem": "regression"}, "does not fit regression: use rmse or mae or medae or mape"),
-        ({"estimator": "ridge", "problem": "classification"}, "does not fit classification: use auto or logistic"),
+        ({"estimator": "ridge", "problem": "classification"}, "does not fit classification: use logistic_regression"),
+        ({"estimator": "blend"}, 'A "blend" needs its members'),
+        (blend_of({"estimator": "ridge"}), "list should have at least 2 items"),
+        (blend_of({"estimator": "ridge"}, {"estimator": "blend"}), '"blend" cannot be a member of a blend'),
+        (blend_of({"estimator": "ridge"}, {"estimator": "logistic_regression"}), "for different problems"),
+        (
+            blend_of({"estimator": "ridge"}, {"estimator": "random_forest", "hyperparameters": {"alpha": 1.0}}),
+            '"alpha" is unknown',
+        ),
         ({"search_trials": 5, "search_seconds": 0}, "which is 0, for none: drop one"),
         ({"search_trials": 0, "search_seconds": 5.0}, "which is 0, for none: drop one"),
         ({"search_trials": 301}, '"search_trials" is 301'),
@@ -236,7 +250,8 @@ def test_a_choice_that_does_not_fit_the_problem_found_is_refused() -> None:
 
 
 def test_every_estimator_has_its_hyperparameters() -> None:
-    assert set(HYPERPARAMETERS) == {name for names in ESTIMATORS.values() for name in names}
+    built_in = {name for names in ESTIMATORS.values() for name in names}
+    assert set(HYPERPARAMETERS) == built_in | set(OF_ANY_PROBLEM) - {"auto"}
 
 
 def test_near_names_come_first_and_all_names_where_none_is_near() -> None:

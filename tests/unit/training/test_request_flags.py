@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.metric_table import METRICS
-from common.request import ESTIMATORS, TrainingRequest, parse_request
+from common.request import ESTIMATORS, OF_ANY_PROBLEM, TrainingRequest, parse_request
 from crosstrain.training.request_flags import NAMES, add_request_flags, known_values
 from train import _parser
 
@@ -49,6 +49,7 @@ def test_the_command_has_the_flags_and_its_own() -> None:
         (["--test-fraction", "0.5"], {"test_fraction": 0.5}),
         (["--seed", "7", "--threshold", "1"], {"seed": 7, "threshold": 1.0}),
         (["--minimum-improvement", "1e-3"], {"minimum_improvement": 0.001}),
+        (["--search-trials", "7", "--search-seconds", "90"], {"search_trials": 7, "search_seconds": 90.0}),
         (["--hyperparameters", '{"alpha": 2}', "--estimator", "ridge"], {"hyperparameters": {"alpha": 2.0}}),
         (["--split-column", "part", "--model-name", "a"], {"split_column": "part", "model_name": "a"}),
         (["--quantile", "0.9", "--metric", "pinball"], {"quantile": 0.9}),
@@ -75,9 +76,7 @@ def test_a_help_text_tells_names_and_defaults() -> None:
 
 
 def test_the_names_are_the_same_everywhere() -> None:
-    assert set(known_values(FIELDS["estimator"])) == {
-        "auto",
-        *(name for names in ESTIMATORS.values() for name in names),
-    }
+    built_in = {name for names in ESTIMATORS.values() for name in names}
+    assert set(known_values(FIELDS["estimator"])) == built_in | set(OF_ANY_PROBLEM)
     assert set(known_values(FIELDS["metric"])) == {name for names in METRICS.values() for name in names}
     assert set(known_values(FIELDS["problem"])) == {"auto", *METRICS} == {"auto", *ESTIMATORS}
