@@ -20,7 +20,7 @@ from common.metric_table import LOWER_IS_BETTER
 from common.request import SEARCH_SECONDS, TrainingRequest
 from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
 from model_training.memory import check_memory
-from model_training.spaces import PORTFOLIO, SPACES
+from model_training.spaces import PORTFOLIO, Space, space_of
 
 MOST_ROWS, MOST_VALUES = 20_000, 600_000
 """How many rows and values of the training part the trials of a minute are fitted on; more in more time."""
@@ -149,7 +149,7 @@ def plan(
     InvalidRequestError
         If no trial ends within the seconds that the search has.
     """
-    spaces = _affordable(request, profile, memory_mb)
+    spaces = {name: space_of(name, request, profile) for name in _affordable(request, profile, memory_mb)}
     left = float(request.search_seconds or 0) - sum(each.seconds for each in done)
     reason = _end(request, done, left, at_once) if done else None
     so_far = _best_so_far(request, done)
@@ -219,29 +219,34 @@ def _end(request: TrainingRequest, done: Sequence[Tried], left: float, at_once: 
 
 
 def _ask(
-    request: TrainingRequest, names: Sequence[str], done: Sequence[Tried], count: int
+    request: TrainingRequest, spaces: Mapping[str, Space], done: Sequence[Tried], count: int
 ) -> list[tuple[str, dict[str, Any]]]:
     """Return what to try next: what each estimator starts with, then what the sampler proposes."""
     tried = [(each.estimator, dict(each.hyperparameters)) for each in done]
     starts = [
-        (name, {**SPACES[name].starts[place], **request.hyperparameters})
-        for place in range(max(len(SPACES[name].starts) for name in names))
-        for name in names
-        if place < len(SPACES[name].starts)
+        (name, {**space.starts[place], **request.hyperparameters})
+        for place in range(max(len(space.starts) for space in spaces.values()))
+        for name, space in spaces.items()
+        if place < len(space.starts)
     ]
-    asked = [each for each in starts if each not in tried][:count]
-    varied = [name for name in names if _varied(request, name)]
+    # Two starts are one where they differ by what the request says.
+    asked = [each for place, each in enumerate(starts) if each not in (*tried, *starts[:place])][:count]
+    varied = {name: of_name for name, space in spaces.items() if (of_name := _varied(request, space))}
     if len(asked) < count and varied:
         study = _study(request, varied, [each for each in done if each.estimator in varied])
         asked += [_proposed(study, request, varied) for _ in range(count - len(asked))]
     return asked
 
 
-def _varied(request: TrainingRequest, name: str) -> dict[str, BaseDistribution]:
-    return {key: each for key, each in SPACES[name].varied.items() if key not in request.hyperparameters}
+Varied = Mapping[str, Mapping[str, BaseDistribution]]
+"""What may vary of each estimator."""
 
 
-def _study(request: TrainingRequest, names: Sequence[str], done: Sequence[Tried]) -> optuna.Study:
+def _varied(request: TrainingRequest, space: Space) -> dict[str, BaseDistribution]:
+    return {key: each for key, each in space.varied.items() if key not in request.hyperparameters}
+
+
+def _study(request: TrainingRequest, spaces: Varied, done: Sequence[Tried]) -> optuna.Study:
     """Return a study that knows what was tried.
 
     References
@@ -258,7 +263,7 @@ def _study(request: TrainingRequest, names: Sequence[str], done: Sequence[Tried]
     lower = str(request.metric) in LOWER_IS_BETTER
     study = optuna.create_study(direction="minimize" if lower else "maximize", sampler=sampler)
     for each in done:
-        varied = {key: dist for key, dist in _varied(request, each.estimator).items() if key in each.hyperparameters}
+        varied = {key: dist for key, dist in spaces[each.estimator].items() if key in each.hyperparameters}
         known = {key: dist for key, dist in varied.items() if dist._contains(each.hyperparameters[key])}
         study.add_trial(
             optuna.trial.create_trial(
@@ -269,7 +274,7 @@ def _study(request: TrainingRequest, names: Sequence[str], done: Sequence[Tried]
                     **{f"{each.estimator}.{key}": each.hyperparameters[key] for key in known},
                 },
                 distributions={
-                    "estimator": CategoricalDistribution(list(names)),
+                    "estimator": CategoricalDistribution(list(spaces)),
                     **{f"{each.estimator}.{key}": dist for key, dist in known.items()},
                 },
             )
@@ -277,11 +282,11 @@ def _study(request: TrainingRequest, names: Sequence[str], done: Sequence[Tried]
     return study
 
 
-def _proposed(study: optuna.Study, request: TrainingRequest, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _proposed(study: optuna.Study, request: TrainingRequest, spaces: Varied) -> tuple[str, dict[str, Any]]:
     trial = study.ask()
-    name = str(trial.suggest_categorical("estimator", list(names)))
+    name = str(trial.suggest_categorical("estimator", list(spaces)))
     values = dict[str, Any]()
-    for key, each in _varied(request, name).items():
+    for key, each in spaces[name].items():
         called = f"{name}.{key}"
         if isinstance(each, FloatDistribution):
             values[key] = float(f"{trial.suggest_float(called, each.low, each.high, log=each.log):.4g}")
