@@ -50,6 +50,12 @@ def feature_columns(profile: Profile) -> list[dict[str, Any]]:
     return [column for column in profile["columns"] if column["use"] == "feature"]
 
 
+def target_column(profile: Profile) -> dict[str, Any]:
+    """Return the profile's entry of the column to predict."""
+    target: dict[str, Any] = next(column for column in profile["columns"] if column["use"] == "target")
+    return target
+
+
 # From what was read to what a part stores.
 
 

@@ -22,6 +22,7 @@ from common.conversion import (
     is_large,
     make_frame,
     numbers,
+    target_column,
 )
 from common.errors import DamagedFileError
 
@@ -56,7 +57,7 @@ def load_part(
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    target = next(column for column in profile["columns"] if column["use"] == "target")
+    target = target_column(profile)
     columns = feature_columns(profile)
     # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
     # file's pages to the function's memory.

@@ -41,7 +41,11 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "ListNode": frozenset({"builtins.list"}),
     "LossNode": frozenset(
         f"sklearn._loss._loss.{name}"
-        for name in ("CyHalfBinomialLoss", "CyHalfMultinomialLoss", "CyHalfSquaredError")
+        # Of numbers alone: a quantile is all that any of them holds.
+        for name in (
+            "CyAbsoluteError", "CyHalfBinomialLoss", "CyHalfGammaLoss", "CyHalfMultinomialLoss", "CyHalfPoissonLoss",
+            "CyHalfSquaredError", "CyPinballLoss"
+        )
     ),
     "NdArrayNode": frozenset(
         f"numpy.{name}"
@@ -58,11 +62,16 @@ ALLOWED: Mapping[str, frozenset[str]] = {
             "common.dates.DateParts",
             "sklearn._loss.link.IdentityLink",
             "sklearn._loss.link.Interval",
+            "sklearn._loss.link.LogLink",
             "sklearn._loss.link.LogitLink",
             "sklearn._loss.link.MultinomialLogit",
+            "sklearn._loss.loss.AbsoluteError",
             "sklearn._loss.loss.HalfBinomialLoss",
+            "sklearn._loss.loss.HalfGammaLoss",
             "sklearn._loss.loss.HalfMultinomialLoss",
+            "sklearn._loss.loss.HalfPoissonLoss",
             "sklearn._loss.loss.HalfSquaredError",
+            "sklearn._loss.loss.PinballLoss",
             "sklearn.compose._column_transformer.ColumnTransformer",
             "sklearn.ensemble._forest.RandomForestClassifier",
             "sklearn.ensemble._forest.RandomForestRegressor",

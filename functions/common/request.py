@@ -82,6 +82,7 @@ class RandomForestParameters(_Strict):
     min_samples_split: Annotated[int, Field(ge=2, lt=2**31)] = 2
     max_features: Annotated[float, Field(gt=0, le=1)] | Literal["sqrt", "log2"] | None = None
     max_samples: Annotated[float, Field(gt=0, le=1)] | None = None
+    class_weight: Literal["balanced"] | None = None
 
 
 class HistGradientBoostingParameters(_Strict):
@@ -97,6 +98,8 @@ class HistGradientBoostingParameters(_Strict):
     max_features: Annotated[float, Field(gt=0, le=1)] = 1.0
     early_stopping: bool | Literal["auto"] = "auto"
     n_iter_no_change: _Count = 10
+    loss: Literal["squared_error", "absolute_error", "poisson", "gamma", "quantile"] = "squared_error"
+    class_weight: Literal["balanced"] | None = None
 
 
 class CustomParameters(_Strict):
@@ -129,6 +132,8 @@ HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
     "custom": CustomParameters,
     "blend": BlendParameters,
 }
+OF_ONE_PROBLEM: Mapping[str, str] = {"loss": "regression", "class_weight": "classification"}
+"""Hyperparameters that estimators of one problem have alone."""
 
 
 # What each directive of `strptime` says of a date, of those that data preparation reads.
@@ -285,13 +290,14 @@ class TrainingRequest(_Strict):
         return read.model_dump(exclude_defaults=True)
 
     def fitting_problems(self) -> tuple[str, ...]:
-        """Return the problems that the asked-for problem, estimator and metric leave open."""
+        """Return the problems that the asked-for problem, estimator, hyperparameters and metric leave open."""
         return tuple(
             problem
             for problem in METRICS
             if self.problem in ("auto", problem)
             and (self.metric is None or self.metric in METRICS[problem])
             and self.estimator in (*OF_ANY_PROBLEM, *ESTIMATORS[problem])
+            and all(OF_ONE_PROBLEM.get(name, problem) == problem for name in self.hyperparameters)
         )
 
     def with_positive_class(self, profile: Mapping[str, Any]) -> TrainingRequest:
@@ -440,10 +446,8 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         ):
             if choice is not None and choice not in fitting:
                 raise InvalidRequestError(f'The {word} "{choice}" does not fit {problem}: use {" or ".join(fitting)}.')
-    elif not request.fitting_problems():
-        raise InvalidRequestError(
-            f'The metric "{request.metric}" and the estimator "{request.estimator}" are for different problems.'
-        )
+    if not request.fitting_problems():
+        raise _contradiction(request)
     _check_budget(request)
     if request.hyperparameters:
         if request.estimator == "auto":
@@ -482,6 +486,19 @@ def _check_members(request: TrainingRequest) -> None:
     fitting = [member.fitting_problems() for member, _ in request.members()]
     if not any(all(problem in each for each in fitting) for problem in METRICS):
         raise InvalidRequestError("The members of the blend are for different problems.")
+
+
+def _contradiction(request: TrainingRequest) -> InvalidRequestError:
+    """Return the error of choices that no problem fits."""
+    named = next((name for name in request.hyperparameters if name in OF_ONE_PROBLEM), None)
+    if named is None:
+        return InvalidRequestError(
+            f'The metric "{request.metric}" and the estimator "{request.estimator}" are for different problems.'
+        )
+    return InvalidRequestError(
+        f'The hyperparameter "{named}" is for {OF_ONE_PROBLEM[named]}, and something else in the request is not: take '
+        "one of them out."
+    )
 
 
 def _check_positive_class(request: TrainingRequest) -> None:

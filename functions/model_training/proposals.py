@@ -46,7 +46,8 @@ def propose(request: TrainingRequest, spaces: Mapping[str, Space], done: Sequenc
         for name, space in spaces.items()
         if place < len(space.starts)
     ]
-    proposed = [each for each in starts if each not in tried][:count]
+    # Two starts are one where they differ by what the request says.
+    proposed = [each for place, each in enumerate(starts) if each not in (*tried, *starts[:place])][:count]
     varied = {
         name: {key: each for key, each in space.varied.items() if key not in request.hyperparameters}
         for name, space in spaces.items()

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from common.conversion import Profile
+from common.conversion import Profile, target_column
+from common.metric_table import METRIC_TABLE
 from common.request import TrainingRequest
 from model_training.custom import build_custom
 from model_training.space import Space
+
+SKEWED = 0.5
+"""From which share of its mean on the standard deviation of amounts and counts grows with what is expected of them."""
 
 SPACES: Mapping[str, Space] = {
     "linear_regression": Space(({},)),
@@ -45,11 +51,66 @@ SPACES: Mapping[str, Space] = {
 
 
 def space_of(name: str, request: TrainingRequest, profile: Profile) -> Space:
-    """Return what a search tries of an estimator.
+    """Return what is tried of an estimator for the metric that decides, and for the target.
+
+    Boosting may follow the metric by its loss, and amounts or counts that are skewed by a Poisson loss, whose mean is
+    that of the target as a squared error's is (a logarithm's is not). Where the metric counts a rare class as much as a
+    frequent one, so may a fit.
+
+    Parameters
+    ----------
+    name
+        Of the estimator.
+    request
+        With every choice made but the estimator.
+    profile
+        Of the prepared data: what values its target has.
 
     Raises
     ------
     InvalidModelError
         If the estimator is `custom`, and its model cannot be used.
     """
-    return build_custom(request, profile).space if name == "custom" else SPACES[name]
+    if name == "custom":
+        return build_custom(request, profile).space
+    if name == "blend":
+        return SPACES[name]
+    space, metric = SPACES[name], str(request.metric)
+    if name == "hist_gradient_boosting" and request.problem == "regression":
+        return _with_losses(space, _losses(metric, target_column(profile)))
+    if (
+        name != "blend"
+        and request.problem == "classification"
+        and METRIC_TABLE[metric].of_labels
+        and metric != "accuracy"
+    ):
+        return _also_with(space, "class_weight", (None, "balanced"))
+    return space
+
+
+def _losses(metric: str, target: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the losses that may do for a metric, that of the start first."""
+    if metric == "pinball":
+        return "quantile", "squared_error"
+    if metric in ("mae", "medae", "mape"):
+        return "squared_error", "absolute_error"
+    # What numbers are too large for has no moments.
+    mean, std = (target.get(each) for each in ("mean", "std"))
+    is_amount = mean is not None and std is not None and target["min"] >= 0 and std > SKEWED * mean
+    return ("squared_error", "poisson") if is_amount else ("squared_error",)
+
+
+def _with_losses(space: Space, losses: tuple[str, ...]) -> Space:
+    if losses[0] != "squared_error":
+        space = replace(space, starts=tuple({**each, "loss": losses[0]} for each in space.starts))
+    return space if len(losses) == 1 else _also_with(space, "loss", losses)
+
+
+def _also_with(space: Space, name: str, values: tuple[Any, ...]) -> Space:
+    """Return a space in which the first start is tried with the last value, too, and where something varies this does.
+
+    What has nothing that varies is made of a few starts, and would be tried again and again.
+    """
+    first, *others = space.starts
+    varied = {**space.varied, name: CategoricalDistribution(values)} if space.varied else {}
+    return Space((first, {**first, name: values[-1]}, *others), varied)

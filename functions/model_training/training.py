@@ -17,8 +17,8 @@ from sklearn import config_context
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
-from common.conversion import MAX_LEVELS, Profile, feature_columns
-from common.errors import InvalidDatasetError, without_values
+from common.conversion import MAX_LEVELS, Profile, feature_columns, target_column
+from common.errors import InvalidDatasetError, InvalidRequestError, without_values
 from common.metric_table import METRIC_TABLE
 from common.metrics import Weights, best_constant
 from common.request import TrainingRequest
@@ -73,7 +73,10 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
     ------
     InvalidModelError
         If the estimator is `custom`, and its model cannot be used.
+    InvalidRequestError
+        If the loss is undefined for some of the target's values.
     """
+    _check_loss(request, profile)
     if request.estimator == "custom":
         pipeline = build_custom(request, profile).pipeline
         check_names("The request", request.hyperparameters, pipeline["model"])
@@ -90,16 +93,33 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
     return Pipeline([("features", build_features(request, profile)), ("model", estimator)])
 
 
+def _check_loss(request: TrainingRequest, profile: Profile) -> None:
+    """Refuse a loss that is undefined for values that the target has."""
+    loss = request.hyperparameters.get("loss")
+    if loss not in ("poisson", "gamma"):
+        return
+    target = target_column(profile)
+    least, most = target.get("min", 0), target.get("max", 0)
+    if least < 0 or most <= 0 or (loss == "gamma" and least <= 0):
+        needed = "values above 0 alone" if loss == "gamma" else "values of 0 and above, and one above 0 at least"
+        raise InvalidRequestError(
+            f'The loss "{loss}" needs a target that holds {needed}, which "{request.target}" does not: choose another '
+            "loss, or leave it out."
+        )
+
+
 def _estimator(request: TrainingRequest) -> BaseEstimator:
     module, name = ESTIMATOR_CLASSES[str(request.problem), str(request.estimator)].rsplit(".", 1)
     estimator = getattr(import_module(module), name)()
-    fixed = {"random_state": request.seed, "n_jobs": -1} if request.estimator == "random_forest" else {}
+    fixed: dict[str, Any] = {"random_state": request.seed, "n_jobs": -1} if request.estimator == "random_forest" else {}
     if request.estimator == "logistic_regression":
         # scikit-learn's 100 iterations are too few for many a real data set.
         fixed = {"max_iter": 1000}
     if "copy_X" in estimator.get_params():
         # What it gets was made for it.
         fixed = {"copy_X": False}
+    if request.hyperparameters.get("loss") == "quantile":
+        fixed = {"quantile": request.quantile}
     if "random_state" in estimator.get_params():
         fixed["random_state"] = request.seed
     return estimator.set_params(**{**fixed, **request.hyperparameters})

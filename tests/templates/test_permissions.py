@@ -33,6 +33,7 @@ OBJECTS = (
     f"{RUN}/prepared/{CALL}/test.parquet",
     f"{RUN}/prepared/{CALL}/profile.json",
     f"{RUN}/trials/000/{CALL}/trial.json",
+    f"{RUN}/trials/000/{CALL}/out_of_fold.npy",
     f"{RUN}/model/{CALL}/model.skops",
     f"{RUN}/model/{CALL}/model.json",
     f"{RUN}/evaluation/{CALL}/evaluation.json",
@@ -42,7 +43,11 @@ OBJECTS = (
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
     "preparation": {"data/houses.csv"},
-    "training": {f"{RUN}/prepared/{CALL}/train.parquet", f"{RUN}/prepared/{CALL}/profile.json"},
+    "training": {
+        f"{RUN}/prepared/{CALL}/train.parquet",
+        f"{RUN}/prepared/{CALL}/profile.json",
+        f"{RUN}/trials/000/{CALL}/out_of_fold.npy",
+    },
     "evaluation": {
         f"{RUN}/prepared/{CALL}/test.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
@@ -59,6 +64,7 @@ WRITES = {
     },
     "training": {
         f"{RUN}/trials/000/{CALL}/trial.json",
+        f"{RUN}/trials/000/{CALL}/out_of_fold.npy",
         f"{RUN}/model/{CALL}/model.skops",
         f"{RUN}/model/{CALL}/model.json",
     },

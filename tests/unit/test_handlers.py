@@ -160,7 +160,7 @@ def test_a_search_from_plan_to_model(s3: Any, monkeypatch: pytest.MonkeyPatch) -
     report = get(s3, evaluation.handler(event, None)["report_uri"]).decode()
     assert "3 trials were made of ridge, hist_gradient_boosting, random_forest" in report
     assert [key for key in keys(s3) if "/trials/" in key] == [
-        f"runs/run-1/trials/{number:03d}/trial.json" for number in range(3)
+        f"runs/run-1/trials/{number:03d}/{name}" for number in range(3) for name in ("out_of_fold.npy", "trial.json")
     ]
 
 

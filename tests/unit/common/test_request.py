@@ -85,6 +85,23 @@ def test_defaults_are_those_of_the_contract() -> None:
         ({"estimator": "ridge", "hyperparameters": {"alpha": -1.0}}, '"alpha" is -1.0'),
         ({"estimator": "ridge", "hyperparameters": {"alpha": "1"}}, "\"alpha\" is '1'"),
         ({"hyperparameters": {"alpha": 1.0}}, '"hyperparameters" needs "estimator"'),
+        (
+            {
+                "problem": "classification",
+                "estimator": "hist_gradient_boosting",
+                "hyperparameters": {"loss": "poisson"},
+            },
+            'The hyperparameter "loss" is for regression, and something else in the request is not',
+        ),
+        (
+            {"metric": "rmse", "estimator": "random_forest", "hyperparameters": {"class_weight": "balanced"}},
+            'The hyperparameter "class_weight" is for classification',
+        ),
+        (
+            {"estimator": "hist_gradient_boosting", "hyperparameters": {"loss": "gamma", "class_weight": "balanced"}},
+            'The hyperparameter "loss" is for regression',
+        ),
+        ({"estimator": "hist_gradient_boosting", "hyperparameters": {"loss": "poison"}}, 'Did you mean "poisson"?'),
         ({"test_fraction": 0}, '"test_fraction" is 0'),
         ({"test_fraction": 1.0}, '"test_fraction" is 1.0'),
         ({"test_fraction": float("nan")}, '"test_fraction" is nan'),
@@ -247,6 +264,14 @@ def test_a_positive_class_that_nobody_knows_is_refused_without_the_classes(
 def test_a_choice_that_does_not_fit_the_problem_found_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="rmse"):
         parse_request({**SMALLEST, "metric": "rmse"}).resolve("classification")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"), [("loss", "poisson", "regression"), ("class_weight", "balanced", "classification")]
+)
+def test_a_hyperparameter_of_one_problem_says_which_it_is(name: str, value: str, problem: str) -> None:
+    request = parse_request({**SMALLEST, "estimator": "hist_gradient_boosting", "hyperparameters": {name: value}})
+    assert request.fitting_problems() == (problem,)
 
 
 def test_every_estimator_has_its_hyperparameters() -> None:

@@ -10,20 +10,25 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidDatasetError, InvalidRequestError
-from common.request import HYPERPARAMETERS, TrainingRequest, parse_request
+from common.metric_table import METRIC_TABLE
+from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
 from model_training.model import PORTFOLIO
 from model_training.search import PATIENCE, Plan, plan, rows_to_try
-from model_training.spaces import SPACES
+from model_training.spaces import space_of
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 Score = Callable[[Trial], float | None]
 
 
-def profile(rows: int = 1000, problem: str = "regression") -> dict[str, Any]:
+METRICS_OF_CLASSES = ["f1", "f1_macro", "balanced_accuracy", "recall", "precision"]
+
+
+def profile(rows: int = 1000, problem: str = "regression", **target: Any) -> dict[str, Any]:
     columns = [
         {"name": f"x{number}", "use": "feature", "role": "numeric", "dtype": "float64", "kind": "float", "nulls": 0}
         for number in range(5)
     ]
+    columns.append({"name": "y", "use": "target", "min": -9.0, "max": 9.0, "mean": 0.0, "std": 3.0, **target})
     classes = [{"label": "a", "rows": rows // 2}, {"label": "b", "rows": rows // 2}]
     return {
         "columns": columns,
@@ -200,9 +205,52 @@ def test_more_time_is_for_more_rows() -> None:
     assert rows_to_try(request(), profile(rows=100)) == 100
 
 
-def test_every_space_starts_with_what_a_request_may_say() -> None:
-    for name, space in SPACES.items():
+@pytest.mark.parametrize("metric", list(METRIC_TABLE))
+def test_every_space_starts_with_what_a_request_may_say(metric: str) -> None:
+    problem = METRIC_TABLE[metric].problem
+    asked = request(problem, metric=metric)
+    for name in ESTIMATORS[problem]:
+        space = space_of(name, asked, profile(problem=problem, min=0.0, mean=1.0))
         for start in space.starts:
-            HYPERPARAMETERS[name].model_validate(start)
+            chosen = asked.with_choice(name, start)
+            assert chosen.hyperparameters == start
         assert set(space.varied) <= set(HYPERPARAMETERS[name].model_fields)
     assert asdict(Tried(0, "ridge", {}))["score"] is None
+
+
+def losses(metric: str, **target: Any) -> list[Any]:
+    """Return the losses that boosting starts with: None for that of scikit-learn."""
+    asked = request(metric=metric, quantile=0.9)
+    space = space_of("hist_gradient_boosting", asked, profile(**target))
+    started = list(dict.fromkeys(each.get("loss") for each in space.starts))
+    varied = space.varied.get("loss")
+    assert (varied is not None) == (len(started) > 1)
+    assert varied is None or set(varied.choices) == {each or "squared_error" for each in started}
+    return started
+
+
+def test_the_loss_follows_the_metric_and_the_target() -> None:
+    skewed = {"min": 0.0, "mean": 4.0, "std": 3.0}
+    assert [losses(metric) for metric in ("mae", "medae", "mape")] == [[None, "absolute_error"]] * 3
+    assert losses("pinball") == ["quantile", "squared_error"]
+    assert [losses(metric, **skewed) for metric in ("rmse", "rmsle", "r2")] == [[None, "poisson"]] * 3
+    assert losses("rmse", **{**skewed, "min": -0.1}) == [None]
+    assert losses("rmse", **{**skewed, "std": 1.9}) == [None]
+    assert losses("rmse", **{**skewed, "std": None}) == [None]
+
+
+@pytest.mark.parametrize("metric", METRICS_OF_CLASSES)
+def test_classes_are_balanced_in_a_fit_where_the_metric_is_of_labels(metric: str) -> None:
+    asked = request("classification", metric=metric)
+    for name in ESTIMATORS["classification"]:
+        space = space_of(name, asked, profile(problem="classification"))
+        assert [each.get("class_weight") for each in space.starts[:2]] == [None, "balanced"]
+        assert ("class_weight" in space.varied) == (name != "logistic_regression")
+        plain = space_of(name, request("classification", metric="log_loss"), profile(problem="classification"))
+        assert all("class_weight" not in each for each in (*plain.starts, plain.varied))
+
+
+def test_of_what_the_request_says_no_start_is_tried_twice() -> None:
+    asked = request(estimator="ridge", hyperparameters={"alpha": 2.0}, search_trials=10)
+    _, done = searched(asked, lambda _: 1.0)
+    assert [each.hyperparameters for each in done] == [{"alpha": 2.0}]

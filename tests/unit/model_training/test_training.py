@@ -15,10 +15,10 @@ import skops.io
 from sklearn.metrics import r2_score
 
 from common import conversion
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, InvalidRequestError
 from common.frames import load_part
 from common.model_file import load_model, save_model
-from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
+from common.request import ESTIMATORS, HYPERPARAMETERS, OF_ONE_PROBLEM, TrainingRequest, parse_request
 from data_preparation.preparation import PreparedData
 from model_training import features as making
 from model_training import memory, training
@@ -98,7 +98,63 @@ def test_the_allow_list_names_the_hyperparameters_of_scikit_learn() -> None:
     for problem, estimator in ESTIMATOR_CLASSES:
         request = parse_request({"dataset_uri": "s3://bucket/x", "target": "y", "estimator": estimator})
         parameters = build_pipeline(request.resolve(problem), profile_of(100, 1))["model"].get_params()
-        assert set(HYPERPARAMETERS[estimator].model_fields) <= set(parameters)
+        known = {
+            each for each in HYPERPARAMETERS[estimator].model_fields if OF_ONE_PROBLEM.get(each, problem) == problem
+        }
+        assert known <= set(parameters)
+
+
+def amounts(least: float) -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=300), "b": random.normal(size=300)})
+    frame["y"] = np.round(random.gamma(1.0, np.exp(frame["a"])), 3) + least
+    return frame
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "poisson", "gamma", "quantile"])
+def test_every_loss_is_fitted_and_its_saved_model_predicts_the_same(
+    prepared_data: Make, tmp_path: Path, loss: str
+) -> None:
+    prepared = prepared_data(
+        "regression", amounts(0.001), estimator="hist_gradient_boosting", hyperparameters={"loss": loss}, quantile=0.9
+    )
+    features, target = load_part(prepared.train, prepared.profile)
+    pipeline = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    loaded = load_model(save_model(pipeline, tmp_path / "model.skops"))
+    np.testing.assert_array_equal(loaded.predict(features), pipeline.predict(features))
+    assert loaded["model"].loss == loss
+    # What each is of: 0.9 of the targets are below their quantile, and the others are of some middle.
+    assert ((target <= loaded.predict(features)).mean() > 0.8) == (loss == "quantile")
+
+
+@pytest.mark.parametrize(
+    ("loss", "least", "message"),
+    [("poisson", -0.5, "values of 0 and above"), ("gamma", -0.5, "values above 0"), ("gamma", 0.0, "values above 0")],
+)
+def test_a_loss_that_the_target_does_not_allow_is_refused(
+    prepared_data: Make, loss: str, least: float, message: str
+) -> None:
+    frame = amounts(least)
+    frame.loc[:5, "y"] = least
+    prepared = prepared_data("regression", frame, estimator="hist_gradient_boosting", hyperparameters={"loss": loss})
+    with pytest.raises(InvalidRequestError, match=f'The loss "{loss}" needs a target that holds {message}'):
+        build_pipeline(prepared.request, prepared.profile)
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS["classification"])
+def test_every_classifier_takes_weights_of_classes(prepared_data: Make, tmp_path: Path, estimator: str) -> None:
+    balanced = {"class_weight": "balanced"}
+    prepared = prepared_data("classification", estimator=estimator, hyperparameters=balanced)
+    features, target = load_part(prepared.train, prepared.profile)
+    rare = np.array(["low" if place % 10 else "high" for place in range(len(target))])
+    plain = prepared.request.model_copy(update={"hyperparameters": {}})
+    found = []
+    for request in (prepared.request, plain):
+        pipeline = fit(build_pipeline(request, prepared.profile), features, rare).pipeline
+        loaded = load_model(save_model(pipeline, tmp_path / "model.skops"))
+        np.testing.assert_array_equal(loaded.predict_proba(features), pipeline.predict_proba(features))
+        found.append(loaded.predict_proba(features)[:, 0].mean())
+    assert found[0] > found[1] + 0.02
 
 
 def test_hyperparameters_and_seed_reach_the_estimator() -> None:

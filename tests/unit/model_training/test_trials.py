@@ -16,10 +16,11 @@ from sklearn.model_selection import KFold, cross_val_score
 from common.frames import load_order, load_part, load_weights
 from common.request import TrainingRequest
 from data_preparation.preparation import PreparedData
+from model_training.blend_choice import HeldOutRows
 from model_training.folds import make_folds
 from model_training.training import build_pipeline
-from model_training.trial import OUT_OF_TIME, Trial
-from model_training.trials import Part, run_trial
+from model_training.trial import OUT_OF_TIME, Trial, Tried
+from model_training.trials import Part, drawn_folds, run_trial
 
 Prepare = Callable[..., PreparedData]
 
@@ -33,6 +34,12 @@ def trial(estimator: str, seconds: float = 60, rows: int = 10_000, **hyperparame
     return Trial(3, estimator, hyperparameters, rows, seconds)
 
 
+def made(*arguments: Any) -> tuple[Tried, dict[str, Any]]:
+    outcome = run_trial(*arguments)
+    assert (outcome.outputs is None) == (outcome.tried.score is None)
+    return outcome.tried, outcome.document
+
+
 def asked(prepared: PreparedData) -> TrainingRequest:
     return prepared.request.model_copy(update={"estimator": "auto"})
 
@@ -40,7 +47,7 @@ def asked(prepared: PreparedData) -> TrainingRequest:
 def test_the_score_is_that_of_scikit_learns_cross_validation(prepared_data: Prepare) -> None:
     prepared = prepared_data("regression")
     part = part_of(prepared)
-    tried, document = run_trial(trial("ridge", alpha=3.0), asked(prepared), prepared.profile, part)
+    tried, document = made(trial("ridge", alpha=3.0), asked(prepared), prepared.profile, part)
 
     chosen = prepared.request.with_choice("ridge", {"alpha": 3.0})
     folds = KFold(5, shuffle=True, random_state=prepared.request.seed)
@@ -59,7 +66,7 @@ def test_the_score_is_that_of_scikit_learns_cross_validation(prepared_data: Prep
 @pytest.mark.parametrize("estimator", ["logistic_regression", "random_forest", "hist_gradient_boosting"])
 def test_classes_are_scored_by_the_metric_of_the_request(prepared_data: Prepare, estimator: str) -> None:
     prepared = prepared_data("classification", metric="log_loss")
-    tried, document = run_trial(trial(estimator), asked(prepared), prepared.profile, part_of(prepared))
+    tried, document = made(trial(estimator), asked(prepared), prepared.profile, part_of(prepared))
     assert tried.error is None
     assert tried.score is not None
     assert 0 < tried.score < np.log(2)
@@ -78,7 +85,7 @@ def test_folds_are_by_what_the_data_were_split_by(prepared_data: Prepare, fields
         seen = part.features["when"].fillna(-np.inf).to_numpy()
         in_order = seen[np.argsort(part.order, kind="stable")]
         assert (in_order[1:] >= in_order[:-1]).all()
-    tried, _ = run_trial(trial("ridge"), asked(prepared), prepared.profile, part)
+    tried, _ = made(trial("ridge"), asked(prepared), prepared.profile, part)
     assert tried.error is None
 
 
@@ -87,7 +94,7 @@ def test_a_row_of_twice_the_weight_counts_as_two(prepared_data: Prepare) -> None
     data = pd.DataFrame({"x": random.normal(size=300), "w": np.where(np.arange(300) < 150, 1e-6, 1.0)})
     data["y"] = np.where(data["w"] < 1, -1, 1) * data["x"]
     prepared = prepared_data("regression", data, weight_column="w")
-    tried, _ = run_trial(trial("ridge"), asked(prepared), prepared.profile, part_of(prepared))
+    tried, _ = made(trial("ridge"), asked(prepared), prepared.profile, part_of(prepared))
     # Rows of the other sign weigh nothing, neither in the fit nor in the score.
     assert tried.score is not None
     assert tried.score < 0.02
@@ -95,7 +102,7 @@ def test_a_row_of_twice_the_weight_counts_as_two(prepared_data: Prepare) -> None
 
 def test_a_trial_that_has_no_time_left_ends_between_two_folds(prepared_data: Prepare) -> None:
     prepared = prepared_data("regression")
-    tried, document = run_trial(trial("random_forest", 0.05), asked(prepared), prepared.profile, part_of(prepared))
+    tried, document = made(trial("random_forest", 0.05), asked(prepared), prepared.profile, part_of(prepared))
     assert tried.score is None
     assert tried.error is not None
     assert tried.error.startswith(f"{OUT_OF_TIME}: ")
@@ -108,7 +115,7 @@ def test_a_metric_that_a_fold_leaves_undefined_fails_the_trial(prepared_data: Pr
     target = part.target.copy()
     target[:] = "low"
     target[:2] = "high"
-    tried, _ = run_trial(trial("logistic_regression"), asked(prepared), prepared.profile, Part(part.features, target))
+    tried, _ = made(trial("logistic_regression"), asked(prepared), prepared.profile, Part(part.features, target))
     assert tried.score is None
     assert tried.error is not None
     assert "roc_auc is undefined on a fold" in tried.error
@@ -116,7 +123,7 @@ def test_a_metric_that_a_fold_leaves_undefined_fails_the_trial(prepared_data: Pr
 
 def test_fewer_rows_are_tried_where_the_trial_says_so(prepared_data: Prepare) -> None:
     prepared = prepared_data("regression")
-    _, document = run_trial(trial("ridge", rows=50), asked(prepared), prepared.profile, part_of(prepared))
+    _, document = made(trial("ridge", rows=50), asked(prepared), prepared.profile, part_of(prepared))
     assert document["rows"] == 50
     assert sum(each["scored_rows"] for each in document["folds"]) == 50
 
@@ -133,3 +140,32 @@ def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 1
     assert b"Timeout" in ended.stderr
+
+
+@pytest.mark.parametrize("problem", ["regression", "classification"])
+def test_what_was_predicted_of_held_out_rows_is_kept_in_the_order_of_the_folds(
+    prepared_data: Prepare, problem: str
+) -> None:
+    metric = {"regression": "rmse", "classification": "log_loss"}[problem]
+    prepared = prepared_data(problem, metric=metric)
+    part, request = part_of(prepared), asked(prepared)
+    estimator = {"regression": "ridge", "classification": "logistic_regression"}[problem]
+    outcome = run_trial(trial(estimator), request, prepared.profile, part)
+    drawn, folds = drawn_folds(10_000, request, prepared.profile, part)
+    rows = HeldOutRows.of(folds, drawn.target, drawn.weights, problem)
+    assert outcome.outputs is not None
+    assert (outcome.outputs.dtype, len(outcome.outputs)) == (np.float32, len(part.target))
+    # Scored once more, by what was kept, they are the trial's scores.
+    scores = rows.scores(outcome.outputs, request)
+    assert scores == pytest.approx([each["score"] for each in outcome.document["folds"]], rel=1e-6)
+
+
+def test_a_class_that_a_fold_does_not_fit_has_a_probability_of_0(prepared_data: Prepare) -> None:
+    random = np.random.default_rng(0)
+    data = pd.DataFrame({"x": random.normal(size=300), "k": np.repeat(["a", "b", "c"], 100)})
+    data["y"] = np.where(data["k"] == "a", "rare", np.where(data["x"] > 0, "high", "low"))
+    prepared = prepared_data("classification", data, metric="accuracy", split_key=["k"], test_fraction=0.3)
+    outcome = run_trial(trial("logistic_regression"), asked(prepared), prepared.profile, part_of(prepared))
+    assert outcome.outputs is not None
+    assert outcome.outputs.shape[1] == len(np.unique(part_of(prepared).target))
+    assert outcome.outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
