@@ -2,19 +2,20 @@
 
     python -m benchmarks.quality [--seeds N] [--budget SECONDS] [--only CONTESTANT …] [--tables TABLE …] [--again]
 
-Each fit is a process with one thread, one at a time. What a fit has led to is one line of results.jsonl, so that a run
-that was cut goes on where it was; `--again` measures the chosen ones anew. At the end the document is written of all
-lines that there are.
+There is one process at a time, with one thread, for each contestant. What a fit has led to is one line of
+results.jsonl, so that a run that was cut goes on where it was; `--again` measures the chosen ones anew. At the end the
+document is written of all lines that there are.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import tempfile
 from typing import Any
 
 from benchmarks import ROOT
@@ -28,8 +29,6 @@ PROJECT = ("default", "hist_gradient_boosting", "random_forest", "auto")
 PEERS = ("mean_or_prior", "sklearn_boosting", "skrub", "lightgbm", "xgboost", "catboost", "flaml")
 # FLAML, which takes its whole budget for each table, comes last.
 NAMES = (*PEERS[:-1], *PROJECT, "flaml")
-TIMEOUT = 1800
-"""Seconds that a fit may take."""
 Line = dict[str, Any]
 
 
@@ -48,9 +47,11 @@ def main() -> int:
         export(table)
     # What has failed is tried again.
     known = {_key(line) for line in read() if "error" not in line} if not options.again else set()
-    for seed, contestant, table in _todo(options, chosen):
-        if (table.name, contestant, seed) not in known:
-            _append(_measure(table, contestant, seed, options.budget))
+    # One seed after another, so that a run that is cut has all of the first.
+    for seed, contestant in itertools.product(range(options.seeds), options.only):
+        left = [table for table in chosen if (table.name, contestant, seed) not in known]
+        while left:
+            left = left[_measure(left, contestant, seed, options.budget) :]
     DOCUMENT.write_text(render(read()), encoding="utf-8")
     print(f"{DOCUMENT.relative_to(ROOT)} is written.", file=sys.stderr)
     return 0
@@ -68,45 +69,53 @@ def _key(line: Line) -> tuple[str, str, int]:
     return line["table"], line["contestant"], line["seed"]
 
 
-def _todo(options: argparse.Namespace, tables: list[Table]) -> Iterator[tuple[int, str, Table]]:
-    """Yield what is to be measured, one seed after another, so that a run that is cut has all of the first."""
-    for seed in range(options.seeds):
-        for contestant in options.only:
-            for table in tables:
-                yield seed, contestant, table
+def _measure(tables: list[Table], contestant: str, seed: int, budget: int) -> int:
+    """Fit a contestant to tables in one process, keep a line of each, and return how many; an error is the last one."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "functions"), "PYTHONWARNINGS": "ignore"}
+    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
+    jobs = "\n".join(json.dumps(_job(table, contestant, seed, budget)) for table in tables)
+    done = 0
+    with tempfile.TemporaryFile("w+") as told, tempfile.TemporaryFile("w+") as asked:
+        asked.write(jobs)
+        asked.seek(0)
+        with subprocess.Popen(
+            _command(contestant), env=environment, cwd=ROOT, text=True, stdin=asked, stdout=subprocess.PIPE, stderr=told
+        ) as worker:
+            # Libraries print, too.
+            results = (json.loads(line) for line in worker.stdout or () if line.startswith('{"metrics"'))
+            for table, result in zip(tables, results, strict=False):
+                value = result["metrics"][table.metric]
+                _append({"table": table.name, "contestant": contestant, "seed": seed, "value": value, **result})
+                done += 1
+        told.seek(0)
+        reason = (told.read().strip() or f"exit code {worker.returncode}").splitlines()[-1]
+    if done < len(tables):
+        _append({"table": tables[done].name, "contestant": contestant, "seed": seed, "error": reason})
+        done += 1
+    return done
 
 
 def _append(line: Line) -> None:
     with RESULTS.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+    told = line.get("error") or f"{line['value']:.4g}, {line['fit_seconds']:.1f} s"
+    print(f"{line['table']}, {line['contestant']}, seed {line['seed']}: {told[:300]}", file=sys.stderr, flush=True)
 
 
-def _measure(table: Table, contestant: str, seed: int, budget: int) -> Line:
-    """Return the line of one fit, or of why there is none."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "functions"), "PYTHONWARNINGS": "ignore"}
-    environment |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LOKY_MAX_CPU_COUNT"), "1")
-    command = ["nice", "-n", "19", *_command(table, contestant, seed, budget)]
-    done = subprocess.run(
-        command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TIMEOUT
-    )
-    line: Line = {"table": table.name, "contestant": contestant, "seed": seed}
-    if done.returncode:
-        told = done.stderr.strip().splitlines()
-        line["error"] = told[-1] if told else f"exit code {done.returncode}"
-        print(f"{table.name}, {contestant}, seed {seed}: {line['error'][:300]}", file=sys.stderr)
-        return line
-    # What a library prints of its own comes before.
-    result = json.loads(done.stdout.splitlines()[-1])
-    line |= {"value": result["metrics"][table.metric], **result}
-    print(f"{table.name}, {contestant}, seed {seed}: {line['value']:.4g}, {line['fit_seconds']:.1f} s", file=sys.stderr)
-    return line
-
-
-def _command(table: Table, contestant: str, seed: int, budget: int) -> list[str]:
+def _command(contestant: str) -> list[str]:
+    polite = ["nice", "-n", "19"]
     if contestant in PROJECT:
-        return [sys.executable, "-m", "benchmarks.quality_project", contestant, table.name, str(seed)]
-    script = [str(environment_of("quality") / "bin/python"), str(CONTESTANTS / "quality_peers.py")]
-    return [*script, contestant, str(table.path), table.target, table.problem, str(seed), str(budget)]
+        return [*polite, sys.executable, "-m", "benchmarks.quality_project", contestant]
+    python = str(environment_of("quality") / "bin/python")
+    return [*polite, python, str(CONTESTANTS / "quality_peers.py"), contestant]
+
+
+def _job(table: Table, contestant: str, seed: int, budget: int) -> dict[str, Any]:
+    """Return what a worker has to know of a table."""
+    if contestant in PROJECT:
+        return {"table": table.name, "seed": seed}
+    known = {"path": str(table.path), "target": table.target, "problem": table.problem}
+    return {**known, "seed": seed, "seconds": budget}
 
 
 if __name__ == "__main__":

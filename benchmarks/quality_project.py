@@ -1,8 +1,9 @@
-"""Fits one of this project's estimators to one table and prints what it is worth, as JSON.
+"""Fits one of this project's estimators to tables and prints what each is worth.
 
-    python -m benchmarks.quality_project ESTIMATOR TABLE SEED
+    python -m benchmarks.quality_project ESTIMATOR
 
-The estimator `default` is what a request that names none gets.
+The estimator `default` is what a request that names none gets. A line of stdin is a table, as a JSON object with its
+name and the seed; a line of stdout is what it has led to.
 """
 
 from __future__ import annotations
@@ -53,5 +54,7 @@ def evaluate(table: Table, estimator: str, seed: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    chosen, name, number = sys.argv[1:]
-    print(json.dumps(evaluate(next(each for each in TABLES if each.name == name), chosen, int(number))))
+    tables = {each.name: each for each in TABLES}
+    for line in sys.stdin:
+        job = json.loads(line)
+        print(json.dumps(evaluate(tables[job["table"]], sys.argv[1], job["seed"])), flush=True)

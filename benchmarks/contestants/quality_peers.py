@@ -1,6 +1,6 @@
-"""Fits one library's default model to one table and prints what it is worth, as JSON.
+"""Fits one library's default model to tables and prints what each is worth: `quality_peers.py CONTESTANT`.
 
-quality_peers.py CONTESTANT FILE TARGET PROBLEM SEED SECONDS
+A line of stdin is a table, as a JSON object with the parameters of `evaluate`; a line of stdout is what it has led to.
 """
 
 import json
@@ -124,5 +124,5 @@ def evaluate(contestant, path, target, problem, seed, seconds):
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    name, file, label, kind, number, budget = sys.argv[1:]
-    print(json.dumps(evaluate(name, file, label, kind, int(number), int(budget))))
+    for job in sys.stdin:
+        print(json.dumps(evaluate(sys.argv[1], **json.loads(job))), flush=True)
