@@ -28,6 +28,8 @@ LABELS = {
     "random_forest": "this project: random_forest",
     "auto": "this project: auto",
 }
+LEAST_SHARE = 0.9
+"""Who has not so many of the tables is left out of a summary, and tables that not all of the others have."""
 RESAMPLES = 10_000
 DIGITS = 6
 """Losses that agree in so many digits share a rank."""
@@ -59,7 +61,7 @@ def render(lines: Sequence[Line]) -> str:
     values = measured.pivot_table(index=["contestant", "table"], columns="seed", values=["value", "fit_seconds"])
     text += ["", *_told_of_flaml(measured)]
     for seeds, contestants in _fields(values["value"]):
-        text += ["", f"## {_count(len(seeds), 'seed')}", "", *_summary(values, seeds, contestants)]
+        text += ["", *_summary(values, seeds, contestants)]
     text += ["", "## Tables", "", "The mean over the seeds that a contestant has.", "", *_by_table(values["value"])]
     text += ["", *_sources()]
     text += [f"\nWithout a result: {told}." for told in _failures(lines)]
@@ -106,9 +108,9 @@ def scores(losses: Losses, baseline: Losses) -> Losses:
 
 
 def _fields(values: pd.DataFrame) -> Iterator[tuple[list[int], list[str]]]:
-    """Yield sets of seeds, few first, and the contestants that have all tables by each of these."""
+    """Yield sets of seeds, few first, and the contestants that have nearly all tables by each of these."""
     complete = {
-        name: frozenset(rows.columns[(rows.notna().sum() == len(TABLES)).to_numpy()])
+        name: frozenset(rows.columns[(rows.notna().sum() >= LEAST_SHARE * len(TABLES)).to_numpy()])
         for name, rows in values.groupby(level="contestant")
     }
     for seeds in sorted({seeds for seeds in complete.values() if seeds}, key=len):
@@ -116,13 +118,15 @@ def _fields(values: pd.DataFrame) -> Iterator[tuple[list[int], list[str]]]:
 
 
 def _summary(values: pd.DataFrame, seeds: list[int], contestants: list[str]) -> list[str]:
-    names = [each.name for each in TABLES]
+    """Return the comparison of contestants on the tables that all of them have."""
+    shared = values.loc[contestants, pd.IndexSlice[:, seeds]].dropna().groupby(level="table").size()
+    tables = [each for each in TABLES if shared.get(each.name) == len(contestants)]
 
     def means(kind: str) -> Losses:
-        return _wide(values[kind][seeds], "table").loc[contestants, names].to_numpy(copy=True)
+        return _wide(values[kind][seeds], "table").loc[contestants, [each.name for each in tables]].to_numpy(copy=True)
 
     losses = means("value")
-    for number, each in enumerate(TABLES):
+    for number, each in enumerate(tables):
         losses[:, number] = loss_of(each.metric, losses[:, number])
     ranks, (low, high) = mean_ranks(losses)
     ratios, seconds = ratios_to_best(losses), means("fit_seconds").sum(axis=1)
@@ -137,7 +141,13 @@ def _summary(values: pd.DataFrame, seeds: list[int], contestants: list[str]) -> 
         )
         for at in np.argsort(ranks, kind="stable")
     ]
-    return table(("contestant", "mean rank", "times the best", "score", "fit"), rows)
+    missing = [each.name for each in TABLES if each not in tables]
+    return [
+        f"## {_count(len(seeds), 'seed')}, {_count(len(tables), 'table')}",
+        *(["", f"Without {', '.join(missing)}, which not all of these have."] if missing else []),
+        "",
+        *table(("contestant", "mean rank", "times the best", "score", "fit"), rows),
+    ]
 
 
 def _wide(values: pd.DataFrame, columns: str) -> pd.DataFrame:
