@@ -59,12 +59,17 @@ def render(lines: Sequence[Line]) -> str:
     if measured.empty:
         return "\n".join([*text, "", "Nothing was measured yet.", ""])
     values = measured.pivot_table(index=["contestant", "table"], columns="seed", values=["value", "fit_seconds"])
-    text += ["", *_told_of_flaml(measured)]
-    for seeds, contestants in _fields(values["value"]):
+    text += [f"\n{told}" for told in _told_of_flaml(measured)]
+    fields = list(_fields(values["value"]))
+    for seeds, contestants in fields:
         text += ["", *_summary(values, seeds, contestants)]
-    text += ["", "## Tables", "", "The mean over the seeds that a contestant has.", "", *_by_table(values["value"])]
+    first = fields[0][0] if fields else list(values["value"].columns)
+    told = f"By split_seed {', '.join(map(str, first))}; the best of a table is in bold."
+    text += ["", "## Tables", "", told, "", *_by_table(values["value"][first])]
     text += ["", *_sources()]
-    text += [f"\nWithout a result: {told}." for told in _failures(lines)]
+    text += [f"\nNot finished, or failed: {told}." for told in _failures(lines)]
+    if absent := [label for name, label in LABELS.items() if name not in set(measured.contestant)]:
+        text.append(f"\nNot measured: {', '.join(absent)}.")
     return "\n".join(text).rstrip() + "\n"
 
 
