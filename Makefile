@@ -116,6 +116,10 @@ bench: environment-dev ## Measure against the limit and against peers; writes be
 bench-quick: environment-dev ## A glimpse of it on less data (about two minutes); writes nothing
 	@$(BIN)/python -m benchmarks --quick $(ARGS)
 
+.PHONY: bench-quality
+bench-quality: environment-dev ## Compare models with those of other libraries on real tables; writes benchmarks/quality.md (hours) [ARGS="--only auto"]
+	@$(BIN)/python -m benchmarks.quality $(ARGS)
+
 .PHONY: lint
 lint: environment-verify tools/checkov/.venv/.ready tools/taskcat/.venv/.ready ## Check code, types and templates
 	@$(BIN)/ruff check
