@@ -16,18 +16,16 @@ import os
 import subprocess
 import sys
 import tempfile
-from typing import Any, get_args
+from typing import Any
 
 from benchmarks import ROOT
 from benchmarks.peers import CONTESTANTS, environment_of
 from benchmarks.quality_report import render
 from benchmarks.quality_tables import FOLDER, SEEDS, TABLES, Table, export
-from common.request import Estimator
 
 RESULTS = FOLDER / "results.jsonl"
 DOCUMENT = ROOT / "benchmarks" / "quality.md"
-# `auto` takes part as soon as a request takes it.
-PROJECT = ("default", "hist_gradient_boosting", "random_forest", *({"auto"} & {*get_args(Estimator)}))
+PROJECT = ("linear", "hist_gradient_boosting", "random_forest", "auto")
 PEERS = ("mean_or_prior", "sklearn_boosting", "skrub", "lightgbm", "xgboost", "catboost", "flaml")
 # FLAML, which takes its whole budget for each table, comes last.
 NAMES = (*PEERS[:-1], *PROJECT, "flaml")

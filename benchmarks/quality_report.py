@@ -23,10 +23,10 @@ LABELS = {
     "xgboost": "XGBoost",
     "catboost": "CatBoost",
     "flaml": "FLAML",
-    "default": "this project: ridge or logistic_regression",
+    "auto": "this project: auto, what a request that names none gets",
+    "linear": "this project: ridge or logistic_regression",
     "hist_gradient_boosting": "this project: hist_gradient_boosting",
     "random_forest": "this project: random_forest",
-    "auto": "this project: auto",
 }
 LEAST_SHARE = 0.9
 """Who has not so many of the tables is left out of a summary, and tables that not all of the others have."""

@@ -230,7 +230,7 @@ def blend_candidates(planned: Plan, request: TrainingRequest, profile: Profile, 
     record = planned.record or {}
     done = [Tried(**each) for each in record["trials"]]
     left, found = most_seconds, list[Tried]()
-    for each in _ranked(request, [each for each in done if each.score is not None and each.outputs is not None]):
+    for each in _ranked(request, [each for each in done if each.score is not None]):
         left -= _seconds_on_all(each, profile)
         if left < 0:
             break
