@@ -68,6 +68,7 @@ def _search(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "trials": len(search["trials"]),
         "failed": [each["error"] for each in search["trials"] if each["score"] is None],
         "best": {name: best[name] for name in ("number", "estimator", "hyperparameters", "score", "deviation")},
+        "blend": search.get("blend"),
     }
 
 
@@ -152,15 +153,22 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _search_in_words(search: Mapping[str, Any]) -> str:
-    best = search["best"]
+    best, blend = search["best"], search["blend"]
     parameters = ", ".join(f"{name} {value}" for name, value in best["hyperparameters"].items())
-    spread = best["deviation"] or 0.0
-    score = rounded(best["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
-    return (
+    told = (
         f"{search['trials']} trials of {', '.join(search['estimators'])} in {search['seconds']:.0f} processor seconds, "
-        f"until {search['ended']}; best {best['estimator']}" + (f" ({parameters})" if parameters else "") + f" with "
-        f"{search['metric']} {score} in {search['folds']} folds of the training part"
+        f"until {search['ended']}; best {best['estimator']}" + (f" ({parameters})" if parameters else "")
     )
+    told += f" with {search['metric']} {_with_spread(best)}"
+    if blend:
+        told += f", and a blend of {len(blend['weights'])} trials with {_with_spread(blend)}, which was taken,"
+    return f"{told} in {search['folds']} folds of the training part"
+
+
+def _with_spread(scored: Mapping[str, Any]) -> str:
+    """Return a score and its spread over the folds, with as many digits as that bears."""
+    spread = scored["deviation"] or 0.0
+    return rounded(scored["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
 
 
 def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -71,11 +71,16 @@ def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> 
             "number": 8, "estimator": "random_forest", "hyperparameters": {"max_features": 0.5}, "score": 54.9191,
             "deviation": 2.5216,
         },
+        "blend": None,
     }  # fmt: skip
     told = dict(lines(result(search=search)))
     assert told["search"] == (
         "30 trials of ridge, random_forest in 6 processor seconds, until 30 trials were made; best random_forest "
         "(max_features 0.5) with rmse 54.9 ± 2.5 in 5 folds of the training part"
+    )
+    search["blend"] = {"weights": {"2": 0.5, "8": 0.5}, "score": 53.123, "deviation": 2.4}
+    assert dict(lines(result(search=search)))["search"].endswith(
+        " 54.9 ± 2.5, and a blend of 2 trials with 53.1 ± 2.4, which was taken, in 5 folds of the training part"
     )
     assert (told["failed"], told["not taken"]) == ("E: c", "Trial 2 was better, and too slow.")
     assert not {"search", "failed", "not taken"} & dict(lines(result())).keys()
