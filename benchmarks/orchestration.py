@@ -13,7 +13,7 @@ def measure(options: Options) -> Section:
     section = Section("Orchestration: 442 rows, so that little but the orchestration is left")
     data, target = ROOT / "data" / "diabetes.csv", "target"
     with machine() as state_machine:
-        request = {"dataset_uri": state_machine.put(data), "target": target}
+        request = {"dataset_uri": state_machine.put(data), "target": target, "search_trials": 0}
         state_machine.run(request)  # starts the workers
         runs = interleaved(options.repeats, {"project": lambda _: state_machine.run(request)})
         runs |= interleaved(
