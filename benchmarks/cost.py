@@ -36,7 +36,8 @@ def measure(options: Options) -> Section:
     price = {name: each["price"] for name, each in prices.items() if isinstance(each, dict)}
     section = Section(f"Cost of one run ({prices['region']}, list prices read on {prices['read_on']})")
     with machine() as state_machine:
-        request = {"dataset_uri": state_machine.put(ROOT / "data" / "diabetes.csv"), "target": "target", "search_trials": 0}
+        uri = state_machine.put(ROOT / "data" / "diabetes.csv")
+        request = {"dataset_uri": uri, "target": "target", "search_trials": 0}
         transitions = state_machine.run(request).transitions
     try:
         sweep = _sweep(ROWS[:1] if options.quick else ROWS)

@@ -25,7 +25,7 @@ from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 MOST_ROWS, MOST_VALUES = 20_000, 600_000
 """How many rows and values of the training part the trials of a minute are fitted on; more in more time."""
-PATIENCE = 12
+PATIENCE = 20
 """After so many trials without a better one a search ends."""
 MOST_MESSAGES = 3
 
