@@ -167,16 +167,25 @@ def load_model(path: Path) -> Pipeline:
         _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     with _unreadable_is_untrusted():
-        if _is_pipeline(pipeline) and _name_of(pipeline["model"]) in _BLENDS:
-            members = pipeline["model"].estimators_
-            if any(_name_of(each) != _FROZEN for each in members):
-                raise UntrustedModelError("The model file holds a blend of something else than trained pipelines.")
-            checked = [each.estimator for each in members]
-        else:
-            checked = [pipeline]
-        for each in checked:
+        for each in pipelines_of(pipeline):
             _check_pipeline(each)
     return pipeline
+
+
+def pipelines_of(pipeline: Pipeline) -> list[Pipeline]:
+    """Return the members of a fitted blend; any other pipeline alone.
+
+    Raises
+    ------
+    UntrustedModelError
+        If members are something else than frozen.
+    """
+    if not _is_pipeline(pipeline) or _name_of(pipeline["model"]) not in _BLENDS:
+        return [pipeline]
+    members = pipeline["model"].estimators_
+    if any(_name_of(each) != _FROZEN for each in members):
+        raise UntrustedModelError("The model file holds a blend of something else than trained pipelines.")
+    return [each.estimator for each in members]
 
 
 def _is_pipeline(pipeline: Any) -> bool:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError, UntrustedModelError, first_few
 from common.metric_table import METRICS
 from common.metrics import predict
-from common.model_file import load_model
+from common.model_file import load_model, pipelines_of
 from common.request import ReadOptions, did_you_mean
 from common.storage import digest_of, download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
@@ -252,10 +253,13 @@ class Model:
     def known_categories(self) -> Mapping[str, frozenset[Any]]:
         """The texts that training has seen, by column, of columns whose texts the model knows all."""
         known: dict[str, frozenset[Any]] = {}
-        for _, steps, names in self.pipeline["features"].transformers_:
+        transformers = (each["features"].transformers_ for each in pipelines_of(self.pipeline))
+        for _, steps, names in chain.from_iterable(transformers):
             encoder = steps[0] if hasattr(steps, "steps") else steps
             if hasattr(encoder, "categories_"):
-                known |= {name: frozenset(each) for name, each in zip(names, encoder.categories_, strict=True)}
+                # Members of a blend may know fewer of a column's texts than others.
+                for name, texts in zip(names, encoder.categories_, strict=True):
+                    known[name] = known.get(name, frozenset()) | frozenset(texts)
         return {name: texts for name, texts in known.items() if name in self._of_counted_texts}
 
     @property

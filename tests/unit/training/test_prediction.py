@@ -170,6 +170,18 @@ def test_nan_and_infinities_are_missing_and_unknown_categories_are_scored(result
     pd.testing.assert_frame_equal(scored(folder, tmp_path / "odd.csv"), scored(folder, tmp_path / "missing.csv"))
 
 
+def test_a_blend_scores_and_tells_of_unknown_categories_as_its_members_do(results: Results, tmp_path: Path) -> None:
+    data = frame()
+    members = [{"estimator": "ridge"}, {"estimator": "hist_gradient_boosting", "weight": 3.0}]
+    prepared, folder = results(data, split_column="split", estimator="blend", hyperparameters={"members": members})
+    data.to_csv(tmp_path / "rows.csv", index=False)
+    test = scored(folder, tmp_path / "rows.csv")[data["split"] == "test"]
+    pipeline, features = evaluated(prepared, folder)
+    np.testing.assert_allclose(test["prediction"].astype(float), pipeline.predict(features), rtol=1e-12)
+    model = prediction.Model.load(folder)
+    assert set(model.known_categories["kind"]) >= set(data.loc[data["split"] == "train", "kind"].dropna())
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_of_many_texts_those_that_training_never_saw_are_told_if_it_knew_all(
     results: Results, monkeypatch: pytest.MonkeyPatch, counted: bool
