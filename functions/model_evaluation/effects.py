@@ -22,6 +22,10 @@ FEATURES = 6
 POINTS = 12
 """At how many values of a number it is looked at, evenly spaced by rows; texts are at their `LEVELS` most frequent."""
 LEVELS = 10
+TIME_POINTS = 36
+"""At how many a time is looked at, which may go up and down with the year."""
+FEW_VALUES = 5
+"""A number of no more values is shown as texts are."""
 ROWS, LEAST_ROWS = 200, 50
 PREDICTED_ROWS = 14_400
 """As many rows are predicted in all; fewer where a row is wide or there are many classes."""
@@ -45,11 +49,13 @@ class Effect:
     name, role
         Of the feature, as the profile has it.
     values
-        Where it was looked at: numbers in ascending order, or texts, the most frequent first; None is what is missing.
+        Where it was looked at: numbers in ascending order, or what is shown as texts are, the most frequent first; None
+        is what is missing.
     predicted
         The mean prediction where all rows have that value, shape (values,).
     density, edges
-        Of texts, how many test rows have each value, and None; of numbers, how many are in each bin, and its ends.
+        Of texts and of numbers with few values, how many test rows have each value, and None; of other numbers, how
+        many are in each bin, and its ends.
     """
 
     name: str
@@ -126,7 +132,9 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
     columns, outputs = part.features.shape[1], predictions[0].size
     cost = max(1, outputs / CHEAP_CLASSES) * max(1, columns / MEASURED_FEATURES)
     order = np.random.default_rng(seed).permutation(len(part.target))
-    grids = [(name, _grid(part.features[name], order[:GRID_ROWS])) for name in features[:FEATURES]]
+    grids = [
+        (name, _grid(part.features[name], profile[name]["role"], order[:GRID_ROWS])) for name in features[:FEATURES]
+    ]
     grids = [(name, grid) for name, grid in grids if len(grid) > 1]
     points = sum(len(grid) for _, grid in grids)
     if cost * points * LEAST_ROWS > MOST_COST:
@@ -149,7 +157,7 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
     return Effects(effects, len(rows), mean(predictions[rows]))
 
 
-def _grid(column: pd.Series[Any], looked_at: Codes) -> Codes:
+def _grid(column: pd.Series[Any], role: str, looked_at: Codes) -> Codes:
     """Return rows that have the values at which a feature is looked at."""
     if column.dtype == "category":
         codes = column.cat.codes.to_numpy()
@@ -162,9 +170,11 @@ def _grid(column: pd.Series[Any], looked_at: Codes) -> Codes:
     order = looked_at[np.argsort(values, kind="stable")][: int((~np.isnan(values)).sum())]
     if not len(order):
         return order
-    places = np.rint(np.linspace(TAIL, 1 - TAIL, POINTS) * (len(order) - 1)).astype(np.int64)
-    # Of a number with few values, or of a boolean, all that are between.
-    chosen = order[places]
+    known, first = np.unique(column.to_numpy()[order], return_index=True)
+    if len(known) <= FEW_VALUES:
+        return order[first]
+    points = TIME_POINTS if role == "timestamp" else POINTS
+    chosen = order[np.rint(np.linspace(TAIL, 1 - TAIL, points) * (len(order) - 1)).astype(np.int64)]
     _, first = np.unique(column.to_numpy()[chosen], return_index=True)
     return chosen[first]
 
@@ -178,5 +188,7 @@ def _effect(column: pd.Series[Any], role: str, grid: Codes, predicted: Floats) -
         return Effect(name, role, texts, predicted, counts[codes[grid] + 1], None)
     values = column.to_numpy(np.float64)
     at = values[grid]
+    if len(grid) <= FEW_VALUES:
+        return Effect(name, role, at.tolist(), predicted, np.array([(values == each).sum() for each in at]), None)
     density, edges = np.histogram(values, BINS, (at[0], at[-1]))
     return Effect(name, role, at.tolist(), predicted, density, edges)

@@ -226,7 +226,7 @@ def effect_of_numbers(  # noqa: PLR0913, PLR0917 - what is drawn, and two labels
     """
     # The lowest fifth is the bars' own.
     bottom = ends[0] - 0.25 * (ends[1] - ends[0])
-    axes = Axes(Axis(name, *limits(x, edges)), Axis(label, bottom, ends[1]))
+    axes = Axes(Axis(name, *limits(x, edges)), Axis(label, bottom, ends[1], ticked_from=ends[0]))
     heights = bottom + (ends[0] - bottom) * density / max(1, int(density.max()))
     axes.bars(edges[:-1], edges[1:], np.full(len(density), bottom), heights, f"fill: {MUTED}; fill-opacity: 0.5")
     axes.line(x, predicted, SERIES[0], 1.6)

@@ -11,7 +11,6 @@ from model_evaluation.words import (
     baseline,
     figure,
     guess_in_words,
-    improvement_in_words,
     limits,
     range_of,
     rounded,
@@ -51,21 +50,31 @@ def tiles(evaluation: Mapping[str, Any], model: Mapping[str, Any]) -> list[Tile]
         Tile(
             f"{metric} on the test part",
             figure(metric, value, interval, rows),
-            f"{sure[0].upper()}{sure[1:]}, on {rows_in_words(rows)}. {_meaning(metric)}",
+            f"{_capital(sure)}, on {rows_in_words(rows)}. {_meaning(metric)}",
         )
     ]
-    guess = baseline(evaluation)
-    if guess is not None:
-        told = improvement_in_words(metric, guess, rows)
-        better, _, rest = told.partition(" (")
-        note = f"{rest.replace(')', '')}: " if rest else ""
-        found.append(Tile("Beside a guess", better, f"{note}{guess_in_words(metric, guess, rows)}."))
+    if (guess := baseline(evaluation)) is not None:
+        found.append(_beside_guess(metric, guess, rows))
     if (folds := _folds(model.get("search"))) is not None:
         found.append(folds)
     own = model.get("train_metric")
     if own is not None and own["value"] is not None and own["metric"] == metric:
         found.append(_own_rows(own, value, interval, rows))
     return found
+
+
+def _beside_guess(metric: str, guess: Mapping[str, Any], rows: int) -> Tile:
+    improvement, interval = guess["improvement"], guess["interval"]
+    better = f"better by {figure(metric, improvement, interval, rows)}" if improvement > 0 else "not better"
+    told = f"{_capital(guess_in_words(metric, guess, rows))}."
+    if interval is not None:
+        chance = ", so it may be chance" if improvement > 0 >= interval["low"] else ""
+        told = f"{_capital(range_of(interval))}{chance}. {told}"
+    return Tile("Beside a guess", better, told)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _meaning(metric: str) -> str:
@@ -99,9 +108,7 @@ def _own_rows(own: Mapping[str, Any], value: float, interval: Mapping[str, float
     elif interval is None:
         said = "the test part is too small to tell whether they differ"
     elif gain > 0:
-        said = (
-            "better than on the test part, beyond its interval: what the model has learnt by heart does not carry over"
-        )
+        said = "better than on the test part, beyond its interval: what is learnt by heart does not carry over"
     else:
         said = "worse than on the test part, beyond its interval: the test rows are easier ones"
     shown = figure(metric, known, interval, rows)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from model_evaluation import figures
 from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
 from model_evaluation.importance import Importance
 from model_evaluation.svg import Numbers, limits
-from model_evaluation.words import figure, label_of, rounded, rows_in_words, shorten, value_in_words
+from model_evaluation.words import label_of, rounded, rows_in_words, share_of, shorten, value_in_words
 
 if TYPE_CHECKING:
     from model_evaluation.analysis import ReportData
@@ -370,7 +370,7 @@ def _of_effect(effect: Effect, effects: Effects, of: str, ends: tuple[float, flo
     name, told = shorten(effect.name, VALUE_WIDTH), _digits_of_range(ends)
     lowest, highest = int(effect.predicted.argmin()), int(effect.predicted.argmax())
     if effect.edges is None:
-        words = ["missing" if each is None else shorten(each, LABEL_WIDTH) for each in effect.values]
+        words = [_value(each, effect.role) for each in effect.values]
         labels = [
             f"{shorten(word, LABEL_WIDTH - 6)} {rows:,}" for word, rows in zip(words, effect.density, strict=True)
         ]
@@ -390,6 +390,12 @@ def _of_effect(effect: Effect, effects: Effects, of: str, ends: tuple[float, flo
         f"{words[highest]}.",
         note,
     )
+
+
+def _value(value: Any, role: str) -> str:
+    if value is None:
+        return "missing"
+    return shorten(value if isinstance(value, str) else value_in_words(value, role), LABEL_WIDTH)
 
 
 def _digits_of_range(ends: tuple[float, float]) -> Callable[[float], str]:
@@ -416,9 +422,9 @@ def class_rows(data: ReportData) -> list[tuple[str, str, str, str, str]]:
             (
                 label_of(labels[code]),
                 f"{there:,}",
-                figure("precision", precision, None, told) if told else "none is taken for it",
-                figure("recall", recall, None, there) if there else "it has no row",
-                figure("f1", f1, None, there + told) if there + told else "undefined",
+                share_of(precision, told) if told else "none is taken for it",
+                share_of(recall, there) if there else "it has no row",
+                share_of(f1, there + told) if there + told else "undefined",
             )
         )
     return rows

@@ -25,9 +25,12 @@ if TYPE_CHECKING:
 
 LEAST_ROWS = 30
 """A group of fewer rows, by their weights, is not looked at: its interval would say nothing."""
-SHOWN = 10
-PARTS = 4
-"""In how many parts of equal rows a number's values are looked at."""
+SHOWN, NOTABLE = 10, 1.0
+"""How many groups are shown at most, and by how many standard errors each has to be worse than the others."""
+PARTS, SPARE_ROWS = 4, 5
+"""In how many parts of equal rows a number's values are looked at; in fewer, where these would be too small."""
+SEEN_ROWS = 1000
+"""On how many rows it is seen whether a number has few values."""
 MOST_COLUMNS = 100
 """How many categorical columns are looked at."""
 MISSING = "missing"
@@ -147,7 +150,7 @@ def find_slices(  # noqa: PLR0913, PLR0917 - a model's predictions, how they are
     numbers = [name for name in important if part.features[name].dtype != "category"]
     columns = [
         *(_texts(name, part.features[name]) for name in texts),
-        *(_parts(name, part.features[name].to_numpy(np.float64), profile[name]["role"]) for name in numbers),
+        *(_values_or_parts(name, part.features[name].to_numpy(np.float64), profile[name]["role"]) for name in numbers),
     ]
     if not columns:
         return Slices(loss.metric, 0, [], [])
@@ -155,7 +158,7 @@ def find_slices(  # noqa: PLR0913, PLR0917 - a model's predictions, how they are
     owners = [(column, code) for column in columns for code in range(column.size)]
     names = list(dict.fromkeys(owners[each][0].column for each in np.flatnonzero(kept)))
     order = np.argsort(-excess, kind="stable")
-    shown = [each for each in order[:SHOWN] if excess[each] > 0]
+    shown = [each for each in order[:SHOWN] if excess[each] > NOTABLE]
     worst = []
     for each in shown:
         column, code = owners[each]
@@ -171,22 +174,24 @@ def _texts(name: str, column: pd.Series[Any]) -> _Groups:
     return _Groups(name, codes, len(levels) + 1, lambda code: MISSING if code == len(levels) else str(levels[code]))
 
 
-def _parts(name: str, values: Floats, role: str) -> _Groups:
-    """Return parts of about equal rows, by limits that are values; of a boolean its two values."""
+def _values_or_parts(name: str, values: Floats, role: str) -> _Groups:
+    """Return a number's values, where they are few, or else parts of about equal rows, by limits that are values."""
     missing = np.isnan(values)
     present = values[~missing]
-    if role == "boolean" or not len(present):
-        limits = np.zeros(1)
-    else:
-        limits = np.unique(np.quantile(present, np.arange(1, PARTS) / PARTS, method="inverted_cdf"))
+    limits = np.unique(present[:SEEN_ROWS])
+    are_values = len(limits) <= PARTS and bool(np.isin(present, limits).all())
+    if not are_values:
+        parts = min(PARTS, max(2, len(present) // (LEAST_ROWS + SPARE_ROWS)))
+        limits = np.unique(np.quantile(present, np.arange(1, parts) / parts, method="inverted_cdf"))
+    # Behind the last part is what is missing.
     codes = np.where(missing, len(limits) + 1, np.searchsorted(limits, values))
     words = [value_in_words(each, role) for each in limits]
 
     def called(code: int) -> str:
         if code > len(words):
             return MISSING
-        if role == "boolean":
-            return value_in_words(float(code), role)
+        if are_values:
+            return words[code]
         above = f"above {words[code - 1]}" if code else ""
         up_to = f"up to {words[code]}" if code < len(words) else ""
         return ", ".join(filter(None, (above, up_to)))

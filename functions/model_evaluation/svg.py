@@ -48,6 +48,8 @@ class Axis:
         Ticks are whole numbers.
     names
         Of the positions 0, 1, 2, …, which then stand at a vertical axis in place of numbers.
+    ticked_from
+        Where the ticks of a vertical axis begin; None for its lower end.
     """
 
     label: str
@@ -55,6 +57,7 @@ class Axis:
     high: float
     whole: bool = False
     names: Sequence[str] = ()
+    ticked_from: float | None = None
 
 
 class Axes:
@@ -78,7 +81,8 @@ class Axes:
         self._top, self._bottom = above + _TOP, above + height - _BELOW
         self._x, self._y = x, y
         steps = int((self._bottom - self._top) / 22)
-        self._y_ticks: Ticks = dict(enumerate(y.names)) if y.names else ticks(y.low, y.high, steps, whole=y.whole)
+        least = y.low if y.ticked_from is None else y.ticked_from
+        self._y_ticks: Ticks = dict(enumerate(y.names)) if y.names else ticks(least, y.high, steps, whole=y.whole)
         # A whole number, as are the sides of the squares, which so need few digits.
         self._left = math.ceil(_BESIDE * bool(y.label) + 7 + max(map(text_width, self._y_ticks.values()), default=0))
         self._right = WIDTH - _RIGHT

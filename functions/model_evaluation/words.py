@@ -75,6 +75,17 @@ def likely_width(metric: str, value: float, rows: int) -> float:
     return max(4 * min(abs(value), abs(1 - value)) / math.sqrt(rows), 4 / rows)
 
 
+def share_of(value: float, rows: int) -> str:
+    """Return a share of so many rows with the digits that they bear, by the standard error of a share.
+
+    Examples
+    --------
+    >>> share_of(0.9499, 439), share_of(0.61, 161), share_of(1.0, 20)
+    ('0.950', '0.61', '1.00')
+    """
+    return rounded(value, max(4 * math.sqrt(value * (1 - value) / rows), 4 / rows))
+
+
 def limits(interval: Mapping[str, Any] | None) -> dict[str, float] | None:
     """Return the ends of an interval of the evaluation, or None where it has none."""
     if interval is None or interval["low"] is None:
@@ -135,23 +146,19 @@ def baseline(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
     }
 
 
-def baseline_in_words(metric: str, found: Mapping[str, Any], rows: int) -> str:
-    """Return what a guess reaches, as `baseline` has it, and what the model does on so many rows."""
-    return f"{guess_in_words(metric, found, rows)}; the model is {improvement_in_words(metric, found, rows)}"
-
-
 def guess_in_words(metric: str, found: Mapping[str, Any], rows: int) -> str:
     """Return what a guess reaches, as `baseline` has it."""
     width = _width(metric, found["value"], found["interval"], rows)
     return f"a guess of {found['guess']} has {metric} {rounded(found['value'], width)}"
 
 
-def improvement_in_words(metric: str, found: Mapping[str, Any], rows: int) -> str:
-    """Return by how much the model is better than a guess, as `baseline` has it."""
+def baseline_in_words(metric: str, found: Mapping[str, Any], rows: int) -> str:
+    """Return what a guess reaches, as `baseline` has it, and what the model does on so many rows."""
     interval, improvement = found["interval"], found["improvement"]
+    told = f"{guess_in_words(metric, found, rows)}; the model is "
     if improvement <= 0:
-        return "not better"
-    told = f"better by {estimate(metric, improvement, interval, rows)}"
+        return told + "not better"
+    told += f"better by {estimate(metric, improvement, interval, rows)}"
     if interval is not None and interval["low"] <= 0:
         told += ", which may be chance"
     return told

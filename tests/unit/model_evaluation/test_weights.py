@@ -16,7 +16,7 @@ from common.metric_table import METRICS, Scoring
 from common.metrics import Predictions, metrics_of
 from common.request import parse_request
 from data_preparation.preparation import PreparedData
-from model_evaluation import bootstrap, report
+from model_evaluation import bootstrap, pictures
 from model_evaluation.bootstrap import improvement, interval, interval_and_improvement
 from model_evaluation.evaluation import HeldOut, against_constant, compare_on, measure, measure_champion, own_interval
 from model_evaluation.importance import permutation_importance
