@@ -48,11 +48,11 @@ class Effect:
     ----------
     name, role
         Of the feature, as the profile has it.
-    values
+    points
         Where it was looked at: numbers in ascending order, or what is shown as texts are, the most frequent first; None
         is what is missing.
     predicted
-        The mean prediction where all rows have that value, shape (values,).
+        The mean prediction where all rows have that value, shape (points,).
     density, edges
         Of texts and of numbers with few values, how many test rows have each value, and None; of other numbers, how
         many are in each bin, and its ends.
@@ -60,7 +60,7 @@ class Effect:
 
     name: str
     role: str
-    values: Sequence[Any]
+    points: Sequence[Any]
     predicted: Floats
     density: npt.NDArray[Any]
     edges: Floats | None

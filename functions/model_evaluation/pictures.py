@@ -370,15 +370,15 @@ def _of_effect(effect: Effect, effects: Effects, of: str, ends: tuple[float, flo
     name, told = shorten(effect.name, VALUE_WIDTH), _digits_of_range(ends)
     lowest, highest = int(effect.predicted.argmin()), int(effect.predicted.argmax())
     if effect.edges is None:
-        words = [_value(each, effect.role) for each in effect.values]
+        words = [_value(each, effect.role) for each in effect.points]
         labels = [
             f"{shorten(word, LABEL_WIDTH - 6)} {rows:,}" for word, rows in zip(words, effect.density, strict=True)
         ]
         svg = figures.effect_of_texts(labels, effect.predicted, effects.mean, of, ends)
         note = "With each value, how many test rows have it; lines start at the mean prediction."
     else:
-        words = [value_in_words(each, effect.role) for each in effect.values]
-        x, edges, label = np.array(effect.values), effect.edges, name
+        words = [value_in_words(each, effect.role) for each in effect.points]
+        x, edges, label = np.array(effect.points), effect.edges, name
         if effect.role == "timestamp":
             x, edges, label = (x - x[0]) / 86_400, (edges - x[0]) / 86_400, f"{name}, days from {words[0]}"
         svg = figures.effect_of_numbers(x, effect.predicted, edges, effect.density, label, of, ends)

@@ -16,15 +16,15 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from common.frames import load_part
 from common.metric_table import METRIC_TABLE
 from data_preparation.preparation import PreparedData
+from model_evaluation import effects
 from model_evaluation.analysis import ReportData
-from model_evaluation.evaluation import HeldOut, Scores, against_constant
+from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import permutation_importance
 from model_evaluation.report import render_report
-from model_evaluation.words import number, rounded, shorten
-from model_training.training import build_pipeline, describe, describe_baseline, fit
+from model_evaluation.words import number, rounded, share_of, shorten
+from reports import report_data
 
 Make = Callable[..., PreparedData]
 
@@ -96,55 +96,6 @@ class Page(HTMLParser):
         """The text alternatives of the figures, by their titles."""
         labels = [each["aria-label"] or "" for each in self.all("div") if each.get("role") == "img"]
         return dict(label.split(". ", 1) for label in labels)
-
-
-def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
-    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
-    features, target = load_part(prepared.test, prepared.profile)
-    regression = prepared.request.problem == "regression"
-    predictions = model.pipeline.predict(features) if regression else model.pipeline.predict_proba(features)
-    scores: dict[str, float | None] = (
-        {
-            "rmse": metrics.root_mean_squared_error(target, predictions),
-            "mae": metrics.mean_absolute_error(target, predictions),
-            "r2": metrics.r2_score(target, predictions),
-        }
-        if regression
-        else {"accuracy": float(np.mean(model.pipeline.predict(features) == target)), "log_loss": None}
-    )
-    baseline = describe_baseline(load_part(prepared.train, prepared.profile)[1], prepared.request)
-    classes = None if regression else model.pipeline.classes_
-    measured = Scores(predictions, scores, {}, classes)
-    interval, over = against_constant(measured, HeldOut(features, target), baseline, prepared.request)
-    document = {
-        "run_id": "run-1",
-        "problem": prepared.request.problem,
-        "estimator": prepared.request.estimator,
-        "rows": len(target),
-        "metric": str(prepared.request.metric),
-        "value": scores.get(str(prepared.request.metric)),
-        "interval": None if interval is None else vars(interval),
-        "over_constant": None if over is None else vars(over),
-        "weight_column": None,
-        "pos_label": prepared.profile["pos_label"],
-        "quantile": 0.5,
-        "champion": None,
-        "threshold": None,
-        "metrics": scores,
-        "undefined": {} if regression else {"log_loss": "so it is"},
-        "decision": "promote",
-        "rule": "first",
-        "comparisons": 1,
-        "rows_with_equal_features": 0,
-        "doubts": [],
-        "suspicions": [],
-        "reason": "The reason in words.",
-        "model_uri": "s3://bucket/runs/run-1/model/model.skops",
-        "data_fingerprint": prepared.profile["fingerprint"],
-        **evaluation,
-    }
-    info = {"run_id": "run-1", **describe(model, prepared.request, prepared.profile), "image_digest": None}
-    return ReportData(document, prepared.profile, info, model.pipeline, features, target, predictions)
 
 
 def labelled(labels: list[Any], rows: int = 200, **columns: Any) -> pd.DataFrame:
@@ -345,6 +296,116 @@ def test_a_positive_class_that_is_asked_for_is_told(prepared_data: Make) -> None
     page = page_of(report_data(prepared_data("classification", labelled(["a", "b", "c"]), pos_label="b")))
     names = "f1, precision, recall and average_precision"
     assert f'{names} are of the class "b", as the request\'s pos_label says.' in page.text
+
+
+def test_each_class_is_told_apart_the_most_frequent_one_first(prepared_data: Make) -> None:
+    frame = labelled(["a", "b", "c"], 400)
+    frame = frame[(frame["y"] != "c") | (frame.index % 3 == 0)]
+    data = report_data(prepared_data("classification", frame))
+    told = page_of(data).text.partition("Of each class Class Test rows Precision Recall f1 ")[2]
+    predicted = data.pipeline.classes_[data.predictions.argmax(axis=1)]
+    labels, counts = np.unique(data.target, return_counts=True)
+    scores = metrics.precision_recall_fscore_support(data.target, predicted, labels=labels)
+    for code in np.argsort(-counts, kind="stable"):
+        rows = int(counts[code])
+        taken = int(np.sum(predicted == labels[code]))
+        precision, recall, f1 = (float(each[code]) for each in scores[:3])
+        row = (
+            f"{labels[code]} {rows} {share_of(precision, taken)} {share_of(recall, rows)} {share_of(f1, rows + taken)} "
+        )
+        assert told.startswith(row)
+        told = told.removeprefix(row)
+
+
+def test_the_gain_is_of_the_positive_class_among_the_most_probable_rows(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", labelled(["a", "b", "c"], 500), pos_label="b"))
+    scores = data.predictions[:, list(data.pipeline.classes_).index("b")]
+    order, truth = np.argsort(-scores), data.target == "b"
+    first, second = (truth[order[: int(share * len(order))]].sum() / truth.sum() for share in (0.1, 0.2))
+    assert page_of(data).alternatives["Gain and lift"] == (
+        f"By the probability of b, the first 10% of the rows hold {first:.0%} of the class and the first 20% of the rows "
+        f"hold {second:.0%} of the class: {first / 0.1:.1f} and {second / 0.2:.1f} times what a guess finds (lift)."
+    )
+
+
+def test_many_classes_without_a_positive_one_have_no_gain(prepared_data: Make) -> None:
+    assert (
+        "Gain and lift"
+        not in page_of(report_data(prepared_data("classification", labelled(["a", "b", "c"])))).alternatives
+    )
+
+
+def test_the_target_is_told_beside_what_is_predicted_and_all_rows(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    told = page_of(data).alternatives["Distribution of the target"]
+    width = 4 * data.target.std() / np.sqrt(60)
+    column = next(each for each in data.profile["columns"] if each["use"] == "target")
+    assert f"has mean {rounded(data.target.mean(), width)} and" in told
+    assert f"in all 300 rows, those of training among them, mean {rounded(column['mean'], width)}, standard" in told
+    assert f"predictions have mean {rounded(data.predictions.mean(), width)} and" in told
+
+
+def test_the_classes_shares_are_told(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", labelled(["a", "b"])))
+    share = np.mean(data.target == "a")
+    assert f"a {share:.1%}" in page_of(data).alternatives["Distribution of the classes"]
+
+
+def test_effects_are_told_by_their_extremes_in_words(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("regression")))
+    assert "The mean predicted y if all rows had the same value of one feature" in page.text
+    assert re.fullmatch(r"From [\d.]+ at [yz] to [\d.]+ at x\.", page.alternatives["kind"])
+    assert re.fullmatch(r"From [\d.]+ at (true|false) to [\d.]+ at (true|false)\.", page.alternatives["flag"])
+    assert re.fullmatch(r"From [\d.]+ at 2024-\d\d-\d\d to [\d.]+ at 2024-\d\d-\d\d\.", page.alternatives["when"])
+
+
+def test_effects_on_a_class_are_on_the_probability_of_the_positive_one(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("classification", labelled(["no", "yes"]), pos_label="no")))
+    assert "The mean probability of no if all rows" in page.text
+
+
+def test_effects_that_take_too_long_are_said_to_be_missing(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effects, "MOST_COST", 1)
+    page = page_of(report_data(prepared_data("regression")))
+    assert "They are not shown: with so many features or classes a prediction takes too long." in page.text
+
+
+def test_weak_groups_are_told_with_how_many_were_looked_at(prepared_data: Make) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=1000), "city": random.choice(["Ulm", "Bonn", "Trier"], 1000)})
+    noise = random.normal(size=1000)
+    weak = report_data(
+        prepared_data("regression", frame.assign(y=frame["x"] + noise * np.where(frame["city"] == "Ulm", 4, 1)))
+    )
+    page = page_of(weak)
+    assert "On 1 of the 7 groups of rows that were looked at, the model is worse than on the other rows" in page.text
+    assert "On one group of rows the model is worse than on the others, beyond chance (city: Ulm)." in page.text
+    rows = int((weak.features["city"] == "Ulm").sum())
+    assert re.search(rf"city: Ulm {rows} [\d.]+ \([\d.]+ to [\d.]+\) [\d.]+ ▼ worse", page.text)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (600, "groups of rows that were looked at is the model clearly worse than on the other rows."),
+        (100, "No group was looked at: no categorical column and no important number has two groups of 30 test rows"),
+    ],
+)
+def test_where_no_group_is_weak_that_is_said(prepared_data: Make, rows: int, said: str) -> None:
+    assert said in page_of(report_data(prepared_data("classification", labelled(["a", "b"], rows)))).text
+
+
+def test_warnings_stand_near_the_top_and_all_of_them_where_they_are_many(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    many = replace(data, model={**data.model, "warnings": [f"warning {each}" for each in range(9)]})
+    page = page_of(many)
+    top, _, below = page.text.partition("What the decision rests on")
+    assert [each in top for each in ("warning 4", "warning 5")] == [True, False]
+    assert "4 more of these, and all of them together" in top
+    assert "warning 8" in below
+    assert any(each.get("href") == "#warnings" for each in page.all("a"))
 
 
 def test_without_a_positive_class_the_way_to_one_is_told(prepared_data: Make) -> None:
