@@ -51,13 +51,13 @@ def test_a_group_on_which_the_errors_are_larger_is_found_with_its_interval() -> 
     assert found.weak == [worst]
 
 
-def test_where_all_groups_are_alike_hardly_one_in_twenty_data_sets_has_a_weak_one() -> None:
+def test_where_all_groups_are_alike_at_most_one_in_twenty_data_sets_has_a_weak_one() -> None:
     weak = 0
     for seed in range(200):
         random = np.random.default_rng(seed)
         features = pd.DataFrame({str(each): texts(random, "abcdefgh", 800) for each in range(4)})
         weak += bool(slices(features, random.normal(size=800)).weak)
-    assert weak <= 20
+    assert weak <= 10
 
 
 @pytest.mark.parametrize(("small", "looked_at"), [(LEAST_ROWS, 2), (LEAST_ROWS - 1, 0)])
