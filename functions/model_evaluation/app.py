@@ -97,7 +97,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "model_uri": run.model["model_uri"],
         "evaluated_at": now(),
     }
-    files = _store(s3, run.run_id, document, _report(document, scored))
+    document["card"], report = _card_and_report(document, scored)
+    files = _store(s3, run.run_id, document, report)
     logger.info("model evaluated", extra={"run_id": run.run_id, "decision": decision.decision, "rule": decision.rule})
     return {
         **files,
@@ -196,23 +197,25 @@ def _all(watching: list[RowHashes]) -> Callable[[pa.RecordBatch], None]:
     return watch
 
 
-def _report(document: dict[str, Any], scored: _Scored) -> str:
+def _card_and_report(document: dict[str, Any], scored: _Scored) -> tuple[dict[str, Any], str]:
     # Imported here: drawing costs a second that a function's start does not have to pay.
-    from model_evaluation.report import ReportData, render_report  # noqa: PLC0415
+    from model_evaluation.analysis import ReportData, analyse  # noqa: PLC0415
+    from model_evaluation.card import model_card  # noqa: PLC0415
+    from model_evaluation.report import render_report  # noqa: PLC0415
 
     part, predictions = scored.part, scored.scores.predictions
-    return render_report(
-        ReportData(
-            document,
-            scored.profile,
-            scored.info,
-            scored.pipeline,
-            part.features,
-            part.target,
-            predictions,
-            part.weights,
-        )
+    data = ReportData(
+        document,
+        scored.profile,
+        scored.info,
+        scored.pipeline,
+        part.features,
+        part.target,
+        predictions,
+        part.weights,
     )
+    analysis = analyse(data)
+    return model_card(data, analysis), render_report(data, analysis)
 
 
 def _store(s3: S3Client, run_id: str, document: dict[str, Any], report: str) -> dict[str, Any]:

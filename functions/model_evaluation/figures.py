@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.metrics import Weights
-from model_evaluation.svg import DASHED, DASHES, INK, SERIES, Axes, Axis, Numbers, limits
+from model_evaluation.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits
 
 # What bounds the time and the size of a figure, whatever the test part is.
 SCATTER_ROWS = 1000
@@ -151,6 +151,101 @@ def _thin(x: Numbers, y: Numbers) -> npt.NDArray[np.integer[Any]]:
     return np.unique(np.searchsorted(length, np.linspace(0, length[-1], CURVE_POINTS)).clip(max=len(x) - 1))
 
 
+def gain(curves: Sequence[Curve]) -> str:
+    """Return the SVG of the share of a class that is found over the share of the rows that are looked at."""
+    axes = _shares("share of the rows, the most probable first", "share of the class", curves)
+    axes.guide((0, 1), (0, 1))
+    _lines(axes, curves)
+    return axes.svg()
+
+
+# The target
+
+
+def target_histogram(actual: Numbers, predicted: Numbers, bins: int, target: str, weights: Weights = None) -> str:
+    """Return the SVG of actual values as bars and predicted ones as a line, of shape (rows,), in the target's unit."""
+    low, high = float(actual.min()), float(actual.max())
+    span = (low, high) if low < high else limits(actual)
+    counts, edges = np.histogram(actual, bins, span, weights=weights)
+    line, _ = np.histogram(predicted, bins, span, weights=weights)
+    label = "test rows" if weights is None else "weight of test rows"
+    top = 1.05 * float(max(counts.max(), line.max()))
+    axes = Axes(Axis(target, *limits(edges)), Axis(label, 0, top, whole=weights is None))
+    gap = 0.04 * (edges[1] - edges[0])
+    axes.bars(edges[:-1] + gap, edges[1:] - gap, np.zeros(bins), counts)
+    axes.line(np.repeat(edges, 2)[1:-1], np.repeat(line, 2).astype(np.float64), SERIES[1], 1.6)
+    return axes.svg()
+
+
+def class_bars(names: Sequence[str], shares: Numbers, of_all: Numbers, predicted: Numbers) -> str:
+    """Return the SVG of a bar for each class, the first one on top, with a ring and a dot.
+
+    Parameters
+    ----------
+    names
+        Of the classes, short enough for an axis.
+    shares, of_all, predicted
+        In the test part, in all rows, and by the predicted probabilities; shape (classes,).
+    """
+    places = np.arange(len(names), dtype=np.float64)
+    axes = _named(names, "share of the rows", (0, 1.05 * float(max(shares.max(), of_all.max(), predicted.max()))))
+    axes.bars(np.zeros(len(names)), shares, places - 0.31, places + 0.31)
+    axes.dots(of_all, places, f"fill: none; stroke: {INK}; stroke-width: 1.2", 4)
+    axes.dots(predicted, places, f"fill: {SERIES[1]}", 2.25)
+    return axes.svg()
+
+
+def _named(names: Sequence[str], label: str, ends: tuple[float, float]) -> Axes:
+    return Axes(Axis(label, *ends), Axis("", len(names) - 0.4, -0.6, names=names), height=48 + 18 * len(names))
+
+
+# Effects of features
+
+
+def effect_of_numbers(  # noqa: PLR0913, PLR0917 - what is drawn, and two labels
+    x: Numbers,
+    predicted: Numbers,
+    edges: Numbers,
+    density: npt.NDArray[np.integer[Any]],
+    name: str,
+    label: str,
+    ends: tuple[float, float],
+) -> str:
+    """Return the SVG of predictions over a feature, above bars of how many rows there are.
+
+    Parameters
+    ----------
+    x, predicted
+        Shape (points,).
+    edges, density
+        Of the bars, shape (bars + 1,) and (bars,).
+    name, label
+        Of the feature, and what is predicted: short enough for an axis.
+    ends
+        Of what is predicted.
+    """
+    # The lowest fifth is the bars' own.
+    bottom = ends[0] - 0.25 * (ends[1] - ends[0])
+    axes = Axes(Axis(name, *limits(x, edges)), Axis(label, bottom, ends[1], ticked_from=ends[0]))
+    heights = bottom + (ends[0] - bottom) * density / max(1, int(density.max()))
+    axes.bars(edges[:-1], edges[1:], np.full(len(density), bottom), heights, f"fill: {MUTED}; fill-opacity: 0.5")
+    axes.line(x, predicted, SERIES[0], 1.6)
+    axes.dots(x, predicted, f"fill: {SERIES[0]}", 2)
+    return axes.svg()
+
+
+def effect_of_texts(
+    names: Sequence[str], predicted: Numbers, mean: float, label: str, ends: tuple[float, float]
+) -> str:
+    """Return the SVG of a prediction for each text, the first one on top, with a line from the mean prediction."""
+    places = np.arange(len(names), dtype=np.float64)
+    axes = _named(names, label, ends)
+    axes.guide((mean, mean), (len(names) - 0.4, -0.6))
+    axes.bars(np.full(len(names), mean), predicted, places - 0.06, places + 0.06)
+    axes.dots(predicted, places, f"fill: {SERIES[0]}", 3)
+    return axes.svg()
+
+
 # Permutation importance
 
 
@@ -168,7 +263,7 @@ def importance_bars(names: Sequence[str], mean: Numbers, spread: Numbers, label:
     """
     places = np.arange(len(names), dtype=np.float64)
     ends = limits(mean - spread, mean + spread, np.zeros(1))
-    axes = Axes(Axis(label, *ends), Axis("", len(names) - 0.4, -0.6, names=names), height=48 + 18 * len(names))
+    axes = _named(names, label, ends)
     axes.bars(np.zeros(len(names)), mean, places - 0.31, places + 0.31)
     axes.spans(mean - spread, mean + spread, places)
     axes.guide((0, 0), (len(names) - 0.4, -0.6))

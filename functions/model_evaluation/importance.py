@@ -110,7 +110,7 @@ def permutation_importance(
     )
     score = _scorer(metric, sample, pipeline.classes_ if classification else None, scoring)
     changes = [(name, order) for name in names for order in _permutations(len(rows), seed)]
-    changed = _predict_changed(predict, outputs, sample.features, changes)
+    changed = predict_changed(predict, outputs, sample.features, np.arange(len(rows)), changes)
     if metric == "rmsle":
         # Values of other rows may make predictions without a logarithm: the least of the model's own stands for them.
         least = predictions.min()
@@ -166,24 +166,39 @@ def _screen(
     affordable = max(MEASURED_FEATURES, SCREENED_CELLS // (len(rows) * max(columns, predictions[0].size)))
     looked_at = np.sort(random.permutation(columns)[:affordable])
     names = [features.columns[each] for each in looked_at]
-    changed = _predict_changed(predict, predictions[0].size, sample, [(name, order) for name in names])
+    same = np.arange(len(rows))
+    changed = predict_changed(predict, predictions[0].size, sample, same, [(name, order) for name in names])
     moves = np.array([np.abs(predicted - predictions[rows]).mean() for predicted in changed])
     return [names[each] for each in np.sort(np.argsort(-moves, kind="stable")[:MEASURED_FEATURES])], len(names)
 
 
-def _predict_changed(
-    predict: Predict, outputs: int, sample: pd.DataFrame, changes: Sequence[tuple[str, Codes]]
+def predict_changed(
+    predict: Predict, outputs: int, features: pd.DataFrame, rows: Codes, changes: Sequence[tuple[str, Codes]]
 ) -> Iterable[npt.NDArray[Any]]:
-    """Yield what is predicted for the sample with one column's values in another order, for each change."""
-    size = len(sample)
-    together = max(1, BLOCK_CELLS // (size * max(sample.shape[1], outputs)))
+    """Yield what is predicted for some rows with one column's values taken from other rows, for each change.
+
+    Parameters
+    ----------
+    predict
+        Of a pipeline.
+    outputs
+        How many values it returns for each row.
+    features
+        Shape (rows, features).
+    rows
+        The positions of those to predict.
+    changes
+        A column's name, and for each of these rows the position of the one that it takes the column's value from.
+    """
+    size = len(rows)
+    together = max(1, BLOCK_CELLS // (size * max(features.shape[1], outputs)))
     for start in range(0, len(changes), together):
         block = changes[start : start + together]
-        same = np.tile(np.arange(size), len(block))
+        same = np.tile(rows, len(block))
         sources = {name: same.copy() for name, _ in block}
         for position, (name, order) in enumerate(block):
             sources[name][position * size : (position + 1) * size] = order
-        stacked = pd.DataFrame({name: sample[name].array.take(sources.get(name, same)) for name in sample.columns})
+        stacked = pd.DataFrame({name: features[name].array.take(sources.get(name, same)) for name in features.columns})
         yield from np.split(predict(stacked), len(block))
 
 

@@ -3,105 +3,52 @@
 from __future__ import annotations
 
 import functools
-import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from sklearn import metrics
 
-from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS, Scoring
-from common.metrics import Codes, Weights, class_codes
-from model_evaluation import figures
-from model_evaluation.evaluation import HeldOut
-from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
-from model_evaluation.importance import REPEATS, Importance, permutation_importance
+from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
+from model_evaluation.analysis import Analysis, ReportData, analyse
+from model_evaluation.card import intended_use
+from model_evaluation.head import FIRST, tiles, warnings_of
+from model_evaluation.importance import REPEATS
+from model_evaluation.pictures import (
+    LABEL_WIDTH,
+    VALUE_WIDTH,
+    class_rows,
+    importance_rows,
+    of_classification,
+    of_effects,
+    of_importance,
+    of_regression,
+    of_target,
+)
 from model_evaluation.searched import searched
-from model_evaluation.svg import Numbers
-from model_evaluation.words import number
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from sklearn.pipeline import Pipeline
+from model_evaluation.slices import LEAST_ROWS, Slice
+from model_evaluation.words import (
+    difference,
+    figure,
+    label_of,
+    limits,
+    number,
+    range_of,
+    rounded,
+    shorten,
+)
 
 TEMPLATE = "report.html.j2"
 
 # What bounds the size of a report, whatever the data set is.
-CONFUSION_CLASSES = 12
-CALIBRATION_BINS = 10
-FEW_ROWS = 10
-"""A calibration bin with fewer rows is drawn hollow: its share says little."""
-SHOWN_FEATURES = 20
-EQUAL_FEATURES = 0.01
-"""From which share of the test rows on equal features in the training part are worth a word."""
 IGNORED, SENTENCES = 10, 200
 """How many ignored files and how many sentences about the data the report shows."""
 PROFILE_COLUMNS = 500
 NAME_WIDTH = 300
-VALUE_WIDTH = 40
-LABEL_WIDTH = 20
 
 
-@dataclass(frozen=True)
-class ReportData:
-    """What a report tells of: the documents of one run, its model, and the test part with what was predicted for it.
-
-    Attributes
-    ----------
-    evaluation, profile, model
-        The documents `evaluation.json`, `profile.json` and `model.json`.
-    pipeline
-        The challenger.
-    features
-        The test part's features, shape (rows, features).
-    target
-        The test part's target, shape (rows,).
-    predictions
-        For regression the predicted values, shape (rows,); for classification the probabilities, shape
-        (rows, classes), in the order of `pipeline.classes_`.
-    weights
-        How much each row of the test part counts, shape (rows,); None for all alike.
-    """
-
-    evaluation: Mapping[str, Any]
-    profile: Mapping[str, Any]
-    model: Mapping[str, Any]
-    pipeline: Pipeline
-    features: pd.DataFrame
-    target: npt.NDArray[Any]
-    predictions: npt.NDArray[Any]
-    weights: Weights = None
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure: its title, the SVG element, what it shows in numbers (the text alternative), and how it was made."""
-
-    title: str
-    svg: str
-    finding: str
-    note: str
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How often each class was predicted for each: counts and shares of the actual class, both (classes, classes).
-
-    Weighted rows are counted by their weights.
-    """
-
-    labels: list[str]
-    counts: Sequence[Sequence[float]]
-    shares: list[list[float]]
-    finding: str
-    note: str
-
-
-def render_report(data: ReportData) -> str:
+def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
     """Return the report as one HTML document.
 
     The same data gives the same document, to the last byte.
@@ -110,39 +57,49 @@ def render_report(data: ReportData) -> str:
     ----------
     data
         Of one evaluation.
+    analysis
+        What was measured of it; None to measure it.
 
     Returns
     -------
     str
         HTML with inline style and inline SVG. Whatever comes from the data set is escaped.
     """
-    classification = data.evaluation["problem"] == "classification"
-    pictures, confusion, notes = _classification(data) if classification else (_regression(data), None, [])
-    metrics, seed = data.evaluation["metrics"], data.model["request"]["seed"]
-    # What the test part leaves undefined measures nothing.
-    metric = next(name for name in (data.evaluation["metric"], *metrics) if metrics[name] is not None)
-    part = HeldOut(data.features, data.target, data.weights)
-    scoring = Scoring.of(data.model["request"])
-    importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed, scoring)
+    found = analyse(data) if analysis is None else analysis
+    pictures, confusion, notes = (
+        (of_regression(data), None, list[str]()) if found.output is None else of_classification(data, found.output)
+    )
+    warnings = warnings_of(data, found)
     return _template().render(
         evaluation=data.evaluation,
         profile=data.profile,
         model=data.model,
+        tiles=tiles(data.evaluation, data.model),
+        first_warnings=warnings[:FIRST],
+        warnings=warnings,
         comparison=_comparison(data.evaluation),
         improvement=_improvement(data.evaluation),
         scored_by=_scored_by(data),
-        measured_by=metric,
+        measured_by=found.metric,
         weighted_by=next((each["name"] for each in data.profile["columns"] if each["use"] == "weight"), None),
         split=_split(data.profile),
-        warnings=_warnings(data.evaluation, data.profile),
+        target_picture=of_target(data),
         pictures=pictures,
         confusion=confusion,
+        class_rows=[] if confusion is None else class_rows(data),
         notes=notes,
-        importance=importance,
-        importance_picture=_importance_picture(importance, metric),
-        importance_rows=_importance_rows(importance),
+        importance=found.importance,
+        importance_picture=of_importance(found.importance, found.metric),
+        importance_rows=importance_rows(found.importance),
+        effects=found.effects,
+        effect_pictures=[] if found.effects is None else of_effects(found.effects, _predicted(data, found)),
+        predicted=_predicted(data, found),
+        slices=found.slices,
+        slice_rows=[_slice_row(each) for each in found.slices.worst],
+        least_rows=LEAST_ROWS,
+        use=intended_use(data),
         repeats=REPEATS,
-        seed=seed,
+        seed=data.model["request"]["seed"],
         told=_told(data.profile),
         search=searched(data.model),
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
@@ -164,59 +121,26 @@ def _template() -> Template:
     return environment.get_template(TEMPLATE)
 
 
-# Words and numbers
-
-
-def shorten(text: Any, width: int) -> str:
-    """Return a text that takes at most `width` columns, with an ellipsis where it was cut.
-
-    Control characters, and those that turn the direction of writing around, become visible as the replacement
-    character; a wide character (Chinese, Japanese, Korean) takes two columns.
-
-    Examples
-    --------
-    >>> shorten("a long name", 6)
-    'a lon…'
-    """
-    start = ["\N{REPLACEMENT CHARACTER}" if _unsafe(each) else each for each in str(text)[: width + 1]]
-    ends = np.cumsum([2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in start])
-    fits = len(start) == 0 or ends[-1] <= width
-    return "".join(start) if fits else "".join(start[: int(np.sum(ends < width))]) + "…"
-
-
-def _unsafe(character: str) -> bool:
-    turning = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
-    return turning or unicodedata.category(character) in ("Cc", "Cs")
-
-
-def _label(value: Any) -> str:
-    """Return a class label as the data set has it: labels that are whole numbers may be stored as floats."""
-    plain = value.item() if isinstance(value, np.generic) else value
-    return str(int(plain)) if isinstance(plain, float) and plain.is_integer() else str(plain)
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} row" if count == 1 else f"{count:,} rows"
-
-
 # Challenger against champion
 
 
 def _comparison(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return one row for each metric; the difference says in words who is better."""
-    champion = evaluation.get("champion") or {}
-    rows = []
+    champion = evaluation["champion"] or {}
+    rows, decides = [], evaluation["metric"]
     for name, value in evaluation["metrics"].items():
         other = (champion.get("metrics") or {}).get(name)
+        interval = limits(evaluation["interval"]) if name == decides else None
         rows.append(
             {
                 "name": name,
-                "decides": name == evaluation["metric"],
+                "decides": name == decides,
                 "direction": "lower is better" if name in LOWER_IS_BETTER else "higher is better",
                 "meaning": METRIC_TABLE[name].meaning,
-                "value": number(value),
+                "value": figure(name, value, interval, evaluation["rows"]),
+                "interval": "" if interval is None or value is None else f" ({range_of(interval)})",
                 "undefined": evaluation["undefined"].get(name),
-                "champion": number(other),
+                "champion": figure(name, other, interval, evaluation["rows"]),
                 "difference": _difference(name, value, other),
             }
         )
@@ -234,7 +158,7 @@ def _scored_by(data: ReportData) -> str:
     chosen = "as the request's pos_label says"
     if "pos_label" in data.profile["left_open"]:
         chosen = "the rarer of two; the request's pos_label says another one"
-    return f'{names} are of the class "{shorten(_label(label), VALUE_WIDTH)}", {chosen}.'
+    return f'{names} are of the class "{shorten(label_of(label), VALUE_WIDTH)}", {chosen}.'
 
 
 def _in_words(names: Sequence[str]) -> str:
@@ -247,20 +171,21 @@ def _difference(metric: str, value: float | None, other: float | None) -> str:
     gain = other - value if metric in LOWER_IS_BETTER else value - other
     if gain == 0:
         return "= equal"
-    return f"▲ {number(gain)} better" if gain > 0 else f"▼ {number(-gain)} worse"
+    return f"▲ {difference(gain)} better" if gain > 0 else f"▼ {difference(-gain)} worse"
 
 
 def _improvement(evaluation: Mapping[str, Any]) -> str | None:
     """Return the sentences on the improvement and its interval, or None where there is none."""
-    found = (evaluation.get("champion") or {}).get("improvement")
+    found = (evaluation["champion"] or {}).get("improvement")
     if found is None:
         return None
     low, high = found["low"], found["high"]
     of = f"{found['rows']:,} of the {evaluation['rows']:,} test rows, those that count"
     if low is None:
+        gain = _gain(found["value"], abs(found["value"]))
         return (
-            f"{found['metric']} is {_gain(found['value'])}, without an interval: the models differ on "
-            f"{found['different']:,} of {of}, too few for one."
+            f"{found['metric']} is {gain}, without an interval: the models differ on {found['different']:,} of {of}, "
+            "too few for one."
         )
     verdict = "The interval includes 0: on these rows neither model is clearly the better one."
     if low > 0:
@@ -268,8 +193,8 @@ def _improvement(evaluation: Mapping[str, Any]) -> str | None:
     elif high < 0:
         verdict = "The whole interval is below 0: the challenger is worse."
     return (
-        f"{found['metric']} is {_gain(found['value'])} "
-        f"({found['confidence']:.0%} interval {number(low)} to {number(high)}; positive: the challenger is better). "
+        f"{found['metric']} is {_gain(found['value'], high - low)} "
+        f"({range_of(found)}; positive: the challenger is better). "
         f"{verdict} Method: {found['method']}, {found['resamples']:,} resamples of {of}, seed {found['seed']}."
     )
 
@@ -288,263 +213,28 @@ def _split(profile: Mapping[str, Any]) -> str:
     return f"{ways[split['by']]}{origin}; {split['test_share']:.1%} of the rows are the test part {split['test_part']}"
 
 
-def _warnings(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -> list[str]:
-    """Return what may make the model look better here than it is."""
-    told = [*evaluation["doubts"], *(each["text"] for each in evaluation["suspicions"])]
-    equal = evaluation["rows_with_equal_features"]
-    split = profile["split"]
-    if equal > EQUAL_FEATURES * evaluation["rows"] and split["by"] == "rows":
-        told.append(
-            f"About {_rows(equal)} of the test part {'has' if equal == 1 else 'have'} the same features as a training "
-            "row. Where they are one and the same thing that was recorded twice, name by split_key what rows belong to."
-        )
-    if split["missing_columns"]:
-        missing = ", ".join(shorten(name, NAME_WIDTH) for name in split["missing_columns"][:5])
-        told.append(f"The champion's run was split by columns that these data lack: {missing}. Rows have moved.")
-    return told
-
-
-def _gain(value: float) -> str:
+def _gain(value: float, width: float) -> str:
     if value == 0:
         return "equal"
-    return f"{'better' if value > 0 else 'worse'} by {number(abs(value))}"
+    return f"{'better' if value > 0 else 'worse'} by {rounded(abs(value), width)}"
 
 
-# What the figures show
-
-
-def _regression(data: ReportData) -> list[Picture]:
-    actual = np.asarray(data.target, dtype=np.float64)
-    predicted = np.asarray(data.predictions, dtype=np.float64)
-    return [
-        _predicted_against_actual(actual, predicted, data.model["target"], data.weights),
-        _residuals_against_predicted(actual - predicted, predicted, data.weights),
-        _residual_histogram(actual - predicted, data.weights),
-    ]
-
-
-def _quantile(values: Numbers, share: float, weights: Weights) -> float:
-    if weights is None:
-        return float(np.quantile(values, share))
-    # By weights NumPy does not look between two rows.
-    return float(np.quantile(values, share, weights=weights, method="inverted_cdf"))
-
-
-def _moments(values: Numbers, weights: Weights) -> tuple[float, float]:
-    """Return mean and standard deviation."""
-    mean = np.average(values, weights=weights)
-    return float(mean), float(np.sqrt(np.average((values - mean) ** 2, weights=weights)))
-
-
-def _predicted_against_actual(actual: Numbers, predicted: Numbers, target: str, weights: Weights) -> Picture:
-    error = np.abs(actual - predicted)
-    svg, fullest = figures.predicted_against_actual(actual, predicted, shorten(target, VALUE_WIDTH))
-    return Picture(
-        "Predicted against actual",
-        svg,
-        f"Predictions run from {number(predicted.min())} to {number(predicted.max())} where the actual values run "
-        f"from {number(actual.min())} to {number(actual.max())}. Half of them are off by at most "
-        f"{number(_quantile(error, 0.5, weights))}, nine in ten by at most {number(_quantile(error, 0.9, weights))}.",
-        f"{_density_note(len(actual), fullest)} On the dashed line a prediction is right.",
-    )
-
-
-def _residuals_against_predicted(residuals: Numbers, predicted: Numbers, weights: Weights) -> Picture:
-    svg, fullest = figures.residuals_against_predicted(residuals, predicted)
-    order = np.argsort(predicted, kind="stable")
-    halves = order[: len(order) // 2], order[len(order) // 2 :]
-    below, above = (_moments(residuals[rows], None if weights is None else weights[rows]) for rows in halves)
-    return Picture(
-        "Residuals against predicted",
-        svg,
-        f"The mean residual is {number(below[0])} in the lower half of the predictions and "
-        f"{number(above[0])} in the upper half; their standard deviations are {number(below[1])} and "
-        f"{number(above[1])}.",
-        _density_note(len(residuals), fullest),
-    )
-
-
-def _density_note(rows: int, fullest: int | None) -> str:
-    if fullest is None:
-        return "One point for each test row."
-    return (
-        f"All {_rows(rows)}, counted in squares: the stronger the colour the more rows (log scale), "
-        f"{fullest:,} at the most."
-    )
-
-
-def _residual_histogram(residuals: Numbers, weights: Weights) -> Picture:
-    # Among many rows a few far residuals would leave one bar of the rest.
-    tail = 0.005 if len(residuals) > SCATTER_ROWS else 0
-    low, high = (float(each) for each in np.quantile(residuals, [tail, 1 - tail]))
-    beyond = int(np.sum((residuals < low) | (residuals > high)))
-    bins = int(np.clip(np.sqrt(len(residuals)), 5, 40))
-    mean, deviation = _moments(residuals, weights)
-    return Picture(
-        "Distribution of the residuals",
-        figures.residual_histogram(np.clip(residuals, low, high), bins, weights),
-        f"The residuals have mean {number(mean)} and standard deviation {number(deviation)}; "
-        f"they run from {number(residuals.min())} to {number(residuals.max())}.",
-        f"{_rows(len(residuals)).capitalize()} in {bins} bins"
-        + (f"; the outermost bins hold the {_rows(beyond)} beyond the axis, too." if beyond else "."),
-    )
-
-
-def _classification(data: ReportData) -> tuple[list[Picture], Confusion, list[str]]:
-    """Return the curves, the confusion matrix, and what could not be drawn and why."""
-    classes = list(data.pipeline.classes_)
-    actual, unseen = class_codes(data.pipeline.classes_, data.target)
-    labels = [_label(each) for each in [*classes, *unseen]]
-    confusion = _confusion(actual, data.predictions.argmax(axis=1), labels, data.weights)
-    counts = np.bincount(actual, minlength=len(labels))
-    # For two classes one curve says it all; a class that is absent, or alone, has none.
-    positive = Scoring.of(data.model["request"]).positive(data.pipeline.classes_.tolist())
-    single = 1 if positive is None else positive
-    candidates = [single] if len(classes) == 2 else np.argsort(-counts[: len(classes)], kind="stable").tolist()
-    drawable = [code for code in candidates if 0 < counts[code] < len(actual)]
-    if not drawable:
-        return [], confusion, ["ROC, precision-recall and calibration need at least two classes in the test part."]
-    chosen = drawable[:CURVE_CLASSES]
-    scored = [(shorten(labels[code], LABEL_WIDTH), actual == code, data.predictions[:, code]) for code in chosen]
-    notes = [
-        f'The curves are of the class "{shorten(labels[single], VALUE_WIDTH)}".'
-        if len(classes) == 2
-        else f"The curves are one-versus-rest, of {_of_all(len(chosen), len(classes))}."
-    ]
-    weights = data.weights
-    return [_roc(scored, weights), _precision_recall(scored, weights), _calibration(scored, weights)], confusion, notes
-
-
-def _of_all(chosen: int, classes: int) -> str:
-    return f"all {classes} classes" if chosen == classes else f"the {chosen} most frequent of {classes} classes"
-
-
-# The name of a class, which rows are of it, and their probabilities of it; both of shape (rows,).
-ScoredClass = tuple[str, npt.NDArray[np.bool_], Numbers]
-
-
-def _roc(scored: Sequence[ScoredClass], weights: Weights) -> Picture:
-    curves = []
-    for name, truth, scores in scored:
-        x, y, _ = metrics.roc_curve(truth, scores, sample_weight=weights)
-        curves.append(Curve(name, x, y, float(metrics.auc(x, y))))
-    return Picture(
-        "ROC",
-        figures.roc(curves),
-        f"Area under the curve: {_values_of(curves)}.",
-        "The thin diagonal is a guess (0.5).",
-    )
-
-
-def _precision_recall(scored: Sequence[ScoredClass], weights: Weights) -> Picture:
-    curves = []
-    for name, truth, scores in scored:
-        precision, recall, _ = metrics.precision_recall_curve(truth, scores, sample_weight=weights)
-        average = float(metrics.average_precision_score(truth, scores, sample_weight=weights))
-        curves.append(Curve(name, recall[::-1], precision[::-1], average))
-    shares = _listed((name, float(np.average(truth, weights=weights))) for name, truth, _ in scored)
-    return Picture(
-        "Precision and recall",
-        figures.precision_recall(curves),
-        f"Average precision: {_values_of(curves)}.",
-        f"A guess has the precision of the class's share of the rows: {shares}.",
-    )
-
-
-def _calibration(scored: Sequence[ScoredClass], weights: Weights) -> Picture:
-    curves, few = [], []
-    for name, truth, scores in scored:
-        mean, share, rows, total = _calibration_bins(truth, scores, weights)
-        # The expected calibration error: the bins' gaps, weighted by their rows.
-        curves.append(Curve(name, mean, share, float(np.average(np.abs(mean - share), weights=total))))
-        few.append(rows < FEW_ROWS)
-    return Picture(
-        "Calibration",
-        figures.calibration(curves, few),
-        f"Expected calibration error: {_values_of(curves)}.",
-        f"{CALIBRATION_BINS} bins of equal width; hollow ones hold fewer than {FEW_ROWS} rows. On the thin diagonal a "
-        "probability means what it says.",
-    )
-
-
-def _calibration_bins(
-    truth: npt.NDArray[np.bool_], scores: Numbers, weights: Weights
-) -> tuple[Numbers, Numbers, Codes, Numbers]:
-    """Return mean probability, share of the class, number of rows and their weight, of each bin that holds any."""
-    bins = np.minimum((scores * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    rows = np.bincount(bins, minlength=CALIBRATION_BINS)
-    held = rows > 0
-    by = np.ones(len(bins)) if weights is None else weights
-    total, of_scores, of_truth = (
-        np.asarray(np.bincount(bins, by * each, CALIBRATION_BINS)[held], np.float64)
-        for each in (np.ones(len(bins)), scores, truth)
-    )
-    return of_scores / total, of_truth / total, rows[held], total
-
-
-def _values_of(curves: Iterable[Curve]) -> str:
-    return _listed((curve.name, curve.value) for curve in curves)
-
-
-def _listed(values: Iterable[tuple[str, float]]) -> str:
-    return ", ".join(f"{value:.3f} ({name})" for name, value in values)
-
-
-def _importance_picture(importance: Importance, metric: str) -> Picture:
-    names = importance.names[:SHOWN_FEATURES]
-    mean, spread = (part[: len(names)] for part in (importance.losses.mean(axis=1), importance.losses.std(axis=1)))
-    change = "increase" if metric in LOWER_IS_BETTER else "decrease"
-    labels = [shorten(name, LABEL_WIDTH) for name in names]
-    first = ", ".join(
-        f"{shorten(name, VALUE_WIDTH)} {number(value)}" for name, value in list(zip(names, mean, strict=True))[:3]
-    )
-    return Picture(
-        "Permutation importance",
-        figures.importance_bars(labels, mean, spread, f"{change} of {metric} when shuffled"),
-        f"Mean {change} of {metric} when one feature is shuffled, the largest first: {first}.",
-        "Bars are means, the thin lines one standard deviation of the repeats to each side.",
-    )
+def _predicted(data: ReportData, analysis: Analysis) -> str:
+    """Return what the effects are of."""
+    if analysis.output is None:
+        return f"predicted {shorten(data.model['target'], LABEL_WIDTH)}"
+    return f"probability of {shorten(label_of(data.pipeline.classes_[analysis.output]), LABEL_WIDTH)}"
 
 
 # Tables
 
 
-def _confusion(actual: Codes, predicted: Codes, labels: Sequence[str], weights: Weights) -> Confusion:
-    size = len(labels)
-    table = np.bincount(actual * size + predicted, weights, size * size).reshape(size, size)
-    note = "Rows are the actual class, columns the predicted one; ✓ marks what is right."
-    right, total = np.trace(table), table.sum()
-    off = table.copy()
-    np.fill_diagonal(off, 0)
-    row, column = divmod(int(off.argmax()), size)
-    if weights is None:
-        finding, most = f"{right:,} of {_rows(total)} are right ({right / total:.1%}).", _rows(off.max())
-    else:
-        finding, most = f"{right / total:.1%} of the weight is right.", f"{off.max() / total:.1%} of the weight"
-        note += " Rows are counted by their weights."
-    if off.max():
-        finding += f' Most often "{shorten(labels[row], VALUE_WIDTH)}" is taken for '
-        finding += f'"{shorten(labels[column], VALUE_WIDTH)}" ({most}).'
-    shown = [shorten(label, VALUE_WIDTH) for label in labels]
-    if size > CONFUSION_CLASSES:
-        kept = np.sort(np.argsort(-(table.sum(axis=0) + table.sum(axis=1)), kind="stable")[: CONFUSION_CLASSES - 1])
-        groups = np.full(size, len(kept))
-        groups[kept] = np.arange(len(kept))
-        merged = np.zeros((len(kept) + 1, len(kept) + 1), dtype=table.dtype)
-        np.add.at(merged, (groups[:, None], groups[None, :]), table)
-        table, shown = merged, [*(shown[code] for code in kept), f"{size - len(kept)} other classes"]
-        note += f" The {len(kept)} most frequent classes have their own row; the others are one."
-    totals = table.sum(axis=1, keepdims=True)
-    shares = table / np.where(totals > 0, totals, 1)
-    return Confusion(shown, table.tolist(), shares.tolist(), finding, note)
-
-
-def _importance_rows(importance: Importance) -> list[tuple[str, str, str]]:
-    """Return name, mean and standard deviation of the features that are shown."""
-    return [
-        (name, number(values.mean()), number(values.std()))
-        for name, values in zip(importance.names[:SHOWN_FEATURES], importance.losses, strict=False)
-    ]
+def _slice_row(found: Slice) -> tuple[str, str, str, str, str]:
+    """Return a group in words, its rows, the metric with its interval, that of the others, and what follows."""
+    width = found.high - found.low
+    value, low, high, others = (rounded(each, width) for each in (found.value, found.low, found.high, found.others))
+    verdict = "▼ worse" if found.worse else "may be chance"
+    return f"{found.column}: {found.group}", f"{found.rows:,}", f"{value} ({low} to {high})", others, verdict
 
 
 def _told(profile: Mapping[str, Any]) -> list[str]:
@@ -567,13 +257,15 @@ def _profile_row(column: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[
         "dtype": column["dtype"] or f"{column['kind']}, not handed over",
         "nulls": f"{nulls:,} ({nulls / used:.1%})" if nulls else "0",
         "infinities": f"{column['infinities']:,}",
-        "values": _values(column),
+        "values": _values(column, max(1, used - nulls)),
     }
 
 
-def _values(column: Mapping[str, Any]) -> str:
+def _values(column: Mapping[str, Any], rows: int) -> str:
     if "min" in column:
-        moments = [f"{name} {number(column[name])}" for name in ("mean", "std") if name in column]
+        # As the mean of so many values is known.
+        width = 4 * (column.get("std") or 0.0) / math.sqrt(rows)
+        moments = [f"{name} {rounded(column[name], width)}" for name in ("mean", "std") if column.get(name) is not None]
         return ", ".join([f"{number(column['min'])} to {number(column['max'])}", *moments])
     if "distinct" not in column:
         return "none"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from common.metric_table import LOWER_IS_BETTER
 from model_evaluation import figures
-from model_evaluation.words import number
+from model_evaluation.words import number, rounded
 
 SHOWN_TRIALS = 40
 """How many trials a report's table has, the best ones."""
@@ -104,9 +103,8 @@ def _numbers(trial: Mapping[str, Any]) -> tuple[str, str]:
     """Return a trial's score and its spread over the folds, with as many digits as that bears."""
     score, deviation = trial["score"], trial["deviation"]
     if not deviation:
-        return number(score), ""
-    decimals = 1 - math.floor(math.log10(deviation))
-    return number(round(score, decimals)), number(round(deviation, decimals))
+        return rounded(score, 0.0), ""
+    return rounded(score, deviation), rounded(deviation, deviation)
 
 
 def _row(trial: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:

@@ -29,6 +29,7 @@ _CELL, _SHADES = 6, 16
 # The page's variables, so that a figure follows it into dark mode.
 INK, MUTED, LINE = "var(--ink)", "var(--muted)", "var(--line)"
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
+_BAR = f"fill: {SERIES[0]}; fill-opacity: 0.75"
 DASHED = "5 1.5"
 DASHES = ("none", "8 2.4", "2.4 1.9", "8 1.9 1.9 1.9", "14.4 3.2", "4.8 1.6 1.6 1.6 1.6 1.6")
 
@@ -47,6 +48,8 @@ class Axis:
         Ticks are whole numbers.
     names
         Of the positions 0, 1, 2, …, which then stand at a vertical axis in place of numbers.
+    ticked_from
+        Where the ticks of a vertical axis begin; None for its lower end.
     """
 
     label: str
@@ -54,6 +57,7 @@ class Axis:
     high: float
     whole: bool = False
     names: Sequence[str] = ()
+    ticked_from: float | None = None
 
 
 class Axes:
@@ -77,7 +81,8 @@ class Axes:
         self._top, self._bottom = above + _TOP, above + height - _BELOW
         self._x, self._y = x, y
         steps = int((self._bottom - self._top) / 22)
-        self._y_ticks: Ticks = dict(enumerate(y.names)) if y.names else ticks(y.low, y.high, steps, whole=y.whole)
+        least = y.low if y.ticked_from is None else y.ticked_from
+        self._y_ticks: Ticks = dict(enumerate(y.names)) if y.names else ticks(least, y.high, steps, whole=y.whole)
         # A whole number, as are the sides of the squares, which so need few digits.
         self._left = math.ceil(_BESIDE * bool(y.label) + 7 + max(map(text_width, self._y_ticks.values()), default=0))
         self._right = WIDTH - _RIGHT
@@ -100,11 +105,11 @@ class Axes:
         each = "".join(f'<circle cx="{across:g}" cy="{down:g}" r="{radius}"/>' for across, down in self._places(x, y))
         self._parts.append(f'<g style="{style}">{each}</g>')
 
-    def bars(self, left: Numbers, right: Numbers, low: Numbers, high: Numbers) -> None:
+    def bars(self, left: Numbers, right: Numbers, low: Numbers, high: Numbers, style: str = _BAR) -> None:
         """Draw bars by their sides."""
         corners = zip(self._places(left, low), self._places(right, high), strict=True)
         path = "".join(f"M{x0:g},{y0:g}H{x1:g}V{y1:g}H{x0:g}z" for (x0, y0), (x1, y1) in corners)
-        self._parts.append(f'<path d="{path}" style="fill: {SERIES[0]}; fill-opacity: 0.75"/>')
+        self._parts.append(f'<path d="{path}" style="{style}"/>')
 
     def spans(self, low: Numbers, high: Numbers, y: Numbers) -> None:
         """Draw thin horizontal lines that end in small vertical ones."""

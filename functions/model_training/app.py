@@ -33,6 +33,7 @@ from common.storage import (
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_training.memory import check_memory
 from model_training.other_splits import OtherSplits
+from model_training.own_rows import OwnRows
 from model_training.suspicions import Suspicions
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, describe, describe_baseline, fit
@@ -191,14 +192,16 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         features, target = load_part(part, profile, hashes.add)
         weights = load_weights(part, profile)
         baseline = describe_baseline(target, request, weights)
-        # Of the features, which the fit consumes, both keep a sample.
+        # Of the features, which the fit consumes, these keep a sample.
         other_splits = OtherSplits(request, profile, features, target, weights)
         suspicions = Suspicions(request, profile, features, target)
+        own_rows = OwnRows(request, features, target, weights)
         suspected = beside.submit(suspicions.found)
         begin = time.process_time()
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
         # Not beside the fit: warnings are caught for all threads at once, and each is to have its own.
         tried = beside.submit(other_splits.metrics, time.process_time() - begin)
+        train_metric = beside.submit(own_rows.metric, model.pipeline)
         file = save_model(model.pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
         # Not beside the fit, which needs the memory.
@@ -208,6 +211,7 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         "run_id": event["run_id"],
         **describe(model, request, profile),
         "baseline": baseline,
+        "train_metric": train_metric.result(),
         "search": event.get("search"),
         "other_splits": tried.result(),
         "suspicions": suspected.result(),

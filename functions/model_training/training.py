@@ -44,6 +44,9 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
 }
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
+OF_LIBRARIES = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+"""What one library warns another's developers of says nothing of the data, nor of the fit."""
+
 
 @dataclass(frozen=True)
 class FittedModel:
@@ -182,7 +185,8 @@ def fit(
         pipeline["model"].set_params(n_jobs=None)
     # Boosting keeps the generator that it drew features by, which no prediction needs.
     vars(pipeline["model"]).pop("_feature_subsample_rng", None)
-    messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in caught))
+    meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
+    messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
 
 

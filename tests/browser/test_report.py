@@ -17,8 +17,10 @@ from common.request import parse_request
 from data_preparation.preparation import MAX_LABEL_CHARACTERS, prepare
 from data_preparation.reading import SourceFile
 from model_evaluation import figures
+from model_evaluation.analysis import ReportData
 from model_evaluation.figures import Curve
-from model_evaluation.report import LABEL_WIDTH, VALUE_WIDTH, ReportData, render_report
+from model_evaluation.pictures import LABEL_WIDTH, VALUE_WIDTH
+from model_evaluation.report import render_report
 from model_training.training import build_pipeline, describe, fit
 
 pytestmark = needs_chromium
@@ -142,6 +144,11 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         "rows": len(target),
         "metric": metric,
         "value": value,
+        "interval": None,
+        "over_constant": None,
+        "weight_column": None,
+        "pos_label": prepared.profile["pos_label"],
+        "quantile": 0.5,
         "threshold": None,
         "metrics": {metric: value},
         "undefined": {},

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
+from common.metric_table import OF_POSITIVE_CLASS
+from model_evaluation.words import baseline, baseline_in_words, estimate, limits, rounded
 
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named."""
@@ -52,8 +52,8 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         "weight_column": evaluation["weight_column"],
         "positive_class": _positive_class(evaluation, profile),
         "quantile": evaluation["quantile"],
-        "interval": _limits(evaluation["interval"]),
-        "baseline": _baseline(evaluation),
+        "interval": limits(evaluation["interval"]),
+        "baseline": baseline(evaluation),
     }
 
 
@@ -96,25 +96,6 @@ def _positive_class(evaluation: Mapping[str, Any], profile: Mapping[str, Any]) -
     return {"label": label, "chosen": label is not None and "pos_label" in profile["left_open"]}
 
 
-def _limits(interval: Mapping[str, Any] | None) -> dict[str, float] | None:
-    if interval is None or interval["low"] is None:
-        return None
-    return {"low": interval["low"], "high": interval["high"]}
-
-
-def _baseline(evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
-    over = evaluation["over_constant"]
-    if over is None:
-        return None
-    loss = over["loss"]
-    return {
-        "guess": GUESSES[METRIC_TABLE[evaluation["metric"]].constant],
-        "value": loss if evaluation["metric"] in LOWER_IS_BETTER else 1 - loss,
-        "improvement": over["value"],
-        "interval": _limits(over),
-    }
-
-
 def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield names and texts of what a result document tells, one after another."""
     rows = result["rows"]
@@ -139,7 +120,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _few("warnings", result["warnings"], "model.json")
     yield from _metrics(result)
     if result["baseline"] is not None:
-        yield "baseline", _baseline_in_words(result["metric"], result["baseline"], rows["test"])
+        yield "baseline", baseline_in_words(result["metric"], result["baseline"], rows["test"])
     yield "decision", result["decision"]
     yield "reason", result["reason"]
     if result["doubts"]:
@@ -177,7 +158,7 @@ def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in {metric: result["metrics"][metric], **result["metrics"]}.items():
         if value is not None or name == metric:
             interval = result["interval"] if name == metric else None
-            yield name, "undefined" if value is None else _estimate(name, value, interval, result["rows"]["test"])
+            yield name, "undefined" if value is None else estimate(name, value, interval, result["rows"]["test"])
     undefined = [name for name, value in result["metrics"].items() if value is None and name != metric]
     if undefined:
         yield "undefined", f"{', '.join(undefined)}: report.html says why"
@@ -202,48 +183,3 @@ def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:
         shown = [each if len(each) <= _CHARACTERS else f"{each[:_CHARACTERS]}…" for each in items[:_SHOWN]]
         more = [f"and {len(items) - _SHOWN:,} more: see {file}"] if len(items) > _SHOWN else []
         yield name, "\n".join([*shown, *more])
-
-
-def _estimate(metric: str, value: float, interval: Mapping[str, float] | None, rows: int) -> str:
-    """Return a metric with its interval, if there is one, and no more digits than the rows bear."""
-    if interval is None:
-        return rounded(value, _likely_width(metric, value, rows))
-    width = interval["high"] - interval["low"]
-    value_, low, high = (rounded(each, width) for each in (value, interval["low"], interval["high"]))
-    return f"{value_} (95 % interval {low} to {high})"
-
-
-def _likely_width(metric: str, value: float, rows: int) -> float:
-    """Return about how wide an interval of four standard errors is that nobody has measured."""
-    if metric in LOWER_IS_BETTER:
-        return 4 * abs(value) / math.sqrt(rows)
-    # What a metric lacks to 1 is known as well as the metric itself, and no better than to a row.
-    return max(4 * min(abs(value), abs(1 - value)) / math.sqrt(rows), 4 / rows)
-
-
-def rounded(value: float, width: float) -> str:
-    """Return a number with the digits that an interval of this width bears: as far as the width's own second one.
-
-    Examples
-    --------
-    >>> rounded(54.8337, 16.7), rounded(123456.7, 16000.0), rounded(0.00012345, 1e-5), rounded(1.0, 0.0)
-    ('55', '123,000', '0.000123', '1')
-    """
-    if not math.isfinite(value) or not math.isfinite(width) or width <= 0:
-        return f"{value:,.6g}"
-    decimals = 1 - math.floor(math.log10(width))
-    if not -12 <= decimals <= 8:
-        return f"{value:.3g}"
-    return f"{round(value, decimals):,.{max(0, decimals)}f}"
-
-
-def _baseline_in_words(metric: str, baseline: Mapping[str, Any], rows: int) -> str:
-    interval, improvement = baseline["interval"], baseline["improvement"]
-    width = _likely_width(metric, baseline["value"], rows) if interval is None else interval["high"] - interval["low"]
-    told = f"a guess of {baseline['guess']} has {metric} {rounded(baseline['value'], width)}; the model is "
-    if improvement <= 0:
-        return told + "not better"
-    told += f"better by {_estimate(metric, improvement, interval, rows)}"
-    if interval is not None and interval["low"] <= 0:
-        told += ", which may be chance"
-    return told

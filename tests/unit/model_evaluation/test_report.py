@@ -16,14 +16,15 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-from common.frames import load_part
 from common.metric_table import METRIC_TABLE
 from data_preparation.preparation import PreparedData
+from model_evaluation import effects
+from model_evaluation.analysis import ReportData
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import permutation_importance
-from model_evaluation.report import ReportData, render_report, shorten
-from model_evaluation.words import number
-from model_training.training import build_pipeline, describe, fit
+from model_evaluation.report import render_report
+from model_evaluation.words import number, rounded, share_of, shorten
+from reports import report_data
 
 Make = Callable[..., PreparedData]
 
@@ -97,45 +98,6 @@ class Page(HTMLParser):
         return dict(label.split(". ", 1) for label in labels)
 
 
-def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
-    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
-    features, target = load_part(prepared.test, prepared.profile)
-    regression = prepared.request.problem == "regression"
-    predictions = model.pipeline.predict(features) if regression else model.pipeline.predict_proba(features)
-    scores: dict[str, float | None] = (
-        {
-            "rmse": metrics.root_mean_squared_error(target, predictions),
-            "mae": metrics.mean_absolute_error(target, predictions),
-            "r2": metrics.r2_score(target, predictions),
-        }
-        if regression
-        else {"accuracy": float(np.mean(model.pipeline.predict(features) == target)), "log_loss": None}
-    )
-    document = {
-        "run_id": "run-1",
-        "problem": prepared.request.problem,
-        "estimator": prepared.request.estimator,
-        "rows": len(target),
-        "metric": str(prepared.request.metric),
-        "value": scores.get(str(prepared.request.metric)),
-        "threshold": None,
-        "metrics": scores,
-        "undefined": {} if regression else {"log_loss": "so it is"},
-        "decision": "promote",
-        "rule": "first",
-        "comparisons": 1,
-        "rows_with_equal_features": 0,
-        "doubts": [],
-        "suspicions": [],
-        "reason": "The reason in words.",
-        "model_uri": "s3://bucket/runs/run-1/model/model.skops",
-        "data_fingerprint": prepared.profile["fingerprint"],
-        **evaluation,
-    }
-    info = {"run_id": "run-1", **describe(model, prepared.request, prepared.profile), "image_digest": None}
-    return ReportData(document, prepared.profile, info, model.pipeline, features, target, predictions)
-
-
 def labelled(labels: list[Any], rows: int = 200, **columns: Any) -> pd.DataFrame:
     """Return a frame of two features, one of which tells the label roughly."""
     random = np.random.default_rng(0)
@@ -160,11 +122,18 @@ def page_of(data: ReportData) -> Page:
 
 
 @pytest.mark.parametrize("decision", ["promote", "reject"])
-def test_the_decision_comes_first_in_a_word_with_its_reason(prepared_data: Make, decision: str) -> None:
+def test_how_good_the_model_is_comes_first_and_then_the_decision_with_its_reason(
+    prepared_data: Make, decision: str
+) -> None:
     page = page_of(report_data(prepared_data("regression"), decision=decision, threshold=2.5))
     word = "✔ Promote" if decision == "promote" else "✖ Reject"
     body = page.text[page.text.index("Evaluation of ridge") :]
-    assert body.startswith(f"Evaluation of ridge (regression) for y {word} The reason in words.")
+    assert body.startswith(
+        "Evaluation of ridge (regression) for y default Version run-1. To predict the number y of rows"
+    )
+    quality, _, decided = body.partition(f" {word} The reason in words. ")
+    assert "rmse on the test part" in quality
+    assert decided.startswith("What the decision rests on")
     assert "Threshold of the request 2.5" in body
     assert next(page.all("html"))["lang"] == "en"
     assert [int(tag[1]) for tag, _ in page.elements if re.fullmatch("h[1-6]", tag)][:2] == [1, 2]
@@ -179,20 +148,23 @@ def test_headings_and_tables_can_be_read_aloud(prepared_data: Make) -> None:
     assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
     assert all(each.get("scope") in ("row", "col") for each in page.all("th"))
     assert len(list(page.all("caption"))) == len(list(page.all("table")))
-    assert len(page.alternatives) == len(list(page.all("figure"))) == len(list(page.all("svg"))) == 4
+    assert len(page.alternatives) == len(list(page.all("figure"))) == len(list(page.all("svg"))) == 11
 
 
 def test_a_scored_champion_is_compared_metric_by_metric(prepared_data: Make) -> None:
     data = report_data(prepared_data("regression"), metrics={"rmse": 0.5, "mae": 0.75, "r2": 0.9}, champion=CHAMPION)
     page = page_of(data)
     told = page.text.partition("All metrics on the")[2]
+    interval = data.evaluation["interval"]
+    width = interval["high"] - interval["low"]
+    low, high = (rounded(interval[end], width) for end in ("low", "high"))
     rmse, mae, r2 = (METRIC_TABLE[name].meaning for name in ("rmse", "mae", "r2"))
-    assert f"rmse decides lower is better: {rmse} 0.5 0.75 ▲ 0.25 better" in told
-    assert f"mae lower is better: {mae} 0.75 0.5 ▼ 0.25 worse" in told
-    assert f"r2 higher is better: {r2} 0.9 0.9 = equal" in told
+    assert f"rmse decides lower is better: {rmse} 0.50 (95 % interval {low} to {high}) 0.75 ▲ 0.25 better" in told
+    assert f"mae lower is better: {mae} 0.75 0.50 ▼ 0.25 worse" in told
+    assert f"r2 higher is better: {r2} 0.900 0.900 = equal" in told
     assert "pinball is of the quantile 0.5, as the request's quantile says." in page.text
     assert (
-        "rmse is better by 0.25 (95% interval 0.125 to 0.375; positive: the challenger is better). The whole interval "
+        "rmse is better by 0.25 (95 % interval 0.12 to 0.38; positive: the challenger is better). The whole interval "
         "is above 0: the challenger is better. Method: paired bootstrap, expanded percentile, 1,000 resamples of 60 of "
         "the 60 test rows, those that count, seed 42." in page.text
     )
@@ -203,7 +175,7 @@ def test_a_scored_champion_is_compared_metric_by_metric(prepared_data: Make) -> 
     [
         (0.25, -0.1, 0.4, "rmse is better by 0.25 (", "neither model is clearly the better one"),
         (0, -0.1, 0.1, "rmse is equal (", "neither model is clearly the better one"),
-        (-1.2, -2, -0.4, "rmse is worse by 1.2 (95% interval -2 to -0.4;", "the challenger is worse"),
+        (-1.2, -2, -0.4, "rmse is worse by 1.2 (95 % interval -2.0 to -0.4;", "the challenger is worse"),
     ],
 )
 def test_the_improvement_and_its_interval_are_put_into_words(
@@ -261,7 +233,7 @@ def test_an_undefined_metric_decides_and_another_one_measures_importance(prepare
     data = report_data(prepared_data("classification", metric="log_loss"), decision="reject", rule="undefined")
     assert data.evaluation["value"] is None
     page = page_of(data)
-    assert "Deciding metric log_loss = undefined" in page.text
+    assert "log_loss undefined On 60 rows of the test part: so it is." in page.text
     assert "By how much accuracy gets worse" in page.text
 
 
@@ -275,11 +247,13 @@ def test_regression_figures_tell_the_errors(prepared_data: Make) -> None:
     data = report_data(prepared_data("regression"))
     page = page_of(data)
     residuals = data.target - data.predictions
-    half, most = number(np.median(np.abs(residuals))), number(np.quantile(np.abs(residuals), 0.9))
+    width = 4 * residuals.std() / np.sqrt(len(residuals))
+    half, most = (rounded(np.quantile(np.abs(residuals), share), width) for share in (0.5, 0.9))
     assert f"off by at most {half}, nine in ten by at most {most}." in page.alternatives["Predicted against actual"]
     lower = residuals[np.argsort(data.predictions, kind="stable")[:30]]
-    assert f"is {number(lower.mean())} in the lower half" in page.alternatives["Residuals against predicted"]
-    assert f"mean {number(residuals.mean())} and standard deviation {number(residuals.std())}" in page.text
+    assert f"is {rounded(lower.mean(), width)} in the lower half" in page.alternatives["Residuals against predicted"]
+    moments = (rounded(each, width) for each in (residuals.mean(), residuals.std()))
+    assert "have mean {} and standard deviation {}".format(*moments) in page.text
     assert "One point for each test row." in page.text
 
 
@@ -324,6 +298,119 @@ def test_a_positive_class_that_is_asked_for_is_told(prepared_data: Make) -> None
     assert f'{names} are of the class "b", as the request\'s pos_label says.' in page.text
 
 
+def test_each_class_is_told_apart_the_most_frequent_one_first(prepared_data: Make) -> None:
+    frame = labelled(["a", "b", "c"], 400)
+    frame = frame[(frame["y"] != "c") | (frame.index % 3 == 0)]
+    data = report_data(prepared_data("classification", frame))
+    told = page_of(data).text.partition("Of each class Class Test rows Precision Recall f1 ")[2]
+    predicted = data.pipeline.classes_[data.predictions.argmax(axis=1)]
+    labels, counts = np.unique(data.target, return_counts=True)
+    scores = metrics.precision_recall_fscore_support(data.target, predicted, labels=labels)
+    for code in np.argsort(-counts, kind="stable"):
+        rows = int(counts[code])
+        taken = int(np.sum(predicted == labels[code]))
+        precision, recall, f1 = (float(each[code]) for each in scores[:3])
+        row = (
+            f"{labels[code]} {rows} {share_of(precision, taken)} {share_of(recall, rows)} {share_of(f1, rows + taken)} "
+        )
+        assert told.startswith(row)
+        told = told.removeprefix(row)
+
+
+def test_the_gain_is_of_the_positive_class_among_the_most_probable_rows(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", labelled(["a", "b", "c"], 500), pos_label="b"))
+    scores = data.predictions[:, list(data.pipeline.classes_).index("b")]
+    order, truth = np.argsort(-scores), data.target == "b"
+    first, second = (truth[order[: int(share * len(order))]].sum() / truth.sum() for share in (0.1, 0.2))
+    lift = f"{first / 0.1:.1f} and {second / 0.2:.1f} times what a guess finds (lift)."
+    assert page_of(data).alternatives["Gain and lift"] == (
+        f"By the probability of b, the first 10% of the rows hold {first:.0%} of the class and the first 20% "
+        f"of the rows hold {second:.0%} of the class: {lift}"
+    )
+
+
+def test_many_classes_without_a_positive_one_have_no_gain(prepared_data: Make) -> None:
+    assert (
+        "Gain and lift"
+        not in page_of(report_data(prepared_data("classification", labelled(["a", "b", "c"])))).alternatives
+    )
+
+
+def test_the_target_is_told_beside_what_is_predicted_and_all_rows(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    told = page_of(data).alternatives["Distribution of the target"]
+    width = 4 * data.target.std() / np.sqrt(60)
+    column = next(each for each in data.profile["columns"] if each["use"] == "target")
+    assert f"has mean {rounded(data.target.mean(), width)} and" in told
+    assert f"in all 300 rows, those of training among them, mean {rounded(column['mean'], width)}, standard" in told
+    assert f"predictions have mean {rounded(data.predictions.mean(), width)} and" in told
+
+
+def test_the_classes_shares_are_told(prepared_data: Make) -> None:
+    data = report_data(prepared_data("classification", labelled(["a", "b"])))
+    share = np.mean(data.target == "a")
+    assert f"a {share:.1%}" in page_of(data).alternatives["Distribution of the classes"]
+
+
+def test_effects_are_told_by_their_extremes_in_words(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("regression")))
+    assert "The mean predicted y if all rows had the same value of one feature" in page.text
+    assert re.fullmatch(r"From [\d.]+ at [yz] to [\d.]+ at x\.", page.alternatives["kind"])
+    assert re.fullmatch(r"From [\d.]+ at (true|false) to [\d.]+ at (true|false)\.", page.alternatives["flag"])
+    assert re.fullmatch(r"From [\d.]+ at 2024-\d\d-\d\d to [\d.]+ at 2024-\d\d-\d\d\.", page.alternatives["when"])
+
+
+def test_effects_on_a_class_are_on_the_probability_of_the_positive_one(prepared_data: Make) -> None:
+    page = page_of(report_data(prepared_data("classification", labelled(["no", "yes"]), pos_label="no")))
+    assert "The mean probability of no if all rows" in page.text
+
+
+def test_effects_that_take_too_long_are_said_to_be_missing(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(effects, "MOST_COST", 1)
+    page = page_of(report_data(prepared_data("regression")))
+    assert "They are not shown: with so many features or classes a prediction takes too long." in page.text
+
+
+def test_weak_groups_are_told_with_how_many_were_looked_at(prepared_data: Make) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": random.normal(size=1000), "city": random.choice(["Ulm", "Bonn", "Trier"], 1000)})
+    noise = random.normal(size=1000)
+    weak = report_data(
+        prepared_data("regression", frame.assign(y=frame["x"] + noise * np.where(frame["city"] == "Ulm", 4, 1)))
+    )
+    page = page_of(weak)
+    assert "On 1 of the 7 groups of rows that were looked at, the model is worse than on the other rows" in page.text
+    assert "On one group of rows the model is worse than on the others, beyond chance (city: Ulm)." in page.text
+    rows = int((weak.features["city"] == "Ulm").sum())
+    assert re.search(rf"city: Ulm {rows} [\d.]+ \([\d.]+ to [\d.]+\) [\d.]+ ▼ worse", page.text)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (600, "groups of rows that were looked at is the model clearly worse than on the other rows."),
+        (100, "No group was looked at: no categorical column and no important number has two groups of 30 test rows"),
+    ],
+)
+def test_where_no_group_is_weak_that_is_said(prepared_data: Make, rows: int, said: str) -> None:
+    random = np.random.default_rng(0)
+    x, noise = random.normal(size=(2, rows))
+    assert said in page_of(report_data(prepared_data("regression", pd.DataFrame({"x": x, "y": x + noise})))).text
+
+
+def test_warnings_stand_near_the_top_and_all_of_them_where_they_are_many(prepared_data: Make) -> None:
+    data = report_data(prepared_data("regression"))
+    many = replace(data, model={**data.model, "warnings": [f"warning {each}" for each in range(9)]})
+    page = page_of(many)
+    top, _, below = page.text.partition("What the decision rests on")
+    assert [each in top for each in ("warning 4", "warning 5")] == [True, False]
+    assert "4 more of these, and all of them together" in top
+    assert "warning 8" in below
+    assert any(each.get("href") == "#warnings" for each in page.all("a"))
+
+
 def test_without_a_positive_class_the_way_to_one_is_told(prepared_data: Make) -> None:
     page = page_of(report_data(prepared_data("classification", labelled(["a", "b", "c"]))))
     assert "average_precision are of one class: the request's pos_label says which one, against all" in page.text
@@ -364,7 +451,7 @@ def test_a_test_part_of_one_class_has_no_curves(prepared_data: Make) -> None:
     frame.loc[frame.index[frame["y"] == "b"][:10], "split"] = "test"
     page = page_of(report_data(prepared_data("classification", frame, split_column="split")))
     assert "need at least two classes in the test part" in page.text
-    assert list(page.alternatives) == ["Permutation importance"]
+    assert not {"ROC", "Precision and recall", "Calibration", "Gain and lift"} & page.alternatives.keys()
 
 
 def test_importance_is_told_in_the_metrics_direction_with_its_sample(prepared_data: Make) -> None:
@@ -373,7 +460,7 @@ def test_importance_is_told_in_the_metrics_direction_with_its_sample(prepared_da
     part = HeldOut(data.features, data.target)
     first = permutation_importance(data.pipeline, part, data.predictions, metric="rmse", seed=42)
     assert first.names[0] == "amount"
-    mean = number(first.losses[0].mean())
+    mean = rounded(first.losses[0].mean(), 4 * first.losses[0].std())
     shown = f"Mean increase of rmse when one feature is shuffled, the largest first: amount {mean},"
     assert page.alternatives["Permutation importance"].startswith(shown)
     assert "measured on 60 of 60 test rows (a seeded sample), mean of 5 repeats, seed 42" in page.text
@@ -397,7 +484,8 @@ def test_the_profile_and_the_fit_are_told(prepared_data: Make) -> None:
     data = replace(data, model={**data.model, "warnings": [f"it did not converge {SCRIPT}"]})
     page = page_of(data)
     column = next(each for each in data.profile["columns"] if each["name"] == "signal")
-    values = f"{number(column['min'])} to {number(column['max'])}, mean {number(column['mean'])}"
+    mean = rounded(column["mean"], 4 * column["std"] / np.sqrt(198))
+    values = f"{number(column['min'])} to {number(column['max'])}, mean {mean}"
     assert f"signal numeric feature {column['dtype']} 2 (1.0%) 2 {values}" in page.text
     assert "kind categorical feature category 50 (25.0%) 0 2 different: x (100), y (50)" in page.text
     assert "code constant dropped: it has one value only text, not handed over" in page.text
@@ -479,43 +567,6 @@ def luminance(colour: str) -> float:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (None, "undefined"),
-        (0, "0"),
-        (0.0, "0"),
-        (-1234567, "-1,234,567"),
-        (1022071.4, "1,022,071"),
-        (0.5, "0.5"),
-        (100.0, "100"),
-        (-0.0012345678, "-0.00123457"),
-        (1e-7, "1e-07"),
-        (1.5e300, "1.5e+300"),
-        (True, "True"),
-        ("2024-01-01", "2024-01-01"),
-    ],
-)
-def test_numbers(value: Any, shown: str) -> None:
-    assert number(value) == shown
-
-
-@pytest.mark.parametrize(
-    ("text", "width", "shown"),
-    [
-        ("abc", 3, "abc"),
-        ("abcd", 3, "ab…"),
-        ("日本", 4, "日本"),
-        ("日本語", 4, "日…"),
-        ("a日b", 3, "a…"),
-        (f"a\n\x00{TURN}b", 9, "a���b"),
-        ("", 3, ""),
-    ],
-)
-def test_long_and_wide_texts_are_shortened(text: str, width: int, shown: str) -> None:
-    assert shorten(text, width) == shown
 
 
 def test_the_function_starts_without_what_only_the_report_needs() -> None:

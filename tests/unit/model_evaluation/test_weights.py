@@ -16,7 +16,7 @@ from common.metric_table import METRICS, Scoring
 from common.metrics import Predictions, metrics_of
 from common.request import parse_request
 from data_preparation.preparation import PreparedData
-from model_evaluation import bootstrap, report
+from model_evaluation import bootstrap, pictures
 from model_evaluation.bootstrap import improvement, interval, interval_and_improvement
 from model_evaluation.evaluation import HeldOut, against_constant, compare_on, measure, measure_champion, own_interval
 from model_evaluation.importance import permutation_importance
@@ -190,17 +190,17 @@ def test_what_the_report_says_of_weighted_rows_is_what_it_says_of_repeated_ones(
     weights = random.integers(1, 4, ROWS)
     repeated = np.repeat(np.arange(ROWS), weights)
     codes, told = random.integers(0, 3, ROWS), random.integers(0, 3, ROWS)
-    weighted = report._confusion(codes, told, ["a", "b", "c"], weights.astype(float))
-    plain = report._confusion(codes[repeated], told[repeated], ["a", "b", "c"], None)
+    weighted = pictures._confusion(codes, told, ["a", "b", "c"], weights.astype(float))
+    plain = pictures._confusion(codes[repeated], told[repeated], ["a", "b", "c"], None)
     assert weighted.counts == plain.counts
     assert weighted.shares == plain.shares
     assert "of the weight is right" in weighted.finding
     scores = random.uniform(size=ROWS)
     truth = random.uniform(size=ROWS) < scores
     scored = [("a", truth, scores)], [("a", truth[repeated], scores[repeated])]
-    for draw in (report._roc, report._precision_recall, report._calibration):
+    for draw in (pictures._roc, pictures._precision_recall, pictures._calibration):
         assert draw(scored[0], weights.astype(float)).finding == draw(scored[1], None).finding
     residuals = random.normal(size=ROWS)
-    of_weighted = report._residual_histogram(residuals, weights.astype(float))
-    assert of_weighted.finding == report._residual_histogram(residuals[repeated], None).finding
+    of_weighted = pictures._residual_histogram(residuals, weights.astype(float))
+    assert of_weighted.finding == pictures._residual_histogram(residuals[repeated], None).finding
     assert "weight of test rows" in of_weighted.svg

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import skops.io
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score
 
 from common import conversion
@@ -190,6 +193,33 @@ def test_warnings_of_the_fit_are_kept(prepared_data: Make) -> None:
     features, target = load_part(prepared.train, prepared.profile)
     model = fit(build_pipeline(prepared.request, prepared.profile), features, target)
     assert "failed to converge" in model.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("category", "kept"),
+    [
+        (DeprecationWarning, False),
+        (PendingDeprecationWarning, False),
+        (FutureWarning, False),
+        (pd.errors.Pandas4Warning, False),
+        (UserWarning, True),
+        (ConvergenceWarning, True),
+        (RuntimeWarning, True),
+    ],
+)
+def test_what_libraries_warn_their_developers_of_is_not_kept(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, category: type[Warning], *, kept: bool
+) -> None:
+    prepared = prepared_data("regression", estimator="ridge")
+    fitted = Ridge.fit
+
+    def warning(self: Ridge, *args: Any, **options: Any) -> Any:
+        warnings.warn("it is told", category, stacklevel=2)
+        return fitted(self, *args, **options)
+
+    monkeypatch.setattr(Ridge, "fit", warning)
+    model = fit(build_pipeline(prepared.request, prepared.profile), *load_part(prepared.train, prepared.profile))
+    assert model.warnings == (["it is told"] if kept else [])
 
 
 def test_no_warning_of_pandas_for_developers_is_kept(prepared_data: Make) -> None:

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import train
-from crosstrain.training.summary import facts, lines, rounded
+from crosstrain.training.summary import facts, lines
 
 OVER = {"metric": "rmse", "value": 26.1535, "low": 17.8227, "high": 34.8273, "loss": 80.9872}
 
@@ -84,21 +84,6 @@ def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> 
     )
     assert (told["failed"], told["not taken"]) == ("E: c", "Trial 2 was better, and too slow.")
     assert not {"search", "failed", "not taken"} & dict(lines(result())).keys()
-
-
-@pytest.mark.parametrize(
-    ("value", "width", "told"),
-    [
-        (0.98765432, 0.04, "0.988"),
-        (12345678.9, 20_000.0, "12,346,000"),
-        (float("inf"), 1.0, "inf"),
-        (1.0, 0.0, "1"),
-        (1.5e-20, 1e-22, "1.5e-20"),
-        (-3.14159, 3.0, "-3.1"),
-    ],
-)
-def test_a_number_is_rounded_by_a_width(value: float, width: float, told: str) -> None:
-    assert rounded(value, width) == told
 
 
 @pytest.mark.parametrize(
