@@ -54,6 +54,9 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     ),
     "ObjectNode": frozenset(
         {
+            # Ours: these hold numbers, which `_check_adjusted` looks at.
+            "common.adjusted.AdjustedClassifier",
+            "common.adjusted.IntervalRegressor",
             # Ours: it indexes nothing, and asks of what a file says of it whether it is parts of dates, each once.
             "common.dates.DateParts",
             "sklearn._loss.link.IdentityLink",
@@ -116,6 +119,11 @@ ESTIMATORS: Mapping[str, str | None] = {
     },
 }
 """What a pipeline of ours ends in, and what its trees are: nothing else that holds trees is looked into."""
+_ADJUSTED: Mapping[str, str] = {
+    "common.adjusted.AdjustedClassifier": "predict_proba",
+    "common.adjusted.IntervalRegressor": "predict",
+}
+"""What may stand around that, and what the estimator within has to be able to do."""
 
 
 def save_model(pipeline: Pipeline, path: Path) -> Path:
@@ -166,12 +174,31 @@ def load_model(path: Path) -> Pipeline:
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     with _unreadable_is_untrusted():
         fits = type(pipeline) is Pipeline and [name for name, _ in pipeline.steps] == ["features", "model"]
-        if not fits or _name_of(pipeline["features"]) != _FEATURES or _name_of(pipeline["model"]) not in ESTIMATORS:
+        estimator: Any = estimator_of(pipeline) if fits else None
+        if not fits or _name_of(pipeline["features"]) != _FEATURES or _name_of(estimator) not in ESTIMATORS:
             raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
-        _check_trees(pipeline["model"])
-        if "n_jobs" in pipeline["model"].get_params():
-            pipeline["model"].set_params(n_jobs=None)
+        _check_trees(estimator)
+        _check_adjusted(pipeline["model"])
+        if "n_jobs" in estimator.get_params():
+            estimator.set_params(n_jobs=None)
     return pipeline
+
+
+def estimator_of(pipeline: Pipeline) -> Any:
+    """Return the estimator that a pipeline ends in, without what its errors have taught (`common.adjusted`)."""
+    model = pipeline.steps[-1][1]
+    return model.estimator if _name_of(model) in _ADJUSTED else model
+
+
+def _check_adjusted(model: Any) -> None:
+    """Refuse a calibration, a decision or an interval that training does not make."""
+    needed = _ADJUSTED.get(_name_of(model))
+    if needed is None:
+        return
+    if not hasattr(model.estimator, needed) or hasattr(model.estimator, "predict_proba") != (needed == "predict_proba"):
+        raise UntrustedModelError("The model file adjusts an estimator of another kind.")
+    # Of its type: an object of a file may have attributes of any name.
+    type(model).checked(model)
 
 
 def _name_of(value: Any) -> str:

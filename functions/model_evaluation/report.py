@@ -14,8 +14,9 @@ import numpy.typing as npt
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from sklearn import metrics
 
+from common.adjustment_words import adjustment_in_words
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS, Scoring
-from common.metrics import Codes, Weights, class_codes
+from common.metrics import Codes, Predictions, Weights, class_codes, multipliers_of
 from model_evaluation import figures
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
@@ -145,6 +146,7 @@ def render_report(data: ReportData) -> str:
         seed=seed,
         told=_told(data.profile),
         search=searched(data.model),
+        adjusted=" ".join(adjustment_in_words(data.model.get("adjustment"), _second_class(data.model))),
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
@@ -193,6 +195,11 @@ def _label(value: Any) -> str:
     """Return a class label as the data set has it: labels that are whole numbers may be stored as floats."""
     plain = value.item() if isinstance(value, np.generic) else value
     return str(int(plain)) if isinstance(plain, float) and plain.is_integer() else str(plain)
+
+
+def _second_class(model: Mapping[str, Any]) -> str:
+    """Return what the second of two classes is called."""
+    return shorten(_label((model.get("classes") or ["", ""])[-1]), VALUE_WIDTH)
 
 
 def _rows(count: int) -> str:
@@ -395,7 +402,8 @@ def _classification(data: ReportData) -> tuple[list[Picture], Confusion, list[st
     classes = list(data.pipeline.classes_)
     actual, unseen = class_codes(data.pipeline.classes_, data.target)
     labels = [_label(each) for each in [*classes, *unseen]]
-    confusion = _confusion(actual, data.predictions.argmax(axis=1), labels, data.weights)
+    decisive = Predictions(data.predictions, data.pipeline.classes_, multipliers_of(data.pipeline)).decisive
+    confusion = _confusion(actual, decisive.argmax(axis=1), labels, data.weights)
     counts = np.bincount(actual, minlength=len(labels))
     # For two classes one curve says it all; a class that is absent, or alone, has none.
     positive = Scoring.of(data.model["request"]).positive(data.pipeline.classes_.tolist())

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.frames import load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
@@ -32,11 +32,24 @@ from model_training.suspicions import Suspicions
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, describe, describe_baseline, fit
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+    import pandas as pd
+
+    from common.conversion import Profile
+    from common.metrics import Weights
+    from common.request import TrainingRequest
+    from model_training.adjustment import Adjustment
+
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
 _SHARE_OF_FIT = 0.6
 """The share of a call's time that the fit on all rows may take."""
+_SHARE_OF_FOLDS = 0.2
+"""The share of a call's time that held-out folds of the chosen model may take."""
 _SECONDS_OF_START = 60.0
 """What loading the training part may take, and the last fold."""
 
@@ -75,7 +88,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return _plan_search(event, context)
     if event.get("task") == "train_trial":
         return _train_trial(event, context)
-    return _train_model(event)
+    return _train_model(event, context)
 
 
 def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -94,8 +107,9 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    from model_training.search import Trial  # noqa: PLC0415 (as above)
-    from model_training.trials import Part, ended_after, run_trial  # noqa: PLC0415
+    from model_training.folds import Part  # noqa: PLC0415 (as above)
+    from model_training.search import Trial  # noqa: PLC0415
+    from model_training.trials import ended_after, run_trial  # noqa: PLC0415
 
     s3, request, prepared, trial = (
         s3_client(),
@@ -119,7 +133,7 @@ def _seconds_left(context: Any) -> float:
     return 900.0 if context is None else float(context.get_remaining_time_in_millis()) / 1000
 
 
-def _train_model(event: dict[str, Any]) -> dict[str, Any]:
+def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     s3 = s3_client()
     request, prepared = parse_request(event["request"]), event["prepared"]
     prefix = new_folder(event["run_id"], "model")
@@ -137,11 +151,13 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         other_splits = OtherSplits(request, profile, features, target, weights)
         suspicions = Suspicions(request, profile, features, target)
         training_rows, suspected = beside.submit(TrainingRows.of, hashes), beside.submit(suspicions.found)
+        adjustment = _learn_of_folds(event, context, request, profile, part, (features, target, weights))
         begin = time.process_time()
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
         # Not beside the fit: warnings are caught for all threads at once, and each is to have its own.
         tried = beside.submit(other_splits.metrics, time.process_time() - begin)
-        file = save_model(model.pipeline, folder / "model.skops")
+        pipeline = model.pipeline if adjustment is None else adjustment.applied(model.pipeline)
+        file = save_model(pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
         record, kind = bytes(training_rows.result()), "application/octet-stream"
         files["training_rows"] = write_bytes(s3, record, f"{prefix}/training_rows.bloom", kind)
@@ -150,6 +166,7 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         **describe(model, request, profile),
         "baseline": baseline,
         "search": event.get("search"),
+        "adjustment": None if adjustment is None else adjustment.record,
         "other_splits": tried.result(),
         "suspicions": suspected.result(),
         "training_rows": training_rows.result().description(),
@@ -164,6 +181,25 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         "rows": description["rows"],
         "seconds": description["seconds"],
     }
+
+
+def _learn_of_folds(
+    event: dict[str, Any],
+    context: Any,
+    request: TrainingRequest,
+    profile: Profile,
+    path: Path,
+    loaded: tuple[pd.DataFrame, npt.NDArray[Any], Weights],
+) -> Adjustment | None:
+    """Return what held-out folds teach of the model, before its own fit consumes the rows; None where nobody asks."""
+    if not request.learns_of_folds(searched=event.get("search") is not None):
+        return None
+    # As what follows below: a run without that does without scipy's optimizers.
+    from model_training.adjustment import learn  # noqa: PLC0415
+    from model_training.folds import Part  # noqa: PLC0415
+
+    part = Part(*loaded, load_order(path, profile))
+    return learn(request, profile, part, _seconds_left(context) * _SHARE_OF_FOLDS)
 
 
 def _lineage() -> dict[str, str | None]:

@@ -12,7 +12,8 @@ import pytest
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.metric_table import METRIC_TABLE
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
-from model_training.search import OUT_OF_TIME, PATIENCE, Plan, Trial, Tried, plan, rows_to_try
+from model_training.folds import rows_to_try
+from model_training.search import OUT_OF_TIME, PATIENCE, Plan, Trial, Tried, plan
 from model_training.spaces import PORTFOLIO, space_of
 
 Score = Callable[[Trial], float | None]

@@ -16,10 +16,10 @@ from sklearn.model_selection import KFold, cross_val_score
 from common.frames import load_order, load_part, load_weights
 from common.request import TrainingRequest
 from data_preparation.preparation import PreparedData
-from model_training.folds import make_folds
+from model_training.folds import Part, make_folds
 from model_training.search import OUT_OF_TIME, Trial
 from model_training.training import build_pipeline
-from model_training.trials import Part, run_trial
+from model_training.trials import run_trial
 
 Prepare = Callable[..., PreparedData]
 
