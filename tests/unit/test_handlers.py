@@ -221,7 +221,7 @@ def test_what_folds_teach_is_in_the_model_and_the_evaluation_and_against_the_cha
     # Byte for byte as with a request that forbids it after a search, too.
     _, forbidden, _, info = run("run-3", **FOREST, adjust="none")
     assert forbidden["sha256"]["model"] == plain["sha256"]["model"]
-    _, regression, _, info = run("run-4", **{**FOREST, "metric": "rmse", "target": "a"}, adjust="always")
+    *_, info = run("run-4", **{**FOREST, "metric": "rmse", "target": "a"}, adjust="always")
     assert info["adjustment"] is None
 
 
