@@ -24,10 +24,11 @@ from common.request import TrainingRequest, parse_request
 from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_training.blend_choice import CANDIDATES, HeldOutRows, choose_blend
-from model_training.search import blend_candidates, plan, rows_to_try, with_blend
+from model_training.folds import Part, rows_to_try
+from model_training.search import blend_candidates, plan, with_blend
 from model_training.training import build_pipeline, fit
 from model_training.trial import Tried
-from model_training.trials import Part, drawn_folds, run_trial
+from model_training.trials import drawn_folds, run_trial
 
 AT_ONCE = 4
 """How many trials a round has, as where the template's parameter is left alone."""

@@ -34,17 +34,38 @@ class Predictions:
         Of shape (rows,) for regression, probabilities of shape (rows, classes) for classification.
     classes
         The classes of the probabilities' columns; None for regression.
+    multipliers
+        What the probabilities are multiplied by before the highest decides, shape (classes,); None for the most
+        probable class, and for regression.
     """
 
     outputs: npt.NDArray[np.floating]
     classes: npt.NDArray[Any] | None = None
+    multipliers: npt.NDArray[np.float64] | None = None
+
+    @property
+    def decisive(self) -> npt.NDArray[np.floating]:
+        """What decides for a class by its highest value, shape (rows, classes); the outputs for regression."""
+        return self.outputs if self.multipliers is None else self.outputs * self.multipliers
+
+    def seen_by(self, metric: str) -> npt.NDArray[np.floating]:
+        """Return what a metric is to look at: the probabilities, or for one of labels what decides for these."""
+        return self.decisive if METRIC_TABLE[metric].of_labels else self.outputs
 
 
 def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
     """Return what a fitted pipeline predicts of features of shape (rows, features)."""
     if problem == "regression":
         return Predictions(pipeline.predict(features))
-    return Predictions(pipeline.predict_proba(features), pipeline.classes_)
+    return Predictions(pipeline.predict_proba(features), pipeline.classes_, multipliers_of(pipeline))
+
+
+def multipliers_of(pipeline: Pipeline) -> npt.NDArray[np.float64] | None:
+    """Return what a pipeline's probabilities are multiplied by before the highest decides; mostly None."""
+    # A lone estimator does as well.
+    model = pipeline.steps[-1][1] if hasattr(pipeline, "steps") else pipeline
+    multipliers: npt.NDArray[np.float64] | None = getattr(model, "multipliers", None)
+    return multipliers
 
 
 def metrics_of(
@@ -70,7 +91,8 @@ def metrics_of(
     """
     if predictions.classes is None:
         return regression_metrics(target, predictions.outputs, weights, scoring)
-    return classification_metrics(predictions.classes, target, predictions.outputs, weights, scoring)
+    decided = predictions.decisive.argmax(axis=1)
+    return classification_metrics(predictions.classes, target, predictions.outputs, weights, scoring, decided)
 
 
 def regression_metrics(
@@ -183,6 +205,7 @@ def classification_metrics(
     probabilities: npt.NDArray[np.floating],
     weights: Weights = None,
     scoring: Scoring = PLAIN,
+    decided: Codes | None = None,
 ) -> tuple[Metrics, Reasons]:
     """Return the metrics of a classification, and why any is undefined.
 
@@ -201,10 +224,13 @@ def classification_metrics(
         How much each row counts, shape (rows,); None for all alike.
     scoring
         The positive class.
+    decided
+        The predicted classes, by their places, shape (rows,); None for the most probable ones.
     """
     codes, unseen = class_codes(classes, target)
+    decided = probabilities.argmax(axis=1) if decided is None else decided
     missing = np.setdiff1d(np.arange(len(classes)), codes)
-    of_labels, of_positive = _metrics_of_labels(codes, probabilities.argmax(axis=1), weights)
+    of_labels, of_positive = _metrics_of_labels(codes, decided, weights)
     of_probabilities, undefined = _metrics_of_probabilities(codes, probabilities, unseen, missing, weights)
     positive = scoring.positive(classes.tolist())
     if reason := _no_positive_class(scoring, positive, codes):

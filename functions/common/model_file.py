@@ -58,6 +58,9 @@ ALLOWED: Mapping[str, frozenset[str]] = {
             *own_types.ESTIMATORS,
             *(trees for trees in own_types.ESTIMATORS.values() if trees is not None),
             *own_types.OTHERS,
+            # Ours: these hold numbers, which `_check_adjusted` looks at.
+            "common.adjusted.AdjustedClassifier",
+            "common.adjusted.IntervalRegressor",
             # Ours: it indexes nothing, and asks of what a file says of it whether it is parts of dates, each once.
             "common.dates.DateParts",
             "sklearn._loss.link.IdentityLink",
@@ -126,6 +129,11 @@ ESTIMATORS: Mapping[str, str | None] = {
     **own_types.ESTIMATORS,
 }
 """What a pipeline of ours ends in, and what its trees are: nothing else that holds trees is looked into."""
+_ADJUSTED: Mapping[str, str] = {
+    "common.adjusted.AdjustedClassifier": "predict_proba",
+    "common.adjusted.IntervalRegressor": "predict",
+}
+"""What may stand around that, and what the estimator within has to be able to do."""
 
 
 def save_model(pipeline: Pipeline, path: Path) -> Path:
@@ -169,6 +177,8 @@ def load_model(path: Path) -> Pipeline:
     with _unreadable_is_untrusted():
         for each in pipelines_of(pipeline):
             _check_pipeline(each)
+        if _is_pipeline(pipeline):
+            _check_adjusted(pipeline["model"])
     return pipeline
 
 
@@ -180,12 +190,12 @@ def pipelines_of(pipeline: Pipeline) -> list[Pipeline]:
     UntrustedModelError
         If members are something else than frozen.
     """
-    if not _is_pipeline(pipeline) or _name_of(pipeline["model"]) not in _BLENDS:
+    estimator: Any = estimator_of(pipeline) if _is_pipeline(pipeline) else None
+    if _name_of(estimator) not in _BLENDS:
         return [pipeline]
-    members = pipeline["model"].estimators_
-    if any(_name_of(each) != _FROZEN for each in members):
+    if any(_name_of(each) != _FROZEN for each in estimator.estimators_):
         raise UntrustedModelError("The model file holds a blend of something else than trained pipelines.")
-    return [each.estimator for each in members]
+    return [each.estimator for each in estimator.estimators_]
 
 
 def _is_pipeline(pipeline: Any) -> bool:
@@ -197,11 +207,29 @@ def _is_pipeline(pipeline: Any) -> bool:
 
 def _check_pipeline(pipeline: Any) -> None:
     """Refuse what training does not make; a pipeline within a blend is no blend."""
-    if not _is_pipeline(pipeline) or _name_of(pipeline["model"]) not in ESTIMATORS:
+    estimator: Any = estimator_of(pipeline) if _is_pipeline(pipeline) else None
+    if _name_of(estimator) not in ESTIMATORS:
         raise UntrustedModelError("The model file holds no pipeline of features and a model, as training makes it.")
-    _check_trees(pipeline["model"])
-    if "n_jobs" in pipeline["model"].get_params():
-        pipeline["model"].set_params(n_jobs=None)
+    _check_trees(estimator)
+    if "n_jobs" in estimator.get_params():
+        estimator.set_params(n_jobs=None)
+
+
+def estimator_of(pipeline: Pipeline) -> Any:
+    """Return the estimator that a pipeline ends in, without what its errors have taught (`common.adjusted`)."""
+    model = pipeline.steps[-1][1]
+    return model.estimator if _name_of(model) in _ADJUSTED else model
+
+
+def _check_adjusted(model: Any) -> None:
+    """Refuse a calibration, a decision or an interval that training does not make."""
+    needed = _ADJUSTED.get(_name_of(model))
+    if needed is None:
+        return
+    if not hasattr(model.estimator, needed) or hasattr(model.estimator, "predict_proba") != (needed == "predict_proba"):
+        raise UntrustedModelError("The model file adjusts an estimator of another kind.")
+    # Of its type: an object of a file may have attributes of any name.
+    type(model).checked(model)
 
 
 def _name_of(value: Any) -> str:

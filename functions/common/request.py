@@ -19,6 +19,7 @@ Estimator = Literal[
 ]  # fmt: skip
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 Features = Literal["auto", "plain"]
+Adjust = Literal["auto", "always", "none"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
@@ -218,6 +219,11 @@ class TrainingRequest(_Strict):
     hyperparameters: dict[str, Any] = Field(
         default_factory=dict, description='what scikit-learn is to take for the estimator, such as {"alpha": 0.5}'
     )
+    adjust: Adjust = Field(
+        default="auto",
+        description="whether probabilities are calibrated, and the decision for a class is tuned for the metric, where "
+        "that is better on held-out folds: auto does so after a search alone",
+    )
     features: Features = Field(
         default="auto",
         description="what a model is fitted on: auto adds to the columns the parts of dates, where values are missing "
@@ -303,6 +309,11 @@ class TrainingRequest(_Strict):
     def with_positive_class(self, profile: Mapping[str, Any]) -> TrainingRequest:
         """Return the request with the positive class that data preparation has found, and the profile alone tells."""
         return self.model_copy(update={"pos_label": profile["pos_label"]})
+
+    def learns_of_folds(self, *, searched: bool) -> bool:
+        """Return whether a run is to learn of the chosen model's errors on held-out folds, which takes more fits."""
+        is_asked = self.adjust == "always" or (self.adjust == "auto" and searched)
+        return is_asked and self.problem == "classification"
 
     @property
     def scoring(self) -> Scoring:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from common.conversion import feature_columns
 from common.metric_table import Scoring
-from common.metrics import Weights, class_codes
+from common.metrics import Codes, Predictions, Weights, class_codes, multipliers_of
 from model_evaluation.effects import FEATURES, Effects, partial_dependence
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import Importance, permutation_importance
@@ -52,6 +52,17 @@ class ReportData:
     predictions: npt.NDArray[Any]
     weights: Weights = None
 
+    def seen_by(self, metric: str) -> npt.NDArray[Any]:
+        """Return what a metric is to look at of the predictions: one of labels, by what decides."""
+        if self.predictions.ndim == 1:
+            return self.predictions
+        return Predictions(self.predictions, self.pipeline.classes_, multipliers_of(self.pipeline)).seen_by(metric)
+
+    @property
+    def decided(self) -> Codes:
+        """The positions of the classes that are predicted, shape (rows,)."""
+        return np.asarray(self.seen_by("accuracy").argmax(axis=1))
+
 
 @dataclass(frozen=True)
 class Analysis:
@@ -89,7 +100,7 @@ def analyse(data: ReportData) -> Analysis:
     output = _output(data, scoring) if classification else None
     features = importance.names
     effects = partial_dependence(data.pipeline, part, data.predictions, features, profile, output, seed)
-    slices = find_slices(part, data.predictions, classes, metric, scoring, profile, features[:FEATURES])
+    slices = find_slices(part, data.seen_by(metric), classes, metric, scoring, profile, features[:FEATURES])
     return Analysis(metric, importance, slices, effects, output)
 
 

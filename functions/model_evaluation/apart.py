@@ -99,7 +99,10 @@ class ApartPredictions:
             if answer["refused"]:
                 raise UnusableChampionError(answer["refused"])
             values = np.load(self._folder / "predictions.npy", allow_pickle=False)
-            return Predictions(values, None if answer["classes"] is None else np.array(answer["classes"]))
+            classes, multipliers = (
+                None if answer[name] is None else np.array(answer[name]) for name in ("classes", "multipliers")
+            )
+            return Predictions(values, classes, multipliers)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UnscoredChampionError(f"the process that scored it gave no answer (exit code {status})") from error
 
@@ -155,7 +158,7 @@ def main(folder: Path) -> None:
     signal.alarm(math.ceil(job["seconds"]) + 1)
     with suppress(OSError):
         (_PROCESSES / "self" / "oom_score_adj").write_text("1000")
-    answer: dict[str, Any] = {"classes": None, "refused": None}
+    answer: dict[str, Any] = {"classes": None, "multipliers": None, "refused": None}
     try:
         predictions = _predict(folder, job)
     except UntrustedModelError as error:
@@ -166,6 +169,8 @@ def main(folder: Path) -> None:
         np.save(folder / "predictions.npy", predictions.outputs, allow_pickle=False)
         if predictions.classes is not None:
             answer["classes"] = predictions.classes.tolist()
+        if predictions.multipliers is not None:
+            answer["multipliers"] = predictions.multipliers.tolist()
     # Written last, and at once: where it is, the predictions are whole.
     (folder / "answer.json.new").write_text(json.dumps(answer), encoding="utf-8")
     (folder / "answer.json.new").rename(folder / "answer.json")

@@ -55,12 +55,19 @@ class Scores:
         Why, for each metric that is None.
     classes
         The classes of the probabilities' columns; None for regression.
+    multipliers
+        By which probabilities decide (`common.metrics.Predictions`).
     """
 
     predictions: npt.NDArray[np.floating]
     metrics: dict[str, float | None]
     undefined: dict[str, str]
     classes: npt.NDArray[Any] | None = None
+    multipliers: npt.NDArray[np.float64] | None = None
+
+    def seen_by(self, metric: str) -> npt.NDArray[np.floating]:
+        """Return what a metric is to look at of the predictions."""
+        return Predictions(self.predictions, self.classes, self.multipliers).seen_by(metric)
 
 
 def score(pipeline: Pipeline, part: HeldOut, problem: str, scoring: Scoring = PLAIN) -> Scores:
@@ -72,7 +79,8 @@ def measure(
     predictions: Predictions, target: npt.NDArray[Any], weights: Weights = None, scoring: Scoring = PLAIN
 ) -> Scores:
     """Compare predictions with what is true, of shape (rows,), each row by its weight."""
-    return Scores(predictions.outputs, *metrics_of(predictions, target, weights, scoring), predictions.classes)
+    metrics, undefined = metrics_of(predictions, target, weights, scoring)
+    return Scores(predictions.outputs, metrics, undefined, predictions.classes, predictions.multipliers)
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:
@@ -83,7 +91,7 @@ def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Int
     return interval(
         metric,
         part.target,
-        scores.predictions,
+        scores.seen_by(metric),
         scores.classes,
         request.seed,
         weights=part.weights,
@@ -121,7 +129,7 @@ def against_constant(
     return interval_and_improvement(
         metric,
         part.target,
-        scores.predictions,
+        scores.seen_by(metric),
         guess,
         scores.classes,
         request.seed,
@@ -194,11 +202,12 @@ def compare_on(
     counted: npt.NDArray[np.bool_], scores: Scores, champion: Scores, part: HeldOut, request: TrainingRequest
 ) -> Improvement:
     """Return how much better the challenger is than the champion on the rows that count, of shape (rows,)."""
+    metric = str(request.metric)
     return improvement(
-        str(request.metric),
+        metric,
         part.target[counted],
-        scores.predictions[counted],
-        champion.predictions[counted],
+        scores.seen_by(metric)[counted],
+        champion.seen_by(metric)[counted],
         scores.classes,
         request.seed,
         weights=None if part.weights is None else part.weights[counted],

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
-from common.metrics import Codes, class_codes
+from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, PLAIN, Scoring
+from common.metrics import Codes, class_codes, multipliers_of
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.weighted_metrics import weighted_metric
 
@@ -95,7 +95,14 @@ def permutation_importance(
     L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
     """
     classification = predictions.ndim == 2
-    predict = pipeline.predict_proba if classification else pipeline.predict
+    predict: Predict = pipeline.predict_proba if classification else pipeline.predict
+    multipliers = multipliers_of(pipeline)
+    if multipliers is not None and METRIC_TABLE[metric].of_labels:
+        predictions = predictions * multipliers
+
+        def predict(features: pd.DataFrame) -> npt.NDArray[Any]:
+            return np.asarray(pipeline.predict_proba(features) * multipliers)
+
     # Codes are sorted faster than texts.
     classes = class_codes(pipeline.classes_, part.target)[0] if classification else part.target
     outputs, columns = predictions[0].size, part.features.shape[1]

@@ -153,7 +153,7 @@ def of_classification(data: ReportData, output: int) -> tuple[list[Picture], Con
     classes = list(data.pipeline.classes_)
     actual, unseen = class_codes(data.pipeline.classes_, data.target)
     labels = [label_of(each) for each in [*classes, *unseen]]
-    confusion = _confusion(actual, data.predictions.argmax(axis=1), labels, data.weights)
+    confusion = _confusion(actual, data.decided, labels, data.weights)
     counts = np.bincount(actual, minlength=len(labels))
     # For two classes one curve says it all; a class that is absent, or alone, has none.
     frequent = np.argsort(-counts[: len(classes)], kind="stable").tolist()
@@ -409,7 +409,7 @@ def class_rows(data: ReportData) -> list[tuple[str, str, str, str, str]]:
     """Return name, rows, precision, recall and f1 of the most frequent classes."""
     actual, unseen = class_codes(data.pipeline.classes_, data.target)
     labels = [*data.pipeline.classes_, *unseen]
-    predicted, codes = data.predictions.argmax(axis=1), np.arange(len(labels))
+    predicted, codes = data.decided, np.arange(len(labels))
     scores = metrics.precision_recall_fscore_support(
         actual, predicted, labels=codes, zero_division=0, sample_weight=data.weights
     )

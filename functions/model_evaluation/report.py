@@ -10,6 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
+from common.adjustment_words import adjustment_in_words
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
 from model_evaluation.analysis import Analysis, ReportData, analyse
 from model_evaluation.card import intended_use
@@ -102,6 +103,7 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         seed=data.model["request"]["seed"],
         told=_told(data.profile),
         search=searched(data.model),
+        adjusted=" ".join(adjustment_in_words(data.model.get("adjustment"), _second_class(data.model))),
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
@@ -119,6 +121,11 @@ def _template() -> Template:
     )
     environment.filters.update(number=number, name=lambda text: shorten(text, NAME_WIDTH))
     return environment.get_template(TEMPLATE)
+
+
+def _second_class(model: Mapping[str, Any]) -> str:
+    """Return what the second of two classes is called."""
+    return shorten(label_of((model.get("classes") or ["", ""])[-1]), VALUE_WIDTH)
 
 
 # Challenger against champion

@@ -43,17 +43,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy.typing as npt
+    import pandas as pd
     from mypy_boto3_s3 import S3Client
 
+    from common.conversion import Profile
+    from common.metrics import Weights
     from common.request import TrainingRequest
+    from model_training.adjustment import Adjustment
+    from model_training.folds import Part
     from model_training.search import Plan
-    from model_training.trials import Part
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
 _SHARE_OF_FIT = 0.6
 """The share of a call's time that the fit on all rows may take."""
+_SHARE_OF_FOLDS = 0.2
+"""The share of a call's time that held-out folds of the chosen model may take."""
 _SECONDS_OF_START = 60.0
 """What loading the training part may take, and the last fold."""
 
@@ -92,7 +98,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         return _plan_search(event, context)
     if event.get("task") == "train_trial":
         return _train_trial(event, context)
-    return _train_model(event)
+    return _train_model(event, context)
 
 
 def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -120,7 +126,8 @@ def _blended(
 ) -> Plan:
     """Return the end of a search with a blend of trials in place of the best one, if that is better on the folds."""
     from model_training.blend_choice import CANDIDATES, HeldOutRows, choose_blend  # noqa: PLC0415 (as above)
-    from model_training.search import blend_candidates, rows_to_try, with_blend  # noqa: PLC0415
+    from model_training.folds import rows_to_try  # noqa: PLC0415
+    from model_training.search import blend_candidates, with_blend  # noqa: PLC0415
     from model_training.trials import drawn_folds  # noqa: PLC0415
 
     candidates = blend_candidates(planned, request, profile, most_seconds)[:CANDIDATES]
@@ -152,7 +159,7 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _part(s3: S3Client, prepared: dict[str, Any], profile: dict[str, Any], folder: Path) -> Part:
-    from model_training.trials import Part  # noqa: PLC0415 (as above)
+    from model_training.folds import Part  # noqa: PLC0415 (as above)
 
     path = download(s3, pinned(prepared, "train"), folder / "train.parquet")
     return Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
@@ -178,7 +185,7 @@ def _seconds_left(context: Any) -> float:
     return 900.0 if context is None else float(context.get_remaining_time_in_millis()) / 1000
 
 
-def _train_model(event: dict[str, Any]) -> dict[str, Any]:
+def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     s3 = s3_client()
     request, prepared = parse_request(event["request"]), event["prepared"]
     prefix = new_folder(event["run_id"], "model")
@@ -197,12 +204,14 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         suspicions = Suspicions(request, profile, features, target)
         own_rows = OwnRows(request, features, target, weights)
         suspected = beside.submit(suspicions.found)
+        adjustment = _learn_of_folds(event, context, request, profile, part, (features, target, weights))
         begin = time.process_time()
         model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
         # Not beside the fit: warnings are caught for all threads at once, and each is to have its own.
         tried = beside.submit(other_splits.metrics, time.process_time() - begin)
-        train_metric = beside.submit(own_rows.metric, model.pipeline)
-        file = save_model(model.pipeline, folder / "model.skops")
+        pipeline = model.pipeline if adjustment is None else adjustment.applied(model.pipeline)
+        train_metric = beside.submit(own_rows.metric, pipeline)
+        file = save_model(pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
         # Not beside the fit, which needs the memory.
         training_rows, kind = TrainingRows.of(hashes), "application/octet-stream"
@@ -213,6 +222,7 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         "baseline": baseline,
         "train_metric": train_metric.result(),
         "search": event.get("search"),
+        "adjustment": None if adjustment is None else adjustment.record,
         "other_splits": tried.result(),
         "suspicions": suspected.result(),
         "training_rows": training_rows.description(),
@@ -227,6 +237,25 @@ def _train_model(event: dict[str, Any]) -> dict[str, Any]:
         "rows": description["rows"],
         "seconds": description["seconds"],
     }
+
+
+def _learn_of_folds(
+    event: dict[str, Any],
+    context: Any,
+    request: TrainingRequest,
+    profile: Profile,
+    path: Path,
+    loaded: tuple[pd.DataFrame, npt.NDArray[Any], Weights],
+) -> Adjustment | None:
+    """Return what held-out folds teach of the model, before its own fit consumes the rows; None where nobody asks."""
+    if not request.learns_of_folds(searched=event.get("search") is not None):
+        return None
+    # As what follows below: a run without that does without scipy's optimizers.
+    from model_training.adjustment import learn  # noqa: PLC0415
+    from model_training.folds import Part  # noqa: PLC0415
+
+    part = Part(*loaded, load_order(path, profile))
+    return learn(request, profile, part, _seconds_left(context) * _SHARE_OF_FOLDS)
 
 
 def _lineage() -> dict[str, str | None]:

@@ -5,17 +5,25 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold, TimeSeriesSplit
 
+from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
+from common.metrics import Weights
+from common.request import SEARCH_SECONDS, TrainingRequest
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEW_ROWS = 3000
 MOST_FOLDS, FEWER_FOLDS = 5, 3
 """How many folds there are: below `FEW_ROWS` a fold more costs little and tells much."""
+MOST_ROWS, MOST_VALUES = 20_000, 600_000
+"""How many rows and values of the training part the trials of a minute are fitted on; more in more time."""
 
 Rows = npt.NDArray[np.intp]
 Order = npt.NDArray[np.uint64] | None
@@ -28,6 +36,40 @@ class Fold:
 
     fitted: Rows
     scored: Rows
+
+
+@dataclass(frozen=True)
+class Part:
+    """The training part, or some rows of it.
+
+    Attributes
+    ----------
+    features, target
+        Of shape (rows, features) and (rows,).
+    weights
+        How much each row counts, shape (rows,); None for all alike.
+    order
+        The rows' keys or times, shape (rows,), for a split by either.
+    """
+
+    features: pd.DataFrame
+    target: npt.NDArray[Any]
+    weights: Weights = None
+    order: Order = None
+
+    def take(self, rows: Rows) -> Part:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[rows]
+        order = None if self.order is None else self.order[rows]
+        return Part(self.features.iloc[rows], self.target[rows], weights, order)
+
+
+def rows_to_try(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many rows of the training part trials are fitted and scored on: in more time, more of them."""
+    share = float(request.search_seconds or 0) / SEARCH_SECONDS
+    affordable = min(MOST_ROWS, MOST_VALUES // max(1, len(feature_columns(profile))))
+    rows: int = profile["rows"]["train"]
+    return min(rows, max(FEW_ROWS, int(affordable * share)))
 
 
 def draw_rows(rows: int, order: Order, by: str, most: int, seed: int) -> Rows:

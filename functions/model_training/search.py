@@ -11,20 +11,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from common.conversion import Profile, feature_columns
+from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidRequestError, first_few
 from common.metric_table import LOWER_IS_BETTER
-from common.request import SEARCH_SECONDS, TrainingRequest
+from common.request import TrainingRequest
 from model_training.blend_choice import Blend
-from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
+from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS, rows_to_try
 from model_training.memory import check_memory
 from model_training.model import PORTFOLIO
 from model_training.proposals import propose
 from model_training.spaces import space_of
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 
-MOST_ROWS, MOST_VALUES = 20_000, 600_000
-"""How many rows and values of the training part the trials of a minute are fitted on; more in more time."""
 PATIENCE = 20
 """After so many trials without a better one a search ends."""
 MOST_MESSAGES = 3
@@ -126,14 +124,6 @@ def plan(
     }
     chosen = {"estimator": best.estimator, "hyperparameters": dict(best.hyperparameters)}
     return Plan([], chosen, record, len(done), so_far)
-
-
-def rows_to_try(request: TrainingRequest, profile: Profile) -> int:
-    """Return how many rows of the training part trials are fitted and scored on: in more time, more of them."""
-    share = float(request.search_seconds or 0) / SEARCH_SECONDS
-    affordable = min(MOST_ROWS, MOST_VALUES // max(1, len(feature_columns(profile))))
-    rows: int = profile["rows"]["train"]
-    return min(rows, max(FEW_ROWS, int(affordable * share)))
 
 
 def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> list[str]:

@@ -21,6 +21,7 @@ from common.conversion import MAX_LEVELS, Profile, feature_columns, target_colum
 from common.errors import InvalidDatasetError, InvalidRequestError, without_values
 from common.metric_table import METRIC_TABLE
 from common.metrics import Weights, best_constant
+from common.model_file import estimator_of
 from common.request import TrainingRequest
 from model_training.blend import build_blend, join, members_of
 from model_training.custom import build_custom, check_names
@@ -259,7 +260,7 @@ def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
 
 def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> dict[str, Any]:
     """Return what `model.json` says of a fitted model, besides the run and the release that it belongs to."""
-    estimator = model.pipeline["model"]
+    estimator = estimator_of(model.pipeline)
     return {
         "problem": request.problem,
         "estimator": request.estimator,

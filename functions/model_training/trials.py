@@ -8,48 +8,19 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from common.conversion import Profile
 from common.errors import InvalidDatasetError
-from common.metrics import Predictions, Weights, metrics_of, predict
+from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
-from model_training.folds import Fold, Order, draw_rows, make_folds
+from model_training.folds import Fold, Part, draw_rows, make_folds
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, fit
 from model_training.trial import OUT_OF_TIME, Trial, Tried
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-
-@dataclass(frozen=True)
-class Part:
-    """The training part, or some rows of it.
-
-    Attributes
-    ----------
-    features, target
-        Of shape (rows, features) and (rows,).
-    weights
-        How much each row counts, shape (rows,); None for all alike.
-    order
-        The rows' keys or times, shape (rows,), for a split by either.
-    """
-
-    features: pd.DataFrame
-    target: npt.NDArray[Any]
-    weights: Weights = None
-    order: Order = None
-
-    def take(self, rows: npt.NDArray[np.intp]) -> Part:
-        """Return some of the rows."""
-        weights = None if self.weights is None else self.weights[rows]
-        order = None if self.order is None else self.order[rows]
-        return Part(self.features.iloc[rows], self.target[rows], weights, order)
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,13 @@ def scikit_scorer(metric: str, scoring: Scoring) -> Function:
 
     def score(pipeline: Any, features: Any, target: Any, sample_weight: Any = None) -> float:
         classes = getattr(pipeline, "classes_", None)
-        predictions = pipeline.predict(features) if classes is None else pipeline.predict_proba(features)
+        if classes is None:
+            predictions = pipeline.predict(features)
+        elif metric in LABELS or metric in POSITIVE:
+            # Whatever the pipeline decides by.
+            predictions = pipeline.predict(features)[:, None] == classes
+        else:
+            predictions = pipeline.predict_proba(features)
         return sign * scikit_metric(metric, target, predictions, classes, scoring, sample_weight)
 
     return score

@@ -26,10 +26,12 @@ import skops.io
 from boto3.dynamodb.types import TypeDeserializer
 from botocore.exceptions import ClientError
 from sklearn.datasets import load_diabetes
+from sklearn.metrics import f1_score
 
 from common import storage
 from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, UntrustedModelError
 from common.frames import load_part
+from common.model_file import load_model
 from data_preparation import app as preparation
 from model_evaluation import apart
 from model_evaluation import app as evaluation
@@ -162,6 +164,65 @@ def test_a_search_from_plan_to_model(s3: Any, monkeypatch: pytest.MonkeyPatch) -
     assert [key for key in keys(s3) if "/trials/" in key] == [
         f"runs/run-1/trials/{number:03d}/{name}" for number in range(3) for name in ("out_of_fold.npy", "trial.json")
     ]
+
+
+def imbalanced(rows: int = 1200) -> pd.DataFrame:
+    """Return rows of which few are of one class."""
+    random = np.random.default_rng(0)
+    data = pd.DataFrame(random.normal(size=(rows, 3)), columns=["a", "b", "c"])
+    chance = 1 / (1 + np.exp(3 - 1.5 * data["a"] - data["b"]))
+    return data.assign(y=np.where(random.random(rows) < chance, "yes", "no"))
+
+
+FOREST = {"estimator": "random_forest", "hyperparameters": {"n_estimators": 30}, "metric": "f1"}
+
+
+def test_what_folds_teach_is_in_the_model_and_the_evaluation_and_against_the_champion(s3: Any) -> None:
+    def run(run_id: str, champion: Any = None, **fields: Any) -> tuple[Any, Any, Any, Any]:
+        request = {"dataset_uri": put(s3, imbalanced(), "data/x.csv"), "target": "y", "search_trials": 0, **fields}
+        event = {"run_id": run_id, **preparation.handler({"run_id": run_id, "request": request}, None)}
+        model = training.handler(event, None)
+        result = evaluation.handler({**event, "model": model, "champion": champion}, None)
+        return event, model, result, json.loads(get(s3, model["info_uri"]))
+
+    event, model, result, info = run("run-1", **FOREST, adjust="always")
+    assert info["adjustment"]["calibration"]["kept"]
+    assert info["adjustment"]["decision"]["kept"]
+    assert info["class"] == "sklearn.ensemble._forest.RandomForestClassifier"
+    assert info["classes"] == ["no", "yes"]
+    assert info["parameters"]["n_estimators"] == 30
+    threshold = info["adjustment"]["multipliers"][0]
+    with tempfile.TemporaryDirectory() as folder:
+        part, file = Path(folder) / "test.parquet", Path(folder) / "model.skops"
+        part.write_bytes(get(s3, event["prepared"]["test_uri"]))
+        file.write_bytes(get(s3, model["model_uri"]))
+        pipeline = load_model(file)
+        features, target = load_part(part, json.loads(get(s3, event["prepared"]["profile_uri"])))
+    predicted = pipeline.predict(features)
+    assert (predicted == "yes").tolist() == (pipeline.predict_proba(features)[:, 1] > threshold).tolist()
+    f1, accuracy = (
+        float(each) for each in (f1_score(target, predicted, pos_label="yes"), (predicted == target).mean())
+    )
+    assert (result["value"], result["metrics"]["accuracy"]) == pytest.approx((f1, accuracy))
+    assert json.loads(get(s3, result["evaluation_uri"]))["interval"]["value"] == pytest.approx(f1)
+    report = get(s3, result["report_uri"]).decode()
+    assert f"where its probability is above {threshold:.3g}" in report
+    assert f"{(predicted == target).sum()} of {len(target)} rows are right" in report
+
+    # The same model without what was learned: the champion's labels are still its own.
+    item = {"version": "run-1", "item": result["registry"]["version"]}
+    _, plain, against, info = run("run-2", item, **FOREST)
+    assert info["adjustment"] is None
+    assert against["champion"]["metrics"] == pytest.approx(result["metrics"])
+    over = against["champion"]["improvement"]
+    assert over["value"] == pytest.approx(against["value"] - f1)
+    assert against["value"] < f1
+    assert over["different"] > 0
+    # Byte for byte as with a request that forbids it after a search, too.
+    _, forbidden, _, info = run("run-3", **FOREST, adjust="none")
+    assert forbidden["sha256"]["model"] == plain["sha256"]["model"]
+    *_, info = run("run-4", **{**FOREST, "metric": "rmse", "target": "a"}, adjust="always")
+    assert info["adjustment"] is None
 
 
 def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> None:

@@ -429,8 +429,8 @@ class Model:
             predicted = predict(self.pipeline, rows, self.profile["problem"])
             columns = [*np.atleast_2d(np.asarray(predicted.outputs, dtype=np.float64).T)]
             if predicted.classes is not None:
-                # As in the evaluation: the class of the highest probability is what `predict` returns.
-                columns.insert(0, predicted.classes[predicted.outputs.argmax(axis=1)])
+                # As in the evaluation, and as `predict` of the pipeline returns it.
+                columns.insert(0, predicted.classes[predicted.decisive.argmax(axis=1)])
             arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
             oddities.count(rows, self.known_categories)
         return pa.RecordBatch.from_arrays(arrays, schema=self.schema)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from common.adjustment_words import adjustment_in_words
 from common.metric_table import OF_POSITIVE_CLASS
 from model_evaluation.words import baseline, baseline_in_words, estimate, limits, rounded
 
@@ -26,6 +27,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
         and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
         and `share` of the used rows, of features that lack many; the `search` that the model was chosen by, or None;
+        the `adjustment`, in sentences what held-out folds have taught of probabilities and of the decision;
         `warnings` of the fit; the `weight_column` by which rows count, or None; the `positive_class` that some metrics
         are of, with its `label` and whether it was `chosen` as the rarer of two, or None for a regression; the
         `quantile` that pinball is of; `suspicions`, what is `about` which `columns` suspected of the data or the
@@ -47,6 +49,7 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         "missing_values": _missing_values(profile),
         "read": _read(profile),
         "search": _search(info.get("search")),
+        "adjustment": list(adjustment_in_words(info.get("adjustment"), _second_class(info))),
         "warnings": info["warnings"],
         "suspicions": info["suspicions"],
         "weight_column": evaluation["weight_column"],
@@ -70,6 +73,11 @@ def _search(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "best": {name: best[name] for name in ("number", "estimator", "hyperparameters", "score", "deviation")},
         "blend": search.get("blend"),
     }
+
+
+def _second_class(info: Mapping[str, Any]) -> str:
+    """Return what the second of two classes is called."""
+    return _shortened(str((info.get("classes") or ["", ""])[-1]))
 
 
 def _missing_values(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -117,6 +125,8 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "search", _search_in_words(result["search"])
         yield from _few("failed", result["search"]["failed"], "model.json")
         yield from _few("not taken", result["search"]["told"], "model.json")
+    if result["adjustment"]:
+        yield "adjusted", "\n".join(result["adjustment"])
     yield from _few("warnings", result["warnings"], "model.json")
     yield from _metrics(result)
     if result["baseline"] is not None:
@@ -173,9 +183,13 @@ def _positive_in_words(label: Any, *, chosen: bool) -> str:
     names = f"{', '.join(OF_POSITIVE_CLASS[:-1])} and {OF_POSITIVE_CLASS[-1]}"
     if label is None:
         return f"no class: POS_LABEL says which one {names} are of, against all others"
-    text = str(label)
-    shown = text if len(text) <= _LABEL else f"{text[:_LABEL]}…"
-    return f'"{shown}" in {names}' + (", the rarer class; POS_LABEL says another one" if chosen else "")
+    return f'"{_shortened(str(label))}" in {names}' + (
+        ", the rarer class; POS_LABEL says another one" if chosen else ""
+    )
+
+
+def _shortened(label: str) -> str:
+    return label if len(label) <= _LABEL else f"{label[:_LABEL]}…"
 
 
 def _few(name: str, items: list[str], file: str) -> Iterator[tuple[str, str]]:

@@ -38,6 +38,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "search_trials": None,
         "search_seconds": None,
         "hyperparameters": {},
+        "adjust": "auto",
         "features": "auto",
         "test_fraction": 0.2,
         "seed": 42,

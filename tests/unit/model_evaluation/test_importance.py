@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn import inspection
+from sklearn.pipeline import Pipeline
 
+from common.adjusted import AdjustedClassifier
 from common.frames import load_part
 from common.metric_table import METRIC_TABLE, PLAIN, Scoring
 from data_preparation.preparation import PreparedData
@@ -18,9 +19,6 @@ from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import Importance
 from model_training.training import build_pipeline, fit
 from scikit_metrics import scikit_scorer
-
-if TYPE_CHECKING:
-    from sklearn.pipeline import Pipeline
 
 Make = Callable[..., PreparedData]
 
@@ -37,12 +35,24 @@ def measured(pipeline: Pipeline, part: HeldOut, metric: str, scoring: Scoring = 
 
 @pytest.mark.parametrize(("problem", "metric"), [(each.problem, name) for name, each in METRIC_TABLE.items()])
 @pytest.mark.parametrize("block", [1 << 22, 1])
+@pytest.mark.parametrize("multipliers", [None, [0.9, 0.1]])
 def test_importance_is_scikit_learns(
-    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, problem: str, metric: str, block: int
+    prepared_data: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    problem: str,
+    metric: str,
+    block: int,
+    multipliers: list[float] | None,
 ) -> None:
     monkeypatch.setattr(importance, "BLOCK_CELLS", block)
     prepared = prepared_data(problem)
     (pipeline, part), scoring = fitted(prepared), prepared.request.scoring
+    if multipliers is not None:
+        if not METRIC_TABLE[metric].of_labels:
+            return
+        # Its labels are no longer the most probable ones.
+        model = AdjustedClassifier(pipeline["model"], multipliers=np.array(multipliers))
+        pipeline = Pipeline([*pipeline.steps[:-1], ("model", model)])
     found = measured(pipeline, part, metric, scoring)
     expected = inspection.permutation_importance(
         pipeline,

@@ -12,8 +12,9 @@ import pytest
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.metric_table import METRIC_TABLE
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
+from model_training.folds import rows_to_try
 from model_training.model import PORTFOLIO
-from model_training.search import PATIENCE, Plan, plan, rows_to_try
+from model_training.search import PATIENCE, Plan, plan
 from model_training.spaces import space_of
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 

@@ -17,10 +17,10 @@ from common.frames import load_order, load_part, load_weights
 from common.request import TrainingRequest
 from data_preparation.preparation import PreparedData
 from model_training.blend_choice import HeldOutRows
-from model_training.folds import make_folds
+from model_training.folds import Part, make_folds
 from model_training.training import build_pipeline
 from model_training.trial import OUT_OF_TIME, Trial, Tried
-from model_training.trials import Part, drawn_folds, run_trial
+from model_training.trials import drawn_folds, run_trial
 
 Prepare = Callable[..., PreparedData]
 

@@ -15,9 +15,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from sklearn.pipeline import Pipeline
 
+from common.adjusted import AdjustedClassifier
 from common.conversion import features
 from common.frames import load_part
+from common.model_file import load_model, save_model
 from common.request import ESTIMATORS
 from crosstrain.training import prediction
 from data_preparation import parquet_reading, text_reading
@@ -465,3 +468,17 @@ def test_a_column_of_weights_is_ignored(results: Results, capsys: pytest.Capture
         told.append(scored(folder, folder.parent / f"{name}.csv"))
         assert ('"w"' in capsys.readouterr().err) == (name == "with")
     pd.testing.assert_frame_equal(*told)
+
+
+def test_labels_are_those_of_a_decision_that_was_learned(results: Results) -> None:
+    data = frame(["a", "b"])
+    _, folder = results(data, "classification", estimator="logistic_regression")
+    plain = load_model(folder / "model.skops")
+    numbers: dict[str, Any] = {"slope": 0.5, "offsets": np.array([0.0, 0.2]), "floor": 1e-6}
+    model = AdjustedClassifier(plain["model"], **numbers, multipliers=np.array([0.8, 0.2]))
+    pipeline = Pipeline([*plain.steps[:-1], ("model", model)])
+    save_model(pipeline, folder / "model.skops")
+    data.to_csv(folder.parent / "rows.csv", index=False)
+    found = scored(folder, folder.parent / "rows.csv")
+    assert (found["prediction"] == "b").tolist() == (found["probability_b"] > 0.8).tolist()
+    assert 0 < (found["prediction"] == "b").sum() < (found["probability_b"] > 0.5).sum()

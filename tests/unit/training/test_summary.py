@@ -37,6 +37,7 @@ def result(**fields: Any) -> dict[str, Any]:
         "dropped_columns": [],
         "missing_values": [],
         "search": None,
+        "adjustment": [],
         "warnings": [],
         "weight_column": None,
         "positive_class": None,

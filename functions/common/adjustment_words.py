@@ -1,0 +1,44 @@
+"""What held-out folds have taught a model, in sentences: for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def adjustment_in_words(adjustment: Mapping[str, Any] | None, second: str) -> Iterator[str]:
+    """Yield a sentence for each thing that was tried.
+
+    Parameters
+    ----------
+    adjustment
+        As a model's description has it; None where nothing was tried.
+    second
+        What the second of two classes is called.
+    """
+    if adjustment is None:
+        return
+    if adjustment["told"] is not None:
+        yield adjustment["told"]
+        return
+    on = f"on {adjustment['folds']} held-out folds of {adjustment['rows']:,} training rows"
+    calibration, decision = adjustment["calibration"], adjustment["decision"]
+    if calibration is not None:
+        kept = "Probabilities are calibrated" if calibration["kept"] else "Probabilities are as the estimator has them"
+        yield f"{kept}: calibrated ones have {_compared(calibration)} {on}."
+    multipliers = adjustment["multipliers"]
+    if multipliers is None:
+        rule = "The most probable class is predicted"
+    elif len(multipliers) == 2:
+        rule = f'"{second}" is predicted where its probability is above {multipliers[0]:.3g}'
+    else:
+        rule = "The class of the highest probability times a factor of its own is predicted"
+    if decision is not None:
+        yield f"{rule}: a tuned decision has {_compared(decision)} {on}."
+    elif multipliers is not None:
+        yield f"{rule}, as before the calibration."
+
+
+def _compared(tried: Mapping[str, Any]) -> str:
+    chance = "" if tried["kept"] else ", which may be chance,"
+    return f"{tried['metric']} {tried['after']:.4g} in place of {tried['before']:.4g}{chance}"
