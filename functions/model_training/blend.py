@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import VotingClassifier, VotingRegressor
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -20,6 +18,9 @@ def build_blend(
     members: Sequence[Pipeline], weights: Sequence[float], problem: str, features: Sequence[str]
 ) -> Pipeline:
     """Return the unfitted pipeline: `features` leaves the frame as it is, `model` is a vote of the members."""
+    # Most runs fit no blend, and go without all of scikit-learn's ensembles.
+    from sklearn.ensemble import VotingClassifier, VotingRegressor  # noqa: PLC0415
+
     named = [(f"member_{number}", member) for number, member in enumerate(members)]
     model = (
         VotingRegressor(named, weights=list(weights))
@@ -33,7 +34,7 @@ def build_blend(
 def members_of(pipeline: Pipeline) -> list[Pipeline] | None:
     """Return the pipelines that an unfitted blend is made of; None of any other pipeline."""
     model = pipeline["model"]
-    if not isinstance(model, VotingRegressor | VotingClassifier):
+    if type(model).__module__ != "sklearn.ensemble._voting":
         return None
     return [member for _, member in model.estimators]
 
@@ -50,6 +51,8 @@ def join(blend: Pipeline, fitted: Sequence[Pipeline], features: pd.DataFrame, ta
     features, target
         What they were fitted on, of shape (rows, features) and (rows,); of the features a row is enough.
     """
+    from sklearn.frozen import FrozenEstimator  # noqa: PLC0415 (as above)
+
     blend["features"].fit(features.iloc[:1])
     model, classes = blend["model"], np.unique(target)
     model.set_params(

@@ -81,7 +81,7 @@ def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
     ("function", "foreign"),
     [
         ("data_preparation", ["pandas", "sklearn", "scipy", "skops"]),
-        ("model_training", ["jinja2"]),
+        ("model_training", ["jinja2", "optuna", "sklearn.ensemble"]),
         ("model_evaluation", ["jinja2"]),
     ],
 )
