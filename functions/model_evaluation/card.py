@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from common.conversion import feature_columns
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
 from model_evaluation.bootstrap import CONFIDENCE
+from model_evaluation.searched import chosen_in
 from model_evaluation.slices import LEAST_ROWS
 from model_evaluation.words import baseline, limits
 
@@ -25,6 +26,13 @@ COLUMNS = 200
 CATEGORIES = 20
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named among the caveats."""
+
+_STRAIGHT, _FLAT = "a line goes on as it is, and ", "trees predict as at the end of the range, and "
+_BEYOND = {
+    **dict.fromkeys(("linear_regression", "ridge", "logistic_regression"), _STRAIGHT),
+    **dict.fromkeys(("random_forest", "hist_gradient_boosting"), _FLAT),
+}
+"""What estimators do beyond the values that they were trained on."""
 
 
 def model_card(data: ReportData, analysis: Analysis) -> dict[str, Any]:
@@ -114,11 +122,8 @@ def _out_of_scope(data: ReportData, features: list[dict[str, Any]]) -> list[str]
     roles = {each["role"] for each in features}
     told = ["Rows that lack one of the columns: the model refuses them."]
     if roles & {"numeric", "timestamp"}:
-        grown = data.evaluation["estimator"] in ("random_forest", "hist_gradient_boosting")
-        beyond = (
-            "its trees predict as at the end of the range" if grown else "a linear model goes on in a straight line"
-        )
-        told.append(f"Numbers and times beyond the ranges of the columns: {beyond}, and nobody has measured how well.")
+        beyond = _BEYOND.get(data.evaluation["estimator"], "")
+        told.append(f"Numbers and times beyond the ranges of the columns: {beyond}nobody has measured how well.")
     if "categorical" in roles:
         told.append("Categories that the data did not hold: they are taken for none that is known.")
     split = data.profile["split"]
@@ -217,11 +222,11 @@ def _analyses(data: ReportData, analysis: Analysis) -> dict[str, Any]:
 def _cross_validated(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not search:
         return None
-    best = next(each for each in search["trials"] if each["number"] == search["best"])
+    chosen = chosen_in(search)
     return {
         "metric": search["metric"],
         "folds": search["folds"],
-        **{name: best[name] for name in ("score", "deviation")},
+        **{name: chosen[name] for name in ("score", "deviation")},
     }
 
 
