@@ -21,9 +21,8 @@ from model_evaluation.words import baseline, limits
 if TYPE_CHECKING:
     from model_evaluation.analysis import Analysis, ReportData
 
-COLUMNS = 200
-"""How many columns a card describes; profile.json has all."""
-CATEGORIES = 20
+COLUMNS, CLASSES, CATEGORIES = 200, 200, 10
+"""How many columns, classes, and categories of a column a card has; profile.json has all that is known."""
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named among the caveats."""
 
@@ -98,7 +97,7 @@ def intended_use(data: ReportData) -> dict[str, Any]:
     return {
         "primary_use": f"To predict {what} of rows like those of the data set, from {len(features):,} columns.",
         "target": target,
-        "classes": data.model["classes"],
+        "classes": data.model["classes"] and data.model["classes"][:CLASSES],
         "columns": [_column(each) for each in features[:COLUMNS]],
         "further_columns": max(0, len(features) - COLUMNS),
         "out_of_scope": _out_of_scope(data, features),
@@ -200,7 +199,8 @@ def _training_data(data: ReportData) -> dict[str, Any]:
         "rows_in": profile["rows"]["in"],
         "rows_dropped": profile["dropped_rows"],
         "period": _period(profile),
-        "target_in_all_rows": {name: target[name] for name in kept if name in target} or profile["classes"],
+        "target_in_all_rows": {name: target[name] for name in kept if name in target}
+        or (profile["classes"] or [])[:CLASSES],
     }
 
 
@@ -233,7 +233,7 @@ def _cross_validated(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
 def _caveats(data: ReportData, analysis: Analysis) -> dict[str, Any]:
     evaluation, profile = data.evaluation, data.profile
     used = profile["rows"]["used"]
-    missing = {each["name"]: each["nulls"] / used for each in feature_columns(profile)}
+    missing = {each["name"]: each["nulls"] / used for each in feature_columns(profile)[:COLUMNS]}
     return {
         "suspicions": evaluation["suspicions"],
         "doubts": evaluation["doubts"],
