@@ -97,20 +97,23 @@ def measure(problem: str, estimator: str, model: str, *, rows: int, features: in
     started = time.perf_counter()
     predictions = pipeline.predict(frame) if problem == "regression" else pipeline.predict_proba(frame)
     predicted = time.perf_counter()
-    from model_evaluation.report import ReportData, render_report  # noqa: PLC0415 (what is measured)
+    from model_evaluation.analysis import ReportData, analyse  # noqa: PLC0415 (what is measured)
+    from model_evaluation.card import model_card  # noqa: PLC0415
+    from model_evaluation.report import render_report  # noqa: PLC0415
 
     imported = time.perf_counter()
-    page = render_report(
-        ReportData(
-            evaluation_of(request, rows),
-            profile,
-            model_of(pipeline, request, profile),
-            pipeline,
-            frame,
-            target,
-            predictions,
-        )
+    data = ReportData(
+        evaluation_of(request, rows),
+        profile,
+        model_of(pipeline, request, profile),
+        pipeline,
+        frame,
+        target,
+        predictions,
     )
+    analysis = analyse(data)
+    model_card(data, analysis)
+    page = render_report(data, analysis)
     rendered = time.perf_counter()
     return {
         "predict": predicted - started,
@@ -140,23 +143,31 @@ def request_for(problem: str, estimator: str) -> TrainingRequest:
 
 def profile_for(frame: pd.DataFrame, problem: str) -> dict[str, Any]:
     """Return a profile as data preparation writes it."""
+    numbers = {"role": "numeric", "kind": "float", "dtype": "float32", "min": -1.0, "max": 1.0, "mean": 0.0, "std": 1.0}
+    texts = {
+        "role": "categorical",
+        "kind": "text",
+        "dtype": "category",
+        "distinct": 6,
+        "top": [{"value": each, "rows": len(frame) // 6} for each in "abcdef"],
+    }
     columns = [
-        {
-            "name": name,
-            "role": "categorical" if name.startswith("text") else "numeric",
-            "use": "feature",
-            "kind": "float",
-            "dtype": "float32",
-            "nulls": 0,
-            "infinities": 0,
-            "min": -1.0,
-            "max": 1.0,
-            "mean": 0.0,
-            "std": 1.0,
-        }
+        {"name": name, "use": "feature", "nulls": 0, "infinities": 0, **(texts if name.startswith("text") else numbers)}
         for name in frame.columns
     ]
+    columns.append({**columns[0], "name": "y", "use": "target"})
     return {
+        "read": {"dialect": "Parquet", "told": []},
+        "split": {
+            "by": "rows",
+            "columns": [],
+            "seed": 0,
+            "inherited_from": None,
+            "missing_columns": [],
+            "test_share": 0.2,
+            "test_part": "0" * 16,
+        },
+        "left_open": [],
         "sources": [{"name": "data.csv", "bytes": 1, "sha256": "0" * 64}],
         "fingerprint": "0" * 64,
         "problem": problem,
@@ -180,6 +191,17 @@ def evaluation_of(request: TrainingRequest, rows: int) -> dict[str, Any]:
         "threshold": None,
         "metrics": {str(request.metric): 1.0},
         "undefined": {},
+        "interval": {"value": 1.0, "low": 0.9, "high": 1.1, "deviation": 0.05},
+        "over_constant": {"value": 0.5, "low": 0.4, "high": 0.6, "loss": 1.5},
+        "champion": None,
+        "weight_column": None,
+        "pos_label": None,
+        "quantile": 0.5,
+        "rows_with_equal_features": 0,
+        "doubts": [],
+        "suspicions": [],
+        "comparisons": 1,
+        "rule": "first",
         "decision": "promote",
         "reason": "It is a benchmark.",
         "model_uri": "s3://bucket/model.skops",

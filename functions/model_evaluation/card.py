@@ -14,17 +14,24 @@ from typing import TYPE_CHECKING, Any
 from common.conversion import feature_columns
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
 from model_evaluation.bootstrap import CONFIDENCE
+from model_evaluation.searched import chosen_in
 from model_evaluation.slices import LEAST_ROWS
 from model_evaluation.words import baseline, limits
 
 if TYPE_CHECKING:
     from model_evaluation.analysis import Analysis, ReportData
 
-COLUMNS = 200
-"""How many columns a card describes; profile.json has all."""
-CATEGORIES = 20
+COLUMNS, CLASSES, CATEGORIES = 200, 200, 10
+"""How many columns, classes, and categories of a column a card has; profile.json has all that is known."""
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named among the caveats."""
+
+_STRAIGHT, _FLAT = "a line goes on as it is, and ", "trees predict as at the end of the range, and "
+_BEYOND = {
+    **dict.fromkeys(("linear_regression", "ridge", "logistic_regression"), _STRAIGHT),
+    **dict.fromkeys(("random_forest", "hist_gradient_boosting"), _FLAT),
+}
+"""What estimators do beyond the values that they were trained on."""
 
 
 def model_card(data: ReportData, analysis: Analysis) -> dict[str, Any]:
@@ -90,7 +97,7 @@ def intended_use(data: ReportData) -> dict[str, Any]:
     return {
         "primary_use": f"To predict {what} of rows like those of the data set, from {len(features):,} columns.",
         "target": target,
-        "classes": data.model["classes"],
+        "classes": data.model["classes"] and data.model["classes"][:CLASSES],
         "columns": [_column(each) for each in features[:COLUMNS]],
         "further_columns": max(0, len(features) - COLUMNS),
         "out_of_scope": _out_of_scope(data, features),
@@ -114,11 +121,8 @@ def _out_of_scope(data: ReportData, features: list[dict[str, Any]]) -> list[str]
     roles = {each["role"] for each in features}
     told = ["Rows that lack one of the columns: the model refuses them."]
     if roles & {"numeric", "timestamp"}:
-        grown = data.evaluation["estimator"] in ("random_forest", "hist_gradient_boosting")
-        beyond = (
-            "its trees predict as at the end of the range" if grown else "a linear model goes on in a straight line"
-        )
-        told.append(f"Numbers and times beyond the ranges of the columns: {beyond}, and nobody has measured how well.")
+        beyond = _BEYOND.get(data.evaluation["estimator"], "")
+        told.append(f"Numbers and times beyond the ranges of the columns: {beyond}nobody has measured how well.")
     if "categorical" in roles:
         told.append("Categories that the data did not hold: they are taken for none that is known.")
     split = data.profile["split"]
@@ -195,7 +199,8 @@ def _training_data(data: ReportData) -> dict[str, Any]:
         "rows_in": profile["rows"]["in"],
         "rows_dropped": profile["dropped_rows"],
         "period": _period(profile),
-        "target_in_all_rows": {name: target[name] for name in kept if name in target} or profile["classes"],
+        "target_in_all_rows": {name: target[name] for name in kept if name in target}
+        or (profile["classes"] or [])[:CLASSES],
     }
 
 
@@ -217,18 +222,18 @@ def _analyses(data: ReportData, analysis: Analysis) -> dict[str, Any]:
 def _cross_validated(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if not search:
         return None
-    best = next(each for each in search["trials"] if each["number"] == search["best"])
+    chosen = chosen_in(search)
     return {
         "metric": search["metric"],
         "folds": search["folds"],
-        **{name: best[name] for name in ("score", "deviation")},
+        **{name: chosen[name] for name in ("score", "deviation")},
     }
 
 
 def _caveats(data: ReportData, analysis: Analysis) -> dict[str, Any]:
     evaluation, profile = data.evaluation, data.profile
     used = profile["rows"]["used"]
-    missing = {each["name"]: each["nulls"] / used for each in feature_columns(profile)}
+    missing = {each["name"]: each["nulls"] / used for each in feature_columns(profile)[:COLUMNS]}
     return {
         "suspicions": evaluation["suspicions"],
         "doubts": evaluation["doubts"],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
+from model_evaluation.searched import chosen_in
 from model_evaluation.words import (
     baseline,
     figure,
@@ -85,11 +86,9 @@ def _meaning(metric: str) -> str:
 def _folds(search: Mapping[str, Any] | None) -> Tile | None:
     if not search:
         return None
-    best = next(each for each in search["trials"] if each["number"] == search["best"])
-    if best["score"] is None:
-        return None
-    spread = best["deviation"] or 0.0
-    value = rounded(best["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
+    chosen = chosen_in(search)
+    spread = chosen["deviation"] or 0.0
+    value = rounded(chosen["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
     trials = f"the best of {len(search['trials'])} trials" if len(search["trials"]) > 1 else "the one trial"
     return Tile(
         f"{search['metric']} over {search['folds']} folds",

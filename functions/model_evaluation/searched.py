@@ -52,6 +52,12 @@ class Searched:
     hidden: int
 
 
+def chosen_in(search: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a search has chosen, with its `score` over the folds and the `deviation` of these."""
+    best: Mapping[str, Any] = next(each for each in search["trials"] if each["number"] == search["best"])
+    return search.get("blend") or best
+
+
 def searched(model: Mapping[str, Any]) -> Searched | None:
     """Return what to show of the search that a model's description tells of; None if there was none."""
     search = model.get("search")

@@ -110,6 +110,8 @@ class _Groups:
     called: Callable[[int], str]
 
 
+# Of groups without a row there is no mean, and squares of the largest numbers overflow: neither is looked at.
+@np.errstate(invalid="ignore", divide="ignore", over="ignore")
 def find_slices(  # noqa: PLR0913, PLR0917 - a model's predictions, how they are scored, and what to look at
     part: HeldOut,
     predictions: npt.NDArray[Any],
@@ -218,17 +220,16 @@ def _compared(
         [[np.bincount(column.codes, each, column.size) for each in added] for column in columns], axis=1
     )
     total = np.array([each.sum() for each in added])[:, None]
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        mean, variance, worth = _moments(sums)
-        others, others_variance, others_worth = _moments(total - sums)
-        # A group whose losses happen to be alike is not taken for surer than any other.
-        variance = np.maximum(variance, _moments(total)[1])
-        kept = (worth >= LEAST_ROWS) & (others_worth >= LEAST_ROWS) & np.isfinite(mean + others + variance)
-        tail = (1 - CONFIDENCE) / 2 / max(1, int(kept.sum()))
-        times = -stdtrit(np.maximum(worth - 1, 1), tail)
-        own, error = np.sqrt(variance / worth), np.sqrt(variance / worth + others_variance / others_worth)
-        excess = np.where(kept, np.nan_to_num((mean - others) / error), -np.inf)
-        ends = np.sort([loss.of_mean(mean - times * own), loss.of_mean(mean + times * own)], axis=0)
+    mean, variance, worth = _moments(sums)
+    others, others_variance, others_worth = _moments(total - sums)
+    # A group whose losses happen to be alike is not taken for surer than any other.
+    variance = np.maximum(variance, _moments(total)[1])
+    kept = (worth >= LEAST_ROWS) & (others_worth >= LEAST_ROWS) & np.isfinite(mean + others + variance)
+    tail = (1 - CONFIDENCE) / 2 / max(1, int(kept.sum()))
+    times = -stdtrit(np.maximum(worth - 1, 1), tail)
+    own, error = np.sqrt(variance / worth), np.sqrt(variance / worth + others_variance / others_worth)
+    excess = np.where(kept, np.nan_to_num((mean - others) / error), -np.inf)
+    ends = np.sort([loss.of_mean(mean - times * own), loss.of_mean(mean + times * own)], axis=0)
     table = [sums[0], loss.of_mean(mean), *ends, loss.of_mean(others), excess > times]
     return kept, excess, table
 

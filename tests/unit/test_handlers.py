@@ -128,6 +128,10 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     assert stored["rows"] == 20
     assert stored["metrics"] == result["metrics"]
     assert (result["metric"], result["decision"], result["rule"]) == ("rmse", "promote", "first")
+    assert (info["train_metric"]["metric"], info["train_metric"]["rows"]) == ("rmse", 80)
+    card = stored["card"]
+    assert (card["model_details"]["version"], card["quantitative_analyses"]["metrics"]) == ("run-1", stored["metrics"])
+    assert card["quantitative_analyses"]["on_training_rows"] == info["train_metric"]
     assert keys(s3) == [
         "data/x.csv",
         "runs/run-1/evaluation/evaluation.json",

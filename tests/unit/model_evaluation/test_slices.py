@@ -154,3 +154,9 @@ def test_a_class_that_training_never_saw_counts_as_wrong() -> None:
         found = find_slices(part, probabilities, np.array(["no", "yes"]), metric, Scoring(), profile(features), [])
         assert [each.group for each in found.worst] == ["a"], metric
         assert np.isfinite(found.worst[0].value)
+
+
+def test_errors_whose_squares_no_float_holds_are_compared_with_nothing() -> None:
+    features = pd.DataFrame({"kind": pd.Categorical(["a", "b"] * 50)})
+    found = slices(features, np.r_[1e200, np.ones(99)])
+    assert (found.looked_at, found.worst) == (0, [])

@@ -49,7 +49,7 @@ def test_weighted_rows_count_by_their_weights(prepared_data: Make) -> None:
 def test_of_many_rows_or_wide_ones_a_sample_is_taken(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch, most: int, values: int, rows: int
 ) -> None:
-    monkeypatch.setattr(own_rows, "MOST_ROWS", most)
+    monkeypatch.setitem(own_rows.MOST_ROWS, "ridge", most)
     monkeypatch.setattr(own_rows, "MOST_VALUES", values)
     prepared = prepared_data("regression")
     part = load_part(prepared.train, prepared.profile)
