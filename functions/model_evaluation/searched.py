@@ -35,7 +35,7 @@ class Searched:
     svg, finding
         The figure of the scores, None where no two trials have one, and what it shows.
     metric, chosen
-        What the scores are, and the number of the trial that was chosen.
+        What the scores are, and the numbers of the trials that were chosen: several where they are blended.
     rows
         Of the best trials: estimator, hyperparameters, score or error, its spread, seconds, number.
     hidden
@@ -47,7 +47,7 @@ class Searched:
     svg: str | None
     finding: str
     metric: str
-    chosen: str
+    chosen: frozenset[str]
     rows: Sequence[tuple[str, str, str, str, str, str]]
     hidden: int
 
@@ -79,7 +79,7 @@ def searched(model: Mapping[str, Any]) -> Searched | None:
         svg,
         f"Trial {best['number']} ({best['estimator']}) has {_score(best)}.",
         metric,
-        str(best["number"]),
+        frozenset((search.get("blend") or {"weights": {str(best["number"]): 1}})["weights"]),
         [_row(each) for each in ranked[:SHOWN_TRIALS]],
         max(0, len(ranked) - SHOWN_TRIALS),
     )
@@ -96,8 +96,11 @@ def _text(search: Mapping[str, Any], best: Mapping[str, Any], failed: int) -> st
         "the test part."
     )
     ended = f"The search ended when {search['ended']}." + (f" {failed} failed." if failed else "")
-    chosen = f"Chosen was {best['estimator']} with {_score(best)}, and fitted on all training rows."
-    return f"{made} {compared} {ended} {chosen}"
+    chosen = f"The best one, of {best['estimator']}, has {_score(best)}."
+    if blend := search.get("blend"):
+        weights = ", ".join(f"{weight:.0%} of trial {number}" for number, weight in blend["weights"].items())
+        chosen += f" A blend of several is better, with {_score(blend)}, and was chosen: {weights}."
+    return f"{made} {compared} {ended} {chosen} What was chosen was fitted on all training rows."
 
 
 def _score(trial: Mapping[str, Any]) -> str:
