@@ -164,10 +164,14 @@ def load_model(path: Path) -> Pipeline:
     import skops.io  # noqa: PLC0415 (as above)
 
     with _unreadable_is_untrusted():
-        _check_archive(path)
+        blends = _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     with _unreadable_is_untrusted():
-        if _is_pipeline(pipeline) and _name_of(pipeline["model"]) in _BLENDS:
+        is_blend = _is_pipeline(pipeline) and _name_of(pipeline["model"]) in _BLENDS
+        # Among the features one would predict, too, by trees that nobody looks at below.
+        if blends != is_blend:
+            raise UntrustedModelError("The model file holds a blend where training puts none.")
+        if is_blend:
             members = pipeline["model"].estimators_
             if any(_name_of(each) != _FROZEN for each in members):
                 raise UntrustedModelError("The model file holds a blend of something else than trained pipelines.")
@@ -211,8 +215,11 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
             left += reversed(node)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is, arrays larger than their files, and types of no pipeline."""
+def _check_archive(path: Path) -> int:
+    """Refuse an archive that unpacks to more than it is, arrays larger than their files, and types of no pipeline.
+
+    Return how many blends it holds.
+    """
     with zipfile.ZipFile(path) as archive:
         members = {each.filename: each for each in archive.infolist()}
         odd = [name for name in members if name != _SCHEMA and not _FILE.fullmatch(name)]
@@ -222,9 +229,11 @@ def _check_archive(path: Path) -> None:
             raise UntrustedModelError("The model file is no archive as training writes it.")
         schema = json.loads(archive.read(_SCHEMA))
         untrusted: dict[str, None] = {}
+        blends = 0
         for node in _nodes(schema):
             if "__loader__" in node:
                 name = f"{node.get('__module__')}.{node.get('__class__')}"
+                blends += name in _BLENDS
                 if name not in ALLOWED.get(str(node["__loader__"]), ()):
                     untrusted[name] = None
             if "file" in node and node["file"] not in members:
@@ -237,6 +246,7 @@ def _check_archive(path: Path) -> None:
         for name, member in members.items():
             if name != _SCHEMA:
                 _check_array(archive, member)
+    return blends
 
 
 def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

@@ -80,6 +80,9 @@ def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any
     """
     count = MOST_FOLDS if len(target) < FEW_ROWS else FEWER_FOLDS
     by, stratified = profile["split"]["by"], profile["problem"] == "classification"
+    if stratified:
+        # scikit-learn takes classes like 0.5 for numbers.
+        target = np.unique(target, return_inverse=True)[1]
     if by == "time" and order is not None:
         return _in_time(order, count)
     if by == "key" and order is not None:
@@ -87,7 +90,8 @@ def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any
     if stratified:
         count = _bearable(count, int(np.unique(target, return_counts=True)[1].max()))
         return _folds(StratifiedKFold(count, shuffle=True, random_state=seed), target)
-    return _folds(KFold(_bearable(count, len(target)), shuffle=True, random_state=seed), target)
+    # On a single row some metrics are undefined.
+    return _folds(KFold(min(count, max(2, len(target) // 2)), shuffle=True, random_state=seed), target)
 
 
 def _by_key(

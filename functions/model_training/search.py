@@ -16,7 +16,7 @@ from common.errors import InvalidDatasetError, InvalidRequestError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import SEARCH_SECONDS, TrainingRequest
 from model_training.blend_choice import Blend
-from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS
+from model_training.folds import FEW_ROWS
 from model_training.memory import check_memory
 from model_training.model import PORTFOLIO
 from model_training.proposals import propose
@@ -115,8 +115,8 @@ def plan(
         "estimators": names,
         "metric": request.metric,
         "by": profile["split"]["by"],
-        "folds": MOST_FOLDS if rows_to_try(request, profile) < FEW_ROWS else FEWER_FOLDS,
-        "rows": rows_to_try(request, profile),
+        "folds": best.folds,
+        "rows": best.rows,
         "best": best.number,
         "seconds": round(sum(each.seconds for each in done), 3),
         "ended": reason,
