@@ -172,9 +172,13 @@ def load_model(path: Path) -> Pipeline:
     import skops.io  # noqa: PLC0415 (as above)
 
     with _unreadable_is_untrusted():
-        _check_archive(path)
+        blends = _check_archive(path)
         pipeline = skops.io.load(path, trusted=skops.io.get_untrusted_types(file=path))
     with _unreadable_is_untrusted():
+        inner = estimator_of(pipeline) if _is_pipeline(pipeline) else None
+        # Among the features one would predict, too, by trees that nobody looks at below.
+        if blends != (_name_of(inner) in _BLENDS):
+            raise UntrustedModelError("The model file holds a blend where training puts none.")
         for each in pipelines_of(pipeline):
             _check_pipeline(each)
         if _is_pipeline(pipeline):
@@ -248,8 +252,11 @@ def _nodes(schema: Any) -> Iterator[dict[str, Any]]:
             left += reversed(node)
 
 
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is, arrays larger than their files, and types of no pipeline."""
+def _check_archive(path: Path) -> int:
+    """Refuse an archive that unpacks to more than it is, arrays larger than their files, and types of no pipeline.
+
+    Return how many blends it holds.
+    """
     with zipfile.ZipFile(path) as archive:
         members = {each.filename: each for each in archive.infolist()}
         odd = [name for name in members if name != _SCHEMA and not _FILE.fullmatch(name)]
@@ -259,9 +266,11 @@ def _check_archive(path: Path) -> None:
             raise UntrustedModelError("The model file is no archive as training writes it.")
         schema = json.loads(archive.read(_SCHEMA))
         untrusted: dict[str, None] = {}
+        blends = 0
         for node in _nodes(schema):
             if "__loader__" in node:
                 name = f"{node.get('__module__')}.{node.get('__class__')}"
+                blends += name in _BLENDS
                 if name not in ALLOWED.get(str(node["__loader__"]), ()):
                     untrusted[name] = None
             if "file" in node and node["file"] not in members:
@@ -274,6 +283,7 @@ def _check_archive(path: Path) -> None:
         for name, member in members.items():
             if name != _SCHEMA:
                 _check_array(archive, member)
+    return blends
 
 
 def _check_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:

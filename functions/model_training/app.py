@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,8 @@ _SHARE_OF_FOLDS = 0.2
 """The share of a call's time that held-out folds of the chosen model may take."""
 _SECONDS_OF_START = 60.0
 """What loading the training part may take, and the last fold."""
+_SHARE_OF_OUTPUTS = 0.25
+"""The share of the memory that what trials have predicted may take."""
 
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
 gc.freeze()
@@ -127,10 +130,13 @@ def _blended(
     """Return the end of a search with a blend of trials in place of the best one, if that is better on the folds."""
     from model_training.blend_choice import CANDIDATES, HeldOutRows, choose_blend  # noqa: PLC0415 (as above)
     from model_training.folds import rows_to_try  # noqa: PLC0415
-    from model_training.search import blend_candidates, with_blend  # noqa: PLC0415
+    from model_training.search import blend_candidates, that_fits, with_blend  # noqa: PLC0415
     from model_training.trials import drawn_folds  # noqa: PLC0415
 
-    candidates = blend_candidates(planned, request, profile, most_seconds)[:CANDIDATES]
+    memory_mb = int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
+    values = rows_to_try(request, profile) * len(profile["classes"] or "1")
+    most = min(CANDIDATES, int(_SHARE_OF_OUTPUTS * memory_mb * 2**20 / (8 * values)))
+    candidates = blend_candidates(planned, request, profile, most_seconds)[:most]
     if len(candidates) < 2:
         return planned
     s3 = s3_client()
@@ -138,7 +144,8 @@ def _blended(
         part, folds = drawn_folds(rows_to_try(request, profile), request, profile, _part(s3, prepared, profile, folder))
     rows = HeldOutRows.of(folds, part.target, part.weights, str(request.problem))
     outputs = {each.number: _outputs(s3, each) for each in candidates}
-    return with_blend(planned, choose_blend(outputs, rows, request))
+    blended = with_blend(planned, choose_blend(outputs, rows, request))
+    return that_fits(blended, planned, request, profile, memory_mb)
 
 
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -149,6 +156,8 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     request = parse_request(event["request"]).with_positive_class(profile)
     # Wall-clock time here, for what hangs takes no other.
     seconds = min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)
+    # What the call has no time for is given up between two folds, too, and counts no more than it took.
+    trial = replace(trial, seconds=min(trial.seconds, _seconds_left(context) * _SHARE_OF_FIT))
     with workspace() as folder, ended_after(seconds):
         outcome = run_trial(trial, request, profile, _part(s3, prepared, profile, folder))
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")

@@ -24,6 +24,8 @@ MOST_FOLDS, FEWER_FOLDS = 5, 3
 """How many folds there are: below `FEW_ROWS` a fold more costs little and tells much."""
 MOST_ROWS, MOST_VALUES = 20_000, 600_000
 """How many rows and values of the training part the trials of a minute are fitted on; more in more time."""
+MOST_TIMES = 30
+"""How many times as much that is at most: a trial is a call of a function, which has 15 minutes."""
 
 Rows = npt.NDArray[np.intp]
 Order = npt.NDArray[np.uint64] | None
@@ -66,7 +68,7 @@ class Part:
 
 def rows_to_try(request: TrainingRequest, profile: Profile) -> int:
     """Return how many rows of the training part trials are fitted and scored on: in more time, more of them."""
-    share = float(request.search_seconds or 0) / SEARCH_SECONDS
+    share = min(float(request.search_seconds or 0) / SEARCH_SECONDS, MOST_TIMES)
     affordable = min(MOST_ROWS, MOST_VALUES // max(1, len(feature_columns(profile))))
     rows: int = profile["rows"]["train"]
     return min(rows, max(FEW_ROWS, int(affordable * share)))
@@ -122,6 +124,9 @@ def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any
     """
     count = MOST_FOLDS if len(target) < FEW_ROWS else FEWER_FOLDS
     by, stratified = profile["split"]["by"], profile["problem"] == "classification"
+    if stratified:
+        # scikit-learn takes classes like 0.5 for numbers.
+        target = np.unique(target, return_inverse=True)[1]
     if by == "time" and order is not None:
         return _in_time(order, count)
     if by == "key" and order is not None:
@@ -129,7 +134,8 @@ def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any
     if stratified:
         count = _bearable(count, int(np.unique(target, return_counts=True)[1].max()))
         return _folds(StratifiedKFold(count, shuffle=True, random_state=seed), target)
-    return _folds(KFold(_bearable(count, len(target)), shuffle=True, random_state=seed), target)
+    # On a single row some metrics are undefined.
+    return _folds(KFold(min(count, max(2, len(target) // 2)), shuffle=True, random_state=seed), target)
 
 
 def _by_key(

@@ -23,6 +23,8 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     # Nobody knows what it holds: as much as the one that holds most.
     "custom": 32,
 }
+BYTES_PER_FRAME_VALUE = 4
+"""What the frame holds of a value, which a fit alone gives back to its estimator."""
 BYTES_PER_WIDE_VALUE = 4
 """What the frame holds more of a value that float32 does not do for."""
 BYTES_PER_ONE_HOT = 12
@@ -52,23 +54,14 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     InvalidDatasetError
         Naming both figures and the parameter to raise.
     """
-    if request.estimator == "blend":
-        # One after another.
-        for member, _ in request.members():
-            check_memory(member, profile, memory_mb)
-        return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
-    classes = len(profile["classes"] or ())
-    made = columns + Added.of(request, profile).dense_columns(request)
-    row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
-    per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
-    needed = rows * (row + per_row)
-    if request.estimator == "random_forest":
-        # The fitted trees, and once more as the bytes that are saved.
-        needed += 2 * _forest_bytes(request, rows, classes)
-    elif request.estimator in ("logistic_regression", "hist_gradient_boosting"):
-        # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
-        needed += rows * classes * 8 * 3
+    if request.estimator == "blend":
+        # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
+        each = [_needed_bytes(member, profile) for member, _ in request.members()]
+        needed = max(fit for fit, _ in each) + sum(kept for _, kept in each)
+        needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
+    else:
+        needed = sum(_needed_bytes(request, profile))
     needed_mb = IMPORTS_MB + (needed >> 20)
     if needed_mb > memory_mb:
         raise InvalidDatasetError(
@@ -77,6 +70,21 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
             "in a new account until AWS's support raises that), bring fewer rows, limit the trees or choose another "
             "estimator."
         )
+
+
+def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]:
+    """Return how many bytes a fit takes, and how many more what was fitted."""
+    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    classes = len(profile["classes"] or ())
+    made = columns + Added.of(request, profile).dense_columns(request)
+    row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
+    per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
+    if request.estimator in ("logistic_regression", "hist_gradient_boosting"):
+        # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
+        per_row += classes * 8 * 3
+    # The fitted trees, and once more as the bytes that are saved.
+    kept = 2 * _forest_bytes(request, rows, classes) if request.estimator == "random_forest" else 0
+    return rows * (row + per_row), kept
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:

@@ -105,7 +105,7 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
     """Return whether the sampler may know of a value: what is tried first may lie beyond what varies."""
     if isinstance(distribution, CategoricalDistribution):
         return value in distribution.choices
-    if isinstance(distribution, FloatDistribution | IntDistribution):
+    if isinstance(distribution, FloatDistribution | IntDistribution) and isinstance(value, int | float):
         return bool(distribution.low <= value <= distribution.high)
     return False
 
@@ -118,9 +118,9 @@ def _asked(study: optuna.Study, varied: Mapping[str, Mapping[str, BaseDistributi
         called = f"{name}.{key}"
         if isinstance(each, FloatDistribution):
             # As many digits as anybody would type.
-            values[key] = float(f"{trial.suggest_float(called, each.low, each.high, log=each.log):.4g}")
+            values[key] = float(f"{trial.suggest_float(called, each.low, each.high, step=each.step, log=each.log):.4g}")
         elif isinstance(each, IntDistribution):
-            values[key] = trial.suggest_int(called, each.low, each.high, log=each.log)
+            values[key] = trial.suggest_int(called, each.low, each.high, step=each.step, log=each.log)
         elif isinstance(each, CategoricalDistribution):
             values[key] = trial.suggest_categorical(called, each.choices)
     return name, values

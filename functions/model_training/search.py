@@ -6,6 +6,7 @@ the question, and what is tried next follows from it and the seed.
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -16,16 +17,23 @@ from common.errors import InvalidDatasetError, InvalidRequestError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import TrainingRequest
 from model_training.blend_choice import Blend
-from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS, rows_to_try
+from model_training.folds import rows_to_try
 from model_training.memory import check_memory
 from model_training.model import PORTFOLIO
-from model_training.proposals import propose
+from model_training.proposals import Proposal, propose
 from model_training.spaces import space_of
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 PATIENCE = 20
 """After so many trials without a better one a search ends."""
-MOST_MESSAGES = 3
+MOST_BYTES, BYTES_PER_TRIAL = 230_000, 1100
+"""How long a request and its trials may be as JSON, and what becomes of a trial besides its hyperparameters: a state
+hands on 256 KiB at most, and nothing catches the error of more.
+
+References
+----------
+https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+"""
 
 
 @dataclass(frozen=True)
@@ -88,7 +96,7 @@ def plan(
     InvalidDatasetError
         If no estimator fits the memory, or none could be fitted.
     InvalidRequestError
-        If no trial ends within the seconds that the search has.
+        If no trial ends within the seconds that the search has, or the request leaves no room for one.
     """
     names = _affordable(request, profile, memory_mb)
     left = float(request.search_seconds or 0) - sum(each.seconds for each in done)
@@ -97,24 +105,25 @@ def plan(
     if reason is None:
         spaces = {name: space_of(name, request, profile) for name in names}
         asked = propose(request, spaces, done, min(at_once, int(request.search_trials or 0) - len(done)))
-        if asked:
+        fitting = _that_fit(request, asked, done)
+        if fitting:
             rows = rows_to_try(request, profile)
             return Plan(
                 [
-                    Trial(len(done) + place, name, values, rows, max(left, 1.0) / len(asked))
-                    for place, (name, values) in enumerate(asked)
+                    Trial(len(done) + place, name, values, rows, max(left, 1.0) / len(fitting))
+                    for place, (name, values) in enumerate(fitting)
                 ],
                 tried=len(done),
                 best=so_far,
             )
-        reason = "there is nothing else to vary"
+        reason = "the state machine could hand on no more trials" if asked else "there is nothing else to vary"
     best, slow = _best(request, profile, done, most_seconds)
     record = {
         "estimators": names,
         "metric": request.metric,
         "by": profile["split"]["by"],
-        "folds": MOST_FOLDS if rows_to_try(request, profile) < FEW_ROWS else FEWER_FOLDS,
-        "rows": rows_to_try(request, profile),
+        "folds": best.folds,
+        "rows": best.rows,
         "best": best.number,
         "seconds": round(sum(each.seconds for each in done), 3),
         "ended": reason,
@@ -141,13 +150,33 @@ def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> l
     return fitting
 
 
+def _that_fit(request: TrainingRequest, asked: Sequence[Proposal], done: Sequence[Tried]) -> list[Proposal]:
+    """Return as many proposals as the state machine can hand on, with all that was tried and what becomes of them."""
+    left = MOST_BYTES - len(request.model_dump_json()) - len(json.dumps([asdict(each) for each in done]))
+    fitting = list[Proposal]()
+    for each in asked:
+        # As what is asked, and with what became of it.
+        left -= BYTES_PER_TRIAL + 2 * len(json.dumps(each))
+        if left < 0:
+            break
+        fitting.append(each)
+    if asked and not fitting and not done:
+        raise InvalidRequestError(
+            f"The request is too long for a search, whose state machine hands on {MOST_BYTES >> 10:,} KB: shorten it, "
+            "or train without a search (search_trials 0)."
+        )
+    return fitting
+
+
 def _end(request: TrainingRequest, done: Sequence[Tried], left: float, at_once: int) -> str | None:
     """Return why a search is at its end; None if it goes on."""
     scored = [each for each in done if each.score is not None]
     if len(done) >= int(request.search_trials or 0):
-        return f"{len(done)} trials were made"
+        return "1 trial was made" if len(done) == 1 else f"{len(done)} trials were made"
     if left <= 0 or (scored and left < at_once * min(each.seconds for each in scored)):
         return f"the {request.search_seconds:g} seconds were used"
+    if not scored and len(done) >= max(PATIENCE, at_once):
+        return f"none of {len(done)} trials had a score"
     if scored and done[-1].number - _ranked(request, scored)[0].number >= max(PATIENCE, at_once):
         return f"no trial was better for {PATIENCE} trials"
     return None
@@ -197,8 +226,8 @@ def _of_none(request: TrainingRequest, done: Sequence[Tried]) -> InvalidRequestE
             f"(each had {fastest:.1f} s): raise it, or train without a search (search_trials 0)."
         )
     return InvalidDatasetError(
-        f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Train without a search "
-        "(search_trials 0) to see the whole error."
+        f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Choose another metric, or "
+        "train without a search (search_trials 0)."
     )
 
 
@@ -221,10 +250,10 @@ def blend_candidates(planned: Plan, request: TrainingRequest, profile: Profile, 
     done = [Tried(**each) for each in record["trials"]]
     left, found = most_seconds, list[Tried]()
     for each in _ranked(request, [each for each in done if each.score is not None]):
-        left -= _seconds_on_all(each, profile)
-        if left < 0:
-            break
-        found.append(each)
+        seconds = _seconds_on_all(each, profile)
+        if seconds <= left:
+            left -= seconds
+            found.append(each)
     return found
 
 
@@ -249,6 +278,28 @@ def with_blend(planned: Plan, blend: Blend | None) -> Plan:
     chosen = {"estimator": "blend", "hyperparameters": {"members": members}}
     best = {**(planned.best or {}), "estimator": "blend", "score": blend.score}
     return replace(planned, chosen=chosen, record={**planned.record, "blend": kept}, best=best)
+
+
+def that_fits(blended: Plan, planned: Plan, request: TrainingRequest, profile: Profile, memory_mb: int) -> Plan:
+    """Return the end of a search with a blend if all rows' fits of its members fit the memory, else that without.
+
+    Parameters
+    ----------
+    blended, planned
+        The end of the search with and without a blend.
+    request, profile
+        As `plan` takes them.
+    memory_mb
+        The memory of the function that fits, in MB.
+    """
+    if blended.chosen is None or planned.record is None:
+        return planned
+    try:
+        check_memory(request.with_choice(**blended.chosen), profile, memory_mb)
+    except InvalidDatasetError as error:
+        told = [*planned.record["told"], f"A blend of trials was better. {error}"]
+        return replace(planned, record={**planned.record, "told": told})
+    return blended
 
 
 def _seconds_on_all(tried: Tried, profile: Profile) -> float:

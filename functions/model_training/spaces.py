@@ -17,6 +17,9 @@ from model_training.space import Space
 SKEWED = 0.5
 """From which share of its mean on the standard deviation of amounts and counts grows with what is expected of them."""
 
+RARE_ROWS = 10
+"""With fewer rows of a class boosting is not stopped early."""
+
 SPACES: Mapping[str, Space] = {
     "linear_regression": Space(({},)),
     # Of what the request says: a search makes blends by itself (`blend_choice.py`).
@@ -76,6 +79,8 @@ def space_of(name: str, request: TrainingRequest, profile: Profile) -> Space:
     if name == "blend":
         return SPACES[name]
     space, metric = SPACES[name], str(request.metric)
+    if name == "hist_gradient_boosting" and _too_few_of_a_class(profile):
+        space = _without_early_stopping(space)
     if name == "hist_gradient_boosting" and request.problem == "regression":
         return _with_losses(space, _losses(metric, target_column(profile)))
     if (
@@ -86,6 +91,20 @@ def space_of(name: str, request: TrainingRequest, profile: Profile) -> Space:
     ):
         return _also_with(space, "class_weight", (None, "balanced"))
     return space
+
+
+def _too_few_of_a_class(profile: Profile) -> bool:
+    """Return whether early stopping, which holds a tenth of the rows out of each fit, may lack rows of a class for it.
+
+    A search that is made on some of the rows may not meet the rarest class, and the fit on all rows would fail.
+    """
+    classes = profile["classes"] or ()
+    return any(each["rows"] < RARE_ROWS for each in classes) or profile["rows"]["train"] < 20 * len(classes)
+
+
+def _without_early_stopping(space: Space) -> Space:
+    starts = tuple({**each, "early_stopping": False} for each in space.starts if not each.get("early_stopping"))
+    return Space(starts, {**space.varied, "early_stopping": CategoricalDistribution([False])})
 
 
 def _losses(metric: str, target: Mapping[str, Any]) -> tuple[str, ...]:

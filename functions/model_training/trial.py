@@ -8,6 +8,8 @@ from typing import Any
 
 OUT_OF_TIME = "OutOfTime"
 """What the error of a trial begins with that has used up its seconds."""
+MOST_CHARACTERS = 300
+"""How much of an error is handed on; the trial's document has all of it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Tried:
         Of the document with each fold.
     outputs
         `uri` and `sha256` of what was predicted of the rows that each fold holds out; None where it failed.
+    rows, folds
+        How many rows the trial was made on, and how many folds of them.
     """
 
     number: int
@@ -66,3 +70,5 @@ class Tried:
     error: str | None = None
     uri: str | None = None
     outputs: Mapping[str, str] | None = None
+    rows: int = 0
+    folds: int = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import logging
 import statistics
 import time
 from collections.abc import Iterator
@@ -14,13 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from common.conversion import Profile
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, InvalidModelError, InvalidRequestError, without_values
 from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Part, draw_rows, make_folds
 from model_training.threads import few_threads
 from model_training.training import build_pipeline, fit
-from model_training.trial import OUT_OF_TIME, Trial, Tried
+from model_training.trial import MOST_CHARACTERS, OUT_OF_TIME, Trial, Tried
+
+logger = logging.getLogger(__name__)
+
+Outputs = npt.NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -34,13 +39,13 @@ class Outcome:
     document
         The same, and each fold's rows, score, seconds and warnings.
     outputs
-        What was predicted of the rows that each fold holds out, fold after fold: float32 of shape (rows,), or
-        probabilities of shape (rows, classes); None where there is an error.
+        What was predicted of the rows that each fold holds out, fold after fold: float64 of shape (rows,), or
+        probabilities of shape (rows, classes) as float32; None where there is an error.
     """
 
     tried: Tried
     document: dict[str, Any]
-    outputs: npt.NDArray[np.float32] | None
+    outputs: Outputs | None
 
 
 def drawn_folds(trial_rows: int, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Part, list[Fold]]:
@@ -64,23 +69,26 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
         The training part.
     """
     begin = time.process_time()
-    chosen = request.with_choice(trial.estimator, trial.hyperparameters)
-    drawn, folds = drawn_folds(trial.rows, request, profile, part)
-    classes = None if request.problem == "regression" else np.unique(drawn.target)
-    scored, outputs, error = list[dict[str, Any]](), list[npt.NDArray[np.float32]](), None
-    with few_threads(drawn.features.size):
-        for fold in folds:
-            used = time.process_time() - begin
-            if used + max((each["seconds"] for each in scored), default=0.0) > trial.seconds:
-                error = f"{OUT_OF_TIME}: {len(scored)} of {len(folds)} folds were done in {used:.1f} s"
-                break
-            try:
+    drawn, folds, scored, outputs, error = part, list[Fold](), list[dict[str, Any]](), list[Outputs](), None
+    try:
+        chosen = request.with_choice(trial.estimator, trial.hyperparameters)
+        drawn, folds = drawn_folds(trial.rows, request, profile, part)
+        classes = None if request.problem == "regression" else np.unique(drawn.target)
+        with few_threads(drawn.features.size):
+            for fold in folds:
+                used = time.process_time() - begin
+                if used + max((each["seconds"] for each in scored), default=0.0) > trial.seconds:
+                    error = f"{OUT_OF_TIME}: {len(scored)} of {len(folds)} folds were done in {used:.1f} s"
+                    break
                 told, predicted = _score(chosen, profile, drawn, fold)
                 scored.append(told)
                 outputs.append(_of_all_classes(predicted, classes))
-            except InvalidDatasetError as failure:
-                error = str(failure)
-                break
+    except (InvalidDatasetError, InvalidModelError, InvalidRequestError) as failure:
+        error = str(failure)
+    # Whatever a library or somebody's own model raises fails this trial alone; the log has where.
+    except Exception as failure:
+        logger.exception("trial failed", extra={"trial": trial.number})
+        error = f"{type(failure).__name__}: {without_values(str(failure))}"
     tried = Tried(
         trial.number,
         trial.estimator,
@@ -88,20 +96,23 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
         seconds=round(time.process_time() - begin, 3),
         fit_seconds=max((each["fit_seconds"] for each in scored), default=0.0),
         fitted_rows=max((each["fitted_rows"] for each in scored), default=0),
-        error=error,
+        rows=len(drawn.target),
+        folds=len(folds),
+        error=None if error is None else error[:MOST_CHARACTERS],
     )
     if error is None:
         values = [each["score"] for each in scored]
         deviation = statistics.stdev(values) if len(values) > 1 else None
         tried = replace(tried, score=statistics.fmean(values), deviation=deviation)
-    document = {**vars(tried), "metric": request.metric, "rows": len(drawn.target), "folds": scored}
+    document = {**vars(tried), "error": error, "metric": request.metric, "folds": scored}
     return Outcome(tried, document, np.concatenate(outputs) if error is None else None)
 
 
-def _of_all_classes(predictions: Predictions, classes: npt.NDArray[Any] | None) -> npt.NDArray[np.float32]:
+def _of_all_classes(predictions: Predictions, classes: npt.NDArray[Any] | None) -> Outputs:
     """Return the outputs; for a class that the fit has not seen, a probability of 0."""
     if classes is None or predictions.classes is None:
-        return predictions.outputs.astype(np.float32)
+        # As they are: a float32 has too few digits for what is far from 0, and is too small for some of it.
+        return predictions.outputs.astype(np.float64)
     whole = np.zeros((len(predictions.outputs), len(classes)), np.float32)
     whole[:, np.searchsorted(classes, predictions.classes)] = predictions.outputs
     return whole
@@ -117,6 +128,8 @@ def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -
     """
     begin = time.process_time()
     fitted, scored = part.take(fold.fitted), part.take(fold.scored)
+    if request.problem == "classification" and (fitted.target == fitted.target[0]).all():
+        raise InvalidDatasetError(f"A fold is fitted on {len(fold.fitted):,} rows that are all of one class.")
     model = fit(build_pipeline(request, profile), fitted.features, fitted.target, fitted.weights)
     fit_seconds = time.process_time() - begin
     predictions = predict(model.pipeline, scored.features, str(request.problem))

@@ -24,6 +24,10 @@ def test_rounds_of_trials_are_made_until_nothing_is_left_and_the_best_is_trained
     ]  # fmt: skip
     assert result.status == "SUCCEEDED"
     assert result.output is not None
+    # A state hands on 256 KiB at most, so each trial is there once: in the end the record has it.
+    planned = [event.output for event in events if event.state == "PlanSearch" and event.kind == "succeeded"]
+    assert [len(each["done"]) for each in planned] == [0, 3, 0]
+    assert all("plan" not in event.output for event in events if event.state == "MakeTrials" and event.output)
     # What was chosen is what all later steps are told.
     assert result.output["request"]["estimator"] == "e"
     assert result.output["request"]["hyperparameters"] == {"number": 3}

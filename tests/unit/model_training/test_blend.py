@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import VotingRegressor
 
 from common.errors import UntrustedModelError
 from common.frames import load_part
@@ -95,6 +96,23 @@ def test_a_blend_holds_trained_pipelines_and_nothing_else(blended: Any, tmp_path
     voting.estimators_[1] = voting.estimators_[1].estimator["model"]
     with pytest.raises(UntrustedModelError, match="a blend of something else"):
         load_model(save_model(model.pipeline, tmp_path / "forged.skops"))
+
+
+@pytest.mark.parametrize("member", [False, True])
+def test_a_blend_among_the_features_would_predict_with_trees_that_nobody_has_looked_at(
+    blended: Any, tmp_path: Path, *, member: bool
+) -> None:
+    """A blend of numbers transforms: it predicts, whatever its trees ask for."""
+    _, features, _, model = blended("regression")
+    hidden = model.pipeline["model"]
+    hidden.estimators_[1].estimator["model"]._predictors[0][0].nodes["feature_idx"] = 1_000_000
+    ridge = hidden.estimators_[0].estimator
+    ridge["features"].transformers_ = [("hidden", VotingRegressor([]), list(features.columns))]
+    vars(ridge["features"].transformers_[0][1]).update(estimators_=hidden.estimators_[1:], weights=None)
+    hidden.estimators = hidden.estimators_ = hidden.estimators_[:1]
+    forged = model.pipeline if member else ridge
+    with pytest.raises(UntrustedModelError, match="a blend where training puts none"):
+        load_model(save_model(forged, tmp_path / "forged.skops"))
 
 
 def test_two_halves_of_the_truth_are_blended_and_noise_is_not() -> None:

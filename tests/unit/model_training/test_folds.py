@@ -92,3 +92,14 @@ def test_rows_are_drawn_in_their_order_and_keys_are_drawn_whole() -> None:
     assert len(set(drawn)) == 205
     assert (np.diff(drawn) > 0).all()
     assert draw_rows(100, None, "rows", 205, seed=0).tolist() == list(range(100))
+
+
+def test_classes_that_are_numbers_with_decimals_are_classes() -> None:
+    target = np.where(np.arange(40) % 2, 0.5, 1.5)
+    folds = make_folds(target, None, profile("rows", "classification"), seed=1)
+    assert all(set(target[fold.scored]) == {0.5, 1.5} for fold in folds)
+
+
+def test_a_fold_of_few_rows_has_two_for_a_metric_to_tell_apart() -> None:
+    folds = make_folds(np.arange(8.0), None, profile("rows"), seed=1)
+    assert [len(fold.scored) for fold in folds] == [2, 2, 2, 2]

@@ -8,13 +8,18 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+from optuna.distributions import FloatDistribution, IntDistribution
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.metric_table import METRIC_TABLE
 from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
+from model_training.blend_choice import Blend
 from model_training.folds import rows_to_try
+from model_training.memory import check_memory
 from model_training.model import PORTFOLIO
-from model_training.search import PATIENCE, Plan, plan
+from model_training.proposals import propose
+from model_training.search import PATIENCE, Plan, blend_candidates, plan, that_fits, with_blend
+from model_training.space import Space
 from model_training.spaces import space_of
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 
@@ -93,8 +98,6 @@ def test_a_search_goes_where_it_is_better_and_tries_nothing_that_a_request_could
     assert [each.number for each in done] == list(range(len(done)))
     for each in done:
         HYPERPARAMETERS[each.estimator].model_validate(each.hyperparameters)
-    # What goes through the state machine is JSON, and far below the 256 KB that a state hands on.
-    assert len(json.dumps(ended.document())) < 20_000
     assert [Tried(**each) for each in json.loads(json.dumps(ended.record["trials"]))] == done
 
 
@@ -255,3 +258,96 @@ def test_of_what_the_request_says_no_start_is_tried_twice() -> None:
     asked = request(estimator="ridge", hyperparameters={"alpha": 2.0}, search_trials=10)
     _, done = searched(asked, lambda _: 1.0)
     assert [each.hyperparameters for each in done] == [{"alpha": 2.0}]
+
+
+@pytest.mark.parametrize("longest", [{}, {"name": "n" * 5000}])
+def test_what_the_state_machine_hands_on_is_never_more_than_it_takes(longest: dict[str, Any]) -> None:
+    asked = request(search_trials=300, search_seconds=3600)
+    folder = f"s3://{'b' * 63}/runs/{'r' * 80}/trials/000/20261128T153012-22f89fbf"
+    done, planned = [], next_plan(asked, [])
+    while planned.trials:
+        for trial in planned.trials:
+            tried = Tried(trial.number, trial.estimator, {**trial.hyperparameters, **longest}, 1 / (trial.number + 3))
+            kept = {"uri": f"{folder}/out_of_fold.npy", "sha256": "0" * 64}
+            done.append(replace(tried, deviation=1 / 3, seconds=0.123, uri=f"{folder}/trial.json", outputs=kept))
+        between = len(json.dumps([planned.document(), [asdict(each) for each in done]]))
+        assert between < 256 * 1024
+        planned = next_plan(asked, done)
+    assert planned.record is not None
+    if longest:
+        assert planned.record["ended"] == "the state machine could hand on no more trials"
+    else:
+        assert len(done) > 240
+        assert len(json.dumps(planned.document())) < 250_000
+
+
+def test_a_request_that_leaves_no_room_for_a_trial_is_refused() -> None:
+    long = request(columns={f"column {number}": "ignore" for number in range(10_000)})
+    with pytest.raises(InvalidRequestError, match="too long for a search"):
+        next_plan(long, [])
+
+
+def test_a_search_in_which_all_fail_does_not_go_on_for_ever() -> None:
+    with pytest.raises(InvalidDatasetError, match=f"None of {PATIENCE} trials"):
+        searched(request(search_trials=300), lambda _: None)
+
+
+def test_what_is_too_slow_alone_takes_no_other_out_of_a_blend() -> None:
+    _, done = searched(request(search_trials=4), quality)
+    # Of the four the first one is the worst, and the third the best.
+    slow = [replace(each, fit_seconds=10.0 if each.number == 2 else 0.1) for each in done]
+    ended = next_plan(request(search_trials=4), slow, profile=profile(rows=100_000))
+    found = blend_candidates(ended, request(), profile(rows=100_000), 500)
+    assert [each.number for each in found] == [1, 0, 3]
+    assert ended.record is not None
+    assert found[0].number == ended.record["best"]
+    assert [each.number for each in blend_candidates(ended, request(), profile(rows=100_000), 30)] == [1, 0]
+
+
+def test_a_blend_that_needs_more_memory_than_there_is_is_not_taken_and_told() -> None:
+    described, asked = profile(rows=100_000), request(search_trials=3)
+    ended, done = searched(asked, quality, profile=described, most_seconds=1e6)
+    assert [each.estimator for each in done][2] == "random_forest"
+    blended = with_blend(ended, Blend({0: 0.5, 2: 0.5}, 0.5, 0.1))
+    assert that_fits(blended, ended, asked, described, 10_240) is blended
+    kept = that_fits(blended, ended, asked, described, 400)
+    assert kept.chosen == ended.chosen
+    assert kept.record is not None
+    assert kept.record["blend"] is None
+    assert kept.record["told"][0].startswith("A blend of trials was better. 100,000 training rows")
+
+
+def test_the_forests_of_a_blend_take_memory_together() -> None:
+    forest = {"estimator": "random_forest", "hyperparameters": {"min_samples_leaf": 5}}
+    described = profile(rows=1_000_000)
+    alone = request(estimator="random_forest", hyperparameters=forest["hyperparameters"])
+    check_memory(alone, described, 4500)
+    with pytest.raises(InvalidDatasetError, match="for blend"):
+        check_memory(request(estimator="blend", hyperparameters={"members": [forest] * 3}), described, 4500)
+
+
+def test_a_search_never_asks_for_more_rows_than_a_call_has_time_for() -> None:
+    assert rows_to_try(request(search_seconds=36_000), profile(rows=10**8)) == 600_000
+
+
+@pytest.mark.parametrize("fewest", [9, 10])
+def test_boosting_is_not_stopped_early_where_a_class_is_too_rare(fewest: int) -> None:
+    described = profile(problem="classification")
+    described["classes"][1]["rows"] = fewest
+    space = space_of("hist_gradient_boosting", request("classification"), described)
+    stopped = [each.get("early_stopping", "auto") for each in space.starts]
+    assert stopped == ([False, False] if fewest == 9 else [True, "auto", "auto"])
+    assert space.varied["early_stopping"].choices == ((False,) if fewest == 9 else (False, True))
+
+
+def test_the_steps_of_what_varies_are_kept_and_starts_may_be_of_another_kind() -> None:
+    space = Space(
+        ({"depth": None, "share": "all"},),
+        {"depth": IntDistribution(10, 50, step=20), "share": FloatDistribution(0.0, 1.0, step=0.5)},
+    )
+    done = [Tried(0, "custom", {"depth": None, "share": "all"}, 1.0)]
+    for number in range(1, 12):
+        ((name, values),) = propose(request(estimator="custom"), {"custom": space}, done, 1)
+        done.append(Tried(number, name, values, 1.0))
+    assert {each.hyperparameters["depth"] for each in done[1:]} <= {10, 30, 50}
+    assert {each.hyperparameters["share"] for each in done[1:]} <= {0.0, 0.5, 1.0}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from common.frames import load_order, load_part, load_weights
 from common.request import TrainingRequest
 from data_preparation.preparation import PreparedData
 from model_training.blend_choice import HeldOutRows
-from model_training.folds import Part, make_folds
+from model_training.folds import Fold, Part, make_folds
 from model_training.training import build_pipeline
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 from model_training.trials import drawn_folds, run_trial
@@ -154,7 +155,9 @@ def test_what_was_predicted_of_held_out_rows_is_kept_in_the_order_of_the_folds(
     drawn, folds = drawn_folds(10_000, request, prepared.profile, part)
     rows = HeldOutRows.of(folds, drawn.target, drawn.weights, problem)
     assert outcome.outputs is not None
-    assert (outcome.outputs.dtype, len(outcome.outputs)) == (np.float32, len(part.target))
+    assert len(outcome.outputs) == len(part.target)
+    # A float32 has seven digits: too few for what is far from 0, and too small for some of it.
+    assert outcome.outputs.dtype == (np.float64 if problem == "regression" else np.float32)
     # Scored once more, by what was kept, they are the trial's scores.
     scores = rows.scores(outcome.outputs, request)
     assert scores == pytest.approx([each["score"] for each in outcome.document["folds"]], rel=1e-6)
@@ -169,3 +172,41 @@ def test_a_class_that_a_fold_does_not_fit_has_a_probability_of_0(prepared_data: 
     assert outcome.outputs is not None
     assert outcome.outputs.shape[1] == len(np.unique(part_of(prepared).target))
     assert outcome.outputs.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_whatever_a_fit_raises_fails_the_trial_in_a_sentence_without_data(
+    prepared_data: Prepare, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise KeyError("no such thing: 'Mrs Smith'")
+
+    prepared = prepared_data("regression")
+    monkeypatch.setattr("model_training.trials.build_pipeline", broken)
+    tried, document = made(trial("ridge"), asked(prepared), prepared.profile, part_of(prepared))
+    assert tried.error == document["error"]
+    assert str(tried.error).startswith("KeyError: ")
+    assert "Smith" not in str(tried.error)
+
+
+def test_one_key_and_one_class_fail_the_trial_in_a_sentence(prepared_data: Prepare) -> None:
+    data = pd.DataFrame({"x": np.arange(100.0), "k": np.repeat(list("ABCDE"), 20)})
+    data["y"] = np.where(data["k"] < "C", "low", "high")
+    prepared = prepared_data("classification", data, split_key=["k"], test_fraction=0.3)
+    part, request = part_of(prepared), asked(prepared)
+    folds = [Fold(np.flatnonzero(part.target == "low"), np.flatnonzero(part.target == "high"))]
+    with mock.patch("model_training.trials.make_folds", return_value=folds):
+        tried, _ = made(trial("hist_gradient_boosting"), request, prepared.profile, part)
+    assert "all of one class" in str(tried.error)
+    alone = part.take(np.flatnonzero(part.order == part.order[0]))  # type: ignore[index] # by key there is an order
+    tried, _ = made(trial("ridge"), request.model_copy(update={"estimator": "auto"}), prepared.profile, alone)
+    assert tried.score is None
+    assert tried.error
+
+
+def test_a_trial_says_how_many_rows_and_folds_it_had(prepared_data: Prepare) -> None:
+    random = np.random.default_rng(0)
+    data = pd.DataFrame({"x": random.normal(size=100), "y": random.normal(size=100), "t": np.repeat([1, 2, 3, 4], 25)})
+    prepared = prepared_data("regression", data, split_time="t")
+    part = part_of(prepared)
+    tried, document = made(trial("ridge"), asked(prepared), prepared.profile, part)
+    assert (tried.rows, tried.folds) == (len(part.target), len(document["folds"])) == (75, 2)
