@@ -168,7 +168,10 @@ def _in_time(order: npt.NDArray[np.uint64], count: int) -> list[Fold]:
         last = max(int(np.searchsorted(ends, after[-1] + 1, side="left")) + 1, first + 1)
         if first < len(times):
             folds[first, last] = Fold(np.flatnonzero(place < first), np.flatnonzero((place >= first) & (place < last)))
-    return list(folds.values())
+    # Where nearly all rows are of the last time, no border leaves a later one.
+    return list(folds.values()) or [
+        Fold(np.flatnonzero(place < len(times) - 1), np.flatnonzero(place == len(times) - 1))
+    ]
 
 
 def _bearable(folds: int, rows: int) -> int:
