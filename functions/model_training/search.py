@@ -254,7 +254,7 @@ def _study(request: TrainingRequest, spaces: Varied, done: Sequence[Tried]) -> o
     study = optuna.create_study(direction="minimize" if lower else "maximize", sampler=sampler)
     for each in done:
         varied = {key: dist for key, dist in spaces[each.estimator].items() if key in each.hyperparameters}
-        known = {key: dist for key, dist in varied.items() if dist._contains(each.hyperparameters[key])}
+        known = {key: dist for key, dist in varied.items() if _holds(dist, each.hyperparameters[key])}
         study.add_trial(
             optuna.trial.create_trial(
                 state=optuna.trial.TrialState.FAIL if each.score is None else optuna.trial.TrialState.COMPLETE,
@@ -270,6 +270,12 @@ def _study(request: TrainingRequest, spaces: Varied, done: Sequence[Tried]) -> o
             )
         )
     return study
+
+
+def _holds(varied: BaseDistribution, value: Any) -> bool:
+    """Return whether a value is one that the sampler may propose."""
+    # Optuna's own way takes of choices their places.
+    return value in varied.choices if isinstance(varied, CategoricalDistribution) else varied._contains(value)
 
 
 def _proposed(study: optuna.Study, request: TrainingRequest, spaces: Varied) -> tuple[str, dict[str, Any]]:
