@@ -60,6 +60,12 @@ def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predict
     return Predictions(pipeline.predict_proba(features), pipeline.classes_, multipliers_of(pipeline))
 
 
+def interval_width_of(pipeline: Pipeline) -> float | None:
+    """Return how far the interval around each prediction reaches; None for a pipeline without intervals."""
+    width: float | None = getattr(pipeline.steps[-1][1], "width", None)
+    return width
+
+
 def multipliers_of(pipeline: Pipeline) -> npt.NDArray[np.float64] | None:
     """Return what a pipeline's probabilities are multiplied by before the highest decides; mostly None."""
     # A lone estimator does as well.

@@ -224,6 +224,11 @@ class TrainingRequest(_Strict):
         description="whether probabilities are calibrated, and the decision for a class is tuned for the metric, where "
         "that is better on held-out folds: auto does so after a search alone",
     )
+    interval: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        default=None,
+        description="the share of the rows whose target an interval around each prediction of a number is to hold, "
+        "such as 0.9; found out on held-out folds",
+    )
     features: Features = Field(
         default="auto",
         description="what a model is fitted on: auto adds to the columns the parts of dates, where values are missing "
@@ -296,13 +301,14 @@ class TrainingRequest(_Strict):
         return read.model_dump(exclude_defaults=True)
 
     def fitting_problems(self) -> tuple[str, ...]:
-        """Return the problems that the asked-for problem, estimator, hyperparameters and metric leave open."""
+        """Return the problems that the other choices leave open."""
         return tuple(
             problem
             for problem in METRICS
             if self.problem in ("auto", problem)
             and (self.metric is None or self.metric in METRICS[problem])
             and self.estimator in (*OF_ANY_PROBLEM, *ESTIMATORS[problem])
+            and (self.interval is None or problem == "regression")
             and all(OF_ONE_PROBLEM.get(name, problem) == problem for name in self.hyperparameters)
         )
 
@@ -312,8 +318,9 @@ class TrainingRequest(_Strict):
 
     def learns_of_folds(self, *, searched: bool) -> bool:
         """Return whether a run is to learn of the chosen model's errors on held-out folds, which takes more fits."""
-        is_asked = self.adjust == "always" or (self.adjust == "auto" and searched)
-        return is_asked and self.problem == "classification"
+        if self.problem == "regression":
+            return self.interval is not None
+        return self.adjust == "always" or (self.adjust == "auto" and searched)
 
     @property
     def scoring(self) -> Scoring:
@@ -501,6 +508,10 @@ def _check_members(request: TrainingRequest) -> None:
 
 def _contradiction(request: TrainingRequest) -> InvalidRequestError:
     """Return the error of choices that no problem fits."""
+    if request.interval is not None:
+        return InvalidRequestError(
+            '"interval" is for regression, and something else in the request is not: take one of them out.'
+        )
     named = next((name for name in request.hyperparameters if name in OF_ONE_PROBLEM), None)
     if named is None:
         return InvalidRequestError(

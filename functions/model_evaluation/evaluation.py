@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from common.errors import first_few, without_values
 from common.metric_table import METRIC_TABLE, PLAIN, Scoring
-from common.metrics import Predictions, Weights, metrics_of, predict
+from common.metrics import Predictions, Weights, interval_width_of, metrics_of, predict
 from common.request import TrainingRequest
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 
@@ -81,6 +81,25 @@ def measure(
     """Compare predictions with what is true, of shape (rows,), each row by its weight."""
     metrics, undefined = metrics_of(predictions, target, weights, scoring)
     return Scores(predictions.outputs, metrics, undefined, predictions.classes, predictions.multipliers)
+
+
+def covered(pipeline: Pipeline, scores: Scores, part: HeldOut) -> dict[str, float] | None:
+    """Return of how much of the test part the intervals around predictions hold the target; None without intervals.
+
+    Returns
+    -------
+    dict
+        The `share` that was asked for, the `width` to each side and the `coverage`, which weights count in.
+    """
+    width = interval_width_of(pipeline)
+    if width is None:
+        return None
+    holds = np.abs(part.target - scores.predictions) <= width
+    return {
+        "share": float(pipeline.steps[-1][1].share),
+        "width": width,
+        "coverage": float(np.average(holds, weights=part.weights)),
+    }
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:

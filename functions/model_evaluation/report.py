@@ -103,7 +103,11 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         seed=data.model["request"]["seed"],
         told=_told(data.profile),
         search=searched(data.model),
-        adjusted=" ".join(adjustment_in_words(data.model.get("adjustment"), _second_class(data.model))),
+        adjusted=" ".join(
+            adjustment_in_words(
+                data.model.get("adjustment"), _second_class(data.model), data.evaluation.get("prediction_interval")
+            )
+        ),
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )

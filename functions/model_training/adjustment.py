@@ -14,15 +14,15 @@ from typing import Any
 import numpy as np
 from sklearn.pipeline import Pipeline
 
-from common.adjusted import AdjustedClassifier
+from common.adjusted import AdjustedClassifier, IntervalRegressor
 from common.conversion import Profile
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, InvalidRequestError
 from common.metric_table import METRIC_TABLE
 from common.request import TrainingRequest
 from model_training.calibration import calibrate
 from model_training.decisions import Goal, judge_decision, tune
 from model_training.folds import Part
-from model_training.held_out import OutOfFold, predict_folds, rounded
+from model_training.held_out import Floats, OutOfFold, predict_folds, rounded
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ def learn(request: TrainingRequest, profile: Profile, part: Part, seconds: float
         The training part.
     seconds
         How long that may take; where it does not do, nothing is learned.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there are too few rows for the interval that is asked for.
     """
     begin = time.monotonic()
     try:
@@ -72,8 +77,60 @@ def learn(request: TrainingRequest, profile: Profile, part: Part, seconds: float
         "folds": found.count,
         "seconds": round(time.monotonic() - begin, 3),
         "told": None,
+        "calibration": None,
+        "decision": None,
+        "multipliers": None,
+        "interval": None,
     }
+    if request.interval is not None:
+        return _with_interval(found, request.interval, record)
     return adjust_classes(found, request, record)
+
+
+def _with_interval(found: OutOfFold, share: float, record: Mapping[str, Any]) -> Adjustment:
+    width = interval_width(np.abs(found.target - found.outputs), found.weights, share)
+    return Adjustment(
+        {**record, "interval": {"share": share, "width": width}},
+        lambda estimator: IntervalRegressor(estimator, share, width),
+    )
+
+
+def interval_width(errors: Floats, weights: Floats, share: float) -> float:
+    """Return how far an interval reaches to each side of a prediction, to hold the target of a share of new rows.
+
+    As many held-out errors are within as there would have to be with one more row, of the mean weight, that is beyond
+    all of them.
+
+    Parameters
+    ----------
+    errors
+        Absolute ones, of rows that the model was not fitted on, shape (rows,).
+    weights
+        How much each row counts, shape (rows,).
+    share
+        Between 0 and 1.
+
+    Raises
+    ------
+    InvalidRequestError
+        If there are too few rows for the share.
+
+    References
+    ----------
+    J. Lei et al., "Distribution-free predictive inference for regression", Journal of the American Statistical
+    Association 113, 2018. R. F. Barber et al., "Predictive inference with the jackknife+", Annals of Statistics 49,
+    2021: held-out folds in place of one part.
+    """
+    order = np.argsort(errors, kind="stable")
+    within = np.cumsum(weights[order])
+    needed = share * (within[-1] + weights.mean())
+    place = int(np.searchsorted(within, needed * (1 - 1e-12)))
+    if place >= len(errors):
+        raise InvalidRequestError(
+            f'"interval" is {share:g}, and {len(errors):,} held-out rows are too few for that: choose a smaller share, '
+            "or bring more rows."
+        )
+    return rounded(float(errors[order][place]))
 
 
 def adjust_classes(found: OutOfFold, request: TrainingRequest, record: Mapping[str, Any]) -> Adjustment:

@@ -259,7 +259,7 @@ def _learn_of_folds(
     """Return what held-out folds teach of the model, before its own fit consumes the rows; None where nobody asks."""
     if not request.learns_of_folds(searched=event.get("search") is not None):
         return None
-    # As what follows below: a run without that does without scipy's optimizers.
+    # A run that learns nothing does without scipy's optimizers.
     from model_training.adjustment import learn  # noqa: PLC0415
     from model_training.folds import Part  # noqa: PLC0415
 

@@ -229,6 +229,25 @@ def test_what_folds_teach_is_in_the_model_and_the_evaluation_and_against_the_cha
     assert info["adjustment"] is None
 
 
+def test_an_interval_is_asked_for_and_measured_on_the_test_part(s3: Any) -> None:
+    weighted = frame(400).assign(w=np.where(np.arange(400) % 2, 1e-9, 1.0))
+    weighted.loc[1::2, "y"] += 1000
+    fields = {"weight_column": "w", "interval": 0.8}
+    event = {"run_id": "run-1", **prepare(put(s3, weighted, "data/x.csv"), **fields)}
+    model = training.handler(event, None)
+    info = json.loads(get(s3, model["info_uri"]))
+    assert info["adjustment"]["interval"]["share"] == 0.8
+    # Half of the rows are 1,000 off and weigh nothing, neither in the width nor in what it holds.
+    assert 0.05 < info["adjustment"]["interval"]["width"] < 1
+    result = evaluation.handler({**event, "model": model}, None)
+    found = json.loads(get(s3, result["evaluation_uri"]))["prediction_interval"]
+    assert found == {**info["adjustment"]["interval"], "coverage": pytest.approx(0.8, abs=0.2)}
+    assert f"and holds it in {found['coverage']:.1%} of the test rows" in get(s3, result["report_uri"]).decode()
+    few = {"run_id": "run-2", **prepare(put(s3, frame(40), "data/few.csv"), interval=0.99)}
+    with pytest.raises(InvalidRequestError, match=r'"interval" is 0\.99, and 32 held-out rows are too few'):
+        training.handler(few, None)
+
+
 def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> None:
     wide = pd.DataFrame({f"a column with a name {index:06}": [1.5] * 5 + [2.5] * 15 for index in range(5000)})
     event = {"run_id": "run-1", **prepare(put(s3, wide.assign(y=range(20)), "data/wide.parquet"))}

@@ -28,7 +28,7 @@ from common import conversion
 from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError, UntrustedModelError, first_few
 from common.metric_table import METRICS
-from common.metrics import predict
+from common.metrics import interval_width_of, predict
 from common.model_file import load_model, pipelines_of
 from common.request import ReadOptions, did_you_mean
 from common.storage import digest_of, download, pinned
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 BATCH_ROWS = 1 << 16
 """How many rows are scored at a time: what a batch takes is this times the number of features and classes."""
 FILES = {"model.skops": "model", "profile.json": "profile"}
+INTERVAL = ("prediction_low", "prediction_high")
+"""The columns of an interval around predictions."""
 FRAME = "DataFrame"
 """What messages call a frame, which has no name of its own."""
 
@@ -214,9 +216,10 @@ class Model:
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of the predictions: `prediction`, and `probability_<class>` for each class."""
+        """The columns of the predictions: `prediction`, and `probability_<class>` for each class, or an interval."""
         if self.classes is None:
-            return pa.schema([("prediction", pa.float64())])
+            names = ["prediction", *(INTERVAL if interval_width_of(self.pipeline) is not None else ())]
+            return pa.schema([(name, pa.float64()) for name in names])
         labels = pa.array(self.classes.tolist())
         # As a CSV file shows the labels themselves.
         names = [f"probability_{label}" for label in pc.cast(labels, pa.string()).to_pylist()]
@@ -323,7 +326,8 @@ class Model:
         -------
         pandas.DataFrame of shape (rows, 1 + classes)
             With the index of `frame`: `prediction`, float64 or of the labels' type, and for a classification
-            `probability_<class>` for each class, float64.
+            `probability_<class>` for each class, float64; for a regression that was asked for an interval
+            `prediction_low` and `prediction_high`.
 
         Raises
         ------
@@ -399,6 +403,30 @@ class Model:
                     f"scored: {' '.join(str(error).split())}"
                 ) from error
 
+    def predict_interval(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the limits between which the target is, in the share of the rows that training was asked for.
+
+        Parameters
+        ----------
+        frame
+            As `predict` takes it.
+
+        Returns
+        -------
+        pandas.DataFrame of shape (rows, 2)
+            With the index of `frame`: `prediction_low` and `prediction_high`, float64, which `predict` returns, too.
+
+        Raises
+        ------
+        BadInputError
+            If the model knows no interval, and where `predict` raises it.
+        """
+        if self.schema.names[-2:] != list(INTERVAL):
+            raise BadInputError(
+                "The model knows no interval around its predictions: train it with one, such as interval=0.9."
+            )
+        return self.predict(frame)[list(INTERVAL)]
+
     def _match_categories(self, rows: pd.DataFrame, oddities: Oddities) -> None:
         """Take texts that training has not seen for the one that they differ from by case or spaces alone."""
         import pandas as pd  # noqa: PLC0415 (as above)
@@ -428,6 +456,9 @@ class Model:
             self._match_categories(rows, oddities)
             predicted = predict(self.pipeline, rows, self.profile["problem"])
             columns = [*np.atleast_2d(np.asarray(predicted.outputs, dtype=np.float64).T)]
+            width = interval_width_of(self.pipeline)
+            if width is not None:
+                columns += [columns[0] - width, columns[0] + width]
             if predicted.classes is not None:
                 # As in the evaluation, and as `predict` of the pipeline returns it.
                 columns.insert(0, predicted.classes[predicted.decisive.argmax(axis=1)])

@@ -40,14 +40,20 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
 
 def known_values(field: FieldInfo) -> tuple[str, ...]:
     """Return the names that a field may hold; none, where it takes more than names."""
-    alternatives = (field.annotation, *get_args(field.annotation))
+    alternatives = _alternatives(field)
     return next((get_args(each) for each in alternatives if get_origin(each) is Literal), ())
+
+
+def _alternatives(field: FieldInfo) -> list[Any]:
+    """Return the types that a field may be of, without their limits."""
+    alternatives = (field.annotation, *get_args(field.annotation))
+    return [get_args(each)[0] if get_origin(each) is Annotated else each for each in alternatives]
 
 
 def _type_of(field: FieldInfo) -> Callable[[str], Any]:
     if get_origin(field.annotation) is dict or field.annotation is ReadOptions:
         return json_object
-    alternatives = (field.annotation, *get_args(field.annotation))
+    alternatives = _alternatives(field)
     if any(get_origin(each) is list for each in alternatives):
         return names_of
     if bool in alternatives:

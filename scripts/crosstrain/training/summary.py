@@ -27,7 +27,8 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         `ignored_files`, which are no data by their names; `dropped_columns` with `name` and `reason`; `read`, how files
         and columns were read: the `dialect`, what was `told` and what `doubts` there are; `missing_values` with `name`
         and `share` of the used rows, of features that lack many; the `search` that the model was chosen by, or None;
-        the `adjustment`, in sentences what held-out folds have taught of probabilities and of the decision;
+        the `adjustment`, in sentences what held-out folds have taught of probabilities, decision or interval; the
+        `prediction_interval`, its `share`, `width` and `coverage` of the test part, or None;
         `warnings` of the fit; the `weight_column` by which rows count, or None; the `positive_class` that some metrics
         are of, with its `label` and whether it was `chosen` as the rarer of two, or None for a regression; the
         `quantile` that pinball is of; `suspicions`, what is `about` which `columns` suspected of the data or the
@@ -49,7 +50,10 @@ def facts(files: Mapping[str, str]) -> dict[str, Any]:
         "missing_values": _missing_values(profile),
         "read": _read(profile),
         "search": _search(info.get("search")),
-        "adjustment": list(adjustment_in_words(info.get("adjustment"), _second_class(info))),
+        "adjustment": list(
+            adjustment_in_words(info.get("adjustment"), _second_class(info), evaluation.get("prediction_interval"))
+        ),
+        "prediction_interval": evaluation.get("prediction_interval"),
         "warnings": info["warnings"],
         "suspicions": info["suspicions"],
         "weight_column": evaluation["weight_column"],

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from common.adjusted import AdjustedClassifier, IntervalRegressor, calibrated
 from common.errors import UntrustedModelError
 from common.frames import load_part
-from common.metrics import metrics_of, predict
+from common.metrics import interval_width_of, metrics_of, predict
 from common.model_file import load_model, save_model
 from data_preparation.preparation import PreparedData
 from model_training.training import build_pipeline, fit
@@ -124,4 +124,25 @@ def test_a_checks_own_name_is_no_way_around_it(prepared_data: Make, tmp_path: Pa
     _, pipeline, *_ = adjusted(prepared_data, multipliers=np.array([0.0, 1.0]))
     pipeline["model"].checked = "not to be called"
     with pytest.raises(UntrustedModelError, match="a calibration or a decision"):
+        load_model(save_model(pipeline, tmp_path / "model.skops"))
+
+
+def test_an_interval_changes_no_prediction(prepared_data: Make, tmp_path: Path) -> None:
+    plain, pipeline, features, target = adjusted(prepared_data, "regression", share=0.9, width=2.5)
+    loaded = load_model(save_model(pipeline, tmp_path / "model.skops"))
+    np.testing.assert_array_equal(loaded.predict(features), plain.predict(features))
+    assert (loaded["model"].share, interval_width_of(loaded)) == (0.9, 2.5)
+    assert loaded.score(features, target) == plain.score(features, target)
+    assert not hasattr(loaded, "classes_")
+    assert interval_width_of(plain) is None
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"share": 1.5, "width": 1.0}, {"share": 0.9, "width": np.nan}, {"share": 0.9, "width": [1.0]}]
+)
+def test_an_interval_that_training_does_not_make_is_refused(
+    prepared_data: Make, tmp_path: Path, numbers: dict[str, Any]
+) -> None:
+    _, pipeline, *_ = adjusted(prepared_data, "regression", **numbers)
+    with pytest.raises(UntrustedModelError, match="an interval that training does not make"):
         load_model(save_model(pipeline, tmp_path / "model.skops"))

@@ -11,8 +11,8 @@ DECISION = {"metric": "f1", "before": 0.5, "after": 0.56, "deviation": 0.01, "ke
 
 
 def words(**fields: Any) -> list[str]:
-    document = {"told": None, "folds": 5, "rows": 1046, "calibration": None, "decision": None, "multipliers": None}
-    return list(adjustment_in_words({**document, **fields}, "yes"))
+    tried = dict.fromkeys(["told", "calibration", "decision", "multipliers", "interval"])
+    return list(adjustment_in_words({**tried, "folds": 5, "rows": 1046, **fields}, "yes"))
 
 
 FOLDS = "on 5 held-out folds of 1,046 training rows."
@@ -42,8 +42,21 @@ def test_a_decision_that_stays_is_told_where_the_calibration_moves_it() -> None:
     assert words(calibration=CALIBRATION, multipliers=[0.4, 0.6])[1] == (
         '"yes" is predicted where its probability is above 0.4, as before the calibration.'
     )
+    found = words(calibration=CALIBRATION, decision={**DECISION, "kept": False}, multipliers=[0.4, 0.6])
+    assert found[1].startswith('"yes" is predicted where its probability is above 0.4, as before the calibration: a tu')
 
 
 def test_where_nothing_was_tried_nothing_is_told_but_the_reason() -> None:
     assert list(adjustment_in_words(None, "yes")) == []
     assert list(adjustment_in_words({"told": "There was no time."}, "yes")) == ["There was no time."]
+
+
+def test_an_interval_is_told_with_what_it_holds_of_the_test_part() -> None:
+    interval = {"share": 0.9, "width": 95.3333}
+    (told,) = words(interval=interval)
+    assert told == (
+        f"An interval of ± 95.33 around each prediction is to hold the target in 0.9 of the rows, by the errors {FOLDS}"
+    )
+    document = {"told": None, "calibration": None, "folds": 5, "rows": 9, "decision": None, "multipliers": None}
+    (told,) = adjustment_in_words({**document, "interval": interval}, "", {**interval, "coverage": 0.9123})
+    assert told.endswith("training rows, and holds it in 91.2% of the test rows.")

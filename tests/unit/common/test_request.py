@@ -39,6 +39,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "search_seconds": None,
         "hyperparameters": {},
         "adjust": "auto",
+        "interval": None,
         "features": "auto",
         "test_fraction": 0.2,
         "seed": 42,
@@ -94,6 +95,10 @@ def test_defaults_are_those_of_the_contract() -> None:
             },
             'The hyperparameter "loss" is for regression, and something else in the request is not',
         ),
+        ({"metric": "f1", "interval": 0.9}, '"interval" is for regression, and something else in the request is not'),
+        ({"problem": "classification", "interval": 0.9}, '"interval" is for regression'),
+        ({"interval": 90.0}, '"interval" is 90.0: input should be less than 1'),
+        ({"interval": 0.0}, '"interval" is 0.0'),
         (
             {"metric": "rmse", "estimator": "random_forest", "hyperparameters": {"class_weight": "balanced"}},
             'The hyperparameter "class_weight" is for classification',

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.errors import InvalidRequestError
 from common.frames import load_part
 from common.metrics import metrics_of, predict
 from common.model_file import load_model, save_model
 from data_preparation.preparation import PreparedData
-from model_training.adjustment import learn
+from model_training.adjustment import interval_width, learn
 from model_training.folds import Part
 from model_training.training import build_pipeline, fit
 
@@ -112,3 +113,42 @@ def test_what_cannot_be_learned_is_told_and_changes_nothing(prepared_data: Make)
     adjustment = learn(prepared.request, prepared.profile, part, 1e-9)
     assert adjustment.apply is None
     assert adjustment.record["told"].startswith("Nothing was learned of held-out folds: 5 fits would take more")
+
+
+@pytest.mark.parametrize(("rows", "share"), [(100, 0.9), (19, 0.95), (19, 0.5), (1000, 0.123)])
+def test_an_interval_reaches_as_far_as_so_many_errors(rows: int, share: float) -> None:
+    errors = np.random.default_rng(0).permutation(rows) + 1.0
+    # The one of this rank; of n + 1 rows of which one is yet to come.
+    expected = float(np.ceil(np.round(share * (rows + 1), 9)))
+    assert interval_width(errors, np.ones(rows), share) == expected
+    assert interval_width(errors, np.full(rows, 7.0), share) == expected
+    # What weighs next to nothing is as if it was not there.
+    more = np.concatenate([errors, np.full(rows, 1e6)])
+    assert interval_width(more, np.repeat([1.0, 1e-12], rows), share) <= expected
+
+
+def test_an_interval_of_too_few_rows_is_refused_with_the_way_out() -> None:
+    with pytest.raises(InvalidRequestError, match=r'"interval" is 0\.95, and 18 held-out rows are too few'):
+        interval_width(np.ones(18), np.ones(18), 0.95)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9])
+def test_an_interval_holds_the_target_of_its_share_of_new_rows(
+    prepared_data: Make, tmp_path: Path, share: float
+) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame(random.normal(size=(3000, 3)), columns=["a", "b", "c"])
+    # Skewed errors, which follow no normal distribution.
+    frame["y"] = frame["a"] * 3 + random.exponential(2, 3000)
+    prepared = prepared_data("regression", frame, estimator="hist_gradient_boosting", interval=share)
+    features, target = load_part(prepared.train, prepared.profile)
+    adjustment = learn(prepared.request, prepared.profile, Part(features, target), 100)
+    plain = fit(build_pipeline(prepared.request, prepared.profile), features, target).pipeline
+    loaded = load_model(save_model(adjustment.applied(plain), tmp_path / "model.skops"))
+    test_features, test_target = load_part(prepared.test, prepared.profile)
+    predicted = loaded.predict(test_features)
+    np.testing.assert_array_equal(predicted, plain.predict(test_features))
+    width = adjustment.record["interval"]["width"]
+    # Of 600 rows the share's standard error is 2 points at most.
+    assert np.mean(np.abs(test_target - predicted) <= width) == pytest.approx(share, abs=0.05)
+    assert json.loads(json.dumps(adjustment.record)) == adjustment.record

@@ -86,9 +86,13 @@ def test_the_first_round_is_one_of_each_and_then_what_else_is_known_to_be_good()
     assert (first.chosen, first.record) == (None, None)
 
 
-@pytest.mark.parametrize("problem", ["regression", "classification"])
-def test_a_search_goes_where_it_is_better_and_tries_nothing_that_a_request_could_not_say(problem: str) -> None:
-    metric = {"regression": "rmse", "classification": "log_loss"}[problem]
+@pytest.mark.parametrize(
+    ("problem", "metric"),
+    [("regression", "rmse"), ("regression", "mae"), ("regression", "pinball"), ("classification", "log_loss")],
+)
+def test_a_search_goes_where_it_is_better_and_tries_nothing_that_a_request_could_not_say(
+    problem: str, metric: str
+) -> None:
     ended, done = searched(request(problem, metric=metric, search_trials=40), quality)
     assert ended.record is not None
     best = min(done, key=lambda each: (each.score, each.number))
@@ -99,6 +103,18 @@ def test_a_search_goes_where_it_is_better_and_tries_nothing_that_a_request_could
     for each in done:
         HYPERPARAMETERS[each.estimator].model_validate(each.hyperparameters)
     assert [Tried(**each) for each in json.loads(json.dumps(ended.record["trials"]))] == done
+
+
+def test_choices_of_words_are_varied_as_numbers_are() -> None:
+    def balanced(trial: Trial) -> float:
+        return quality(trial) - 0.5 * (trial.hyperparameters.get("class_weight") == "balanced")
+
+    asked = request("classification", metric="f1_macro", search_trials=60)
+    ended, done = searched(asked, lambda trial: -balanced(trial))
+    assert ended.chosen is not None
+    assert ended.chosen["hyperparameters"]["class_weight"] == "balanced"
+    later = [each.hyperparameters.get("class_weight") for each in done[len(done) // 2 :]]
+    assert later.count("balanced") > len(later) / 2
 
 
 def test_higher_is_better_where_the_metric_says_so() -> None:

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pytest
 from sklearn.pipeline import Pipeline
 
-from common.adjusted import AdjustedClassifier
+from common.adjusted import AdjustedClassifier, IntervalRegressor
 from common.conversion import features
 from common.frames import load_part
 from common.model_file import load_model, save_model
 from common.request import ESTIMATORS
+from crosstrain.command import BadInputError
 from crosstrain.training import prediction
 from data_preparation import parquet_reading, text_reading
 from data_preparation.preparation import PreparedData
@@ -482,3 +483,25 @@ def test_labels_are_those_of_a_decision_that_was_learned(results: Results) -> No
     found = scored(folder, folder.parent / "rows.csv")
     assert (found["prediction"] == "b").tolist() == (found["probability_b"] > 0.8).tolist()
     assert 0 < (found["prediction"] == "b").sum() < (found["probability_b"] > 0.5).sum()
+
+
+def test_an_interval_stands_beside_each_prediction(results: Results) -> None:
+    data = frame()
+    _, folder = results(data, estimator="ridge")
+    plain = load_model(folder / "model.skops")
+    data.to_csv(folder.parent / "rows.csv", index=False)
+    before = scored(folder, folder.parent / "rows.csv")
+    with pytest.raises(BadInputError, match="knows no interval"):
+        prediction.Model.load(folder).predict_interval(data)
+    pipeline = Pipeline([*plain.steps[:-1], ("model", IntervalRegressor(plain["model"], 0.9, 1.5))])
+    save_model(pipeline, folder / "model.skops")
+    found = scored(folder, folder.parent / "rows.csv")
+    assert list(found.columns) == ["prediction", "prediction_low", "prediction_high"]
+    assert found["prediction"].tolist() == before["prediction"].tolist()
+    np.testing.assert_allclose(found["prediction_high"] - found["prediction"].astype(float), 1.5)
+    np.testing.assert_allclose(found["prediction"].astype(float) - found["prediction_low"], 1.5)
+    with warnings.catch_warnings():
+        # Columns that the model does not use.
+        warnings.simplefilter("ignore")
+        limits = prediction.Model.load(folder).predict_interval(data)
+    np.testing.assert_allclose(limits, found[["prediction_low", "prediction_high"]])

@@ -47,6 +47,8 @@ def test_the_command_has_the_flags_and_its_own() -> None:
     ("arguments", "expected"),
     [
         (["--test-fraction", "0.5"], {"test_fraction": 0.5}),
+        (["--search-trials", "7", "--search-seconds", "40"], {"search_trials": 7, "search_seconds": 40.0}),
+        (["--split-seed", "7"], {"split_seed": 7}),
         (["--seed", "7", "--threshold", "1"], {"seed": 7, "threshold": 1.0}),
         (["--minimum-improvement", "1e-3"], {"minimum_improvement": 0.001}),
         (["--search-trials", "7", "--search-seconds", "90"], {"search_trials": 7, "search_seconds": 90.0}),
