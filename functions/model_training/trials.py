@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidModelError, InvalidRequestError, without_values
+from common.metric_table import OF_POSITIVE_CLASS
 from common.metrics import Predictions, Weights, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Order, draw_rows, make_folds
@@ -80,7 +81,14 @@ class Outcome:
 def drawn_folds(trial_rows: int, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Part, list[Fold]]:
     """Return the rows that trials are made on, and their folds: the same for all trials of a search."""
     drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial_rows, request.seed))
-    return drawn, make_folds(drawn.target, drawn.order, profile, request.seed)
+    return drawn, make_folds(drawn.target, drawn.order, profile, request.seed, _least_rows(request, drawn.target))
+
+
+def _least_rows(request: TrainingRequest, target: npt.NDArray[Any]) -> int | None:
+    """Return how many rows the rarest class has that the metric has to meet in each fold; None if it need meet none."""
+    if request.metric == "roc_auc":
+        return int(np.unique(target, return_counts=True)[1].min())
+    return int((target == request.pos_label).sum()) if request.metric in OF_POSITIVE_CLASS else None
 
 
 def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part) -> Outcome:

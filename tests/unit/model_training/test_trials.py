@@ -114,8 +114,8 @@ def test_a_metric_that_a_fold_leaves_undefined_fails_the_trial(prepared_data: Pr
     prepared = prepared_data("classification", metric="roc_auc")
     part = part_of(prepared)
     target = part.target.copy()
-    target[:] = "low"
-    target[:2] = "high"
+    # Of a third class a single row, which no two folds can meet.
+    target[:1] = "mid"
     tried, _ = made(trial("logistic_regression"), asked(prepared), prepared.profile, Part(part.features, target))
     assert tried.score is None
     assert tried.error is not None
@@ -210,3 +210,14 @@ def test_a_trial_says_how_many_rows_and_folds_it_had(prepared_data: Prepare) -> 
     part = part_of(prepared)
     tried, document = made(trial("ridge"), asked(prepared), prepared.profile, part)
     assert (tried.rows, tried.folds) == (len(part.target), len(document["folds"])) == (75, 2)
+
+
+@pytest.mark.parametrize(("metric", "folds"), [("f1", 3), ("roc_auc", 3), ("accuracy", 5)])
+def test_each_fold_meets_the_class_that_the_metric_has_to(prepared_data: Prepare, metric: str, folds: int) -> None:
+    prepared = prepared_data("classification", metric=metric)
+    part = part_of(prepared)
+    target = np.where(np.arange(len(part.target)) < 3, "high", "low")
+    request = asked(prepared).model_copy(update={"pos_label": "high"})
+    tried, _ = made(trial("logistic_regression"), request, prepared.profile, Part(part.features, target))
+    assert tried.folds == folds
+    assert tried.score is not None
