@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -188,13 +189,16 @@ def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -
 
 
 @contextmanager
-def ended_after(seconds: float) -> Iterator[None]:
+def ended_after(seconds: float, processor_seconds: float) -> Iterator[None]:
     """End this process if what is done within takes longer, whatever it is at: for a fit that never ends.
 
     The function's next call finds a new process. The trial has failed, and the others go on.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
+    # Of all threads; the signal ends a process by itself, also where nothing of Python's gets to run.
+    signal.setitimer(signal.ITIMER_PROF, processor_seconds)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -133,7 +134,7 @@ def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     """Also where nothing of Python's gets to run: the code holds the interpreter's lock."""
     code = (
         "import ctypes, sys; from model_training.trials import ended_after\n"
-        "with ended_after(0.5):\n    ctypes.PyDLL(None).sleep(60)"
+        "with ended_after(0.5, 60):\n    ctypes.PyDLL(None).sleep(60)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(project / "functions")}, capture_output=True, timeout=50,
@@ -141,6 +142,14 @@ def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 1
     assert b"Timeout" in ended.stderr
+
+
+def test_a_fit_that_takes_too_long_ends_with_its_process(project: Path) -> None:
+    code = "from model_training.trials import ended_after\nwith ended_after(60, 0.2):\n    while True: pass"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(project / "functions")}, timeout=50, check=False
+    )
+    assert ended.returncode == -signal.SIGPROF
 
 
 @pytest.mark.parametrize("problem", ["regression", "classification"])
