@@ -115,7 +115,8 @@ class BlendMember(_Strict):
 
     estimator: Annotated[str, Field(min_length=1)]
     hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    # Their sum and each one's share of it are numbers, too.
+    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
 
 
 class BlendParameters(_Strict):
@@ -384,6 +385,9 @@ class TrainingRequest(_Strict):
         for member in self.hyperparameters["members"]:
             if member["estimator"] in ("auto", "blend"):
                 raise InvalidRequestError(f'"{member["estimator"]}" cannot be a member of a blend: name an estimator.')
+            if member["estimator"] not in HYPERPARAMETERS:
+                known = did_you_mean(member["estimator"], [name for name in HYPERPARAMETERS if name != "blend"])
+                raise InvalidRequestError(f'A member of the blend is "{member["estimator"]}".{known}')
             chosen = {"estimator": member["estimator"], "hyperparameters": member.get("hyperparameters", {})}
             found.append((_checked(self.model_copy(update=chosen)), member.get("weight", 1.0)))
         return found

@@ -154,11 +154,11 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     s3, prepared, trial = s3_client(), event["prepared"], Trial(**event["trial"])
     profile = read_json(s3, pinned(prepared, "profile"))
     request = parse_request(event["request"]).with_positive_class(profile)
-    # Wall-clock time here, for what hangs takes no other.
+    # Wall-clock time, too, for what hangs takes no other.
     seconds = min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)
     # What the call has no time for is given up between two folds, too, and counts no more than it took.
     trial = replace(trial, seconds=min(trial.seconds, _seconds_left(context) * _SHARE_OF_FIT))
-    with workspace() as folder, ended_after(seconds):
+    with workspace() as folder, ended_after(seconds, 2 * trial.seconds + _SECONDS_OF_START / 4):
         outcome = run_trial(trial, request, profile, _part(s3, prepared, profile, folder))
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
     outputs = None if outcome.outputs is None else _write_outputs(s3, outcome.outputs, f"{prefix}/out_of_fold.npy")

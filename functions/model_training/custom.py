@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING
 from sklearn.pipeline import Pipeline
 
 from common.conversion import Profile
-from common.errors import InvalidModelError
+from common.errors import InvalidModelError, InvalidRequestError
 from common.request import TrainingRequest, did_you_mean
 from model_training import model
+from model_training.blend import members_of
 from model_training.model import CustomModel
 
 if TYPE_CHECKING:
     from sklearn.base import BaseEstimator
+
+    from model_training.space import Space
 
 
 def build_custom(request: TrainingRequest, profile: Profile) -> CustomModel:
@@ -42,9 +45,26 @@ def build_custom(request: TrainingRequest, profile: Profile) -> CustomModel:
             "The pipeline of model_training/model.py has other steps than features and model: put what is between them "
             "into either."
         )
+    if members_of(found.pipeline) is not None:
+        raise InvalidModelError(
+            "The model of model_training/model.py is a vote of several, which only a blend is: return one of them, and "
+            'name the others as its members (the estimator "blend").'
+        )
     names = {name for start in found.space.starts for name in start} | set(found.space.varied)
     check_names("The search space of model_training/model.py", names, found.pipeline["model"])
+    _check_starts(found.space, request)
     return found
+
+
+def _check_starts(space: Space, request: TrainingRequest) -> None:
+    """Refuse what goes through no request, such as a tuple."""
+    for start in space.starts:
+        try:
+            request.with_choice("custom", start)
+        except InvalidRequestError as error:
+            raise InvalidModelError(
+                f"A start of model_training/model.py is none that a request may say. {error}"
+            ) from error
 
 
 def check_names(who: str, names: Iterable[str], estimator: BaseEstimator) -> None:

@@ -100,7 +100,9 @@ def draw_rows(rows: int, order: Order, by: str, most: int, seed: int) -> Rows:
     return np.flatnonzero(np.isin(codes, taken))
 
 
-def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any], seed: int) -> list[Fold]:
+def make_folds(
+    target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any], seed: int, least: int | None = None
+) -> list[Fold]:
     """Return the folds.
 
     Rows of one key are in one fold. By time, each fold is scored on what comes after all that it is fitted on, and
@@ -116,6 +118,8 @@ def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any
         Of the prepared data: its problem, and how it was split.
     seed
         Of the shuffling.
+    least
+        How many rows a class has that each fold is to meet: there are fewer folds where they are fewer, two at least.
 
     Raises
     ------
@@ -123,6 +127,7 @@ def make_folds(target: npt.NDArray[Any], order: Order, profile: Mapping[str, Any
         If there are fewer keys or times than two folds need, or no class has two rows.
     """
     count = MOST_FOLDS if len(target) < FEW_ROWS else FEWER_FOLDS
+    count = count if least is None else min(count, max(2, least))
     by, stratified = profile["split"]["by"], profile["problem"] == "classification"
     if stratified:
         # scikit-learn takes classes like 0.5 for numbers.

@@ -226,8 +226,8 @@ def _of_none(request: TrainingRequest, done: Sequence[Tried]) -> InvalidRequestE
             f"(each had {fastest:.1f} s): raise it, or train without a search (search_trials 0)."
         )
     return InvalidDatasetError(
-        f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Choose another metric, or "
-        "train without a search (search_trials 0)."
+        f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Train without a search "
+        "(search_trials 0), or choose another metric."
     )
 
 

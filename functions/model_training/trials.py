@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import signal
 import statistics
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import numpy.typing as npt
 
 from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidModelError, InvalidRequestError, without_values
+from common.metric_table import OF_POSITIVE_CLASS
 from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
 from model_training.folds import Fold, Part, draw_rows, make_folds
@@ -51,7 +53,14 @@ class Outcome:
 def drawn_folds(trial_rows: int, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Part, list[Fold]]:
     """Return the rows that trials are made on, and their folds: the same for all trials of a search."""
     drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial_rows, request.seed))
-    return drawn, make_folds(drawn.target, drawn.order, profile, request.seed)
+    return drawn, make_folds(drawn.target, drawn.order, profile, request.seed, _least_rows(request, drawn.target))
+
+
+def _least_rows(request: TrainingRequest, target: npt.NDArray[Any]) -> int | None:
+    """Return how many rows the rarest class has that the metric has to meet in each fold; None if it need meet none."""
+    if request.metric == "roc_auc":
+        return int(np.unique(target, return_counts=True)[1].min())
+    return int((target == request.pos_label).sum()) if request.metric in OF_POSITIVE_CLASS else None
 
 
 def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part) -> Outcome:
@@ -151,13 +160,16 @@ def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -
 
 
 @contextmanager
-def ended_after(seconds: float) -> Iterator[None]:
+def ended_after(seconds: float, processor_seconds: float) -> Iterator[None]:
     """End this process if what is done within takes longer, whatever it is at: for a fit that never ends.
 
     The function's next call finds a new process. The trial has failed, and the others go on.
     """
     faulthandler.dump_traceback_later(seconds, exit=True)
+    # Of all threads; the signal ends a process by itself, also where nothing of Python's gets to run.
+    signal.setitimer(signal.ITIMER_PROF, processor_seconds)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         faulthandler.cancel_dump_traceback_later()

@@ -75,6 +75,11 @@ def test_defaults_are_those_of_the_contract() -> None:
         (blend_of({"estimator": "ridge"}, {"estimator": "blend"}), '"blend" cannot be a member of a blend'),
         (blend_of({"estimator": "ridge"}, {"estimator": "logistic_regression"}), "for different problems"),
         (
+            blend_of({"estimator": "ridge"}, {"estimator": "rigde"}),
+            'A member of the blend is "rigde". Did you mean "ridge"',
+        ),
+        (blend_of({"estimator": "ridge"}, {"estimator": "ridge", "weight": 1e308}), "less than or equal to 1000000"),
+        (
             blend_of({"estimator": "ridge"}, {"estimator": "random_forest", "hyperparameters": {"alpha": 1.0}}),
             '"alpha" is unknown',
         ),

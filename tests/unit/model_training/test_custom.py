@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
+from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import HuberRegressor, LinearRegression
 from sklearn.pipeline import Pipeline
 
@@ -60,6 +61,17 @@ def raising(_asked: Any, _profile: Any) -> CustomModel:
         (
             lambda asked, profile: CustomModel(pipeline(asked, profile, "last"), Space(({},))),
             "has other steps",
+        ),
+        (
+            lambda _asked, _profile: CustomModel(
+                Pipeline([("features", LinearRegression()), ("model", VotingRegressor([("a", LinearRegression())]))]),
+                Space(({},)),
+            ),
+            "a vote of several",
+        ),
+        (
+            lambda asked, profile: CustomModel(pipeline(asked, profile), Space(({"max_iter": (1, 2)},))),
+            "A start of model_training/model.py is none that a request may say.",
         ),
         (
             returning(alhpa=FloatDistribution(0, 1)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -114,8 +115,8 @@ def test_a_metric_that_a_fold_leaves_undefined_fails_the_trial(prepared_data: Pr
     prepared = prepared_data("classification", metric="roc_auc")
     part = part_of(prepared)
     target = part.target.copy()
-    target[:] = "low"
-    target[:2] = "high"
+    # Of a third class a single row, which no two folds can meet.
+    target[:1] = "mid"
     tried, _ = made(trial("logistic_regression"), asked(prepared), prepared.profile, Part(part.features, target))
     assert tried.score is None
     assert tried.error is not None
@@ -133,7 +134,7 @@ def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     """Also where nothing of Python's gets to run: the code holds the interpreter's lock."""
     code = (
         "import ctypes, sys; from model_training.trials import ended_after\n"
-        "with ended_after(0.5):\n    ctypes.PyDLL(None).sleep(60)"
+        "with ended_after(0.5, 60):\n    ctypes.PyDLL(None).sleep(60)"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(project / "functions")}, capture_output=True, timeout=50,
@@ -141,6 +142,14 @@ def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     )  # fmt: skip
     assert ended.returncode == 1
     assert b"Timeout" in ended.stderr
+
+
+def test_a_fit_that_takes_too_long_ends_with_its_process(project: Path) -> None:
+    code = "from model_training.trials import ended_after\nwith ended_after(60, 0.2):\n    while True: pass"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(project / "functions")}, timeout=50, check=False
+    )
+    assert ended.returncode == -signal.SIGPROF
 
 
 @pytest.mark.parametrize("problem", ["regression", "classification"])
@@ -210,3 +219,14 @@ def test_a_trial_says_how_many_rows_and_folds_it_had(prepared_data: Prepare) -> 
     part = part_of(prepared)
     tried, document = made(trial("ridge"), asked(prepared), prepared.profile, part)
     assert (tried.rows, tried.folds) == (len(part.target), len(document["folds"])) == (75, 2)
+
+
+@pytest.mark.parametrize(("metric", "folds"), [("f1", 3), ("roc_auc", 3), ("accuracy", 5)])
+def test_each_fold_meets_the_class_that_the_metric_has_to(prepared_data: Prepare, metric: str, folds: int) -> None:
+    prepared = prepared_data("classification", metric=metric)
+    part = part_of(prepared)
+    target = np.where(np.arange(len(part.target)) < 3, "high", "low")
+    request = asked(prepared).model_copy(update={"pos_label": "high"})
+    tried, _ = made(trial("logistic_regression"), request, prepared.profile, Part(part.features, target))
+    assert tried.folds == folds
+    assert tried.score is not None
