@@ -457,7 +457,7 @@ def test_a_model_that_cannot_predict_is_named(
     frame().to_csv(tmp_path / "rows.csv", index=False)
     monkeypatch.setattr(prediction, "load_model", lambda _: object())
     assert main([str(tmp_path / "rows.csv"), "--trust", "--from", str(folder)]) == 1
-    assert "The model cannot predict (TypeError): its file is not what" in capsys.readouterr().err
+    assert "The model cannot predict (AttributeError): its file is not what" in capsys.readouterr().err
 
 
 def test_a_column_of_weights_is_ignored(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
