@@ -28,7 +28,7 @@ ESTIMATORS: Mapping[str, tuple[str, ...]] = {
 }
 OF_ANY_PROBLEM = ("auto", "custom", "blend")
 """What is no estimator of scikit-learn's: a search, a model of one's own, and the weighted mean of several."""
-SEARCH_TRIALS, SEARCH_SECONDS = 40, 60.0
+SEARCH_TRIALS, SEARCH_SECONDS = 100, 60.0
 """How much is tried where the request asks for a search and does not say: trials, and processor seconds."""
 
 

@@ -24,7 +24,7 @@ from model_training.proposals import Proposal, propose
 from model_training.spaces import space_of
 from model_training.trial import OUT_OF_TIME, Trial, Tried
 
-PATIENCE = 20
+PATIENCE = 30
 """After so many trials without a better one a search ends."""
 MOST_BYTES, BYTES_PER_TRIAL = 230_000, 1100
 """How long a request and its trials may be as JSON, and what becomes of a trial besides its hyperparameters: a state
