@@ -12,6 +12,7 @@ import numpy.typing as npt
 from common.conversion import feature_columns
 from common.metric_table import Scoring
 from common.metrics import Codes, Predictions, Weights, class_codes, multipliers_of
+from common.threads import few_threads
 from model_evaluation.effects import FEATURES, Effects, partial_dependence
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import Importance, permutation_importance
@@ -93,13 +94,15 @@ def analyse(data: ReportData) -> Analysis:
     metric = next(name for name in (data.evaluation["metric"], *metrics) if metrics[name] is not None)
     part = HeldOut(data.features, data.target, data.weights)
     scoring = Scoring.of(data.model["request"])
-    importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed, scoring)
     profile = {column["name"]: column for column in feature_columns(data.profile)}
     classification = data.predictions.ndim == 2
     classes = data.pipeline.classes_ if classification else None
     output = _output(data, scoring) if classification else None
-    features = importance.names
-    effects = partial_dependence(data.pipeline, part, data.predictions, features, profile, output, seed)
+    # Many predictions of a few rows each.
+    with few_threads(0):
+        importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed, scoring)
+        features = importance.names
+        effects = partial_dependence(data.pipeline, part, data.predictions, features, profile, output, seed)
     slices = find_slices(part, data.seen_by(metric), classes, metric, scoring, profile, features[:FEATURES])
     return Analysis(metric, importance, slices, effects, output)
 

@@ -13,6 +13,7 @@ from common.errors import first_few, without_values
 from common.metric_table import METRIC_TABLE, PLAIN, Scoring
 from common.metrics import Predictions, Weights, interval_width_of, metrics_of, predict
 from common.request import TrainingRequest
+from common.threads import few_threads
 from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Scores:
 
 def score(pipeline: Pipeline, part: HeldOut, problem: str, scoring: Scoring = PLAIN) -> Scores:
     """Score a fitted pipeline for the problem, `regression` or `classification`."""
-    return measure(predict(pipeline, part.features, problem), part.target, part.weights, scoring)
+    with few_threads(part.features.size):
+        predictions = predict(pipeline, part.features, problem)
+    return measure(predictions, part.target, part.weights, scoring)
 
 
 def measure(

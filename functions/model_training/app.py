@@ -31,12 +31,12 @@ from common.storage import (
     write_bytes,
     write_json,
 )
+from common.threads import few_threads
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_training.memory import check_memory
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
 from model_training.suspicions import Suspicions
-from model_training.threads import few_threads
 from model_training.training import build_pipeline, describe, describe_baseline, fit
 from model_training.trial import Trial, Tried
 

@@ -17,7 +17,7 @@ from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
 from common.metrics import Weights, metrics_of, predict
 from common.request import TrainingRequest
-from model_training.threads import few_threads
+from common.threads import few_threads
 from model_training.training import build_pipeline, fit
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from scipy import stats
 from common.conversion import Profile, feature_columns
 from common.errors import first_few
 from common.request import TrainingRequest
-from model_training.threads import few_threads
+from common.threads import few_threads
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,10 +23,11 @@ from common.metric_table import METRIC_TABLE
 from common.metrics import Weights, best_constant
 from common.model_file import estimator_of
 from common.request import TrainingRequest
+from common.threads import few_threads
 from model_training.blend import build_blend, join, members_of
 from model_training.custom import build_custom, check_names
 from model_training.features import MANY_LEVELS, build_features, categorical_columns, numeric_columns
-from model_training.threads import ThreadBackend, few_threads
+from model_training.threads import ThreadBackend
 
 if TYPE_CHECKING:
     import pandas as pd

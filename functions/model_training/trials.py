@@ -20,8 +20,8 @@ from common.errors import InvalidDatasetError, InvalidModelError, InvalidRequest
 from common.metric_table import OF_POSITIVE_CLASS
 from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
+from common.threads import few_threads
 from model_training.folds import Fold, Part, draw_rows, make_folds
-from model_training.threads import few_threads
 from model_training.training import build_pipeline, fit
 from model_training.trial import MOST_CHARACTERS, OUT_OF_TIME, Trial, Tried
 

@@ -15,7 +15,8 @@ from scipy import linalg  # noqa: F401 - whose BLAS is not NumPy's
 from sklearn.ensemble import RandomForestRegressor
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from model_training.threads import VALUES_FOR_THREADS, ThreadBackend, few_threads
+from common.threads import VALUES_FOR_THREADS, few_threads
+from model_training.threads import ThreadBackend
 from thread_meeting import MEETING
 
 
