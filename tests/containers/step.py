@@ -35,9 +35,11 @@ class Client:
         """Return an object."""
         return {"Body": io.BytesIO(objects[request["Key"]])}
 
-    def put_object(self, **request: Any) -> None:
-        """Store an object."""
-        objects[request["Key"]] = request["Body"]
+    def put_object(self, **request: Any) -> dict[str, Any]:
+        """Store an object, of bytes or of a file."""
+        body = request["Body"]
+        objects[request["Key"]] = body if isinstance(body, bytes) else body.read()
+        return {}
 
     def get_paginator(self, _operation: str) -> "Client":
         """Return this client, which lists objects alone."""
