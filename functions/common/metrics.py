@@ -52,6 +52,25 @@ class Predictions:
         """Return what a metric is to look at: the probabilities, or for one of labels what decides for these."""
         return self.decisive if METRIC_TABLE[metric].of_labels else self.outputs
 
+    def over(self, classes: npt.NDArray[Any] | None, dtype: type[np.floating]) -> npt.NDArray[np.floating]:
+        """Return probabilities with a column for each of these classes, 0 for one that the fit has not seen.
+
+        A fold may lack the rows of a rare class. Values are float64, whatever is asked for: a float32 has too few
+        digits for what is far from 0, and is too small for some of it.
+
+        Parameters
+        ----------
+        classes
+            Sorted, and all that the model knows are among them; None for regression.
+        dtype
+            Of the probabilities.
+        """
+        if classes is None or self.classes is None:
+            return self.outputs.astype(np.float64)
+        whole = np.zeros((len(self.outputs), len(classes)), dtype)
+        whole[:, np.searchsorted(classes, self.classes)] = self.outputs
+        return whole
+
 
 def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predictions:
     """Return what a fitted pipeline predicts of features of shape (rows, features)."""
@@ -203,6 +222,21 @@ def class_codes(classes: npt.NDArray[Any], target: npt.NDArray[Any]) -> tuple[Co
     if unseen:
         codes = np.asarray(pd.Index([*classes.tolist(), *unseen]).get_indexer(labels))
     return codes, unseen
+
+
+def brier_of_rows(codes: Codes, probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Return what each row adds to the Brier score, shape (rows,).
+
+    Parameters
+    ----------
+    codes
+        The position of each row's class, shape (rows,); one that is not among the columns has a probability of 0.
+    probabilities
+        Shape (rows, classes).
+    """
+    classes = probabilities.shape[1]
+    squares = ((probabilities - (codes[:, None] == np.arange(classes))) ** 2).sum(axis=1)
+    return np.asarray(squares / 2 if classes == 2 else squares, np.float64)
 
 
 def classification_metrics(

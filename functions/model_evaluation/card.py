@@ -16,15 +16,13 @@ from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
 from model_evaluation.bootstrap import CONFIDENCE
 from model_evaluation.searched import chosen_in
 from model_evaluation.slices import LEAST_ROWS
-from model_evaluation.words import baseline, limits
+from model_evaluation.words import MANY_MISSING, baseline, limits
 
 if TYPE_CHECKING:
     from model_evaluation.analysis import Analysis, ReportData
 
 COLUMNS, CLASSES, CATEGORIES = 200, 200, 10
 """How many columns, classes, and categories of a column a card has; profile.json has all that is known."""
-MANY_MISSING = 0.2
-"""From this share of missing values on, a feature is named among the caveats."""
 
 _STRAIGHT, _FLAT = "a line goes on as it is, and ", "trees predict as at the end of the range, and "
 _BEYOND = {

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from common.metrics import Codes
 from model_evaluation.evaluation import HeldOut
-from model_evaluation.importance import CHEAP_CLASSES, MEASURED_FEATURES, predict_changed
+from model_evaluation.importance import cost_of_row, predict_changed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,7 +130,7 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
     Journal of the Royal Statistical Society B 82, 2020: why that is no good guide where features go together.
     """
     columns, outputs = part.features.shape[1], predictions[0].size
-    cost = max(1, outputs / CHEAP_CLASSES) * max(1, columns / MEASURED_FEATURES)
+    cost = cost_of_row(columns, outputs)
     order = np.random.default_rng(seed).permutation(len(part.target))
     grids = [
         (name, _grid(part.features[name], profile[name]["role"], order[:GRID_ROWS])) for name in features[:FEATURES]

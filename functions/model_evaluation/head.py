@@ -14,9 +14,9 @@ from model_evaluation.words import (
     guess_in_words,
     limits,
     range_of,
-    rounded,
     rows_in_words,
     shorten,
+    with_spread,
 )
 
 if TYPE_CHECKING:
@@ -87,12 +87,10 @@ def _folds(search: Mapping[str, Any] | None) -> Tile | None:
     if not search:
         return None
     chosen = chosen_in(search)
-    spread = chosen["deviation"] or 0.0
-    value = rounded(chosen["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
     trials = f"the best of {len(search['trials'])} trials" if len(search["trials"]) > 1 else "the one trial"
     return Tile(
         f"{search['metric']} over {search['folds']} folds",
-        value,
+        with_spread(chosen["score"], chosen["deviation"]),
         f"Mean and spread over the folds of {rows_in_words(search['rows'])} of the training part, of {trials}, which "
         "flatters a little; no test row was among them.",
     )

@@ -128,9 +128,13 @@ def permutation_importance(
     return Importance([names[each] for each in order], losses[order], len(rows), screened, columns)
 
 
+def cost_of_row(features: int, outputs: int) -> float:
+    """Return what predicting a row costs, in rows of a narrow table and of few classes."""
+    return max(1, outputs / CHEAP_CLASSES) * max(1, features / MEASURED_FEATURES)
+
+
 def _sample_size(measured: int, features: int, outputs: int) -> int:
-    cost = max(1, outputs / CHEAP_CLASSES) * max(1, features / MEASURED_FEATURES)
-    affordable = int(PREDICTED_ROWS / (cost * measured * REPEATS))
+    affordable = int(PREDICTED_ROWS / (cost_of_row(features, outputs) * measured * REPEATS))
     return min(max(affordable, LEAST_SAMPLE_ROWS), SAMPLE_ROWS)
 
 

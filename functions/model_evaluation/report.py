@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from model_evaluation.slices import LEAST_ROWS, Slice
 from model_evaluation.words import (
     difference,
     figure,
+    in_words,
     label_of,
     limits,
     number,
@@ -163,17 +164,13 @@ def _scored_by(data: ReportData) -> str:
     request = data.model["request"]
     if data.evaluation["problem"] == "regression":
         return f"pinball is of the quantile {number(request['quantile'])}, as the request's quantile says."
-    names, label = _in_words(OF_POSITIVE_CLASS), request["pos_label"]
+    names, label = in_words(OF_POSITIVE_CLASS), request["pos_label"]
     if label is None:
         return f"{names} are of one class: the request's pos_label says which one, against all others."
     chosen = "as the request's pos_label says"
     if "pos_label" in data.profile["left_open"]:
         chosen = "the rarer of two; the request's pos_label says another one"
     return f'{names} are of the class "{shorten(label_of(label), VALUE_WIDTH)}", {chosen}.'
-
-
-def _in_words(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _difference(metric: str, value: float | None, other: float | None) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.metric_table import LOWER_IS_BETTER
 from model_evaluation import figures
-from model_evaluation.words import number, rounded
+from model_evaluation.words import number, rounded, with_spread
 
 SHOWN_TRIALS = 40
 """How many trials a report's table has, the best ones."""
@@ -104,19 +104,12 @@ def _text(search: Mapping[str, Any], best: Mapping[str, Any], failed: int) -> st
 
 
 def _score(trial: Mapping[str, Any]) -> str:
-    score, spread = _numbers(trial)
-    return f"{score} \N{PLUS-MINUS SIGN} {spread} over the folds" if spread else score
-
-
-def _numbers(trial: Mapping[str, Any]) -> tuple[str, str]:
-    """Return a trial's score and its spread over the folds, with as many digits as that bears."""
-    score, deviation = trial["score"], trial["deviation"]
-    if not deviation:
-        return rounded(score, 0.0), ""
-    return rounded(score, deviation), rounded(deviation, deviation)
+    return with_spread(trial["score"], trial["deviation"]) + (" over the folds" if trial["deviation"] else "")
 
 
 def _row(trial: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
     given = ", ".join(f"{name} {number(value)}" for name, value in trial["hyperparameters"].items())
-    score, spread = _numbers(trial) if trial["score"] is not None else (str(trial["error"]), "")
+    deviation = trial["deviation"] or 0.0
+    score = str(trial["error"]) if trial["score"] is None else rounded(trial["score"], deviation)
+    spread = rounded(deviation, deviation) if deviation else ""
     return trial["estimator"], given or "as it is", score, spread, number(trial["seconds"]), str(trial["number"])

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.special import stdtrit
 
 from common.metric_table import METRIC_TABLE, Scoring
-from common.metrics import Codes, class_codes
+from common.metrics import Codes, brier_of_rows, class_codes
 from model_evaluation.bootstrap import CONFIDENCE
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.words import value_in_words
@@ -259,8 +259,7 @@ def _loss(
         right = np.where(known, predictions[np.arange(len(codes)), np.where(known, codes, 0)], 0)
         return _Loss(metric, -np.log(np.maximum(right, np.finfo(np.float64).eps)), _positive)
     # What ranks has no loss of its own: the probabilities' errors stand for it.
-    squares = ((predictions - (codes[:, None] == np.arange(len(classes)))) ** 2).sum(axis=1)
-    return _Loss("brier", squares / 2 if len(classes) == 2 else squares, _positive)
+    return _Loss("brier", brier_of_rows(codes, predictions), _positive)
 
 
 def _loss_of_regression(metric: str, target: Floats, predicted: Floats, scoring: Scoring) -> _Loss:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE
+
+MANY_MISSING = 0.2
+"""From this share of missing values on, a feature is named."""
 
 # Numbers
 
@@ -54,6 +57,18 @@ def rounded(value: float, width: float) -> str:
         return f"{value:.3g}"
     # Adding zero turns -0.0 into 0.0, which reads better.
     return f"{round(value, decimals) + 0.0:,.{max(0, decimals)}f}"
+
+
+def with_spread(score: float, deviation: float | None) -> str:
+    """Return a score and its spread over the folds, if it has one, with as many digits as that bears.
+
+    Examples
+    --------
+    >>> with_spread(0.81234, 0.0213), with_spread(0.5, None)
+    ('0.812 ± 0.021', '0.5')
+    """
+    spread = deviation or 0.0
+    return rounded(score, spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
 
 
 def difference(value: float) -> str:
@@ -165,6 +180,17 @@ def baseline_in_words(metric: str, found: Mapping[str, Any], rows: int) -> str:
 
 
 # Names
+
+
+def in_words(names: Sequence[str]) -> str:
+    """Return several names, the last one after an "and".
+
+    Examples
+    --------
+    >>> in_words(("f1", "recall", "brier"))
+    'f1, recall and brier'
+    """
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def shorten(text: Any, width: int) -> str:

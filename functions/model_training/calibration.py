@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
 from common.adjusted import calibrated
-from common.metrics import Codes
+from common.metrics import Codes, brier_of_rows
 from model_training.held_out import NOISE, Floats, OutOfFold, rounded
 
 _MOST_SLOPE = 20.0
@@ -65,8 +65,7 @@ def fit_calibration(probabilities: Floats, codes: Codes, weights: Floats) -> Cal
 def _losses(probabilities: Floats, codes: Codes, metric: str) -> Floats:
     """Return what each row adds to the metric that a calibration is judged by, shape (rows,)."""
     if metric == "brier":
-        squares = ((probabilities - (codes[:, None] == np.arange(probabilities.shape[1]))) ** 2).sum(axis=1)
-        return np.asarray(squares / 2 if probabilities.shape[1] == 2 else squares)
+        return brier_of_rows(codes, probabilities)
     right = probabilities[np.arange(len(codes)), codes]
     # As the metric clips them.
     step = np.finfo(np.float64).eps

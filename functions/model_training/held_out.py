@@ -80,23 +80,12 @@ def predict_folds(request: TrainingRequest, profile: Profile, part: Part, second
         fitted = drawn.take(fold.fitted)
         model = fit(build_pipeline(request, profile), fitted.features, fitted.target, fitted.weights)
         predicted = predict(model.pipeline, drawn.features.iloc[fold.scored], str(request.problem))
-        outputs.append(_of_classes(predicted.outputs, predicted.classes, classes))
+        outputs.append(np.asarray(predicted.over(classes, np.float64), np.float64))
         longest = max(longest, time.monotonic() - started)
     rows = np.concatenate([fold.scored for fold in folds])
     weights = np.ones(len(rows)) if drawn.weights is None else drawn.weights[rows]
     numbers = np.repeat(np.arange(len(folds)), [len(fold.scored) for fold in folds])
     return OutOfFold(np.concatenate(outputs), drawn.target[rows], numbers, weights, classes)
-
-
-def _of_classes(
-    outputs: npt.NDArray[np.floating[Any]], known: npt.NDArray[Any] | None, classes: npt.NDArray[Any] | None
-) -> Floats:
-    """Return probabilities with a column for each class: a fold may lack the rows of a rare one."""
-    if known is None or classes is None:
-        return np.asarray(outputs, np.float64)
-    columns = np.zeros((len(outputs), len(classes)))
-    columns[:, np.searchsorted(classes, known)] = outputs
-    return columns
 
 
 def rounded(value: float) -> float:

@@ -105,7 +105,7 @@ def plan(
     if reason is None:
         spaces = {name: space_of(name, request, profile) for name in names}
         asked = propose(request, spaces, done, min(at_once, int(request.search_trials or 0) - len(done)))
-        fitting = _that_fit(request, asked, done)
+        fitting = _within_payload(request, asked, done)
         if fitting:
             rows = rows_to_try(request, profile)
             return Plan(
@@ -150,7 +150,7 @@ def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> l
     return fitting
 
 
-def _that_fit(request: TrainingRequest, asked: Sequence[Proposal], done: Sequence[Tried]) -> list[Proposal]:
+def _within_payload(request: TrainingRequest, asked: Sequence[Proposal], done: Sequence[Tried]) -> list[Proposal]:
     """Return as many proposals as the state machine can hand on, with all that was tried and what becomes of them."""
     left = MOST_BYTES - len(request.model_dump_json()) - len(json.dumps([asdict(each) for each in done]))
     fitting = list[Proposal]()
@@ -177,19 +177,20 @@ def _end(request: TrainingRequest, done: Sequence[Tried], left: float, at_once: 
         return f"the {request.search_seconds:g} seconds were used"
     if not scored and len(done) >= max(PATIENCE, at_once):
         return f"none of {len(done)} trials had a score"
-    if scored and done[-1].number - _ranked(request, scored)[0].number >= max(PATIENCE, at_once):
+    if scored and done[-1].number - _ranked(request, done)[0].number >= max(PATIENCE, at_once):
         return f"no trial was better for {PATIENCE} trials"
     return None
 
 
-def _ranked(request: TrainingRequest, scored: Sequence[Tried]) -> list[Tried]:
+def _ranked(request: TrainingRequest, done: Sequence[Tried]) -> list[Tried]:
     """Return what has a score, the best first, and of equals the first."""
+    scored = [each for each in done if each.score is not None]
     sign = 1 if str(request.metric) in LOWER_IS_BETTER else -1
     return sorted(scored, key=lambda each: (sign * float(each.score or 0), each.number))
 
 
 def _best_so_far(request: TrainingRequest, done: Sequence[Tried]) -> dict[str, Any] | None:
-    ranked = _ranked(request, [each for each in done if each.score is not None])
+    ranked = _ranked(request, done)
     if not ranked:
         return None
     return {"estimator": ranked[0].estimator, "metric": request.metric, "score": ranked[0].score}
@@ -199,12 +200,12 @@ def _best(
     request: TrainingRequest, profile: Profile, done: Sequence[Tried], most_seconds: float
 ) -> tuple[Tried, list[str]]:
     """Return the best trial that can be fitted on all rows in time, and what is to be told of better ones."""
-    scored = [each for each in done if each.score is not None]
-    if not scored:
+    ranked = _ranked(request, done)
+    if not ranked:
         raise _of_none(request, done)
     rows = profile["rows"]["train"]
     slow = list[str]()
-    for each in _ranked(request, scored):
+    for each in ranked:
         seconds = _seconds_on_all(each, profile)
         if seconds <= most_seconds:
             return each, slow
@@ -249,7 +250,7 @@ def blend_candidates(planned: Plan, request: TrainingRequest, profile: Profile, 
     record = planned.record or {}
     done = [Tried(**each) for each in record["trials"]]
     left, found = most_seconds, list[Tried]()
-    for each in _ranked(request, [each for each in done if each.score is not None]):
+    for each in _ranked(request, done):
         seconds = _seconds_on_all(each, profile)
         if seconds <= left:
             left -= seconds

@@ -83,12 +83,7 @@ def space_of(name: str, request: TrainingRequest, profile: Profile) -> Space:
         space = _without_early_stopping(space)
     if name == "hist_gradient_boosting" and request.problem == "regression":
         return _with_losses(space, _losses(metric, target_column(profile)))
-    if (
-        name != "blend"
-        and request.problem == "classification"
-        and METRIC_TABLE[metric].of_labels
-        and metric != "accuracy"
-    ):
+    if request.problem == "classification" and METRIC_TABLE[metric].of_labels and metric != "accuracy":
         return _also_with(space, "class_weight", (None, "balanced"))
     return space
 

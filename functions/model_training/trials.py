@@ -91,7 +91,7 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
                     break
                 told, predicted = _score(chosen, profile, drawn, fold)
                 scored.append(told)
-                outputs.append(_of_all_classes(predicted, classes))
+                outputs.append(predicted.over(classes, np.float32))
     except (InvalidDatasetError, InvalidModelError, InvalidRequestError) as failure:
         error = str(failure)
     # Whatever a library or somebody's own model raises fails this trial alone; the log has where.
@@ -115,16 +115,6 @@ def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Pa
         tried = replace(tried, score=statistics.fmean(values), deviation=deviation)
     document = {**vars(tried), "error": error, "metric": request.metric, "folds": scored}
     return Outcome(tried, document, np.concatenate(outputs) if error is None else None)
-
-
-def _of_all_classes(predictions: Predictions, classes: npt.NDArray[Any] | None) -> Outputs:
-    """Return the outputs; for a class that the fit has not seen, a probability of 0."""
-    if classes is None or predictions.classes is None:
-        # As they are: a float32 has too few digits for what is far from 0, and is too small for some of it.
-        return predictions.outputs.astype(np.float64)
-    whole = np.zeros((len(predictions.outputs), len(classes)), np.float32)
-    whole[:, np.searchsorted(classes, predictions.classes)] = predictions.outputs
-    return whole
 
 
 def _score(request: TrainingRequest, profile: Profile, part: Part, fold: Fold) -> tuple[dict[str, Any], Predictions]:

@@ -9,10 +9,8 @@ from typing import Any
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import OF_POSITIVE_CLASS
-from model_evaluation.words import baseline, baseline_in_words, estimate, limits, rounded
+from model_evaluation.words import MANY_MISSING, baseline, baseline_in_words, estimate, in_words, limits, with_spread
 
-MANY_MISSING = 0.2
-"""From this share of missing values on, a feature is named."""
 _SHOWN = 3
 _CHARACTERS = 300
 _LABEL = 40
@@ -154,16 +152,11 @@ def _search_in_words(search: Mapping[str, Any]) -> str:
         f"{search['trials']} trials of {', '.join(search['estimators'])} in {search['seconds']:.0f} processor seconds, "
         f"until {search['ended']}; best {best['estimator']}" + (f" ({parameters})" if parameters else "")
     )
-    told += f" with {search['metric']} {_with_spread(best)}"
+    told += f" with {search['metric']} {with_spread(best['score'], best['deviation'])}"
     if blend:
-        told += f", and a blend of {len(blend['weights'])} trials with {_with_spread(blend)}, which was taken,"
+        together = with_spread(blend["score"], blend["deviation"])
+        told += f", and a blend of {len(blend['weights'])} trials with {together}, which was taken,"
     return f"{told} in {search['folds']} folds of the training part"
-
-
-def _with_spread(scored: Mapping[str, Any]) -> str:
-    """Return a score and its spread over the folds, with as many digits as that bears."""
-    spread = scored["deviation"] or 0.0
-    return rounded(scored["score"], spread) + (f" \N{PLUS-MINUS SIGN} {rounded(spread, spread)}" if spread else "")
 
 
 def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -184,7 +177,7 @@ def _metrics(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _positive_in_words(label: Any, *, chosen: bool) -> str:
-    names = f"{', '.join(OF_POSITIVE_CLASS[:-1])} and {OF_POSITIVE_CLASS[-1]}"
+    names = in_words(OF_POSITIVE_CLASS)
     if label is None:
         return f"no class: POS_LABEL says which one {names} are of, against all others"
     return f'"{_shortened(str(label))}" in {names}' + (
