@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from common import storage
 from crosstrain.local.server import LocalAws
 from crosstrain.training.execution import outcome, start
 
 
+@pytest.mark.slow
 def test_the_model_of_the_documentation_is_searched_trained_and_evaluated(
     local_aws: LocalAws, project: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def python(program: str, folder: Path, environment: dict[str, str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_the_readmes_block_works(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> None:
     data = load_diabetes(as_frame=True, scaled=False).frame.rename(columns={"target": "price"})
     data.to_csv(tmp_path / "houses.csv", index=False)

@@ -62,6 +62,9 @@ from .test_search import (  # noqa: F401
     test_without_a_search_training_comes_at_once,
 )
 
+# The same paths run on the embedded AWS at every turn.
+pytestmark = pytest.mark.slow
+
 # What a function's error may be made of, whole or cut.
 PIECES = [
     "a", "\\", '"', "\\\\", '\\"', "\\n", "\\/", "\\x", "\\u", "\\u12", "\\u00e9", "\\ud83d\\ude00", "\\ud83d",
