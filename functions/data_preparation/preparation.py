@@ -705,9 +705,11 @@ def _decisions(spools: list[_Spool], reading: _Reading) -> dict[str, Decision]:
 
 
 def _left_open(request: TrainingRequest, problem: str) -> list[str]:
-    """Return which choices the request leaves to the data: `problem`, `metric`, `pos_label` of a classification."""
+    """Return which choices the request leaves open: `problem`, `metric`, `search`, `pos_label` of a classification."""
     left = ["problem"] if len(request.fitting_problems()) > 1 else []
     left += ["metric"] if request.metric is None else []
+    is_default = request.estimator == "auto" and request.search_trials is None and request.search_seconds is None
+    left += ["search"] if is_default else []
     return [*left, *(["pos_label"] if problem == "classification" and request.pos_label is None else [])]
 
 

@@ -218,9 +218,9 @@ def _analyses(data: ReportData, analysis: Analysis) -> dict[str, Any]:
 
 
 def _cross_validated(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    if not search:
-        return None
     chosen = chosen_in(search)
+    if search is None or chosen is None:
+        return None
     return {
         "metric": search["metric"],
         "folds": search["folds"],

@@ -84,9 +84,9 @@ def _meaning(metric: str) -> str:
 
 
 def _folds(search: Mapping[str, Any] | None) -> Tile | None:
-    if not search:
-        return None
     chosen = chosen_in(search)
+    if search is None or chosen is None:
+        return None
     trials = f"the best of {len(search['trials'])} trials" if len(search["trials"]) > 1 else "the one trial"
     return Tile(
         f"{search['metric']} over {search['folds']} folds",

@@ -10,7 +10,7 @@ import numpy as np
 
 from common.metric_table import LOWER_IS_BETTER
 from model_evaluation import figures
-from model_evaluation.words import number, rounded, with_spread
+from model_evaluation.words import cost_in_words, number, rounded, with_spread
 
 SHOWN_TRIALS = 40
 """How many trials a report's table has, the best ones."""
@@ -52,10 +52,14 @@ class Searched:
     hidden: int
 
 
-def chosen_in(search: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a search has chosen, with its `score` over the folds and the `deviation` of these."""
-    best: Mapping[str, Any] = next(each for each in search["trials"] if each["number"] == search["best"])
-    return search.get("blend") or best
+def chosen_in(search: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return what a search has chosen, with its `score` over the folds and their `deviation`; None if nothing."""
+    return search and (search.get("blend") or best_of(search))
+
+
+def best_of(search: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the best trial of a search; None where no trial came to a score."""
+    return next((each for each in search["trials"] if each["number"] == search["best"]), None)
 
 
 def searched(model: Mapping[str, Any]) -> Searched | None:
@@ -68,34 +72,37 @@ def searched(model: Mapping[str, Any]) -> Searched | None:
     scored = [each for each in trials if each["score"] is not None]
     ranked = sorted(scored, key=lambda each: (sign * each["score"], each["number"]))
     ranked += [each for each in trials if each["score"] is None]
-    best = next(each for each in trials if each["number"] == search["best"])
+    best = best_of(search)
     svg = None
-    if len(scored) > 1:
+    if best and len(scored) > 1:
         numbers, scores = (np.array([each[name] for each in scored], np.float64) for name in ("number", "score"))
         svg = figures.trials(numbers, scores, [each["estimator"] for each in scored], best["number"], metric)
     return Searched(
         _text(search, best, len(trials) - len(scored)),
         search["told"],
         svg,
-        f"Trial {best['number']} ({best['estimator']}) has {_score(best)}.",
+        f"Trial {best['number']} ({best['estimator']}) has {_score(best)}." if best else "No trial has a score.",
         metric,
-        frozenset((search.get("blend") or {"weights": {str(best["number"]): 1}})["weights"]),
+        frozenset((search.get("blend") or {"weights": {str(search["best"]): 1}})["weights"]),
         [_row(each) for each in ranked[:SHOWN_TRIALS]],
         max(0, len(ranked) - SHOWN_TRIALS),
     )
 
 
-def _text(search: Mapping[str, Any], best: Mapping[str, Any], failed: int) -> str:
+def _text(search: Mapping[str, Any], best: Mapping[str, Any] | None, failed: int) -> str:
     trials = len(search["trials"])
     made = (
         f"{trials} {'trial was' if trials == 1 else 'trials were'} made of {', '.join(search['estimators'])}, on "
-        f"{search['rows']:,} rows of the training part and in {number(search['seconds'])} processor seconds."
+        f"{search['rows']:,} rows of the training part and in {number(search['seconds'])} processor seconds "
+        f"({cost_in_words(search['seconds'], search['memory_mb'])})."
     )
     compared = (
         f"They are compared by {search['metric']} in {search['folds']} folds ({_WAYS[search['by']]}); no trial sees "
         "the test part."
     )
     ended = f"The search ended when {search['ended']}." + (f" {failed} failed." if failed else "")
+    if best is None:
+        return f"{made} {compared} {ended}"
     chosen = f"The best one, of {best['estimator']}, has {_score(best)}."
     if blend := search.get("blend"):
         weights = ", ".join(f"{weight:.0%} of trial {number}" for number, weight in blend["weights"].items())

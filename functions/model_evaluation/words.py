@@ -14,6 +14,8 @@ from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE
 
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named."""
+GB_SECOND = 0.0000166667
+"""What a second of a function with 1 GB of memory costs in USD: x86, us-east-1, https://aws.amazon.com/lambda/pricing/."""
 
 # Numbers
 
@@ -57,6 +59,17 @@ def rounded(value: float, width: float) -> str:
         return f"{value:.3g}"
     # Adding zero turns -0.0 into 0.0, which reads better.
     return f"{round(value, decimals) + 0.0:,.{max(0, decimals)}f}"
+
+
+def cost_in_words(seconds: float, memory_mb: int) -> str:
+    """Return what so many seconds of a function with this memory cost by the list price.
+
+    Examples
+    --------
+    >>> cost_in_words(60.0, 3008)
+    'about $0.003 of Lambda by its list price'
+    """
+    return f"about ${seconds * memory_mb / 1024 * GB_SECOND:.1g} of Lambda by its list price"
 
 
 def with_spread(score: float, deviation: float | None) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidRequestError, first_few
 from common.metric_table import LOWER_IS_BETTER
-from common.request import TrainingRequest
+from common.request import ESTIMATORS, TrainingRequest
 from model_training.blend_choice import Blend
 from model_training.folds import rows_to_try
 from model_training.memory import check_memory
@@ -117,20 +117,27 @@ def plan(
                 best=so_far,
             )
         reason = "the state machine could hand on no more trials" if asked else "there is nothing else to vary"
-    best, slow = _best(request, profile, done, most_seconds)
     record = {
         "estimators": names,
         "metric": request.metric,
         "by": profile["split"]["by"],
-        "folds": best.folds,
-        "rows": best.rows,
-        "best": best.number,
+        "folds": max((each.folds for each in done), default=0),
+        "rows": rows_to_try(request, profile),
+        "best": None,
         "seconds": round(sum(each.seconds for each in done), 3),
+        "memory_mb": memory_mb,
         "ended": reason,
-        "told": slow,
+        "told": [],
         "blend": None,
         "trials": [asdict(each) for each in done],
     }
+    first = ESTIMATORS[str(request.problem)][0]
+    if first in names and "search" in profile["left_open"] and _all_ran_out(done):
+        # Nobody has asked for the search: who trains with no option gets the model that there is without one.
+        record["told"] = [f"{_too_short(request, done)} {first} was fitted without a search."]
+        return Plan([], {"estimator": first, "hyperparameters": {}}, record, len(done))
+    best, slow = _best(request, profile, done, most_seconds)
+    record |= {"folds": best.folds, "rows": best.rows, "best": best.number, "told": slow}
     chosen = {"estimator": best.estimator, "hyperparameters": dict(best.hyperparameters)}
     return Plan([], chosen, record, len(done), so_far)
 
@@ -220,15 +227,23 @@ def _best(
 def _of_none(request: TrainingRequest, done: Sequence[Tried]) -> InvalidRequestError | InvalidDatasetError:
     """Return the error of a search in which no trial came to a score."""
     errors = list(dict.fromkeys(str(each.error) for each in done))
-    if all(each.error and each.error.startswith(OUT_OF_TIME) for each in done):
-        fastest = statistics.median(each.seconds for each in done)
-        return InvalidRequestError(
-            f"search_seconds is {request.search_seconds:g}, and none of {len(done)} trials ended in its share of that "
-            f"(each had {fastest:.1f} s): raise it, or train without a search (search_trials 0)."
-        )
+    if _all_ran_out(done):
+        return InvalidRequestError(_too_short(request, done))
     return InvalidDatasetError(
         f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Train without a search "
         "(search_trials 0), or choose another metric."
+    )
+
+
+def _all_ran_out(done: Sequence[Tried]) -> bool:
+    return all(each.error and each.error.startswith(OUT_OF_TIME) for each in done)
+
+
+def _too_short(request: TrainingRequest, done: Sequence[Tried]) -> str:
+    each_had = statistics.median(each.seconds for each in done)
+    return (
+        f"search_seconds is {request.search_seconds:g}, and none of {len(done)} trials ended in its share of that "
+        f"(each had {each_had:.1f} s): raise it, or train without a search (search_trials 0)."
     )
 
 

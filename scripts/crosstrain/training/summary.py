@@ -9,7 +9,17 @@ from typing import Any
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import OF_POSITIVE_CLASS
-from model_evaluation.words import MANY_MISSING, baseline, baseline_in_words, estimate, in_words, limits, with_spread
+from model_evaluation.searched import best_of
+from model_evaluation.words import (
+    MANY_MISSING,
+    baseline,
+    baseline_in_words,
+    cost_in_words,
+    estimate,
+    in_words,
+    limits,
+    with_spread,
+)
 
 _SHOWN = 3
 _CHARACTERS = 300
@@ -66,13 +76,14 @@ def _search(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Return what came of a search, without each of its trials."""
     if search is None:
         return None
-    best = next(each for each in search["trials"] if each["number"] == search["best"])
-    kept = ("estimators", "metric", "by", "folds", "rows", "seconds", "ended", "told")
+    best = best_of(search)
+    kept = ("estimators", "metric", "by", "folds", "rows", "seconds", "memory_mb", "ended", "told")
     return {
         **{name: search[name] for name in kept},
         "trials": len(search["trials"]),
         "failed": [each["error"] for each in search["trials"] if each["score"] is None],
-        "best": {name: best[name] for name in ("number", "estimator", "hyperparameters", "score", "deviation")},
+        "best": best
+        and {name: best[name] for name in ("number", "estimator", "hyperparameters", "score", "deviation")},
         "blend": search.get("blend"),
     }
 
@@ -147,11 +158,14 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _search_in_words(search: Mapping[str, Any]) -> str:
     best, blend = search["best"], search["blend"]
-    parameters = ", ".join(f"{name} {value}" for name, value in best["hyperparameters"].items())
     told = (
         f"{search['trials']} trials of {', '.join(search['estimators'])} in {search['seconds']:.0f} processor seconds, "
-        f"until {search['ended']}; best {best['estimator']}" + (f" ({parameters})" if parameters else "")
+        f"{cost_in_words(search['seconds'], search['memory_mb'])}, until {search['ended']}"
     )
+    if best is None:
+        return f"{told}; none ended"
+    parameters = ", ".join(f"{name} {value}" for name, value in best["hyperparameters"].items())
+    told += f"; best {best['estimator']}" + (f" ({parameters})" if parameters else "")
     told += f" with {search['metric']} {with_spread(best['score'], best['deviation'])}"
     if blend:
         together = with_spread(blend["score"], blend["deviation"])

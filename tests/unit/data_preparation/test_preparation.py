@@ -534,6 +534,8 @@ def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: py
     ("fields", "left_open"),
     [
         ({}, ["problem", "metric"]),
+        ({"search_trials": None}, ["problem", "metric", "search"]),
+        ({"search_trials": None, "search_seconds": 60}, ["problem", "metric"]),
         ({"problem": "regression"}, ["metric"]),
         ({"metric": "r2"}, []),
         ({"estimator": "ridge"}, ["metric"]),

@@ -72,6 +72,7 @@ def test_the_folds_of_the_search_are_told_with_their_spread() -> None:
     assert value == "54.9 ± 2.5"
     assert "354 rows of the training part, of the best of 2 trials" in note
     assert not [name for name in told({"search": None}) if "folds" in name]
+    assert not [name for name in told({"search": {**SEARCH, "best": None}}) if "folds" in name]
     blended = told({"search": {**SEARCH, "blend": {"score": 53.2, "deviation": 2.4}}})
     assert blended["rmse over 5 folds"][0] == "53.2 ± 2.4"
 

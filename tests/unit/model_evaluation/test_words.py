@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from model_evaluation.words import difference, number, rounded, shorten, value_in_words
+from model_evaluation.words import GB_SECOND, difference, number, rounded, shorten, value_in_words
 
 TURN = "\N{RIGHT-TO-LEFT OVERRIDE}"
 
@@ -80,3 +82,8 @@ def test_a_difference_has_two_digits(value: float, told: str) -> None:
 )
 def test_a_value_is_told_as_people_know_it(value: float, role: str, told: str) -> None:
     assert value_in_words(value, role) == told
+
+
+def test_the_benchmarks_reckon_with_the_same_price(project: Path) -> None:
+    prices = json.loads((project / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
+    assert prices["lambda_gb_second"]["price"] == GB_SECOND

@@ -40,6 +40,7 @@ def profile(rows: int = 1000, problem: str = "regression", **target: Any) -> dic
         "columns": columns,
         "rows": {"train": rows},
         "split": {"by": "rows"},
+        "left_open": [],
         "problem": problem,
         "classes": classes if problem == "classification" else None,
     }
@@ -193,6 +194,25 @@ def test_seconds_that_do_not_do_for_one_trial_are_told_with_the_way_out() -> Non
     ]
     with pytest.raises(InvalidRequestError, match="search_seconds is 1, and none of 4 trials ended"):
         next_plan(request(search_seconds=1), slow)
+
+
+def test_who_asked_for_no_search_gets_the_model_without_one_where_no_trial_ends_and_is_told() -> None:
+    left_open = {**profile(), "left_open": ["search"]}
+    slow = [
+        Tried(each.number, each.estimator, each.hyperparameters, seconds=each.seconds, error=f"{OUT_OF_TIME}: 0 of 5")
+        for each in next_plan(request(), [], profile=left_open).trials
+    ]
+    ended = next_plan(request(), slow, profile=left_open)
+    assert (ended.trials, ended.chosen) == ([], {"estimator": "ridge", "hyperparameters": {}})
+    assert ended.record is not None
+    assert ended.record["best"] is None
+    (told,) = ended.record["told"]
+    assert told == (
+        "search_seconds is 60, and none of 4 trials ended in its share of that (each had 15.0 s): raise it, or train "
+        "without a search (search_trials 0). ridge was fitted without a search."
+    )
+    assert not blend_candidates(ended, request(), left_open, 500)
+    assert ended.document()["best"] is None
 
 
 def test_what_training_has_no_time_for_is_not_chosen_and_that_is_told() -> None:

@@ -66,7 +66,7 @@ def test_figures_have_the_digits_that_their_intervals_bear() -> None:
 def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> None:
     search = {
         "estimators": ["ridge", "random_forest"], "metric": "rmse", "by": "rows", "folds": 5, "rows": 354,
-        "seconds": 6.4,
+        "seconds": 6.4, "memory_mb": 3008,
         "ended": "30 trials were made", "told": ["Trial 2 was better, and too slow."], "trials": 30, "failed": ["E: c"],
         "best": {
             "number": 8, "estimator": "random_forest", "hyperparameters": {"max_features": 0.5}, "score": 54.9191,
@@ -76,8 +76,8 @@ def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> 
     }  # fmt: skip
     told = dict(lines(result(search=search)))
     assert told["search"] == (
-        "30 trials of ridge, random_forest in 6 processor seconds, until 30 trials were made; best random_forest "
-        "(max_features 0.5) with rmse 54.9 ± 2.5 in 5 folds of the training part"
+        "30 trials of ridge, random_forest in 6 processor seconds, about $0.0003 of Lambda by its list price, until 30 "
+        "trials were made; best random_forest (max_features 0.5) with rmse 54.9 ± 2.5 in 5 folds of the training part"
     )
     search["blend"] = {"weights": {"2": 0.5, "8": 0.5}, "score": 53.123, "deviation": 2.4}
     assert dict(lines(result(search=search)))["search"].endswith(
@@ -85,6 +85,9 @@ def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> 
     )
     assert (told["failed"], told["not taken"]) == ("E: c", "Trial 2 was better, and too slow.")
     assert not {"search", "failed", "not taken"} & dict(lines(result())).keys()
+    assert dict(lines(result(search={**search, "best": None, "blend": None})))["search"].endswith(
+        "were made; none ended"
+    )
 
 
 @pytest.mark.parametrize(
