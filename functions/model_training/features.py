@@ -29,7 +29,8 @@ MAX_OWN_COLUMNS = 1000
 MANY_LEVELS = "levels"
 """The transformer of such columns."""
 MEANS_FOLDS = 5
-GROUP_COLUMNS = 5
+GROUP_COLUMNS, GROUP_SHARE = 5, 1 / 32
+"""How many columns of large data are scaled together: so many, or this share of them all, for each group takes time."""
 MOST_WHOLE_NUMBERS = 25
 """Whole numbers of a range of so many values are categories of linear models, too: the hours of a day are 24."""
 
@@ -194,9 +195,10 @@ def wide_columns(profile: Profile) -> frozenset[str]:
 
 def _groups(names: list[str], wide: Collection[str], *, large: bool) -> Iterator[list[str]]:
     """Yield groups of columns, of which all are wide or none is: on large data small ones, with the wide ones last."""
+    most = max(GROUP_COLUMNS, int(GROUP_SHARE * len(names)))
     for _, run in groupby(sorted(names, key=wide.__contains__) if large else names, wide.__contains__):
         group = list(run)
-        size = GROUP_COLUMNS if large else len(group)
+        size = most if large else len(group)
         yield from (group[at : at + size] for at in range(0, len(group), size))
 
 

@@ -132,9 +132,9 @@ def plan(
         "trials": [asdict(each) for each in done],
     }
     first = ESTIMATORS[str(request.problem)][0]
-    if first in names and "search" in profile["left_open"] and _all_ran_out(done):
+    if first in names and "search" in profile["left_open"] and not _ranked(request, done):
         # Nobody has asked for the search: who trains with no option gets the model that there is without one.
-        record["told"] = [f"{_too_short(request, done)} {first} was fitted without a search."]
+        record["told"] = [f"{_of_none(request, done)} {first} was fitted without a search."]
         return Plan([], {"estimator": first, "hyperparameters": {}}, record, len(done))
     best, slow = _best(request, profile, done, most_seconds)
     record |= {"folds": best.folds, "rows": best.rows, "best": best.number, "told": slow}
@@ -227,23 +227,15 @@ def _best(
 def _of_none(request: TrainingRequest, done: Sequence[Tried]) -> InvalidRequestError | InvalidDatasetError:
     """Return the error of a search in which no trial came to a score."""
     errors = list(dict.fromkeys(str(each.error) for each in done))
-    if _all_ran_out(done):
-        return InvalidRequestError(_too_short(request, done))
+    if all(each.error and each.error.startswith(OUT_OF_TIME) for each in done):
+        each_had = statistics.median(each.seconds for each in done)
+        return InvalidRequestError(
+            f"search_seconds is {request.search_seconds:g}, and none of {len(done)} trials ended in its share of that "
+            f"(each had {each_had:.1f} s): raise it, or train without a search (search_trials 0)."
+        )
     return InvalidDatasetError(
         f"None of {len(done)} trials could be fitted and scored: {first_few(errors, ' ')} Train without a search "
         "(search_trials 0), or choose another metric."
-    )
-
-
-def _all_ran_out(done: Sequence[Tried]) -> bool:
-    return all(each.error and each.error.startswith(OUT_OF_TIME) for each in done)
-
-
-def _too_short(request: TrainingRequest, done: Sequence[Tried]) -> str:
-    each_had = statistics.median(each.seconds for each in done)
-    return (
-        f"search_seconds is {request.search_seconds:g}, and none of {len(done)} trials ended in its share of that "
-        f"(each had {each_had:.1f} s): raise it, or train without a search (search_trials 0)."
     )
 
 
