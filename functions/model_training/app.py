@@ -114,7 +114,7 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
     planned = plan(
         request,
         profile,
-        [Tried(**each) for each in event["done"]],
+        [Tried.of(each) for each in event["done"]],
         at_once=int(os.environ.get("TRIALS_AT_ONCE", "1")),
         memory_mb=int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
         most_seconds=most_seconds,

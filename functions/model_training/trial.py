@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 OUT_OF_TIME = "OutOfTime"
 """What the error of a trial begins with that has used up its seconds."""
+ENDED_PROCESS = "Runtime.ExitError"
+"""What Lambda calls it where a trial's process ended, which it does by itself where the time is over."""
 MOST_CHARACTERS = 300
 """How much of an error is handed on; the trial's document has all of it."""
 
@@ -72,3 +74,11 @@ class Tried:
     outputs: Mapping[str, str] | None = None
     rows: int = 0
     folds: int = 0
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """Return what a trial or, in place of one whose process ended, the state machine has handed on."""
+        tried = cls(**document)
+        if not (tried.error or "").startswith(ENDED_PROCESS):
+            return tried
+        return replace(tried, error=f"{tried.error} (it took more time or memory than a trial has)")

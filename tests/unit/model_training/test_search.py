@@ -215,6 +215,13 @@ def test_who_asked_for_no_search_gets_the_model_without_one_where_no_trial_ends_
     assert ended.document()["best"] is None
 
 
+def test_a_trial_whose_process_ended_says_why_that_may_be() -> None:
+    failed = {"number": 3, "estimator": "random_forest", "hyperparameters": {}, "seconds": 15.0}
+    ended = Tried.of({**failed, "error": "Runtime.ExitError: Runtime exited before returning a response"})
+    assert str(ended.error).endswith("a response (it took more time or memory than a trial has)")
+    assert Tried.of({**failed, "error": "ValueError: no"}).error == "ValueError: no"
+
+
 def test_what_training_has_no_time_for_is_not_chosen_and_that_is_told() -> None:
     _, done = searched(request(search_trials=4), quality)
     slow = [replace(each, fit_seconds=10.0) if each.estimator == "random_forest" else each for each in done]
