@@ -35,8 +35,12 @@ LEAST_TEXTS = 2
 """What fewer texts have tells nothing of others."""
 FITTED_ROWS = 20_000
 """How many rows, drawn, say which runs there are, how rare each is, and what they have in common."""
+TOGETHER = 5_000
+"""Of how many texts the runs are counted at once: 20 MB for texts of 200 characters."""
 KEPT_CHARACTERS = 8_000_000
 """Of how many characters the runs are kept, for the next fold or the next shuffled copy: 75 MB."""
+LEAST_CHARACTERS = 50
+"""What a text counts for at least in this."""
 
 
 class TextFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn has no types
@@ -109,7 +113,9 @@ class TextFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         # Of its type: an object of a file may have attributes of any name.
         TextFeatures._check(self, len(columns))
         made = [self._of_column(at, column) for at, column in enumerate(columns)]
-        return sparse.csr_matrix(sparse.hstack(made)) if self.components is None else np.hstack(made)
+        if self.components is not None:
+            return np.hstack(made)
+        return made[0] if len(made) == 1 else sparse.csr_matrix(sparse.hstack(made))
 
     def get_feature_names_out(self, input_features: Any = None) -> npt.NDArray[np.object_]:
         """Return a name for each column of `transform`."""
@@ -127,9 +133,16 @@ class TextFeatures(TransformerMixin, BaseEstimator):  # type: ignore[misc] # sci
         codes, different = pd.factorize(column, use_na_sentinel=False)
         weighting = TfidfTransformer(sublinear_tf=True)
         weighting.idf_ = self.rarity_[at]
-        weights = weighting.transform(_of_terms(_counts(different), self.terms_[at]), copy=False)
-        made = weights if self.components is None else np.asarray(weights @ self.components_[at].T)
-        return made[codes]
+        made = list[Any]()
+        for begin in range(0, max(1, len(different)), TOGETHER):
+            counts = _of_terms(_counts(different[begin : begin + TOGETHER]), self.terms_[at])
+            weights = weighting.transform(counts, copy=False)
+            made.append(weights if self.components is None else np.asarray(weights @ self.components_[at].T))
+        if self.components is not None:
+            return np.concatenate(made)[codes]
+        whole = made[0] if len(made) == 1 else sparse.csr_matrix(sparse.vstack(made))
+        # Where no text occurs twice, they are in their order.
+        return whole if len(different) == len(codes) else whole[codes]
 
     def _check(self, columns: int) -> None:
         """Refuse, of a model's file that says what it likes, arrays that do not go together."""
@@ -169,7 +182,12 @@ class _Kept:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hashing = HashingVectorizer(
-            analyzer="char_wb", ngram_range=NGRAMS, n_features=BUCKETS, alternate_sign=False, norm=None, dtype=np.float32
+            analyzer="char_wb",
+            ngram_range=NGRAMS,
+            n_features=BUCKETS,
+            alternate_sign=False,
+            norm=None,
+            dtype=np.float32,
         )
         self._forget()
 
@@ -182,20 +200,20 @@ class _Kept:
         """Return the counts of texts, in their order."""
         with self._lock:
             new = [each for each in dict.fromkeys(texts) if each not in self._places]
-            characters = sum(map(len, new))
-            if characters > KEPT_CHARACTERS:
-                return self._hashing.transform(texts)
-            if self._characters + characters > KEPT_CHARACTERS:
+            if self._characters + _size(new) > KEPT_CHARACTERS:
                 self._forget()
                 new = list(dict.fromkeys(texts))
-                characters = sum(map(len, new))
-            if characters > KEPT_CHARACTERS:
+            if _size(new) > KEPT_CHARACTERS:
                 return self._hashing.transform(texts)
             if new:
                 self._places.update((each, at) for at, each in enumerate(new, len(self._places)))
                 self._counts = sparse.csr_matrix(sparse.vstack([self._counts, self._hashing.transform(new)]))
-                self._characters += characters
+                self._characters += _size(new)
             return self._counts[[self._places[each] for each in texts]]
+
+
+def _size(texts: Sequence[str]) -> int:
+    return sum(max(len(each), LEAST_CHARACTERS) for each in texts)
 
 
 @cache

@@ -98,8 +98,8 @@ def told_of_free_text(summary: ColumnSummary, request: TrainingRequest) -> Itera
     name = summary.name
     if request.columns.get(name) != "text":
         yield (
-            f'"{name}" is read as free text. COLUMNS=\'{{"{name}": "category"}}\' takes its texts for names, and "ignore" '
-            "leaves it out."
+            f'"{name}" is read as free text. COLUMNS=\'{{"{name}": "category"}}\' takes its texts for names, and '
+            '"ignore" leaves it out.'
         )
 
 

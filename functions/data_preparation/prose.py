@@ -15,7 +15,10 @@ FEW_WORDS, MANY_WORDS = 4, 8
 addresses have fewer."""
 SMALL = 1 / 3
 """The share of words that begin with a small letter: of a name, a title or an address few do."""
-_MARKS = ".,;:!?\"'()[]{}<>«»“”„‘’`*…-–—¿¡。、，！？"
+_MARKS = ".,;:!?\"'()*\u00ab\u00bb\u201c\u201d\u201e\u2018\u2019\u2026\u2013\u2014\u00bf\u00a1"
+"""What stands around words."""
+_OF_PROGRAMS = ("{", "[", "<")
+"""What JSON, lists and HTML begin with."""
 _NOT_IN_WORDS = re.compile(r"[\d_@#/\\=:.|&%+~^]")
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 """Letters of Thai, Lao, Khmer, Japanese and Chinese, which have no spaces between words."""
@@ -42,6 +45,8 @@ def words_of(texts: Sequence[str]) -> Words:
     """
     words = small = 0
     for text in texts:
+        if text.startswith(_OF_PROGRAMS):
+            continue
         for word in _words(text):
             words += 1
             small += word[0].islower()

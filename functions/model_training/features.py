@@ -138,7 +138,8 @@ def has_runs(request: TrainingRequest, profile: Profile) -> bool:
 
 def text_components(profile: Profile) -> int:
     """Return in how many components others get each free text, at most."""
-    return max(1, min(TEXT_COMPONENTS, profile["rows"]["train"] // ROWS_PER_COMPONENT))
+    rows: int = profile["rows"]["train"]
+    return max(1, min(TEXT_COMPONENTS, rows // ROWS_PER_COMPONENT))
 
 
 def text_characters(profile: Profile) -> list[float]:

@@ -60,7 +60,13 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "categorical": ("text", "null"),
     "text": ("text", "null"),
 }
-_WORDS = {"numeric": "numbers", "boolean": "booleans", "timestamp": "timestamps", "categorical": "texts", "text": "texts"}
+_WORDS = {
+    "numeric": "numbers",
+    "boolean": "booleans",
+    "timestamp": "timestamps",
+    "categorical": "texts",
+    "text": "texts",
+}
 _DTYPES = frozenset({*map(str, conversion.INTEGERS), "float32", "float64", "bool", "category", "string"})
 _KIND_WORDS = {"integer": "numbers", "float": "numbers", "boolean": "booleans", "timestamp": "timestamps"}
 
