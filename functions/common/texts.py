@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+from sklearn.utils.extmath import randomized_svd
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from common.conversion import MOST_CHARACTERS
@@ -245,5 +245,5 @@ def _decomposed(weights: sparse.csr_matrix, components: int, seed: int | None) -
     most = min(components, *weights.shape)
     # One thread: several add up in any order.
     with few_threads():
-        fitted = TruncatedSVD(most, random_state=seed).fit(weights)
-    return np.ascontiguousarray(fitted.components_, dtype=np.float32)
+        _, _, directions = randomized_svd(weights, most, n_iter=5, random_state=seed)
+    return np.ascontiguousarray(directions, dtype=np.float32)

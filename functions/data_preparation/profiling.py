@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from common.conversion import FLOAT32_INTEGERS, MAX_LEVELS, TEXTS, fits_float32, float32_error, narrow_integer
 from data_preparation.distinct import DistinctTexts
 from data_preparation.notation import Kind
-from data_preparation.prose import LEAST_TEXTS, SEEN_CHARACTERS, SEEN_TEXTS, words_of
+from data_preparation.prose import LEAST_TEXTS, SEEN_CHARACTERS, SEEN_TEXTS, Words, words_of
 
 Role = Literal["numeric", "categorical", "boolean", "timestamp", "text", "constant", "identifier"]
 
@@ -88,6 +88,8 @@ class ColumnSummary:
     _head: list[pa.Array] = field(default_factory=list)
     _seen: list[str] = field(default_factory=list)
     """The beginnings of the first texts."""
+    _words: tuple[int, Words] | None = field(default=None, compare=False)
+    """Of how many of them words were counted, and these."""
 
     @classmethod
     def of(cls, name: str, kind: Kind, *, count_values: bool = False) -> ColumnSummary:
@@ -146,12 +148,19 @@ class ColumnSummary:
         return self.counts is None and self.characters > MAX_MEAN_CHARACTERS * self.values
 
     @property
+    def words(self) -> Words:
+        """Those of the first texts."""
+        if self._words is None or self._words[0] != len(self._seen):
+            self._words = len(self._seen), words_of(self._seen)
+        return self._words[1]
+
+    @property
     def is_free_text(self) -> bool:
         """Whether the texts seen so far are written to be read, and most are on one row only or as long as pages."""
         if self.kind != "text" or self.values < LEAST_TEXTS:
             return False
         differ = ROWS_PER_TEXT * self.distinct > self.values
-        return (differ or self.is_too_long) and words_of(self._seen).are_read
+        return (differ or self.is_too_long) and self.words.are_read
 
     @property
     def need_not_be_spooled(self) -> bool:
@@ -378,7 +387,7 @@ def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
             return TEXTS
 
 
-def statistics(summary: ColumnSummary, role: Role) -> Mapping[str, Any]:
+def statistics(summary: ColumnSummary, role: Role | None = None) -> Mapping[str, Any]:
     """Return what the profile says of a column's values: min, max, mean and std, or the most frequent values.
 
     Of free texts it holds none: how many characters and words they have, on average, is all that is told.
@@ -396,7 +405,7 @@ def statistics(summary: ColumnSummary, role: Role) -> Mapping[str, Any]:
         return {"min": _iso(summary.minimum), "max": _iso(summary.maximum)}
     distinct = summary.distinct if summary.is_exact else f"more than {MAX_LEVELS:,}"
     if role == "text":
-        words = round(words_of(summary._seen).mean, 1)
+        words = round(summary.words.mean, 1)
         return {"distinct": distinct, "characters": round(summary.characters / summary.values, 1), "words": words}
     if summary.counts is None:
         return {"distinct": distinct}
