@@ -25,31 +25,12 @@ from common.request import ESTIMATORS
 from common.storage import digest_of
 from common.texts import MAX_TERMS, TextFeatures
 from data_preparation.preparation import PreparedData
+from free_texts import BAD, GOOD, remarks, table
 from model_training import features
 from model_training.training import build_pipeline, fit
 
 Make = Callable[..., PreparedData]
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
-GOOD, BAD = "great fine works perfect happy", "broken late awful never refund"
-PLAIN = "the delivery of this order came with box and paper on monday to our house"
-
-
-def remarks(rows: int, seed: int = 0) -> list[str | None]:
-    """Return remarks that hold more good words, or more bad ones; some are missing or empty."""
-    random = np.random.default_rng(seed)
-    found = list[str | None]()
-    for n in range(rows):
-        words = [*random.choice(PLAIN.split(), 5), *random.choice((GOOD if n % 2 else BAD).split(), 3)]
-        found.append(None if n % 40 == 7 else " ".join(random.permutation(words)))
-    return found
-
-
-def table(problem: str = "regression", rows: int = 400) -> pd.DataFrame:
-    random = np.random.default_rng(1)
-    number = random.normal(size=rows)
-    signal = 3 * (np.arange(rows) % 2) + number + random.normal(0, 0.1, rows)
-    target = signal if problem == "regression" else np.where(signal > 1.5, "high", "low")
-    return pd.DataFrame({"a": number, "kind": random.choice(["x", "y"], rows), "note": remarks(rows), "y": target})
 
 
 def column(*values: Any) -> npt.NDArray[np.object_]:
