@@ -32,6 +32,11 @@ MAX_OWN_COLUMNS = 1000
 MANY_LEVELS = "levels"
 """The transformer of such columns."""
 MEANS_FOLDS = 5
+GROUP_COLUMNS = 5
+MOST_WHOLE_NUMBERS = 25
+"""Whole numbers of a range of so many values are categories of linear models, too: the hours of a day are 24."""
+
+
 PENALISED = frozenset({"ridge", "logistic_regression"})
 """Of free texts these get each run of letters in a column of its own; all others get a few components."""
 TEXT_COMPONENTS = 50
@@ -39,11 +44,6 @@ ROWS_PER_COMPONENT = 10
 """Of few rows fewer components, for a model follows what each of them happens to be."""
 MOST_SPARSE_CHARACTERS = 30_000_000
 """In more texts than that, runs of letters would take more memory than most functions have: 40 bytes a character."""
-GROUP_COLUMNS = 5
-MOST_WHOLE_NUMBERS = 25
-"""Whole numbers of a range of so many values are categories of linear models, too: the hours of a day are 24."""
-
-
 TEXT_ROLES = frozenset({"categorical", "text"})
 
 
