@@ -40,6 +40,9 @@ FLOAT32_INTEGERS = 2**24
 MAX_LEVELS = 20_000
 """How many different texts of a column are counted, and so many a model learns apart: the most frequent ones."""
 
+MOST_CHARACTERS = 2_000
+"""How much of a free text counts."""
+
 TEXTS = pa.dictionary(pa.int32(), pa.string())
 # Signed before unsigned of the same width: what holds the values and needs no thought about overflow comes first.
 INTEGERS = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint32(), pa.int64())
@@ -48,6 +51,11 @@ INTEGERS = (pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32(), pa.uint3
 def feature_columns(profile: Profile) -> list[dict[str, Any]]:
     """Return the profile's entries of the columns that are features, in the data set's order."""
     return [column for column in profile["columns"] if column["use"] == "feature"]
+
+
+def free_texts(profile: Profile) -> list[str]:
+    """Return the features that are free texts, in the data set's order."""
+    return [column["name"] for column in feature_columns(profile) if column["role"] == "text"]
 
 
 def target_column(profile: Profile) -> dict[str, Any]:
@@ -226,6 +234,13 @@ def categories(pieces: Iterable[pa.Array]) -> pd.Series:
     return renamed
 
 
+def strings(pieces: Iterable[pa.Array]) -> pd.Series:
+    """Return a part's free texts; nulls are missing values."""
+    import pandas as pd  # noqa: PLC0415 (preparation does without it)
+
+    return pd.Series(pd.array(pa.chunked_array(pieces, pa.string()), dtype="str"))
+
+
 def make_frame(columns: Mapping[str, npt.NDArray[Any] | pd.Series]) -> pd.DataFrame:
     """Return a frame that holds the columns themselves, not copies."""
     import pandas as pd  # noqa: PLC0415 (preparation does without it)
@@ -277,6 +292,8 @@ def _feature(column: pa.Array, described: Mapping[str, Any], *, large: bool) -> 
         stored = finite
     if described["role"] == "categorical":
         return categories([stored])
+    if described["role"] == "text":
+        return strings([stored])
     # A copy, for Arrow's own memory cannot be written to.
     return numbers(stored).astype(feature_dtype(_widened(described, stored), large=large))
 

@@ -22,6 +22,7 @@ from common.conversion import (
     is_large,
     make_frame,
     numbers,
+    strings,
     target_column,
 )
 from common.errors import DamagedFileError
@@ -48,7 +49,7 @@ def load_part(
     -------
     features : pandas.DataFrame of shape (rows, features)
         Numbers, booleans and times as `common.conversion.feature_dtype` says, by the size of the training part
-        whichever part is read; texts as categories.
+        whichever part is read; texts as categories, free texts as strings.
     target : numpy.ndarray of shape (rows,)
         float64 for regression; class labels as int64, float64, bool or str.
 
@@ -158,7 +159,7 @@ class _Fill:
     def add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
         """Take in a row group's values of one column."""
         name = described["name"]
-        if described["dtype"] == "category":
+        if described["role"] == "text" or described["dtype"] == "category":
             pieces = self._columns.setdefault(name, [])
             pieces += column.chunks
             return
@@ -170,10 +171,14 @@ class _Fill:
         """Return the frame; it holds the arrays themselves."""
         return make_frame(
             {
-                name: column if isinstance(column, np.ndarray) else categories(column)
+                name: column if isinstance(column, np.ndarray) else _texts(column)
                 for name, column in self._columns.items()
             }
         )
+
+
+def _texts(pieces: list[pa.Array]) -> pd.Series:
+    return categories(pieces) if pa.types.is_dictionary(pieces[0].type) else strings(pieces)
 
 
 def _target(column: pa.ChunkedArray, described: Mapping[str, Any], problem: str) -> npt.NDArray[Any]:

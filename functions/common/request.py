@@ -205,8 +205,8 @@ class TrainingRequest(_Strict):
     )
     columns: dict[str, ColumnKind] = Field(
         default_factory=dict,
-        description='what columns are, such as {"zip": "category", "note": "ignore"}: ignore, number, category, text, '
-        "date, boolean or identifier",
+        description='what columns are, such as {"zip": "category", "note": "ignore"}: ignore, number, category, text '
+        "(a free text), date, boolean or identifier",
     )
     weight_column: Annotated[str, Field(min_length=1)] | None = Field(
         default=None, description="a column of numbers that say how much each row counts"
@@ -233,7 +233,8 @@ class TrainingRequest(_Strict):
     features: Features = Field(
         default="auto",
         description="what a model is fitted on: auto adds to the columns the parts of dates, where values are missing "
-        "and, for linear models, a column for each of a few whole numbers; plain adds nothing",
+        "and, for linear models, a column for each of a few whole numbers, and reads texts of several words as free "
+        "texts; plain adds nothing",
     )
     search_trials: Annotated[int, Field(ge=0, le=300)] | None = Field(
         default=None,

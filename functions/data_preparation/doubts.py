@@ -93,6 +93,16 @@ def told_of_missing(name: str, columns: Sequence[Column], request: TrainingReque
         )
 
 
+def told_of_free_text(summary: ColumnSummary, request: TrainingRequest) -> Iterator[str]:
+    """Yield that a column is read as free text, where its texts alone say so."""
+    name = summary.name
+    if request.columns.get(name) != "text":
+        yield (
+            f'"{name}" is read as free text. COLUMNS=\'{{"{name}": "category"}}\' takes its texts for names, and '
+            '"ignore" leaves it out.'
+        )
+
+
 def _far_times(summary: ColumnSummary) -> str | None:
     """Return the first or last day if it is in a year that people write for none: 9999-12-31, 0001-01-01."""
     days = [str(np.datetime64(int(each), "us").astype("datetime64[D]")) for each in (summary.maximum, summary.minimum)]

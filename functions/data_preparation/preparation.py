@@ -26,7 +26,7 @@ from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
 from data_preparation.columns import MAX_READINGS, Columns, Wishes, merged
-from data_preparation.doubts import doubts_of, told_of_last_row, told_of_missing
+from data_preparation.doubts import doubts_of, told_of_free_text, told_of_last_row, told_of_missing
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import ARROW_TYPES, Kind
 from data_preparation.profiling import (
@@ -52,6 +52,8 @@ MAX_CLASSES_OF_NUMBERS = 20
 """Where the problem is `auto`, whole numbers with at most this many different values are class labels."""
 ROW_GROUP_VALUES = 4_000_000
 """How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
+ROW_GROUP_BYTES = 1 << 26
+"""How much of free texts a row group holds."""
 PARTS = ("train", "test")
 MAX_NAMES_BYTES = 100 << 10
 """How long the packed names of the split's columns may be: they go through the state machine, whose states hold 256 KB.
@@ -290,6 +292,7 @@ def _wanted(file: str, table: Table, reading: _Reading, first: _Spool | None) ->
     reading.exact.update(
         name for name in (request.target, request.split_column, request.weight_column) if name is not None
     )
+    reading.exact.update(name for name, kind in request.columns.items() if kind == "text")
     check_columns(request, names, unnamed=table.has_numbers_in_header)
     return names
 
@@ -453,7 +456,8 @@ def _narrowed(column: pa.Array, summary: ColumnSummary, *, exact: bool) -> pa.Ar
             if not exact and summary.need_not_be_spooled:
                 # Probably no feature; where late rows make it one, the files are read once more.
                 return pa.nulls(len(column))
-            return column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+            # Of texts that hardly repeat a dictionary holds all.
+            return column if pa.types.is_dictionary(column.type) or summary.is_free_text else column.dictionary_encode()
     return column
 
 
@@ -740,7 +744,10 @@ def role_of(summary: ColumnSummary, request: TrainingRequest) -> tuple[Role, str
     asked = request.columns.get(summary.name)
     if asked == "identifier":
         return "identifier", "the request says that it is an identifier"
-    role, reason = infer_role(summary)
+    if asked == "text" and summary.kind == "text" and infer_role(summary)[0] != "constant":
+        return "text", None
+    free_texts = asked != "category" and request.features != "plain"
+    role, reason = infer_role(summary, free_texts=free_texts)
     # What has an identifier's name is a number all the same, if the request says so.
     return ("numeric", None) if asked == "number" and role == "identifier" else (role, reason)
 
@@ -775,20 +782,21 @@ class _PartWriter:
         self._schema = schema
         self._row_group_rows = max(1024, ROW_GROUP_VALUES // len(schema))
         self._pending: list[pa.RecordBatch] = []
-        self._pending_rows = 0
+        self._pending_rows = self._pending_bytes = 0
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
+        self._pending_bytes += sum(column.nbytes for column in batch.columns if pa.types.is_string(column.type))
         self.rows += batch.num_rows
-        if self._pending_rows >= self._row_group_rows:
+        if self._pending_rows >= self._row_group_rows or self._pending_bytes > ROW_GROUP_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
-        self._pending, self._pending_rows = [], 0
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
 
     def __enter__(self) -> Self:
         return self
@@ -903,14 +911,18 @@ def _describe(
         "dtype": None if column.type is None else dtype_name(column.type),
         "nulls": summary.nulls,
         "infinities": sum(spool.infinities.get(name, 0) for spool in spools),
-        **statistics(summary),
+        **statistics(summary, column.role),
     }
     if column.use == "feature" and (by := splits_by(summary, column.role)):
         described["splits_by"] = by
     if decision is not None and (notation := decision.notation.document()):
         described["notation"] = notation
     texts = [spool.columns[name] for spool in spools]
-    told = [*(decision.told if decision else ()), *told_of_missing(name, texts, request)]
+    told = [
+        *(decision.told if decision else ()),
+        *told_of_missing(name, texts, request),
+        *(told_of_free_text(summary, request) if (column.role, column.use) == ("text", "feature") else ()),
+    ]
     doubts = [*(decision.doubts if decision else ()), *(doubts_of(summary) if column.use != "dropped" else ())]
     doubts = list(dict.fromkeys(doubts))
     return (

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from common.conversion import FLOAT32_INTEGERS, MAX_LEVELS, TEXTS, fits_float32, float32_error, narrow_integer
 from data_preparation.distinct import DistinctTexts
 from data_preparation.notation import Kind
+from data_preparation.prose import LEAST_TEXTS, SEEN_CHARACTERS, SEEN_TEXTS, Words, words_of
 
-Role = Literal["numeric", "categorical", "boolean", "timestamp", "constant", "identifier"]
+Role = Literal["numeric", "categorical", "boolean", "timestamp", "text", "constant", "identifier"]
 
 MAX_CATEGORIES = 1000
 """Of a column with more different values than this it is not counted how often each occurs."""
@@ -85,6 +86,10 @@ class ColumnSummary:
     _distinct: DistinctTexts = field(default_factory=DistinctTexts, compare=False)
     _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
+    _seen: list[str] = field(default_factory=list)
+    """The beginnings of the first texts."""
+    _words: tuple[int, Words] | None = field(default=None, compare=False)
+    """Of how many of them words were counted, and these."""
 
     @classmethod
     def of(cls, name: str, kind: Kind, *, count_values: bool = False) -> ColumnSummary:
@@ -143,15 +148,32 @@ class ColumnSummary:
         return self.counts is None and self.characters > MAX_MEAN_CHARACTERS * self.values
 
     @property
+    def words(self) -> Words:
+        """Those of the first texts."""
+        if self._words is None or self._words[0] != len(self._seen):
+            self._words = len(self._seen), words_of(self._seen)
+        return self._words[1]
+
+    @property
+    def is_free_text(self) -> bool:
+        """Whether the texts seen so far are written to be read, and most are on one row only or as long as pages."""
+        if self.kind != "text" or self.values < LEAST_TEXTS:
+            return False
+        differ = ROWS_PER_TEXT * self.distinct > self.values
+        return (differ or self.is_too_long) and self.words.are_read
+
+    @property
     def need_not_be_spooled(self) -> bool:
         """Whether the texts seen so far are nothing to learn from, and much; more of them may change that."""
-        hopeless = self.kind == "text" and (self.hardly_repeats or self.is_too_long)
-        return hopeless and self.characters > SPOOLED_CHARACTERS
+        much = self.kind == "text" and self.characters > SPOOLED_CHARACTERS
+        return much and (self.hardly_repeats or self.is_too_long) and not self.is_free_text
 
     @property
     def bears_narrowing(self) -> bool:
         """Whether nothing is missed that was not spooled: the last digits of floats, or texts that are no feature."""
-        return self.hardly_repeats or self.is_too_long if self.kind == "text" else self.fits_float32
+        if self.kind != "text":
+            return self.fits_float32
+        return (self.hardly_repeats or self.is_too_long) and not self.is_free_text
 
     def add(self, column: pa.Array) -> None:
         """Take in the column's values of one more batch; floats must be finite or null, texts may be a dictionary."""
@@ -187,6 +209,7 @@ class ColumnSummary:
             for head in () if self.repeats else other._head:
                 self._look_for_repeats(head)
             self.characters += other.characters
+            self._seen = [*self._seen, *other._seen][:SEEN_TEXTS]
             if self.counts is not None:
                 self._count(None if other.counts is None else ((as_own(k), n) for k, n in other.counts.items()))
             if self.kind == "text" and self.counts is None:
@@ -248,6 +271,9 @@ class ColumnSummary:
         values, counts = _value_counts(present)
         if self.kind == "text":
             self.characters += pc.sum(pc.multiply(pc.cast(pc.utf8_length(values), pa.int64()), counts)).as_py()
+            if len(self._seen) < SEEN_TEXTS:
+                new = pc.utf8_slice_codeunits(values[: SEEN_TEXTS - len(self._seen)], 0, SEEN_CHARACTERS)
+                self._seen += new.to_pylist()
         if self.counts is not None:
             few = len(values) <= MAX_CATEGORIES and _characters(values) <= MAX_CATEGORY_CHARACTERS
             self._count(zip(values.to_pylist(), counts.to_pylist(), strict=True) if few else None)
@@ -281,8 +307,15 @@ def _value_counts(present: pa.Array) -> tuple[pa.Array, pa.Array]:
     return counted.field("values"), counted.field("counts")
 
 
-def infer_role(summary: ColumnSummary) -> tuple[Role, str | None]:
+def infer_role(summary: ColumnSummary, *, free_texts: bool = True) -> tuple[Role, str | None]:
     """Infer what a column is to a model from its values and, for identifiers, its name.
+
+    Parameters
+    ----------
+    summary
+        Of the column.
+    free_texts
+        Whether it may be a free text, if it reads as one.
 
     Returns
     -------
@@ -291,6 +324,8 @@ def infer_role(summary: ColumnSummary) -> tuple[Role, str | None]:
     """
     if reason := _constant(summary):
         return "constant", reason
+    if free_texts and summary.is_free_text:
+        return "text", None
     if reason := _identifier(summary):
         return "identifier", reason
     roles: Mapping[Kind, Role] = {"boolean": "boolean", "timestamp": "timestamp", "text": "categorical"}
@@ -335,8 +370,10 @@ def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
 
     Integers take the smallest type that holds them; floats float32 where it keeps what sets them apart
     (`common.conversion.fits_float32`), else float64; timestamps seconds since 1970-01-01 UTC as float64; texts a
-    dictionary.
+    dictionary, but free texts, of which each row has its own, themselves.
     """
+    if role == "text":
+        return pa.string()
     if role == "timestamp":
         return pa.float64()
     match summary.kind:
@@ -350,8 +387,11 @@ def feature_type(summary: ColumnSummary, role: Role) -> pa.DataType:
             return TEXTS
 
 
-def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
-    """Return what the profile says of a column's values: min, max, mean and std, or the most frequent values."""
+def statistics(summary: ColumnSummary, role: Role | None = None) -> Mapping[str, Any]:
+    """Return what the profile says of a column's values: min, max, mean and std, or the most frequent values.
+
+    Of free texts it holds none: how many characters and words they have, on average, is all that is told.
+    """
     if summary.values == 0:
         return {}
     if summary.kind in ("integer", "float"):
@@ -363,8 +403,12 @@ def statistics(summary: ColumnSummary) -> Mapping[str, Any]:
         }
     if summary.kind == "timestamp":
         return {"min": _iso(summary.minimum), "max": _iso(summary.maximum)}
+    distinct = summary.distinct if summary.is_exact else f"more than {MAX_LEVELS:,}"
+    if role == "text":
+        words = round(summary.words.mean, 1)
+        return {"distinct": distinct, "characters": round(summary.characters / summary.values, 1), "words": words}
     if summary.counts is None:
-        return {"distinct": summary.distinct if summary.is_exact else f"more than {MAX_LEVELS:,}"}
+        return {"distinct": distinct}
     top = [{"value": value, "rows": rows} for value, rows in summary.counts.most_common(TOP_VALUES)]
     return {"distinct": len(summary.counts), "top": top}
 

@@ -78,11 +78,14 @@ class Effects:
         On how many test rows they were measured.
     mean
         The mean prediction for these as they are.
+    free_texts
+        Those among the most important features: hardly two rows have the same, so that there is nothing to look at.
     """
 
     effects: list[Effect]
     rows: int
     mean: float
+    free_texts: Sequence[str] = ()
 
 
 def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, and what to look at
@@ -132,9 +135,9 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
     columns, outputs = part.features.shape[1], predictions[0].size
     cost = cost_of_row(columns, outputs)
     order = np.random.default_rng(seed).permutation(len(part.target))
-    grids = [
-        (name, _grid(part.features[name], profile[name]["role"], order[:GRID_ROWS])) for name in features[:FEATURES]
-    ]
+    free_texts = [name for name in features[:FEATURES] if profile[name]["role"] == "text"]
+    looked_at = [name for name in features if profile[name]["role"] != "text"][:FEATURES]
+    grids = [(name, _grid(part.features[name], profile[name]["role"], order[:GRID_ROWS])) for name in looked_at]
     grids = [(name, grid) for name, grid in grids if len(grid) > 1]
     points = sum(len(grid) for _, grid in grids)
     if cost * points * LEAST_ROWS > MOST_COST:
@@ -154,7 +157,7 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
         _effect(part.features[name], profile[name]["role"], grid, np.array([next(means) for _ in grid]))
         for name, grid in grids
     ]
-    return Effects(effects, len(rows), mean(predictions[rows]))
+    return Effects(effects, len(rows), mean(predictions[rows]), free_texts)
 
 
 def _grid(column: pd.Series[Any], role: str, looked_at: Codes) -> Codes:

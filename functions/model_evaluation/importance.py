@@ -34,6 +34,8 @@ SCREENED_CELLS = 20_000_000
 """How many values all predictions of the screening may take or return: up to 1,118 features all are looked at."""
 BLOCK_CELLS = 1 << 22
 """How many values one prediction may take or return (32 MB)."""
+CELLS_OF_TEXT = 250
+"""How many values a free text is to a model that knows runs of letters."""
 
 
 @dataclass(frozen=True)
@@ -201,8 +203,8 @@ def predict_changed(
     changes
         A column's name, and for each of these rows the position of the one that it takes the column's value from.
     """
-    size = len(rows)
-    together = max(1, BLOCK_CELLS // (size * max(features.shape[1], outputs)))
+    size, free_texts = len(rows), int((features.dtypes == "str").sum())
+    together = max(1, BLOCK_CELLS // (size * max(features.shape[1] + CELLS_OF_TEXT * free_texts, outputs)))
     for start in range(0, len(changes), together):
         block = changes[start : start + together]
         same = np.tile(rows, len(block))

@@ -277,6 +277,8 @@ def _values(column: Mapping[str, Any], rows: int) -> str:
         return ", ".join([f"{number(column['min'])} to {number(column['max'])}", *moments])
     if "distinct" not in column:
         return "none"
+    if column["role"] == "text":
+        return f"{number(column['distinct'])} different, of {number(column['words'])} words on average"
     top = [f"{shorten(each['value'], VALUE_WIDTH)} ({each['rows']:,})" for each in column.get("top", ())[:5]]
     more = [] if len(top) == column["distinct"] else ["…"]
     return f"{number(column['distinct'])} different" + (f": {', '.join(top + more)}" if top else "")

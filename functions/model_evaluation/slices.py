@@ -149,7 +149,8 @@ def find_slices(  # noqa: PLR0913, PLR0917 - a model's predictions, how they are
     loss = _loss(metric, part.target, predictions, classes, scoring)
     weights = np.ones(len(part.target)) if part.weights is None else part.weights
     texts = [str(name) for name, dtype in part.features.dtypes.items() if dtype == "category"][:MOST_COLUMNS]
-    numbers = [name for name in important if part.features[name].dtype != "category"]
+    # No two rows are a group by their free texts.
+    numbers = [name for name in important if part.features[name].dtype not in ("category", "str")]
     columns = [
         *(_texts(name, part.features[name]) for name in texts),
         *(_values_or_parts(name, part.features[name].to_numpy(np.float64), profile[name]["role"]) for name in numbers),

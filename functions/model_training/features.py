@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.compose import ColumnTransformer
@@ -13,9 +13,12 @@ from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
-from common.conversion import Profile, feature_columns, feature_dtype, is_large
+from common.conversion import MOST_CHARACTERS, Profile, feature_columns, feature_dtype, free_texts, is_large
 from common.dates import HARMONICS, PERIODS, DateParts
 from common.request import TrainingRequest
+
+if TYPE_CHECKING:
+    from common.texts import TextFeatures
 
 LINEAR = frozenset({"linear_regression", "ridge", "logistic_regression"})
 MAX_NATIVE_CATEGORIES = 254
@@ -33,6 +36,16 @@ GROUP_COLUMNS, GROUP_SHARE = 5, 1 / 32
 """How many columns of large data are scaled together: so many, or this share of them all, for each group takes time."""
 MOST_WHOLE_NUMBERS = 25
 """Whole numbers of a range of so many values are categories of linear models, too: the hours of a day are 24."""
+
+
+PENALISED = frozenset({"ridge", "logistic_regression"})
+"""Of free texts these get each run of letters in a column of its own; all others get a few components."""
+TEXT_COMPONENTS = 50
+ROWS_PER_COMPONENT = 10
+"""Of few rows fewer components, for a model follows what each of them happens to be."""
+MOST_SPARSE_CHARACTERS = 30_000_000
+"""In more texts than that, runs of letters would take more memory than most functions have: 40 bytes a character."""
+TEXT_ROLES = frozenset({"categorical", "text"})
 
 
 @dataclass(frozen=True)
@@ -59,7 +72,7 @@ class Added:
         if request.features == "plain":
             return cls()
         linear, boosting = request.estimator in LINEAR, request.estimator == "hist_gradient_boosting"
-        columns = [each for each in feature_columns(profile) if each["role"] != "categorical"]
+        columns = [each for each in feature_columns(profile) if each["role"] not in TEXT_ROLES]
         few = tuple(each["name"] for each in columns if linear and _has_few_values(each))
         # Of whole numbers of few values, a missing one is a value, too.
         missing = (each["name"] for each in columns if each["nulls"] and not boosting and each["name"] not in few)
@@ -98,11 +111,42 @@ def build_features(request: TrainingRequest, profile: Profile) -> ColumnTransfor
     transformers.append((MANY_LEVELS, _means_of_levels(request, profile), [name for name in texts if name in many]))
     added = Added.of(request, profile)
     transformers += _transformers_of(added, request)
-    features = ColumnTransformer([each for each in transformers if each[2]], verbose_feature_names_out=added != Added())
-    if not texts and not added.whole_numbers:
+    free = free_texts(profile)
+    is_sparse = bool(free) and has_runs(request, profile)
+    if free:
+        transformers.append(("texts", _text_features(request, profile), free))
+    features = ColumnTransformer(
+        [each for each in transformers if each[2]], verbose_feature_names_out=added != Added() or bool(free)
+    )
+    if not texts and not added.whole_numbers and not is_sparse:
         # Without one-hot columns there is nothing to stack: a frame passes on as it is, an array would be copied.
         features.set_output(transform="pandas")
     return features
+
+
+def _text_features(request: TrainingRequest, profile: Profile) -> TextFeatures:
+    from common.texts import TextFeatures  # noqa: PLC0415 (most data have no such column)
+
+    most = text_components(profile)
+    return TextFeatures(components=None if has_runs(request, profile) else most, random_state=request.seed)
+
+
+def has_runs(request: TrainingRequest, profile: Profile) -> bool:
+    """Return whether an estimator gets each run of letters in a column of its own."""
+    characters = profile["rows"]["train"] * sum(text_characters(profile))
+    return request.estimator in PENALISED and characters <= MOST_SPARSE_CHARACTERS
+
+
+def text_components(profile: Profile) -> int:
+    """Return in how many components others get each free text, at most."""
+    rows: int = profile["rows"]["train"]
+    return max(1, min(TEXT_COMPONENTS, rows // ROWS_PER_COMPONENT))
+
+
+def text_characters(profile: Profile) -> list[float]:
+    """Return how many characters of each free text count, on average of all rows."""
+    columns = (column for column in feature_columns(profile) if column["role"] == "text")
+    return [min(column["characters"], MOST_CHARACTERS) for column in columns]
 
 
 def _transformers_of(added: Added, request: TrainingRequest) -> list[tuple[str, Any, list[str]]]:
@@ -131,7 +175,7 @@ def categorical_columns(request: TrainingRequest, profile: Profile) -> list[str]
 
 def numeric_columns(profile: Profile) -> list[str]:
     """Return the columns of numbers, booleans and times."""
-    return [column["name"] for column in feature_columns(profile) if column["role"] != "categorical"]
+    return [column["name"] for column in feature_columns(profile) if column["role"] not in TEXT_ROLES]
 
 
 def texts_of(request: TrainingRequest, profile: Profile) -> tuple[dict[str, int | str], frozenset[str]]:
@@ -189,7 +233,7 @@ def _numeric(request: TrainingRequest, profile: Profile, names: list[str]) -> li
 
 def wide_columns(profile: Profile) -> frozenset[str]:
     """Return the numbers that float32 does not do for."""
-    numeric = (column for column in feature_columns(profile) if column["role"] != "categorical")
+    numeric = (column for column in feature_columns(profile) if column["role"] not in TEXT_ROLES)
     return frozenset(column["name"] for column in numeric if feature_dtype(column, large=True) == "float64")
 
 

@@ -7,10 +7,18 @@ from typing import Any
 
 from sklearn.compose import ColumnTransformer
 
-from common.conversion import Profile, feature_columns
+from common.conversion import Profile, feature_columns, free_texts
 from common.errors import InvalidDatasetError
 from common.request import TrainingRequest
-from model_training.features import Added, categorical_columns, texts_of, wide_columns
+from model_training.features import (
+    Added,
+    categorical_columns,
+    has_runs,
+    text_characters,
+    text_components,
+    texts_of,
+    wide_columns,
+)
 
 # Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
 # columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
@@ -31,6 +39,10 @@ BYTES_PER_ONE_HOT = 12
 BYTES_PER_SPARSE_VALUE = 24
 BYTES_PER_LEVEL = 130
 """What encoding takes for each row of a column of many texts."""
+BYTES_PER_RUN_CHARACTER = 40
+"""What the weights of its runs of letters take for each character of a free text that counts."""
+BYTES_PER_CHARACTER, BYTES_PER_TEXT = 3, 200
+"""What the frame holds of a free text, and Python's own string while it is looked at."""
 BYTES_PER_WEIGHT = 24
 BYTES_PER_WEIGHTED_VALUE = 4
 """What ridge holds more of a value: a copy, multiplied by the weights' roots."""
@@ -76,9 +88,10 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
     """Return how many bytes a fit takes, and how many more what was fitted."""
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
-    made = columns + Added.of(request, profile).dense_columns(request)
+    made = columns + Added.of(request, profile).dense_columns(request) + _components(request, profile)
     row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
     per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
+    per_row += _free_text_bytes(request, profile)
     if request.estimator in ("logistic_regression", "hist_gradient_boosting"):
         # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
         per_row += classes * 8 * 3
@@ -95,7 +108,7 @@ def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     categories += [_values(column) for column in columns if column["name"] in added.whole_numbers]
     if request.estimator == "hist_gradient_boosting" or not categories:
         return 0
-    others = len(columns) - len(texts) + added.dense_columns(request)
+    others = len(columns) - len(texts) + added.dense_columns(request) + _components(request, profile)
     there = others + len(categories)
     dense = there >= ColumnTransformer([]).sparse_threshold * (others + sum(categories))
     return sum(categories) * BYTES_PER_ONE_HOT if dense else there * BYTES_PER_SPARSE_VALUE
@@ -111,6 +124,19 @@ def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
     _, many = texts_of(request, profile)
     classes = len(profile["classes"] or ())
     return len(many) * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
+
+
+def _components(request: TrainingRequest, profile: Profile) -> int:
+    """Return in how many dense columns free texts are."""
+    return 0 if has_runs(request, profile) else len(free_texts(profile)) * text_components(profile)
+
+
+def _free_text_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return the bytes of a row's free texts and, where these are columns of their own, of their runs of letters."""
+    texts = [column for column in feature_columns(profile) if column["role"] == "text"]
+    held = sum(BYTES_PER_TEXT + BYTES_PER_CHARACTER * column["characters"] for column in texts)
+    runs = BYTES_PER_RUN_CHARACTER * sum(text_characters(profile)) if has_runs(request, profile) else 0
+    return int(held + runs)
 
 
 def _weight_bytes(request: TrainingRequest, columns: int) -> int:

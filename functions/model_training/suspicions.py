@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from common.conversion import Profile, feature_columns
+from common.conversion import Profile, feature_columns, free_texts
 from common.errors import first_few
 from common.request import TrainingRequest
 from common.threads import few_threads
@@ -72,7 +72,8 @@ class Suspicions:
             return
         rows = np.random.default_rng(request.seed).permutation(len(target))[:size]
         self._outputs = _outputs(target[rows], self._problem)
-        self._sample, self._target = features.iloc[rows], target[rows]
+        # Free texts, of which each row has its own, are in no bins.
+        self._sample, self._target = features.iloc[rows].drop(columns=free_texts(profile)), target[rows]
         # What repeats in the draw already is not looked at in all rows.
         self._counting = [
             name
@@ -107,7 +108,7 @@ class Suspicions:
             )
             told = [*_in_words_order(order), *_in_words_alone(alone, strength, problem)]
             if problem == "regression":
-                others = [each["name"] for each in feature_columns(self._profile) if each["name"] not in alone]
+                others = [name for name in sample.columns if name not in alone]
                 told += _in_words_together(_together(self._profile, sample[others], self._target))
         return [*told, *self._of_choices]
 

@@ -254,7 +254,7 @@ def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
     """Fill columns whose values are all in the test part: boosting cannot bin a column without any value."""
     filled = features
     for name in features.columns[features.isna().all()]:
-        value = "missing" if features[name].dtype == "category" else 0.0
+        value = {"category": "missing", "str": ""}.get(str(features[name].dtype), 0.0)
         filled = filled.assign(**{name: value})
     return filled
 

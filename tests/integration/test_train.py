@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_wine
 
+import free_texts
 from common.model_file import load_model
+from crosstrain.training.prediction import Model
 
 from .conftest import Train
 
@@ -120,3 +122,28 @@ def test_what_matters_of_data_and_fit_is_told_and_a_rejected_run_leaves_the_prom
     (folder,) = (path for path in (tmp_path / "out").iterdir() if path.is_dir())
     assert {path.name for path in folder.iterdir()} == FILES
     assert json.loads((folder / "evaluation.json").read_text())["decision"] == "reject"
+
+
+def test_a_column_of_remarks_is_searched_trained_evaluated_and_predicted_with(train: Train, tmp_path: Path) -> None:
+    data = free_texts.table("classification", 300)
+    data.to_csv(tmp_path / "data.csv", index=False)
+    arguments = ["--data", "data.csv", "--target", "y", "--json", "--search-trials", "4", "--search-seconds", "60"]
+    done = train(*arguments)
+    assert done.code == 0, done.stderr
+    document = done.document
+    assert document["metrics"]["accuracy"] > 0.9
+    assert any('"note" is read as free text' in each for each in document["read"]["told"])
+    assert document["search"]["failed"] == []
+    assert document["search"]["trials"] == 4
+    profile = json.loads((tmp_path / "out/profile.json").read_text())
+    assert {each["name"]: each["role"] for each in profile["columns"]}["note"] == "text"
+    report = (tmp_path / "out/report.html").read_text()
+    assert "Free texts are left out" in report
+    # No text of a row is in what a run tells, nor in its model.
+    texts = [text.encode() for text in data["note"].dropna()]
+    for name in FILES:
+        content = (tmp_path / "out" / name).read_bytes()
+        assert not [text for text in texts if text in content], name
+    model = Model.load(tmp_path / "out")
+    predicted = model.predict(data.drop(columns="y"))["prediction"]
+    assert (predicted == data["y"]).mean() > 0.9

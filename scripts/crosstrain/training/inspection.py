@@ -17,7 +17,7 @@ from common.request import TrainingRequest, did_you_mean, parse_request
 from crosstrain.command import BadInputError
 from crosstrain.training.data_files import find_data_files
 from data_preparation.columns import MAX_READINGS, Columns, Wishes, merged
-from data_preparation.doubts import doubts_of, told_of_last_row, told_of_missing
+from data_preparation.doubts import doubts_of, told_of_free_text, told_of_last_row, told_of_missing
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
 from data_preparation.preparation import common_kinds, role_of
@@ -183,7 +183,11 @@ def _described(
             "use": use,
             "missing": summary.nulls,
             "sample": next((file.sample[name] for file in files if file.sample.get(name)), []),
-            "told": [*told, *told_of_missing(name, columns, request)],
+            "told": [
+                *told,
+                *told_of_missing(name, columns, request),
+                *(told_of_free_text(summary, request) if (role, use) == ("text", "feature") else ()),
+            ],
             "doubts": list(dict.fromkeys([*problem, *doubts, *doubts_of(summary)])),
             **({"reason": reason} if use == "dropped" else {}),
         }

@@ -58,9 +58,16 @@ _KINDS: Mapping[str, tuple[Kind, ...]] = {
     "boolean": ("boolean", "null"),
     "timestamp": ("timestamp", "null"),
     "categorical": ("text", "null"),
+    "text": ("text", "null"),
 }
-_WORDS = {"numeric": "numbers", "boolean": "booleans", "timestamp": "timestamps", "categorical": "texts"}
-_DTYPES = frozenset({*map(str, conversion.INTEGERS), "float32", "float64", "bool", "category"})
+_WORDS = {
+    "numeric": "numbers",
+    "boolean": "booleans",
+    "timestamp": "timestamps",
+    "categorical": "texts",
+    "text": "texts",
+}
+_DTYPES = frozenset({*map(str, conversion.INTEGERS), "float32", "float64", "bool", "category", "string"})
 _KIND_WORDS = {"integer": "numbers", "float": "numbers", "boolean": "booleans", "timestamp": "timestamps"}
 
 

@@ -185,7 +185,7 @@ READ: Mapping[str, Read] = {
     "split_upper.csv": Read(same, {**SALES, "part": "text"}),
     "highcard.csv": Read(same, {"user": "text", "x": "float", "price": "float"}, 20_000),
     "freetext.csv": Read(
-        same, {"review": "text", "len": "float", "stars": "float"}, 1200, "stars", dropped=("review",)
+        same, {"review": "text", "len": "float", "stars": "float"}, 1200, "stars", says="is read as free text"
     ),
     # Parquet.
     "pq_binary.parquet": Read(same, {"amount": "float", "price": "float", "blob": "null"}, dropped=("blob",)),

@@ -13,6 +13,7 @@ from sklearn.inspection import partial_dependence as of_scikit
 from common.conversion import feature_columns
 from common.frames import load_part
 from data_preparation.preparation import PreparedData
+from free_texts import table
 from model_evaluation import effects
 from model_evaluation.effects import Effects, partial_dependence
 from model_evaluation.evaluation import HeldOut
@@ -136,3 +137,10 @@ def test_as_many_rows_are_predicted_as_can_be_afforded(prepared_data: Make, monk
     assert measured(prepared)[0].rows == 77
     monkeypatch.setattr(effects, "PREDICTED_ROWS", 1)
     assert measured(prepared)[0].rows == effects.LEAST_ROWS
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+def test_a_free_text_is_left_out_and_that_is_told(prepared_data: Make, estimator: str) -> None:
+    found, _, _ = measured(prepared_data("regression", table(), estimator=estimator))
+    assert [each.name for each in found.effects] == ["a", "kind"]
+    assert found.free_texts == ["note"]

@@ -14,6 +14,7 @@ from common.adjusted import AdjustedClassifier
 from common.frames import load_part
 from common.metric_table import METRIC_TABLE, PLAIN, Scoring
 from data_preparation.preparation import PreparedData
+from free_texts import table
 from model_evaluation import importance
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import Importance
@@ -119,3 +120,19 @@ def test_a_shuffled_feature_that_makes_predictions_without_a_logarithm_has_an_im
     losses = measured(pipeline, part, "rmsle").losses
     assert np.isfinite(losses).all()
     assert (losses > 0).all()
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+@pytest.mark.parametrize("block", [1 << 22, 1])
+def test_a_free_text_is_shuffled_as_any_other_column(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str, block: int
+) -> None:
+    monkeypatch.setattr(importance, "BLOCK_CELLS", block)
+    pipeline, part = fitted(prepared_data("regression", table(), estimator=estimator))
+    found = measured(pipeline, part, "rmse")
+    expected = inspection.permutation_importance(
+        pipeline, part.features, part.target, scoring=scikit_scorer("rmse", PLAIN), n_repeats=5, random_state=42
+    )
+    assert found.names[0] == "note"
+    by_name = dict(zip(part.features.columns, expected.importances, strict=True))
+    np.testing.assert_allclose(found.losses, [by_name[name] for name in found.names], rtol=1e-6, atol=1e-9)

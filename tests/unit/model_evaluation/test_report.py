@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
+import free_texts
 from common.metric_table import METRIC_TABLE
 from data_preparation.preparation import PreparedData
 from model_evaluation import effects
@@ -573,3 +574,12 @@ def test_the_function_starts_without_what_only_the_report_needs() -> None:
     check = "import sys, model_evaluation.app; print({'model_evaluation.report', 'jinja2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_free_texts_are_told_of_and_none_is_shown(prepared_data: Make) -> None:
+    data = free_texts.table()
+    page = page_of(report_data(prepared_data("regression", data, estimator="ridge")))
+    assert "Free texts are left out, for hardly two rows have the same: note." in page.text
+    assert '"note" is read as free text.' in page.text
+    assert "different, of 8 words on average" in page.text
+    assert not [text for text in data["note"].dropna() if text in page.html]

@@ -160,3 +160,10 @@ def test_errors_whose_squares_no_float_holds_are_compared_with_nothing() -> None
     features = pd.DataFrame({"kind": pd.Categorical(["a", "b"] * 50)})
     found = slices(features, np.r_[1e200, np.ones(99)])
     assert (found.looked_at, found.worst) == (0, [])
+
+
+def test_free_texts_are_no_groups() -> None:
+    random = np.random.default_rng(0)
+    notes = pd.Series([f"remark {n % 3}" for n in range(ROWS)], dtype="str")
+    features = pd.DataFrame({"note": notes, "city": texts(random, "ab")})
+    assert slices(features, random.normal(size=ROWS), note="text", city="categorical").columns == ["city"]

@@ -11,11 +11,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+import free_texts
 from common import conversion
 from common.frames import load_part
 from common.model_file import load_model, save_model
 from common.request import ESTIMATORS, TrainingRequest
 from data_preparation.preparation import PreparedData
+from model_training import features as made_by
 from model_training.features import LINEAR, Added
 from model_training.memory import BYTES_PER_ONE_HOT, BYTES_PER_VALUE, _one_hot_bytes, check_memory
 from model_training.training import FittedModel, build_pipeline, fit
@@ -229,3 +231,36 @@ def _needed(asked: TrainingRequest, described: dict[str, Any]) -> int:
     with pytest.raises(Exception, match="need about") as caught:
         check_memory(asked, described, 1)
     return int(str(caught.value).split("need about ")[1].split(" MB")[0].replace(",", ""))
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "linear_regression", "hist_gradient_boosting", "random_forest"])
+def test_free_texts_are_runs_of_letters_to_a_line_with_a_penalty_and_components_to_all_others(
+    prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    prepared = prepared_data("regression", free_texts.table(), estimator=estimator)
+    names = fitted(prepared).pipeline["features"].get_feature_names_out()
+    made = [name.removeprefix("texts__note ") for name in names if name.startswith("texts__")]
+    rows = prepared.profile["rows"]["train"]
+    if estimator == "ridge":
+        assert len(made) > rows // 10
+        assert made[0] == "run 1"
+        # More texts than fit the memory of most functions are components to all.
+        monkeypatch.setattr(made_by, "MOST_SPARSE_CHARACTERS", rows)
+        assert len(fitted(prepared).pipeline["features"].get_feature_names_out()) < rows // 10 + 10
+    else:
+        assert made == [f"component {n + 1}" for n in range(rows // 10)]
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+def test_free_texts_are_reckoned_with(prepared_data: Make, estimator: str) -> None:
+    prepared = prepared_data("regression", free_texts.table(), estimator=estimator)
+    columns = [
+        {**each, "characters": 2000.0} if each["name"] == "note" else each for each in prepared.profile["columns"]
+    ]
+    without = [each for each in columns if each["name"] != "note"]
+    rows = {**prepared.profile["rows"], "train": 14_000}
+    with_texts, none = (
+        _needed(prepared.request, {**prepared.profile, "columns": each, "rows": rows}) for each in (columns, without)
+    )
+    # A ridge keeps 2,000 characters of 14,000 rows by their runs, boosting 50 columns.
+    assert with_texts - none > 14_000 * (2000 * 40 if estimator == "ridge" else 50 * 32) >> 20

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import free_texts
 from common.frames import load_part
 from common.request import parse_request
 from data_preparation.preparation import prepare
@@ -196,3 +197,9 @@ def test_of_many_rows_some_are_looked_at(suspected: Suspected, monkeypatch: pyte
     frame = noise(10, 2000)
     assert about(suspected(frame.assign(copy=frame["y"])), "leakage") == ["copy"]
     assert looked_at == {200}
+
+
+def test_a_free_text_is_not_looked_at_and_the_others_are(suspected: Suspected) -> None:
+    data = free_texts.table()
+    (found,) = suspected(data.assign(copy=data["y"] * 2 + 1))
+    assert (found["about"], found["columns"]) == ("leakage", ["copy"])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -15,6 +16,7 @@ import pandas as pd
 import pytest
 from sklearn.model_selection import KFold, cross_val_score
 
+import free_texts
 from common.frames import load_order, load_part, load_weights
 from common.request import TrainingRequest
 from data_preparation.preparation import PreparedData
@@ -230,3 +232,17 @@ def test_each_fold_meets_the_class_that_the_metric_has_to(prepared_data: Prepare
     tried, _ = made(trial("logistic_regression"), request, prepared.profile, Part(part.features, target))
     assert tried.folds == folds
     assert tried.score is not None
+
+
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+def test_free_texts_are_tried_as_the_fit_on_all_rows_has_them(prepared_data: Prepare, estimator: str) -> None:
+    prepared = prepared_data("regression", free_texts.table())
+    part = part_of(prepared)
+    tried, document = made(trial(estimator), asked(prepared), prepared.profile, part)
+    without = replace(part, features=part.features.assign(note=pd.Series([None] * len(part.target), dtype="str")))
+    worse, _ = made(trial(estimator), asked(prepared), prepared.profile, without)
+    assert len(document["folds"]) == 5
+    assert tried.score is not None
+    assert worse.score is not None
+    # Errors, with the sign by which higher is better or as they are: half of them at most.
+    assert abs(tried.score) < abs(worse.score) / 2

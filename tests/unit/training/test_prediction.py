@@ -17,6 +17,7 @@ import pyarrow as pa
 import pytest
 from sklearn.pipeline import Pipeline
 
+import free_texts
 from common.adjusted import AdjustedClassifier, IntervalRegressor
 from common.conversion import features
 from common.frames import load_part
@@ -505,3 +506,23 @@ def test_an_interval_stands_beside_each_prediction(results: Results) -> None:
         warnings.simplefilter("ignore")
         limits = prediction.Model.load(folder).predict_interval(data)
     np.testing.assert_allclose(limits, found[["prediction_low", "prediction_high"]])
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+def test_free_texts_are_scored_as_in_the_evaluation_whatever_they_say(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str], estimator: str, name: str
+) -> None:
+    data = free_texts.table().assign(split=["train"] * 300 + ["test"] * 100)
+    prepared, folder = results(data, estimator=estimator, split_column="split")
+    rows = data[300:].drop(columns="y")
+    rows.to_parquet(tmp_path / name) if name.endswith("parquet") else rows.to_csv(tmp_path / name, index=False)
+    pipeline, features = evaluated(prepared, folder)
+    found = scored(folder, tmp_path / name)["prediction"].astype(float)
+    np.testing.assert_allclose(found, pipeline.predict(features), rtol=1e-12)
+    # No text is a category that training has not seen.
+    assert "not seen" not in capsys.readouterr().err
+    # A column of numbers, or of nothing, holds texts all the same.
+    for odd in (["7"] * 100, [None] * 100):
+        rows.assign(note=odd).to_csv(tmp_path / "odd.csv", index=False)
+        assert np.isfinite(scored(folder, tmp_path / "odd.csv")["prediction"].astype(float)).all()
