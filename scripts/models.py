@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,27 @@ def _lineage_tables(document: Document) -> Iterable[Table | str]:
     yield _pairs(rows)
 
 
+def _export(models: Models, mlflow: str, model: str | None) -> Document:
+    """Export a version; what that needs, scikit-learn among it, the other answers do without."""
+    from crosstrain.training.mlflow_export import export  # noqa: PLC0415 - see above
+
+    return export(models, mlflow, model)
+
+
+def _export_tables(document: Document) -> Iterable[Table | str]:
+    decision = {"promote": "promoted", "reject": "rejected"}[document["decision"]]
+    yield f"{document['version']} of {document['model_name']} ({decision}) as MLflow loads it:"
+    yield _pairs(
+        [
+            ("in Python", f"mlflow.pyfunc.load_model({document['model']!r})"),
+            (
+                "its run",
+                f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {shlex.quote(document['tracking'])}",
+            ),
+        ]
+    )
+
+
 def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
     table = Table(show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -235,6 +257,11 @@ def _parser() -> argparse.ArgumentParser:
         "lineage", "follow a version back to its data and its code", any_model, answer=lineage, tables=_lineage_tables
     )
     traced.add_argument("version")
+    exported = add("export", "write a version as MLflow reads it", None, answer=_export, tables=_export_tables)
+    exported.add_argument("--mlflow", required=True, metavar="DIR", help="a new folder, or an empty one")
+    exported.add_argument(
+        "model", nargs="?", metavar="MODEL[@VERSION]", help="a model, and which version (the only model, its champion)"
+    )
     return parser
 
 
