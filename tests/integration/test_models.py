@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,30 +12,7 @@ from sklearn.datasets import load_diabetes
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import LocalTrainingStack
 
-from .conftest import Finished, Train
-
-Command = Callable[..., Finished]
-
-
-@pytest.fixture
-def models(training_stack: LocalTrainingStack, project: Path) -> Command:
-    """Return a function that runs `scripts/models.py` as it is run beside `make local-aws`."""
-    environment = training_stack.aws.environment(training_stack.data_scientist) | {
-        "CROSSTRAIN_STACK": training_stack.name
-    }
-
-    def run(*arguments: str) -> Finished:
-        done = subprocess.run(
-            [sys.executable, str(project / "scripts/models.py"), *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return run
+from .conftest import Command, Train
 
 
 @pytest.fixture

@@ -172,7 +172,7 @@ def _write_model(version: _Version, model: Model, folder: Path) -> None:
             "dependencies": ["-r requirements.txt"],
         },
     )
-    example = {"columns": [], "data": [[]]} | _example(model.profile)
+    example = _example(model.profile)
     _write_text(folder / "input_example.json", json.dumps(example, ensure_ascii=False))
     _write_text(folder / "serving_input_example.json", json.dumps({"dataframe_split": example}, ensure_ascii=False))
     _write_yaml(folder / "MLmodel", _described(version, model, versions.get("scikit-learn")))
@@ -286,6 +286,8 @@ def _write_run(version: _Version, store: Path, artifact_uri: str) -> None:
             "user_id": "",
         },
     )
+    # Without this folder MLflow takes none for a run, wherever its files are.
+    (run / "artifacts").mkdir()
     _write_entries(run / "metrics", {key: f"{at} {value!r} 0\n" for key, value in _metrics(version).items()})
     _write_entries(run / "params", {key: _as_text(value) for key, value in info.get("parameters", {}).items()})
     _write_entries(run / "tags", _tags(version))
