@@ -195,9 +195,9 @@ def class_bars(names: Sequence[str], shares: Numbers, of_all: Numbers, predicted
     return axes.svg()
 
 
-def named_axes(names: Sequence[str], label: str, ends: tuple[float, float]) -> Axes:
-    """Return axes with a name at each whole number of the vertical one, the first one on top."""
-    return Axes(Axis(label, *ends), Axis("", len(names) - 0.4, -0.6, names=names), height=48 + 18 * len(names))
+def named_axes(names: Sequence[str], label: str, ends: tuple[float, float], of: str = "") -> Axes:
+    """Return axes with a name at each whole number of the vertical one, the first one on top: names `of` something."""
+    return Axes(Axis(label, *ends), Axis(of, len(names) - 0.4, -0.6, names=names), height=48 + 18 * len(names))
 
 
 # Effects of features

@@ -17,6 +17,7 @@ from model_evaluation.svg import limits as ends_of
 
 ROWS = 20
 """How many rows a figure has at most: the newest."""
+_OF = "version"
 _UNITS = (("days", 86_400), ("hours", 3_600), ("minutes", 60))
 
 
@@ -61,9 +62,8 @@ def of_champions(history: Sequence[Change], names: Sequence[str], now: datetime)
     # The clocks are several, so that a change may seem to be earlier than the one before it.
     starts, ends = seconds[:-1] / length, np.maximum(seconds[1:], seconds[:-1]) / length
     places = np.array([rows.index(name) for name in names], np.float64)
-    axes = named_axes(
-        rows, f"{unit} from {begin:%Y-%m-%d %H:%M}", (min(0.0, float(starts.min())), float(ends.max()) or 1.0)
-    )
+    span = min(0.0, float(starts.min())), float(ends.max()) or 1.0
+    axes = named_axes(rows, f"{unit} from {begin:%Y-%m-%d %H:%M}", span, _OF)
     axes.bars(starts, ends, places - 0.31, places + 0.31)
     back = np.array([each.kind == "rollback" for each in changes])
     axes.dots(starts[~back], places[~back], f"fill: {INK}", 2.5)
@@ -86,7 +86,8 @@ def of_metric(versions: Sequence[Measured]) -> Picture:
     places = np.arange(len(shown), dtype=np.float64)
     bounded = [index for index, each in enumerate(shown) if each.interval is not None]
     low, high = (np.array([each.interval[end] for each in shown if each.interval is not None]) for end in (0, 1))
-    axes = named_axes([each.name for each in shown], metric, ends_of(values, *((low, high) if bounded else ())))
+    span = ends_of(values, *((low, high) if bounded else ()))
+    axes = named_axes([each.name for each in shown], metric, span, _OF)
     axes.spans(low, high, places[bounded])
     promoted = np.array([each.is_promoted for each in shown])
     dot = f"stroke: {SERIES[0]}; stroke-width: 1.2; fill: "
@@ -102,5 +103,5 @@ def of_metric(versions: Sequence[Measured]) -> Picture:
         axes.svg(),
         f"From {worst.text} (version {worst.name}) to {best.text} (version {best.name}), the newest on top.",
         f"{direction} is better. Filled: promoted; hollow: rejected; in a ring: the champion. Lines are 95 % "
-        "intervals. Test rows may differ: compare two versions with `models.py compare`.",
+        "intervals. Test rows may differ: compare two versions with models.py compare.",
     )

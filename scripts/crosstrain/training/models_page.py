@@ -123,12 +123,14 @@ class Version:
 
 @dataclass(frozen=True)
 class Move:
-    """One change of a champion, in words."""
+    """One change of a champion, in words: from one version to another, by their numbers and ids."""
 
     at: str
     kind: str
     origin: str
+    origin_id: str
     version: str
+    version_id: str
     reason: str
     execution: str
 
@@ -145,7 +147,6 @@ class Shown:
     counts: Mapping[str, int]
     left_out: Mapping[str, int]
     pictures: Sequence[Picture]
-    metric_pictures: Sequence[Picture]
     drift: Sequence[tuple[str, str]]
 
 
@@ -273,8 +274,7 @@ def _show(
             "rollbacks": len(rollbacks),
         },
         left_out={"versions": len(items) - len(versions), "changes": max(0, len(history) - limit)},
-        pictures=[of_champions(history, [_number(each.version, numbers) for each in history], now)] if history else [],
-        metric_pictures=_metric_pictures(versions),
+        pictures=[*_champions_pictures(history, numbers, now), *_metric_pictures(versions)],
         drift=drift,
     )
 
@@ -314,13 +314,18 @@ def _moves(
     for change in reversed(history):
         item = promoted[change.version] if change.kind == "promotion" else moved[change.version, change.at]
         kind = {"promotion": "▲ promotion", "rollback": "↩ rollback"}[change.kind]
-        origin = "none" if change.origin is None else f"{_number(change.origin, numbers)} ({change.origin})"
-        version = f"{_number(change.version, numbers)} ({change.version})"
+        origin = "none" if change.origin is None else _number(change.origin, numbers)
+        version = _number(change.version, numbers)
         # Rollbacks of earlier versions of this project name who claimed to make them.
         execution = item.get("execution") or item.get("by", "")
         reason = shorten(item.get("reason", ""), REASON_WIDTH)
-        moves.append(Move(in_utc(change.at), kind, origin, version, reason, execution))
+        at = in_utc(change.at)
+        moves.append(Move(at, kind, origin, change.origin or "", version, change.version, reason, execution))
     return moves
+
+
+def _champions_pictures(history: Sequence[Change], numbers: Mapping[str, int], now: datetime) -> list[Picture]:
+    return [of_champions(history, [_number(each.version, numbers) for each in history], now)] if history else []
 
 
 def _metric_pictures(versions: Sequence[Version]) -> list[Picture]:
