@@ -93,7 +93,7 @@ test: environment-verify ## Run the tests that answer in minutes [ARGS="-k name"
 	@$(PYTEST) -m "not slow" tests/unit tests/templates tests/statemachine tests/integration $(ARGS)
 
 .PHONY: test-all
-test-all: environment-dev tools/parliament/.venv/.ready tools/cfn-guard/.venv/.ready ## Run all tests; those that need a container engine or a browser are skipped without one, and say so
+test-all: environment-dev tools/parliament/.venv/.ready tools/cfn-guard/.venv/.ready tools/mlflow/.venv/.ready ## Run all tests; those that need a container engine or a browser are skipped without one, and say so
 	@$(PYTEST) tests $(ARGS)
 
 .PHONY: test-unit

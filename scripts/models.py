@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -158,6 +159,43 @@ def _lineage_tables(document: Document) -> Iterable[Table | str]:
     yield _pairs(rows)
 
 
+def _page(models: Models, **options: Any) -> Document:
+    """Write the page; templates and NumPy, which it needs, the other answers do without."""
+    from crosstrain.training.models_page import write_page  # noqa: PLC0415 - see above
+
+    return write_page(models, **options)
+
+
+def _page_tables(document: Document) -> Iterable[Table | str]:
+    left_out = [
+        f"{document[f'{kind}_left_out']:,} {kind}" for kind in ("models", "versions") if document[f"{kind}_left_out"]
+    ]
+    yield f"{document['file']}: {document['models']:,} models, {document['versions']:,} versions."
+    if left_out:
+        yield f"Left out, for the page would be too long: {' and '.join(left_out)}. --limit says how many there may be."
+
+
+def _export(models: Models, mlflow: str, model: str | None) -> Document:
+    """Export a version; what that needs, scikit-learn among it, the other answers do without."""
+    from crosstrain.training.mlflow_export import export  # noqa: PLC0415 - see above
+
+    return export(models, mlflow, model)
+
+
+def _export_tables(document: Document) -> Iterable[Table | str]:
+    decision = {"promote": "promoted", "reject": "rejected"}[document["decision"]]
+    yield f"{document['version']} of {document['model_name']} ({decision}) as MLflow loads it:"
+    yield _pairs(
+        [
+            ("in Python", f"mlflow.pyfunc.load_model({document['model']!r})"),
+            (
+                "its run",
+                f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {shlex.quote(document['tracking'])}",
+            ),
+        ]
+    )
+
+
 def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
     table = Table(show_header=False)
     table.add_column(style="bold", no_wrap=True)
@@ -235,6 +273,24 @@ def _parser() -> argparse.ArgumentParser:
         "lineage", "follow a version back to its data and its code", any_model, answer=lineage, tables=_lineage_tables
     )
     traced.add_argument("version")
+    page = add("page", "write a page of all models, to look at in a browser", None, answer=_page, tables=_page_tables)
+    page.add_argument("--output", default="models.html", metavar="FILE", help="the file (%(default)s)")
+    page.add_argument("--model-name", help="the name of the only model to show (all)")
+    page.add_argument(
+        "--limit",
+        type=int,
+        default=30,
+        metavar="N",
+        help="how many models, and of each how many versions and changes of its champion there may be (%(default)s)",
+    )
+    page.add_argument(
+        "--reports", default="out", metavar="DIR", help="results of runs, whose reports are linked (%(default)s)"
+    )
+    exported = add("export", "write a version as MLflow reads it", None, answer=_export, tables=_export_tables)
+    exported.add_argument("--mlflow", required=True, metavar="DIR", help="a new folder, or an empty one")
+    exported.add_argument(
+        "model", nargs="?", metavar="MODEL[@VERSION]", help="a model, and which version (the only model, its champion)"
+    )
     return parser
 
 

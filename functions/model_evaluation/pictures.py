@@ -16,6 +16,7 @@ from common.metrics import Codes, Weights, class_codes
 from model_evaluation import figures
 from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
 from model_evaluation.importance import Importance
+from model_evaluation.page import Picture
 from model_evaluation.svg import Numbers, limits
 from model_evaluation.words import label_of, rounded, rows_in_words, share_of, shorten, value_in_words
 
@@ -32,16 +33,6 @@ SHOWN_FEATURES = 20
 SHOWN_CLASSES = 20
 VALUE_WIDTH = 40
 LABEL_WIDTH = 20
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure: its title, the SVG element, what it shows in numbers (the text alternative), and how it was made."""
-
-    title: str
-    svg: str
-    finding: str
-    note: str
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from typing import TYPE_CHECKING, Any
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
@@ -16,6 +14,7 @@ from model_evaluation.analysis import Analysis, ReportData, analyse
 from model_evaluation.card import intended_use
 from model_evaluation.head import FIRST, tiles, warnings_of
 from model_evaluation.importance import REPEATS
+from model_evaluation.page import NAME_WIDTH, page_template
 from model_evaluation.pictures import (
     LABEL_WIDTH,
     VALUE_WIDTH,
@@ -41,13 +40,15 @@ from model_evaluation.words import (
     shorten,
 )
 
+if TYPE_CHECKING:
+    from jinja2 import Template
+
 TEMPLATE = "report.html.j2"
 
 # What bounds the size of a report, whatever the data set is.
 IGNORED, SENTENCES = 10, 200
 """How many ignored files and how many sentences about the data the report shows."""
 PROFILE_COLUMNS = 500
-NAME_WIDTH = 300
 
 
 def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
@@ -117,15 +118,7 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
 @functools.cache
 def _template() -> Template:
     """Return the page's template, which a warm worker compiles once."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, name=lambda text: shorten(text, NAME_WIDTH))
-    return environment.get_template(TEMPLATE)
+    return page_template(Path(__file__).with_name(TEMPLATE))
 
 
 def _second_class(model: Mapping[str, Any]) -> str:

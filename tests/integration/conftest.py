@@ -31,6 +31,7 @@ class Finished:
 
 
 Train = Callable[..., Finished]
+Command = Callable[..., Finished]
 
 
 @pytest.fixture
@@ -60,6 +61,27 @@ def train(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> 
             capture_output=True,
             text=True,
             timeout=120,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def models(training_stack: LocalTrainingStack, project: Path) -> Command:
+    """Return a function that runs `scripts/models.py` as it is run beside `make local-aws`."""
+    environment = training_stack.aws.environment(training_stack.data_scientist) | {
+        "CROSSTRAIN_STACK": training_stack.name
+    }
+
+    def run(*arguments: str) -> Finished:
+        done = subprocess.run(
+            [sys.executable, str(project / "scripts/models.py"), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
             check=False,
         )
         return Finished(done.returncode, done.stdout, done.stderr)

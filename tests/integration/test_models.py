@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,30 +12,7 @@ from sklearn.datasets import load_diabetes
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.server import LocalTrainingStack
 
-from .conftest import Finished, Train
-
-Command = Callable[..., Finished]
-
-
-@pytest.fixture
-def models(training_stack: LocalTrainingStack, project: Path) -> Command:
-    """Return a function that runs `scripts/models.py` as it is run beside `make local-aws`."""
-    environment = training_stack.aws.environment(training_stack.data_scientist) | {
-        "CROSSTRAIN_STACK": training_stack.name
-    }
-
-    def run(*arguments: str) -> Finished:
-        done = subprocess.run(
-            [sys.executable, str(project / "scripts/models.py"), *arguments],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return run
+from .conftest import Command, Train
 
 
 @pytest.fixture
@@ -59,7 +34,11 @@ def trained(train: Train, tmp_path: Path) -> Callable[[str], list[str]]:
 
 
 def test_the_life_of_a_model(
-    training_stack: LocalTrainingStack, models: Command, trained: Callable[[str], list[str]], train: Train
+    training_stack: LocalTrainingStack,
+    models: Command,
+    trained: Callable[[str], list[str]],
+    train: Train,
+    tmp_path: Path,
 ) -> None:
     first, second, third, rejected = trained("life")
 
@@ -88,6 +67,17 @@ def test_the_life_of_a_model(
     forward = models("rollback", "life", "--to", third)
     assert forward.stdout == f"{third} is the champion of life again, in place of {first}.\n"
     assert len(models("list", "--model-name", "life", "--json").document["rollbacks"]) == 3
+
+    paged = models(
+        "page", "--model-name", "life", "--output", str(tmp_path / "models.html"), "--reports", str(tmp_path / "out")
+    )
+    assert paged.code == 0, paged.stderr
+    text = (tmp_path / "models.html").read_text(encoding="utf-8")
+    assert all(version in text for version in (first, second, third, rejected))
+    assert text.count('<span class="note">95 % interval ') == 4
+    assert text.count("↩ rollback") == 3
+    # The results of the last run that was promoted, and of the one that was rejected.
+    assert text.count('/report.html">') == 2
 
     after = train("--data", "diabetes.csv", "--target", "target", "--model-name", "life", "--json")
     assert after.code == 0, after.stderr

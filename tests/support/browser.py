@@ -43,6 +43,45 @@ window.onload = () => {
 """
 
 
+# What is to be known of a page with figures, such as a report.
+PAGE_OF_FIGURES = """
+  const paper = colour(view.getComputedStyle(page.body).backgroundColor);
+  const all = (selector, of = page) => [...of.querySelectorAll(selector)];
+  const box = (element) => {
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return { x, y, width, height };
+  };
+  const scale = (svg) => svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  return {
+    title: page.title,
+    text: page.body.innerText,
+    overflow: root.scrollWidth - root.clientWidth,
+    outside: all("body *").filter((each) => !each.closest(".scroll") && !each.closest("svg")
+      && each.getBoundingClientRect().right > root.clientWidth + 1).map((each) => each.outerHTML.slice(0, 80)),
+    resources: view.performance.getEntriesByType("resource").map((each) => each.name),
+    loaders: all("script, img, link, iframe, object, embed, image").length,
+    paper,
+    figures: all("figure").map((figure) => {
+      const svg = figure.querySelector("svg");
+      return {
+        title: figure.querySelector("strong").textContent,
+        box: box(svg),
+        marks: all("path, circle", svg).filter((each) => each.getBoundingClientRect().width > 0)
+          .flatMap((each) => (each.getAttribute("d") || "M").match(/M/g)).length,
+        texts: all("text", svg).map((each) => ({
+          text: each.textContent,
+          box: box(each),
+          pixels: parseFloat(view.getComputedStyle(each).fontSize) * scale(svg),
+          contrast: contrast(colour(view.getComputedStyle(each).fill), paper),
+        })),
+      };
+    }),
+    contrasts: all("h1, h2, p, th, td, figcaption, .note, caption").map((each) =>
+      contrast(colour(view.getComputedStyle(each).color), paper)),
+  };
+"""
+
+
 @dataclass(frozen=True)
 class Seen:
     """What was found in a page, and what the browser wrote to its console."""
@@ -101,3 +140,14 @@ def look(page: Path, examine: str, width: int, *, dark: bool = False) -> Seen:
     assert found[1], done.stderr
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return Seen(json.loads(html.unescape(found[1])), console)
+
+
+def assert_no_text_is_cut(drawn: list[dict[str, Any]]) -> None:
+    """See that each text of the figures that `PAGE_OF_FIGURES` has found lies within its figure."""
+    for figure in drawn:
+        box = figure["box"]
+        for text in figure["texts"]:
+            inside = text["box"]
+            for start, length in (("x", "width"), ("y", "height")):
+                assert inside[start] >= box[start] - 1, (figure["title"], text)
+                assert inside[start] + inside[length] <= box[start] + box[length] + 1, (figure["title"], text)

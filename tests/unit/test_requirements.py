@@ -73,6 +73,14 @@ def test_training_and_evaluation_pin_the_same_libraries_of_the_model() -> None:
     assert all(evaluation[name] == pinned for name, pinned in training.items() if name in evaluation)
 
 
+def test_mlflow_loads_models_by_the_libraries_that_they_were_trained_with() -> None:
+    texts = (PROJECT / "tools/mlflow/requirements.txt").read_text(), export("model-training")
+    mlflow, training = (dict(re.findall(r"^([a-z0-9-]+)==(\S+)", each, flags=re.MULTILINE)) for each in texts)
+    decisive = ("numpy", "pandas", "scikit-learn", "scipy", "skops")
+    pinned, trained = ({name: found[name] for name in decisive} for found in (mlflow, training))
+    assert pinned == trained, "change tools/mlflow/requirements.in, and run `make tool-requirements`"
+
+
 def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
     assert not {"pandas", "scikit-learn", "scipy", "skops"} & pins("data_preparation").keys()
 

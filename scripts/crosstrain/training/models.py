@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FILES = ("train", "test", "profile", "model", "info", "training_rows", "evaluation", "report")
 """The files of a version that the registry knows by their digests."""
-_GONE = frozenset({"NoSuchKey", "NoSuchBucket", "404", "AccessDenied", "403"})
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion", "NoSuchBucket", "404", "AccessDenied", "403"})
 
 Document = dict[str, Any]
 
@@ -60,6 +60,20 @@ class Models:
             if error.response["Error"]["Code"] not in _GONE:
                 raise
             return {}, f"{uri} is gone or may not be read"
+        return document, None
+
+    def read_recorded(self, item: Item, kind: str) -> tuple[Document, str | None]:
+        """Return a version's JSON document, if it is the one that was recorded; else an empty one, and then why."""
+        if kind not in (item.get("sha256") or {}):
+            return {}, f"the registry does not record its {kind}"
+        try:
+            document: Document = read_json(self.s3, pinned(item, kind))
+        except DamagedFileError:
+            return {}, f"its {kind} is not the one that was recorded"
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _GONE:
+                raise
+            return {}, f"its {kind} is gone or may not be read"
         return document, None
 
     def state_of(self, item: Item, kind: str) -> str:

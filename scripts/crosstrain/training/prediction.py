@@ -575,8 +575,25 @@ def open_model(
     return Model.load(Path(folder))
 
 
-def fetch(stack: DeployedStack, model_name: str | None, version: str | None, folder: Path) -> Origin:
+def fetch(
+    stack: DeployedStack,
+    model_name: str | None,
+    version: str | None,
+    folder: Path,
+    files: Mapping[str, str] = FILES,
+) -> Origin:
     """Copy a version's files, by default the champion's, from a stack to a folder, and return which version it is.
+
+    Parameters
+    ----------
+    stack
+        Where the model was trained.
+    model_name, version : str, optional
+        Which one; by default the champion, of the only model.
+    folder
+        Where the files go.
+    files
+        What the registry calls each file, by the name that it gets.
 
     Raises
     ------
@@ -591,12 +608,12 @@ def fetch(stack: DeployedStack, model_name: str | None, version: str | None, fol
     else:
         _, item = registry.champion_version(model_name or registry.only_model())
     s3 = stack.session.client("s3")
-    if not set(FILES.values()) <= set(item.get("sha256") or ()):
+    if not set(files.values()) <= set(item.get("sha256") or ()):
         raise OperationFailedError(
             f"The registry does not say which files the version {item['version']} has: it is from a version of this "
             "project that did not record them. Train again."
         )
-    for name, kind in FILES.items():
+    for name, kind in files.items():
         file = pinned(item, kind)
         try:
             download(s3, file, folder / name)
