@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from common import distributions
+from common.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 from common.distributions import MOST_ROWS, RowSample, texts_by_code
 from common.errors import first_few, without_values
 from common.metric_table import METRIC_TABLE, PLAIN, Label, Scoring
 from common.metrics import Predictions, Weights, interval_width_of, label_texts, metrics_of, predict
 from common.request import TrainingRequest
 from common.threads import few_threads
-from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 
 if TYPE_CHECKING:
     import pandas as pd

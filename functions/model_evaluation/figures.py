@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.metrics import Weights
-from model_evaluation.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits
+from common.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits
 
 # What bounds the time and the size of a figure, whatever the test part is.
 SCATTER_ROWS = 1000

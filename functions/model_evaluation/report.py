@@ -12,6 +12,17 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
+from common.words import (
+    difference,
+    figure,
+    in_words,
+    label_of,
+    limits,
+    number,
+    range_of,
+    rounded,
+    shorten,
+)
 from model_evaluation.analysis import Analysis, ReportData, analyse
 from model_evaluation.card import intended_use
 from model_evaluation.head import FIRST, tiles, warnings_of
@@ -29,17 +40,6 @@ from model_evaluation.pictures import (
 )
 from model_evaluation.searched import searched
 from model_evaluation.slices import LEAST_ROWS, Slice
-from model_evaluation.words import (
-    difference,
-    figure,
-    in_words,
-    label_of,
-    limits,
-    number,
-    range_of,
-    rounded,
-    shorten,
-)
 
 TEMPLATE = "report.html.j2"
 

@@ -1,10 +1,9 @@
-"""Counts rows that are scored by the bins of training's distributions: piece by piece, merged, and bounded in size."""
+"""Counts rows that are scored by the cells of training's distributions: piece by piece, merged, and bounded in size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,22 +15,27 @@ from common.distributions import Distribution, codes_of, text_codes
 from common.errors import DamagedFileError
 
 Cells = npt.NDArray[np.int64]
-PREDICTION = "prediction"
 
 
 class NothingToCompareError(Exception):
     """The model is of a version of this project that recorded no distributions."""
 
 
-@dataclass
-class Counted:
-    """How often the values of a column fell where.
+class ColumnCounts:
+    """How often the values of one column fell where.
+
+    Parameters
+    ----------
+    distribution
+        Of the column in training (`common.distributions`).
 
     Attributes
     ----------
+    reference
+        How many rows of training are in each bin or category and, of texts, behind them how many have others; shape
+        (cells,).
     cells
-        For each bin or category of the distribution, and behind them all other texts; of numbers beyond the ends the
-        outermost bins have them. Shape (cells,).
+        The same of the rows that were counted. Numbers beyond the ends are in the outermost bins.
     missing
         Rows without a value.
     unseen
@@ -39,84 +43,85 @@ class Counted:
         distribution does not tell.
     """
 
-    cells: Cells
-    missing: int = 0
-    unseen: int | None = 0
+    def __init__(self, distribution: Distribution) -> None:
+        self.distribution = distribution
+        self._edges = np.array(distribution.get("edges", ()), np.float64)
+        other = [distribution["other"]] if "codes" in distribution else []
+        self.reference: Cells = np.array([*distribution["counts"], *other], np.int64)
+        self.cells: Cells = np.zeros(len(self.reference), np.int64)
+        self.missing = 0
+        self.unseen: int | None = 0 if distribution.get("complete", True) else None
+        if other:
+            codes = codes_of(distribution)
+            self._places = np.argsort(codes)
+            self._codes = codes[self._places]
 
-    def add(self, other: Counted) -> None:
-        """Take in what another piece has counted."""
-        self.cells = self.cells + other.cells
-        self.missing += other.missing
-        self.unseen = None if self.unseen is None or other.unseen is None else self.unseen + other.unseen
+    def add(self, column: pa.Array) -> None:
+        """Count values as a prepared part stores them, or predictions as they are."""
+        if "codes" in self.distribution:
+            places, unseen, missing = self._places_of_texts(column)
+        else:
+            places, unseen, missing = self._places_of_numbers(column)
+        if len(self.reference):
+            self.cells += np.bincount(places, minlength=len(self.reference))
+        self.missing += missing
+        if self.unseen is not None:
+            self.unseen += unseen
+
+    def _places_of_numbers(self, column: pa.Array) -> tuple[npt.NDArray[np.intp], int, int]:
+        """Return the cells of the values that are there, and how many are new and how many missing."""
+        values = numbers(column).astype(np.float64)
+        present = values[~np.isnan(values)]
+        missing = len(values) - len(present)
+        if "edges" not in self.distribution:
+            return present.astype(np.intp), 0, missing
+        if not len(self._edges):
+            # Training has no value at all.
+            return np.zeros(0, np.intp), len(present), missing
+        beyond = (present < self._edges[0]) | (present > self._edges[-1])
+        return np.searchsorted(self._edges[1:-1], present), int(beyond.sum()), missing
+
+    def _places_of_texts(self, column: pa.Array) -> tuple[npt.NDArray[np.intp], int, int]:
+        """Return what `_places_of_numbers` does."""
+        if not pa.types.is_dictionary(column.type):
+            # Predicted classes, whose labels are texts in the distribution.
+            column = pc.cast(column, pa.string()).dictionary_encode()
+        codes = text_codes(column)
+        present, other = codes[codes != 0], len(self.reference) - 1
+        places = np.full(len(present), other, np.intp)
+        found = np.zeros(len(present), np.bool_)
+        if len(self._codes):
+            nearest = np.minimum(np.searchsorted(self._codes, present), len(self._codes) - 1)
+            found = self._codes[nearest] == present
+            # Known texts that are not counted apart have places beyond.
+            places[found] = np.minimum(self._places[nearest[found]], other)
+        return places, int((~found).sum()), len(codes) - len(present)
+
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Take in what another piece has counted, as `document` returns it.
+
+        Raises
+        ------
+        DamagedFileError
+            If that was counted by other cells.
+        """
+        cells = np.array(other["cells"], np.int64)
+        if cells.shape != self.cells.shape or (other["unseen"] is None) != (self.unseen is None):
+            raise DamagedFileError("Rows were counted by another model's profile: count them again.")
+        self.cells += cells
+        self.missing += other["missing"]
+        if self.unseen is not None:
+            self.unseen += other["unseen"]
 
     def document(self) -> dict[str, Any]:
         """Return the counts in types of JSON."""
         return {"cells": self.cells.tolist(), "missing": self.missing, "unseen": self.unseen}
 
-    @classmethod
-    def of_document(cls, document: Mapping[str, Any]) -> Self:
-        """Return what `document` has written."""
-        return cls(np.array(document["cells"], np.int64), document["missing"], document["unseen"])
-
-
-class Bins:
-    """The cells of one distribution, and which of them values fall into.
-
-    Parameters
-    ----------
-    distribution
-        Of `common.distributions`.
-    """
-
-    def __init__(self, distribution: Distribution) -> None:
-        self._edges = np.array(distribution.get("edges", ()), np.float64)
-        self._of_texts, self._of_numbers = "codes" in distribution, "edges" in distribution
-        self._tells_unseen = bool(distribution.get("complete", True))
-        #: What training has in each cell, as `Counted.cells` has it.
-        self.reference = np.array(
-            [*distribution["counts"], *([distribution["other"]] if self._of_texts else [])], np.int64
-        )
-        if self._of_texts:
-            codes = codes_of(distribution)
-            self._order = np.argsort(codes)
-            self._codes = codes[self._order]
-
-    def empty(self) -> Counted:
-        """Return the counts of no row."""
-        return Counted(np.zeros(len(self.reference), np.int64), 0, 0 if self._tells_unseen else None)
-
-    def count(self, column: pa.Array) -> Counted:
-        """Return the counts of values as a prepared part stores them, or predictions as they are."""
-        if self._of_texts:
-            return self._count_texts(column if pa.types.is_dictionary(column.type) else column.dictionary_encode())
-        values = numbers(column).astype(np.float64)
-        present = values[~np.isnan(values)]
-        if not len(self.reference):
-            # Training had no value at all.
-            return Counted(self.reference, len(values) - len(present), len(present))
-        places = np.searchsorted(self._edges[1:-1], present) if self._of_numbers else present.astype(np.intp)
-        beyond = (present < self._edges[0]) | (present > self._edges[-1]) if self._of_numbers else np.zeros(0)
-        cells = np.bincount(places, minlength=len(self.reference)).astype(np.int64)
-        return Counted(cells, len(values) - len(present), int(beyond.sum()))
-
-    def _count_texts(self, column: pa.DictionaryArray) -> Counted:
-        codes = text_codes(column)
-        present = codes[codes != 0]
-        other, places = len(self.reference) - 1, np.zeros(len(present), np.intp)
-        found = np.zeros(len(present), np.bool_)
-        if len(self._codes):
-            places = np.minimum(np.searchsorted(self._codes, present), len(self._codes) - 1)
-            found = self._codes[places] == present
-            places = np.minimum(self._order[places], other)
-        places[~found] = other
-        cells = np.bincount(places, minlength=len(self.reference)).astype(np.int64)
-        return Counted(cells, len(codes) - len(present), int((~found).sum()) if self._tells_unseen else None)
-
 
 class Counts:
-    """What is known of scored rows: how many fell into each bin of training's distributions.
+    """What is known of scored rows: how many fell into each cell of training's distributions.
 
-    Pieces of a batch are counted apart and merged; the order does not matter.
+    Pieces of a batch are counted apart and merged, in whatever order.
 
     Parameters
     ----------
@@ -133,19 +138,16 @@ class Counts:
     """
 
     def __init__(self, profile: Profile, predictions: Distribution | None = None) -> None:
-        self._columns = {column["name"]: column for column in feature_columns(profile)}
-        if not all("distribution" in column for column in self._columns.values()):
+        self._described = {column["name"]: column for column in feature_columns(profile)}
+        if not all("distribution" in column for column in self._described.values()):
             raise NothingToCompareError(
-                "The model's profile does not say how its columns are distributed: it is from a version of this project "
-                "that did not record it. Train again to compare rows with it."
+                "The model's profile does not say how its columns are distributed: it is from a version of this "
+                "project that did not record it. Train again to compare rows with it."
             )
-        self.fingerprint = str(profile["fingerprint"])
+        self._fingerprint = str(profile["fingerprint"])
         self.rows = 0
-        self.bins = {name: Bins(column["distribution"]) for name, column in self._columns.items()}
-        self.columns = {name: bins.empty() for name, bins in self.bins.items()}
-        self.predicted_bins = None if predictions is None else Bins(predictions)
-        self.predicted = None if self.predicted_bins is None else self.predicted_bins.empty()
-        self._of = None if predictions is None else str(predictions["of"])
+        self.columns = {name: ColumnCounts(each["distribution"]) for name, each in self._described.items()}
+        self.prediction = None if predictions is None else ColumnCounts(predictions)
 
     def add(self, rows: pa.RecordBatch, predicted: pa.RecordBatch | None = None) -> None:
         """Count more rows.
@@ -162,56 +164,34 @@ class Counts:
         pyarrow.ArrowInvalid
             If a column is of a kind that its feature cannot be made of.
         """
-        for name, column in self._columns.items():
-            self.columns[name].add(self.bins[name].count(as_stored(rows[name], column)))
-        if self.predicted is not None and self.predicted_bins is not None and predicted is not None:
-            column = predicted[self._of]
-            if len(self.predicted_bins.reference) and "codes" and not pa.types.is_floating(column.type):
-                column = pc.cast(column, pa.string())
-            self.predicted.add(self.predicted_bins.count(column))
+        for name, described in self._described.items():
+            self.columns[name].add(as_stored(rows[name], described))
+        if self.prediction is not None and predicted is not None:
+            self.prediction.add(predicted[self.prediction.distribution["of"]])
         self.rows += rows.num_rows
 
-    def merge(self, other: Counts) -> None:
-        """Take in the counts of another piece.
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Take in the counts of another piece, as `document` returns them.
 
         Raises
         ------
         DamagedFileError
-            If they are by the bins of another model.
+            If they are by another model's profile.
         """
-        if other.fingerprint != self.fingerprint or (other.predicted is None) != (self.predicted is None):
-            raise DamagedFileError("Counts of two models cannot be added: count all pieces by the same one.")
-        for name, counted in other.columns.items():
-            self.columns[name].add(counted)
-        if self.predicted is not None and other.predicted is not None:
-            self.predicted.add(other.predicted)
-        self.rows += other.rows
+        same = other["fingerprint"] == self._fingerprint and other["columns"].keys() == self.columns.keys()
+        if not same or (other["prediction"] is None) != (self.prediction is None):
+            raise DamagedFileError("Rows were counted by another model's profile: count them again.")
+        for name, counted in other["columns"].items():
+            self.columns[name].merge(counted)
+        if self.prediction is not None:
+            self.prediction.merge(other["prediction"])
+        self.rows += other["rows"]
 
     def document(self) -> dict[str, Any]:
         """Return the counts in types of JSON; their size follows from the profile, not from the rows."""
         return {
-            "fingerprint": self.fingerprint,
+            "fingerprint": self._fingerprint,
             "rows": self.rows,
             "columns": {name: counted.document() for name, counted in self.columns.items()},
-            "prediction": None if self.predicted is None else self.predicted.document(),
+            "prediction": None if self.prediction is None else self.prediction.document(),
         }
-
-    @classmethod
-    def of_document(
-        cls, document: Mapping[str, Any], profile: Profile, predictions: Distribution | None = None
-    ) -> Counts:
-        """Return what `document` has written of rows that were counted by this profile.
-
-        Raises
-        ------
-        DamagedFileError
-            If they were counted by another one.
-        """
-        counts = cls(profile, predictions)
-        if document["fingerprint"] != counts.fingerprint or document["columns"].keys() != counts.columns.keys():
-            raise DamagedFileError("The counts are of another model's profile: count the rows again.")
-        counts.rows = document["rows"]
-        counts.columns = {name: Counted.of_document(each) for name, each in document["columns"].items()}
-        if counts.predicted is not None and document["prediction"] is not None:
-            counts.predicted = Counted.of_document(document["prediction"])
-        return counts

@@ -1,19 +1,20 @@
 """Says which columns of scored rows are distributed otherwise than those that a model was trained on.
 
-Each column has up to three questions: whether its values fall into the bins as training's do, whether as many are
-missing, and whether more are new to training than chance brings. Each is a test of two samples, for training's rows are
-one, too. All tests of a batch are one family (Benjamini and Hochberg), so that of a hundred batches in which nothing
-has changed one alarms, however many columns there are; and a difference has to be as large as somebody would care
-about, for in a million rows any is significant.
+Of each column up to three questions are asked: whether its values fall into the cells as training's do, whether as many
+are missing, and whether more are new than chance brings. Each is a test of two samples, for training's rows are one,
+too. All tests of a batch are one family (Benjamini and Hochberg), so that of a hundred batches in which nothing has
+changed one alarms, however many columns there are; and a difference has to be as large as somebody would care about,
+for in a million rows any is significant.
 
 References
 ----------
 B. Yurdakul and J. Naranjo, "Statistical properties of the population stability index", The Journal of Risk Model
 Validation 14, 2020: without a drift the index is about a chi-square times 1/n + 1/m.
 W. Cochran, "Some methods for strengthening the common chi-square tests", Biometrics 10, 1954: the expected counts.
-Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B 57, 1995.
+Y. Benjamini and Y. Hochberg, "Controlling the false discovery rate", Journal of the Royal Statistical Society B 57,
+1995.
 I. Good, "The population frequencies of species and the estimation of population parameters", Biometrika 40, 1953: of
-texts that occur once follows how many are new in the next row.
+what occurs once follows how much is new in other rows.
 """
 
 from __future__ import annotations
@@ -28,23 +29,21 @@ from scipy.spatial.distance import jensenshannon
 from scipy.special import betainc
 from scipy.stats import chi2, false_discovery_control, hypergeom
 
-from common.conversion import Profile, feature_columns
-from common.distributions import Distribution
 from common.errors import first_few
-from scoring.counts import Bins, Counted, Counts
+from scoring.counts import ColumnCounts, Counts
 
 ALPHA = 0.01
 """Of batches in which nothing has changed this share alarms at most."""
 LEAST_PSI = 0.05
 """A population stability index below it is no drift, however sure it is: a shift by 0.22 standard deviations has it."""
 LEAST_SHARE = 0.01
-"""By how much the share of missing or new values has to have grown or shrunk."""
+"""By how much the share of missing values has to have changed, or that of new ones to be above what chance brings."""
 LEAST_ROWS = 30
 """Fewer rows are not compared."""
 LEAST_EXPECTED = 5
 """How many rows a cell has to have in the smaller sample, were both alike; those of fewer are put together."""
 SHOWN = 20
-"""Of so many columns, the most moved ones, the document holds both distributions."""
+"""Of so many columns, the most moved ones, a document holds both distributions."""
 
 Floats = npt.NDArray[np.float64]
 Document = dict[str, Any]
@@ -63,97 +62,92 @@ class _Compared:
         How many cells were compared.
     scale
         1/n + 1/m of the two samples' values.
+    missing
+        The share now, and in training.
+    unseen
+        The share now, and what chance brings; None where training's distribution does not tell.
     p_values
-        Of the questions that were asked, `values`, `missing` and `unseen`.
-    missing, unseen
-        The shares now, and of training or as chance brings them; None where training's distribution does not tell.
+        Of the questions that were asked: `values`, `missing`, `unseen`.
     """
 
     psi: float | None
     js: float | None
     cells: int
     scale: float
-    p_values: Mapping[str, float]
     missing: tuple[float, float]
     unseen: tuple[float, float] | None
+    p_values: Mapping[str, float]
 
 
-def compare(
-    profile: Profile, counts: Counts, predictions: Distribution | None = None
-) -> Document:
+def compare(counts: Counts) -> Document:
     """Return which columns of counted rows, and whether their predictions, are distributed otherwise than training's.
 
     Parameters
     ----------
-    profile
-        Of the model's training data.
     counts
         Of the rows.
-    predictions
-        How the predictions of the test part are distributed, if they were counted.
 
     Returns
     -------
     dict
         In types of JSON: `rows`; `columns`, the most moved ones first, each with `name`, `psi`, `js`, `threshold` (the
         index from which it counts), `p`, `missing` and `unseen` (`share`, `was` or `expected`, and `p`), whether it has
-        `drifted`, and `why`; of the first `SHOWN` the `distribution` in training and now. The `prediction` is such an
-        entry, or None. Whether the whole has `drifted`, and the `reason` in one sentence. All p are adjusted for the
-        number of comparisons.
+        `drifted`, and `why`; of the first `SHOWN` the `distribution`, in training and now. The `prediction` is such an
+        entry, or None. Whether the whole has `drifted`, and the `reason` in one sentence. Each p is adjusted for the
+        number of comparisons, and counts up to `ALPHA`.
     """
-    named = {column["name"]: column["distribution"] for column in feature_columns(profile)}
     if counts.rows < LEAST_ROWS:
         reason = f"{counts.rows:,} rows are too few to be compared with training's: {LEAST_ROWS} are needed."
         return {"rows": counts.rows, "columns": [], "prediction": None, "drifted": False, "reason": reason}
-    compared = {name: _compared(each, counts.bins[name], counts.columns[name]) for name, each in named.items()}
-    predicted = None
-    if predictions is not None and counts.predicted is not None and counts.predicted_bins is not None:
-        predicted = _compared(predictions, counts.predicted_bins, counts.predicted)
-    every = [*compared.values(), *([predicted] if predicted else [])]
-    adjusted = _adjusted(every)
-    tests = sum(len(each.p_values) for each in every)
-    columns = [_told(name, each, p, tests) for (name, each), p in zip(compared.items(), adjusted, strict=False)]
-    columns.sort(key=_moved)
+    watched = list(counts.columns.items())
+    if counts.prediction is not None:
+        watched.append((counts.prediction.distribution["of"], counts.prediction))
+    told = told_of(watched)
+    prediction = None if counts.prediction is None else told.pop()
+    columns = sorted(told, key=_moved)
     for column in columns[:SHOWN]:
-        name = column["name"]
-        column["distribution"] = _both(named[name], counts.bins[name], counts.columns[name])
-    told = None
-    if predicted is not None and counts.predicted is not None and counts.predicted_bins is not None:
-        told = _told(str((predictions or {})["of"]), predicted, adjusted[-1], tests)
-        told["distribution"] = _both(predictions or {}, counts.predicted_bins, counts.predicted)
+        column["distribution"] = _both(counts.columns[column["name"]])
+    if prediction is not None and counts.prediction is not None:
+        prediction["distribution"] = _both(counts.prediction)
     drifted = [each for each in columns if each["drifted"]]
     return {
         "rows": counts.rows,
         "columns": columns,
-        "prediction": told,
-        "drifted": bool(drifted) or bool(told and told["drifted"]),
-        "reason": _reason(len(columns), drifted, told),
+        "prediction": prediction,
+        "drifted": bool(drifted) or bool(prediction and prediction["drifted"]),
+        "reason": _reason(len(columns), drifted, prediction),
     }
 
 
-def _compared(distribution: Distribution, bins: Bins, counted: Counted) -> _Compared:
-    was, now = bins.reference, counted.cells
+def told_of(watched: Iterable[tuple[str, ColumnCounts]]) -> list[Document]:
+    """Return what a document says of columns, by name and counts; all of them are one family of tests."""
+    names, counts = zip(*watched, strict=True)
+    compared = [_compared(each) for each in counts]
+    adjusted = _adjusted(compared)
+    tests = sum(map(len, adjusted))
+    return [_told(name, each, p, tests) for name, each, p in zip(names, compared, adjusted, strict=True)]
+
+
+def _compared(counts: ColumnCounts) -> _Compared:
+    was, now = counts.reference, counts.cells
     n, m = int(now.sum()), int(was.sum())
-    rows, training_rows = n + counted.missing, int(distribution["rows"])
-    p_values = {}
-    psi = js = None
-    cells = 0
+    rows, training_rows = n + counts.missing, int(counts.distribution["rows"])
+    missing = int(counts.distribution["missing"])
+    p_values = {"missing": _p_of_shares(missing, training_rows, counts.missing, rows)}
+    psi, js, cells = None, None, 0
     if n and m:
-        merged_was, merged_now = _merged(was, now, in_order="edges" in distribution)
-        cells = len(merged_was)
-        psi, js = _index(merged_was, merged_now), float(jensenshannon(merged_was, merged_now, 2))
+        merged = _merged(was, now, in_order="edges" in counts.distribution)
+        psi, js, cells = _index(*merged), float(jensenshannon(*merged, base=2)), len(merged[0])
         if cells > 1:
-            p_values["values"] = _p_of_cells(merged_was, merged_now)
-    missing = int(distribution["missing"])
-    p_values["missing"] = _p_of_shares(missing, training_rows, counted.missing, rows)
+            p_values["values"] = _p_of_cells(*merged)
     unseen = None
-    if counted.unseen is not None:
+    if counts.unseen is not None:
         # Of numbers the least and the largest one would be new, were they left out.
-        once, twice = int(distribution.get("once", 2)), int(distribution.get("twice", 0))
-        unseen = counted.unseen / max(1, n), once / max(1, training_rows - missing)
-        p_values["unseen"] = _p_of_unseen(counted.unseen, n, training_rows - missing, once, twice)
+        once, twice = int(counts.distribution.get("once", 2)), int(counts.distribution.get("twice", 0))
+        unseen = counts.unseen / max(1, n), once / max(1, training_rows - missing)
+        p_values["unseen"] = _p_of_unseen(counts.unseen, n, training_rows - missing, once, twice)
     scale = 1 / n + 1 / m if n and m else 0.0
-    return _Compared(psi, js, cells, scale, p_values, (counted.missing / rows, missing / training_rows), unseen)
+    return _Compared(psi, js, cells, scale, (counts.missing / rows, missing / training_rows), unseen, p_values)
 
 
 def _merged(was: npt.NDArray[np.int64], now: npt.NDArray[np.int64], *, in_order: bool) -> tuple[Floats, Floats]:
@@ -170,8 +164,8 @@ def _merged(was: npt.NDArray[np.int64], now: npt.NDArray[np.int64], *, in_order:
     if held < least and group:
         groups[groups == group] = group - 1
         group -= 1
-    counts = [np.bincount(groups, each, group + 1) for each in (was, now)]
-    return counts[0], counts[1]
+    old, new = (np.bincount(groups, each, group + 1).astype(np.float64) for each in (was, now))
+    return old, new
 
 
 def _index(was: Floats, now: Floats) -> float:
@@ -181,20 +175,19 @@ def _index(was: Floats, now: Floats) -> float:
 
 
 def _p_of_cells(was: Floats, now: Floats) -> float:
-    """Return the p-value of Pearson's test that two samples are of one distribution."""
-    pooled = was + now
-    n, m = now.sum(), was.sum()
+    """Return the p-value of Pearson's test that two samples are of one distribution; no cell is empty in both."""
+    pooled, n, m = was + now, now.sum(), was.sum()
     statistic = (pooled * (now / pooled - n / (n + m)) ** 2).sum() * (n + m) ** 2 / (n * m)
     return float(chi2.sf(statistic, len(was) - 1))
 
 
 def _p_of_shares(was: int, of_was: int, now: int, of_now: int) -> float:
-    """Return the p-value of both samples having the same share, exactly where it is rare in one of them."""
+    """Return the p-value of both samples having the same share, exactly (Fisher) where few rows have it."""
     table = np.array([[was, of_was - was], [now, of_now - now]], np.float64)
     both = table.sum(axis=0)
     if both.min() == 0:
         return 1.0
-    if both.min() * min(of_was, of_now) / (of_was + of_now) >= LEAST_EXPECTED:
+    if both.min() * min(of_was, of_now) >= LEAST_EXPECTED * (of_was + of_now):
         return _p_of_cells(*table)
     found = hypergeom(of_was + of_now, was + now, of_now)
     return min(1.0, 2 * float(min(found.cdf(now), found.sf(now - 1))))
@@ -229,28 +222,32 @@ def _told(name: str, compared: _Compared, p: Mapping[str, float], tests: int) ->
     threshold = None
     if compared.cells > 1:
         threshold = max(LEAST_PSI, float(chi2.isf(ALPHA / tests, compared.cells - 1)) * compared.scale)
-    sure = {question for question, each in p.items() if each <= ALPHA}
-    why = []
-    if "values" in sure and compared.psi is not None and compared.psi >= LEAST_PSI:
-        why.append(f"its values are distributed otherwise (PSI {compared.psi:.2g})")
-    now, was = compared.missing
-    if "missing" in sure and abs(now - was) >= LEAST_SHARE:
-        why.append(f"{now:.1%} of its values are missing, and {was:.1%} were in training")
-    if "unseen" in sure and compared.unseen and compared.unseen[0] - compared.unseen[1] >= LEAST_SHARE:
-        why.append(f"{compared.unseen[0]:.1%} of its values are none that training has seen")
+    unseen = None
+    if compared.unseen is not None:
+        unseen = {"share": compared.unseen[0], "expected": compared.unseen[1], "p": p["unseen"]}
+    why = list(_why(compared, {question for question, each in p.items() if each <= ALPHA}))
     return {
         "name": name,
         "psi": compared.psi,
         "js": compared.js,
         "threshold": threshold,
         "p": p.get("values"),
-        "missing": {"share": now, "was": was, "p": p["missing"]},
-        "unseen": None
-        if compared.unseen is None
-        else {"share": compared.unseen[0], "expected": compared.unseen[1], "p": p["unseen"]},
+        "missing": {"share": compared.missing[0], "was": compared.missing[1], "p": p["missing"]},
+        "unseen": unseen,
         "drifted": bool(why),
         "why": ", and ".join(why) or None,
     }
+
+
+def _why(compared: _Compared, sure: set[str]) -> Iterable[str]:
+    """Yield what is sure and large enough."""
+    if "values" in sure and compared.psi is not None and compared.psi >= LEAST_PSI:
+        yield f"its values are distributed otherwise (PSI {compared.psi:.2g})"
+    now, was = compared.missing
+    if "missing" in sure and abs(now - was) >= LEAST_SHARE:
+        yield f"{now:.1%} of its values are missing, and {was:.1%} were in training"
+    if "unseen" in sure and compared.unseen is not None and compared.unseen[0] - compared.unseen[1] >= LEAST_SHARE:
+        yield f"{compared.unseen[0]:.1%} of its values are new: training has not seen them, or none as small or large"
 
 
 def _moved(column: Document) -> tuple[bool, float]:
@@ -259,10 +256,10 @@ def _moved(column: Document) -> tuple[bool, float]:
     return not column["drifted"], -max(column["psi"] or 0.0, *changes)
 
 
-def _both(distribution: Distribution, bins: Bins, counted: Counted) -> Document:
-    """Return the shares of the cells in training and now; texts that the profile does not name are None."""
-    was, now = ((each / max(1, each.sum())).tolist() for each in (bins.reference, counted.cells))
-    of = {key: distribution[key] for key in ("edges", "values") if key in distribution}
+def _both(counts: ColumnCounts) -> Document:
+    """Return the shares of the cells in training and now; `values` is None where the profile names none."""
+    was, now = ((each / max(1, each.sum())).tolist() for each in (counts.reference, counts.cells))
+    of = {key: counts.distribution[key] for key in ("edges", "values") if key in counts.distribution}
     return {**of, "was": was, "now": now}
 
 
@@ -271,10 +268,11 @@ def _reason(columns: int, drifted: list[Document], prediction: Document | None) 
     what = []
     if drifted:
         named = first_few((f'"{each["name"]}": {each["why"]}' for each in drifted), "; ")
-        what.append(f"{len(drifted):,} of {columns:,} columns {'has' if len(drifted) == 1 else 'have'} changed ({named})")
+        verb = "has" if len(drifted) == 1 else "have"
+        what.append(f"{len(drifted):,} of {columns:,} columns {verb} changed ({named})")
     if prediction and prediction["drifted"]:
         what.append(f"the predictions have changed ({prediction['why']})")
-    if not what:
-        return f"Nothing of {columns:,} columns{' and the predictions' if prediction else ''} has changed beyond chance."
-    told = ", and ".join(what)
-    return f"Since training {told}."
+    if what:
+        return f"Since training {', and '.join(what)}."
+    watched = f"{columns:,} columns{' and the predictions' if prediction else ''}"
+    return f"Nothing of {watched} has changed by more than chance, or by as much as counts."

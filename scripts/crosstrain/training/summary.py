@@ -9,7 +9,7 @@ from typing import Any
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import OF_POSITIVE_CLASS
-from model_evaluation.words import MANY_MISSING, baseline, baseline_in_words, estimate, in_words, limits, with_spread
+from common.words import MANY_MISSING, baseline, baseline_in_words, estimate, in_words, limits, with_spread
 
 _SHOWN = 3
 _CHARACTERS = 300

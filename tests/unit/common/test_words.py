@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from model_evaluation.words import difference, number, rounded, shorten, value_in_words
+from common.words import difference, number, rounded, shorten, value_in_words
 
 TURN = "\N{RIGHT-TO-LEFT OVERRIDE}"
 
