@@ -27,8 +27,9 @@ MOST_BINS, MOST_CATEGORIES, MOST_KNOWN = 20, 50, 1000
 """How many bins a number has, how many categories are counted apart, and how many are told from those never seen."""
 MOST_CELLS, MOST_CODES = 100_000, 200_000
 """How many counts, and how many codes of categories, all columns have together."""
-LEAST_BIN_ROWS = 10
-"""How many of the drawn rows a bin holds at least."""
+LEAST_BIN_ROWS, FEWEST_BINS = 40, 5
+"""How many of the drawn rows a bin holds at least, but for so many bins: where it ends is known no better than its rows
+tell, and the chance of an alarm would be several times what it is said to be."""
 NAME_WIDTH = 100
 """With so many characters a category is named; it is known by its code."""
 
@@ -146,7 +147,7 @@ def of_numbers(values: Floats, bins: int = MOST_BINS) -> dict[str, Any]:
     dict
         `rows`, `missing`, and the `counts` of bins between `edges`, the first of which is the least value and the last
         one the largest. A bin holds its upper edge, the first one the lower, too. All hold about as many rows, but for
-        a value that has more: it is alone, as far as other values leave bins of `LEAST_BIN_ROWS` beside it.
+        a value that has more: it is alone, as far as the others leave bins of `LEAST_BIN_ROWS` beside it.
     """
     present = np.sort(values[~np.isnan(values)])
     edges, counts = _bins(present, bins)
@@ -159,13 +160,13 @@ def _bins(ordered: Floats, bins: int) -> tuple[list[float], list[int]]:
     different = np.flatnonzero(np.diff(ordered, append=np.inf))
     values, ends = ordered[different], different + 1
     edges, counts, done = [float(values[0])], list[int](), 0
+    least = min(LEAST_BIN_ROWS, max(1, len(ordered) // FEWEST_BINS))
     while done < len(ordered):
-        left = len(ordered) - done
-        wanted = max(left / max(1, bins - len(counts)), LEAST_BIN_ROWS)
+        wanted = max((len(ordered) - done) / max(1, bins - len(counts)), least)
         at = int(np.searchsorted(ends, done + wanted))
-        if at >= len(ends) or len(ordered) - ends[at] < LEAST_BIN_ROWS:
+        if at >= len(ends) or len(ordered) - ends[at] < least:
             at = len(ends) - 1
-        elif at and ends[at - 1] - done >= LEAST_BIN_ROWS and ends[at] - ends[at - 1] >= wanted:
+        elif at and ends[at - 1] - done >= least and ends[at] - ends[at - 1] >= wanted:
             # A frequent value is no part of the bin below it.
             at -= 1
         edges.append(float(values[at]))
