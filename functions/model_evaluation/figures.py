@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.metrics import Weights
-from common.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits
+from common.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits, named_axes
 
 # What bounds the time and the size of a figure, whatever the test part is.
 SCATTER_ROWS = 1000
@@ -188,15 +188,11 @@ def class_bars(names: Sequence[str], shares: Numbers, of_all: Numbers, predicted
         In the test part, in all rows, and by the predicted probabilities; shape (classes,).
     """
     places = np.arange(len(names), dtype=np.float64)
-    axes = _named(names, "share of the rows", (0, 1.05 * float(max(shares.max(), of_all.max(), predicted.max()))))
+    axes = named_axes(names, "share of the rows", (0, 1.05 * float(max(shares.max(), of_all.max(), predicted.max()))))
     axes.bars(np.zeros(len(names)), shares, places - 0.31, places + 0.31)
     axes.dots(of_all, places, f"fill: none; stroke: {INK}; stroke-width: 1.2", 4)
     axes.dots(predicted, places, f"fill: {SERIES[1]}", 2.25)
     return axes.svg()
-
-
-def _named(names: Sequence[str], label: str, ends: tuple[float, float]) -> Axes:
-    return Axes(Axis(label, *ends), Axis("", len(names) - 0.4, -0.6, names=names), height=48 + 18 * len(names))
 
 
 # Effects of features
@@ -239,7 +235,7 @@ def effect_of_texts(
 ) -> str:
     """Return the SVG of a prediction for each text, the first one on top, with a line from the mean prediction."""
     places = np.arange(len(names), dtype=np.float64)
-    axes = _named(names, label, ends)
+    axes = named_axes(names, label, ends)
     axes.guide((mean, mean), (len(names) - 0.4, -0.6))
     axes.bars(np.full(len(names), mean), predicted, places - 0.06, places + 0.06)
     axes.dots(predicted, places, f"fill: {SERIES[0]}", 3)
@@ -263,7 +259,7 @@ def importance_bars(names: Sequence[str], mean: Numbers, spread: Numbers, label:
     """
     places = np.arange(len(names), dtype=np.float64)
     ends = limits(mean - spread, mean + spread, np.zeros(1))
-    axes = _named(names, label, ends)
+    axes = named_axes(names, label, ends)
     axes.bars(np.zeros(len(names)), mean, places - 0.31, places + 0.31)
     axes.spans(mean - spread, mean + spread, places)
     axes.guide((0, 0), (len(names) - 0.4, -0.6))

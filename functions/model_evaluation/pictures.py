@@ -13,6 +13,7 @@ from sklearn import metrics
 
 from common.metric_table import LOWER_IS_BETTER
 from common.metrics import Codes, Weights, class_codes
+from common.pages import LABEL_WIDTH, VALUE_WIDTH, Picture
 from common.svg import Numbers, limits
 from common.words import label_of, rounded, rows_in_words, share_of, shorten, value_in_words
 from model_evaluation import figures
@@ -30,18 +31,6 @@ FEW_ROWS = 10
 """A calibration bin with fewer rows is drawn hollow: its share says little."""
 SHOWN_FEATURES = 20
 SHOWN_CLASSES = 20
-VALUE_WIDTH = 40
-LABEL_WIDTH = 20
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure: its title, the SVG element, what it shows in numbers (the text alternative), and how it was made."""
-
-    title: str
-    svg: str
-    finding: str
-    note: str
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
+from common.pages import LABEL_WIDTH, NAME_WIDTH, VALUE_WIDTH, template
 from common.words import (
     difference,
     figure,
@@ -28,8 +26,6 @@ from model_evaluation.card import intended_use
 from model_evaluation.head import FIRST, tiles, warnings_of
 from model_evaluation.importance import REPEATS
 from model_evaluation.pictures import (
-    LABEL_WIDTH,
-    VALUE_WIDTH,
     class_rows,
     importance_rows,
     of_classification,
@@ -41,13 +37,12 @@ from model_evaluation.pictures import (
 from model_evaluation.searched import searched
 from model_evaluation.slices import LEAST_ROWS, Slice
 
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 # What bounds the size of a report, whatever the data set is.
 IGNORED, SENTENCES = 10, 200
 """How many ignored files and how many sentences about the data the report shows."""
 PROFILE_COLUMNS = 500
-NAME_WIDTH = 300
 
 
 def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
@@ -72,7 +67,7 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         (of_regression(data), None, list[str]()) if found.output is None else of_classification(data, found.output)
     )
     warnings = warnings_of(data, found)
-    return _template().render(
+    return template(TEMPLATE).render(
         evaluation=data.evaluation,
         profile=data.profile,
         model=data.model,
@@ -112,20 +107,6 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
-
-
-@functools.cache
-def _template() -> Template:
-    """Return the page's template, which a warm worker compiles once."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(number=number, name=lambda text: shorten(text, NAME_WIDTH))
-    return environment.get_template(TEMPLATE)
 
 
 def _second_class(model: Mapping[str, Any]) -> str:

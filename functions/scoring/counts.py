@@ -144,6 +144,7 @@ class Counts:
                 "The model's profile does not say how its columns are distributed: it is from a version of this "
                 "project that did not record it. Train again to compare rows with it."
             )
+        self.roles = {name: str(each["role"]) for name, each in self._described.items()}
         self._fingerprint = str(profile["fingerprint"])
         self.rows = 0
         self.columns = {name: ColumnCounts(each["distribution"]) for name, each in self._described.items()}

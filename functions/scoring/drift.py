@@ -106,9 +106,10 @@ def compare(counts: Counts) -> Document:
     prediction = None if counts.prediction is None else told.pop()
     columns = sorted(told, key=_moved)
     for column in columns[:SHOWN]:
-        column["distribution"] = _both(counts.columns[column["name"]])
+        name = column["name"]
+        column["distribution"] = _both(counts.columns[name], counts.roles[name])
     if prediction is not None and counts.prediction is not None:
-        prediction["distribution"] = _both(counts.prediction)
+        prediction["distribution"] = _both(counts.prediction, "numeric")
     drifted = [each for each in columns if each["drifted"]]
     return {
         "rows": counts.rows,
@@ -117,6 +118,21 @@ def compare(counts: Counts) -> Document:
         "drifted": bool(drifted) or bool(prediction and prediction["drifted"]),
         "reason": _reason(len(columns), drifted, prediction),
     }
+
+
+def in_short(document: Mapping[str, Any]) -> Document:
+    """Return what is kept of a document to be shown beside later ones: `rows`, `drifted`, and the largest index.
+
+    Returns
+    -------
+    dict
+        With `psi`, the largest index of a column; the `name` of that; and the index from which it counts, `threshold`.
+        They are None where nothing was compared.
+    """
+    compared = [column for column in document["columns"] if column["threshold"] is not None]
+    most: Mapping[str, Any] = max(compared, key=lambda column: float(column["psi"]), default={})
+    largest = {key: most.get(key) for key in ("psi", "name", "threshold")}
+    return {"rows": document["rows"], "drifted": document["drifted"], **largest}
 
 
 def told_of(watched: Iterable[tuple[str, ColumnCounts]]) -> list[Document]:
@@ -235,19 +251,19 @@ def _told(name: str, compared: _Compared, p: Mapping[str, float], tests: int) ->
         "missing": {"share": compared.missing[0], "was": compared.missing[1], "p": p["missing"]},
         "unseen": unseen,
         "drifted": bool(why),
-        "why": ", and ".join(why) or None,
+        "why": "; ".join(why) or None,
     }
 
 
 def _why(compared: _Compared, sure: set[str]) -> Iterable[str]:
     """Yield what is sure and large enough."""
     if "values" in sure and compared.psi is not None and compared.psi >= LEAST_PSI:
-        yield f"its values are distributed otherwise (PSI {compared.psi:.2g})"
+        yield f"distributed otherwise, PSI {compared.psi:.2g}"
     now, was = compared.missing
     if "missing" in sure and abs(now - was) >= LEAST_SHARE:
-        yield f"{now:.1%} of its values are missing, and {was:.1%} were in training"
+        yield f"{now:.1%} missing instead of {was:.1%}"
     if "unseen" in sure and compared.unseen is not None and compared.unseen[0] - compared.unseen[1] >= LEAST_SHARE:
-        yield f"{compared.unseen[0]:.1%} of its values are new: training has not seen them, or none as small or large"
+        yield f"{compared.unseen[0]:.1%} values that training has not seen"
 
 
 def _moved(column: Document) -> tuple[bool, float]:
@@ -256,23 +272,23 @@ def _moved(column: Document) -> tuple[bool, float]:
     return not column["drifted"], -max(column["psi"] or 0.0, *changes)
 
 
-def _both(counts: ColumnCounts) -> Document:
+def _both(counts: ColumnCounts, role: str) -> Document:
     """Return the shares of the cells in training and now; `values` is None where the profile names none."""
     was, now = ((each / max(1, each.sum())).tolist() for each in (counts.reference, counts.cells))
     of = {key: counts.distribution[key] for key in ("edges", "values") if key in counts.distribution}
-    return {**of, "was": was, "now": now}
+    return {"role": role, **of, "was": was, "now": now}
 
 
 def _reason(columns: int, drifted: list[Document], prediction: Document | None) -> str:
     """Return in one sentence what has changed."""
     what = []
     if drifted:
-        named = first_few((f'"{each["name"]}": {each["why"]}' for each in drifted), "; ")
+        named = first_few(f'"{each["name"]}" ({each["why"]})' for each in drifted)
         verb = "has" if len(drifted) == 1 else "have"
-        what.append(f"{len(drifted):,} of {columns:,} columns {verb} changed ({named})")
+        what.append(f"{len(drifted):,} of {columns:,} columns {verb} changed: {named}")
     if prediction and prediction["drifted"]:
         what.append(f"the predictions have changed ({prediction['why']})")
     if what:
-        return f"Since training {', and '.join(what)}."
+        return f"Since training {'; and '.join(what)}."
     watched = f"{columns:,} columns{' and the predictions' if prediction else ''}"
     return f"Nothing of {watched} has changed by more than chance, or by as much as counts."

@@ -13,13 +13,13 @@ from sklearn import metrics
 import browser
 from browser import DESKTOP, PHONE, Seen, needs_chromium
 from common.frames import load_part
+from common.pages import LABEL_WIDTH, VALUE_WIDTH
 from common.request import parse_request
 from data_preparation.preparation import MAX_LABEL_CHARACTERS, prepare
 from data_preparation.reading import SourceFile
 from model_evaluation import figures
 from model_evaluation.analysis import ReportData
 from model_evaluation.figures import Curve
-from model_evaluation.pictures import LABEL_WIDTH, VALUE_WIDTH
 from model_evaluation.report import render_report
 from model_training.training import build_pipeline, describe, fit
 
