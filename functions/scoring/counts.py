@@ -36,11 +36,11 @@ class ColumnCounts:
         (cells,).
     cells
         The same of the rows that were counted. Numbers beyond the ends are in the outermost bins.
-    missing
-        Rows without a value.
+    rows, missing
+        How many rows were counted, and how many of them have no value.
     unseen
-        Rows with a text that training had not, or a number beyond its least or largest one; None where the
-        distribution does not tell.
+        Rows with a text that training had not, or a number beyond its least or largest one; None for booleans, and
+        where the distribution does not tell.
     """
 
     def __init__(self, distribution: Distribution) -> None:
@@ -49,8 +49,9 @@ class ColumnCounts:
         other = [distribution["other"]] if "codes" in distribution else []
         self.reference: Cells = np.array([*distribution["counts"], *other], np.int64)
         self.cells: Cells = np.zeros(len(self.reference), np.int64)
-        self.missing = 0
-        self.unseen: int | None = 0 if distribution.get("complete", True) else None
+        self.rows, self.missing = 0, 0
+        tells = "edges" in distribution or distribution.get("complete", False)
+        self.unseen: int | None = 0 if tells else None
         if other:
             codes = codes_of(distribution)
             self._places = np.argsort(codes)
@@ -64,6 +65,7 @@ class ColumnCounts:
             places, unseen, missing = self._places_of_numbers(column)
         if len(self.reference):
             self.cells += np.bincount(places, minlength=len(self.reference))
+        self.rows += len(column)
         self.missing += missing
         if self.unseen is not None:
             self.unseen += unseen
@@ -109,13 +111,14 @@ class ColumnCounts:
         if cells.shape != self.cells.shape or (other["unseen"] is None) != (self.unseen is None):
             raise DamagedFileError("Rows were counted by another model's profile: count them again.")
         self.cells += cells
+        self.rows += other["rows"]
         self.missing += other["missing"]
         if self.unseen is not None:
             self.unseen += other["unseen"]
 
     def document(self) -> dict[str, Any]:
         """Return the counts in types of JSON."""
-        return {"cells": self.cells.tolist(), "missing": self.missing, "unseen": self.unseen}
+        return {"rows": self.rows, "cells": self.cells.tolist(), "missing": self.missing, "unseen": self.unseen}
 
 
 class Counts:

@@ -147,7 +147,7 @@ def told_of(watched: Iterable[tuple[str, ColumnCounts]]) -> list[Document]:
 def _compared(counts: ColumnCounts) -> _Compared:
     was, now = counts.reference, counts.cells
     n, m = int(now.sum()), int(was.sum())
-    rows, training_rows = n + counts.missing, int(counts.distribution["rows"])
+    rows, training_rows = counts.rows, int(counts.distribution["rows"])
     missing = int(counts.distribution["missing"])
     p_values = {"missing": _p_of_shares(missing, training_rows, counts.missing, rows)}
     psi, js, cells = None, None, 0
@@ -160,10 +160,10 @@ def _compared(counts: ColumnCounts) -> _Compared:
     if counts.unseen is not None:
         # Of numbers the least and the largest one would be new, were they left out.
         once, twice = int(counts.distribution.get("once", 2)), int(counts.distribution.get("twice", 0))
-        unseen = counts.unseen / max(1, n), once / max(1, training_rows - missing)
+        unseen = counts.unseen / max(1, rows - counts.missing), once / max(1, training_rows - missing)
         p_values["unseen"] = _p_of_unseen(counts.unseen, n, training_rows - missing, once, twice)
     scale = 1 / n + 1 / m if n and m else 0.0
-    return _Compared(psi, js, cells, scale, (counts.missing / rows, missing / training_rows), unseen, p_values)
+    return _Compared(psi, js, cells, scale, (counts.missing / max(1, rows), missing / training_rows), unseen, p_values)
 
 
 def _merged(was: npt.NDArray[np.int64], now: npt.NDArray[np.int64], *, in_order: bool) -> tuple[Floats, Floats]:

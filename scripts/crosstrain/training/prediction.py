@@ -28,7 +28,7 @@ from common import conversion
 from common.conversion import Profile, feature_columns
 from common.errors import DamagedFileError, UntrustedModelError, first_few
 from common.metric_table import METRICS
-from common.metrics import interval_width_of, label_texts, predict
+from common.metrics import interval_width_of, predict
 from common.model_file import load_model, pipelines_of
 from common.request import ReadOptions, did_you_mean
 from common.storage import digest_of, download, pinned
@@ -222,7 +222,7 @@ class Model:
             return pa.schema([(name, pa.float64()) for name in names])
         labels = pa.array(self.classes.tolist())
         # As a CSV file shows the labels themselves.
-        names = [f"probability_{label}" for label in label_texts(self.classes)]
+        names = [f"probability_{label}" for label in pc.cast(labels, pa.string()).to_pylist()]
         return pa.schema([("prediction", labels.type), *((name, pa.float64()) for name in names)])
 
     @property

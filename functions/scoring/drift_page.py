@@ -109,7 +109,7 @@ def _row(column: Document) -> dict[str, str]:
         "psi": f"{_index(column['psi'])} ({_index(column['threshold'])})" if column["threshold"] else "",
         "js": _index(column["js"]),
         "missing": f"{_share(missing['was'])} → {_share(missing['share'])}",
-        "unseen": "not known" if unseen is None else _share(unseen["share"]),
+        "unseen": "" if unseen is None else _share(unseen["share"]),
     }
 
 
