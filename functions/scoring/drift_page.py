@@ -75,6 +75,8 @@ def render_page(
 
 def _tiles(document: Document, drifted: Sequence[Document]) -> list[dict[str, str]]:
     short = in_short(document)
+    if not document["columns"]:
+        return [{"name": "Rows", "value": number(document["rows"]), "note": ""}]
     tiles = [
         {
             "name": "Columns that have changed",

@@ -174,6 +174,9 @@ def live_metric(
     rows = predictions.take(pa.array(joined.predictions))
     truths = known.take(pa.array(joined.labels))
     weights, told = _weights(truths, evaluation)
+    if weights is not None:
+        counts = weights > 0
+        rows, truths, weights = rows.filter(counts), truths.filter(counts), weights[counts]
     found = _measured(rows, _whole(truths[target]), weights, evaluation) if rows.num_rows else None
     metric, test = str(evaluation["metric"]), evaluation["interval"]
     dropped, reason = _verdict(metric, found, test, rows.num_rows, int(evaluation["rows"]))

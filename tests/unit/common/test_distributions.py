@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_the_same_rows_are_drawn_however_the_stream_is_cut(most: int, cuts: list
     whole, pieces = RowSample(["n", "c"], most), RowSample(["n", "c"], most)
     whole.add(batch(1000))
     ends = sorted({0, *cuts, 1000})
-    for start, end in zip(ends, ends[1:], strict=False):
+    for start, end in itertools.pairwise(ends):
         pieces.add(batch(end - start, start))
     assert len(whole.values("n")) == min(most, 1000)
     for name in ("n", "c"):

@@ -113,7 +113,9 @@ def test_texts_that_are_known_but_not_counted_apart_are_not_new() -> None:
     assert counts.cells.sum() == 2003
 
 
-@pytest.mark.parametrize("labels", [pa.array([1, 2, 3, 3]), pa.array([True, False, True, True]), pa.array(list("abca"))])
+@pytest.mark.parametrize(
+    "labels", [pa.array([1, 2, 3, 3]), pa.array([True, False, True, True]), pa.array(list("abca"))]
+)
 def test_predicted_classes_are_counted_by_their_labels(labels: pa.Array) -> None:
     texts = labels.cast(pa.string()).dictionary_encode()
     counts = ColumnCounts(of_texts(text_codes(texts), texts_by_code(texts.dictionary.to_pylist())))
