@@ -35,6 +35,7 @@ NAMES = (
     "cost",
     "decisions",
     "coverage",
+    "drift",
     "split",
     "engines",
 )

@@ -13,8 +13,8 @@ from sklearn import metrics as scikit
 
 from benchmarks.figures import Section, Table
 from benchmarks.options import Options
+from common.bootstrap import Improvement, Interval, improvement, interval
 from common.metric_table import LOWER_IS_BETTER, METRICS, Scoring
-from model_evaluation.bootstrap import Improvement, Interval, improvement, interval
 
 ROWS = (30, 100, 300, 1000)
 POPULATION = 1_000_000

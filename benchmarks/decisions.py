@@ -12,8 +12,8 @@ from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostin
 
 from benchmarks.figures import Section
 from benchmarks.options import Options
+from common.bootstrap import Improvement, Interval, improvement
 from common.request import TrainingRequest, parse_request
-from model_evaluation.bootstrap import Improvement, Interval, improvement
 from model_evaluation.decision import Challenger, Comparison, decide
 from model_evaluation.fairness import Fairness
 

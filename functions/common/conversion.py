@@ -277,19 +277,37 @@ def features(rows: pa.RecordBatch, profile: Profile) -> pd.DataFrame:
     return make_frame(columns)
 
 
-def _feature(column: pa.Array, described: Mapping[str, Any], *, large: bool) -> npt.NDArray[Any] | pd.Series:
+def as_stored(column: pa.Array, described: Mapping[str, Any]) -> pa.Array:
+    """Return a feature's values as a prepared part would store them, in a wider type where that does not hold them.
+
+    Parameters
+    ----------
+    column
+        As it was read.
+    described
+        The profile's entry of the column.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If the column is of a kind that its feature cannot be made of.
+    """
     if described["role"] == "timestamp":
         column = pc.cast(column, pa.timestamp("us"))
     if pa.types.is_floating(column.type):
         column = pc.cast(column, pa.float64())
     finite, _ = without_infinities(column)
     try:
-        stored = to_part(finite, part_type(described["dtype"]))
+        return to_part(finite, part_type(described["dtype"]))
     except pa.ArrowInvalid:
         if described["role"] != "numeric":
             raise
         # A whole number beyond the training's, or a fraction among whole numbers.
-        stored = finite
+        return finite
+
+
+def _feature(column: pa.Array, described: Mapping[str, Any], *, large: bool) -> npt.NDArray[Any] | pd.Series:
+    stored = as_stored(column, described)
     if described["role"] == "categorical":
         return categories([stored])
     if described["role"] == "text":

@@ -79,6 +79,15 @@ def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predict
     return Predictions(pipeline.predict_proba(features), pipeline.classes_, multipliers_of(pipeline))
 
 
+def label_texts(classes: npt.NDArray[Any]) -> list[str]:
+    """Return labels as a file of predictions shows them: `probability_<label>` is called by them."""
+    import pyarrow as pa  # noqa: PLC0415 (whoever computes metrics alone does without it)
+    import pyarrow.compute as pc  # noqa: PLC0415 (as above)
+
+    texts: list[str] = pc.cast(pa.array(classes.tolist()), pa.string()).to_pylist()
+    return texts
+
+
 def interval_width_of(pipeline: Pipeline) -> float | None:
     """Return how far the interval around each prediction reaches; None for a pipeline without intervals."""
     width: float | None = getattr(pipeline.steps[-1][1], "width", None)

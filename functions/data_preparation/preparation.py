@@ -21,6 +21,7 @@ import pyarrow.ipc
 import pyarrow.parquet as pq
 
 from common.conversion import FINGERPRINT, ORDER, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
+from common.distributions import Bounds, RowSample
 from common.errors import InvalidDatasetError, first_few
 from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
@@ -33,6 +34,7 @@ from data_preparation.profiling import (
     MAX_CATEGORIES,
     ColumnSummary,
     Role,
+    distribution,
     feature_type,
     infer_role,
     splits_by,
@@ -180,7 +182,10 @@ def prepare(
         columns = _assign_columns(summaries, request, parts_seen)
         with _inherited(spools[0].split):
             splitter = _splitter(spools, summaries[request.target], request)
-        rows, classes = _write_parts(spools, kinds, columns, splitter, request, workspace)
+        watched = [column.summary.name for column in columns if column.use in ("feature", "target")]
+        bounds = Bounds.of(len(watched))
+        sample = RowSample(watched, bounds.rows)
+        rows, classes = _write_parts(spools, kinds, columns, splitter, request, workspace, sample)
         for spool in spools:
             spool.path.unlink()
             spool.codes.delete()
@@ -198,7 +203,11 @@ def prepare(
         "split": _split_document(spools[0].split, splitter, kinds, rows),
         "classes": _class_counts(summaries[request.target]) if problem == "classification" else None,
         "columns": [
-            *(_describe(column, spools, decisions.get(column.summary.name), request) for column in columns),
+            *(
+                _describe(column, spools, decisions.get(column.summary.name), request)
+                | (_distribution(column, sample, bounds) if column.summary.name in watched else {})
+                for column in columns
+            ),
             *(
                 {
                     "name": name,
@@ -807,15 +816,16 @@ class _PartWriter:
         self._writer.close()
 
 
-def _write_parts(
+def _write_parts(  # noqa: PLR0913, PLR0917 - what was read, what becomes of it, and where
     spools: list[_Spool],
     kinds: Mapping[str, Kind],
     columns: list[_Column],
     splitter: Splitter,
     request: TrainingRequest,
     workspace: Path,
+    sample: RowSample,
 ) -> tuple[dict[str, int], dict[str, set[Any]]]:
-    """Write both parts and return the rows and the classes in each."""
+    """Write both parts, show the rows of training to the sample, and return the rows and the classes in each part."""
     kept = [column for column in columns if column.type is not None]
     # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
     of_reading = {FINGERPRINT: _fingerprint(spools)}
@@ -831,6 +841,8 @@ def _write_parts(
             )
             for part, mask in (("train", ~test), ("test", test)):
                 rows = converted.filter(pa.array(mask))
+                if part == "train":
+                    sample.add(rows)
                 if part == "train" and splitter.order is not None:
                     rows = rows.append_column(schemas[part].field(ORDER), pa.array(splitter.order[mask]))
                 writers[part].write(rows)
@@ -897,6 +909,12 @@ def _fingerprint(spools: list[_Spool]) -> str:
 
 def _class_counts(target: ColumnSummary) -> list[dict[str, Any]]:
     return [{"label": label, "rows": rows} for label, rows in sorted((target.counts or {}).items())]
+
+
+def _distribution(column: _Column, sample: RowSample, bounds: Bounds) -> dict[str, Any]:
+    """Return how a column's values are distributed in the training part, and in no other row."""
+    values = sample.values(column.summary.name)
+    return {"distribution": distribution(column.summary, values, bounds)}
 
 
 def _describe(

@@ -13,7 +13,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common import distributions
 from common.conversion import FLOAT32_INTEGERS, MAX_LEVELS, TEXTS, fits_float32, float32_error, narrow_integer
+from common.distributions import Bounds
 from data_preparation.distinct import DistinctTexts
 from data_preparation.notation import Kind
 from data_preparation.prose import LEAST_TEXTS, SEEN_CHARACTERS, SEEN_TEXTS, Words, words_of
@@ -411,6 +413,28 @@ def statistics(summary: ColumnSummary, role: Role | None = None) -> Mapping[str,
         return {"distinct": distinct}
     top = [{"value": value, "rows": rows} for value, rows in summary.counts.most_common(TOP_VALUES)]
     return {"distinct": len(summary.counts), "top": top}
+
+
+def distribution(summary: ColumnSummary, values: npt.NDArray[Any], bounds: Bounds) -> dict[str, Any]:
+    """Return what the profile says of how a column's values are distributed (`common.distributions`).
+
+    Texts are named where the profile names the most frequent ones anyway.
+
+    Parameters
+    ----------
+    summary
+        Of all rows.
+    values
+        Of the rows that were drawn (`RowSample.values`).
+    bounds
+        How much is kept.
+    """
+    if summary.kind == "boolean":
+        return distributions.of_booleans(values)
+    if summary.kind != "text":
+        return distributions.of_numbers(values, bounds.bins)
+    names = None if summary.counts is None else distributions.texts_by_code(list(summary.counts))
+    return distributions.of_texts(values, names, bounds)
 
 
 def _finite(value: np.float64) -> float | None:

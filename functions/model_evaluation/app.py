@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.bootstrap import Improvement, Interval
 from common.frames import load_part, load_weights
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
@@ -28,10 +29,9 @@ from common.storage import (
 )
 from common.training_rows import Columns, RowHashes, TrainingRows
 from model_evaluation.apart import ApartPredictions, predicted_apart
-from model_evaluation.bootstrap import Improvement, Interval
 from model_evaluation.champion import Candidate, Champion, compare, fetch_model, find_champion
 from model_evaluation.decision import Challenger, Comparison, decide, meets
-from model_evaluation.evaluation import HeldOut, Scores, against_constant, covered, score
+from model_evaluation.evaluation import HeldOut, Scores, against_constant, covered, distribution_of, score
 from model_evaluation.fairness import doubts, equal_features
 from model_evaluation.registry import Run, registry_items
 
@@ -138,6 +138,7 @@ class _Scored:
             "quantile": request.quantile,
             "value": value,
             "interval": None if self.metric is None else vars(self.metric),
+            "predictions": distribution_of(self.scores, self.profile["pos_label"]),
             "prediction_interval": covered(self.pipeline, self.scores, self.part),
             "threshold": request.threshold,
             "threshold_met": value is not None and meets(str(request.metric), value, request.threshold),

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from common.bootstrap import CONFIDENCE
 from common.conversion import feature_columns
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
-from model_evaluation.bootstrap import CONFIDENCE
+from common.words import MANY_MISSING, baseline, limits
 from model_evaluation.searched import chosen_in
 from model_evaluation.slices import LEAST_ROWS
-from model_evaluation.words import MANY_MISSING, baseline, limits
 
 if TYPE_CHECKING:
     from model_evaluation.analysis import Analysis, ReportData

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from scipy.special import ndtri
 
+from common.bootstrap import LEAST_DIFFERENT, LEAST_ROWS, Improvement, Interval
 from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE
 from common.request import TrainingRequest
-from model_evaluation.bootstrap import LEAST_DIFFERENT, LEAST_ROWS, Improvement, Interval
 from model_evaluation.fairness import Fairness
 
 Rule = Literal[

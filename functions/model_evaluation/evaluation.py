@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
+from common import distributions
+from common.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
+from common.distributions import MOST_ROWS, RowSample, texts_by_code
 from common.errors import first_few, without_values
-from common.metric_table import METRIC_TABLE, PLAIN, Scoring
-from common.metrics import Predictions, Weights, interval_width_of, metrics_of, predict
+from common.metric_table import METRIC_TABLE, PLAIN, Label, Scoring
+from common.metrics import Predictions, Weights, interval_width_of, label_texts, metrics_of, predict
 from common.request import TrainingRequest
 from common.threads import few_threads
-from model_evaluation.bootstrap import Improvement, Interval, improvement, interval, interval_and_improvement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +106,40 @@ def covered(pipeline: Pipeline, scores: Scores, part: HeldOut) -> dict[str, floa
         "width": width,
         "coverage": float(np.average(holds, weights=part.weights)),
     }
+
+
+def distribution_of(scores: Scores, pos_label: Label | None) -> dict[str, Any]:
+    """Return how predictions of the test part are distributed, for those of other rows to be compared with.
+
+    Parameters
+    ----------
+    scores
+        The model's.
+    pos_label
+        The positive class.
+
+    Returns
+    -------
+    dict
+        A document of `common.distributions` of the column that a file of predictions calls `of`: the `prediction`, and
+        of two classes the probability of the positive one, of which less is lost.
+    """
+    predicted = Predictions(scores.predictions, scores.classes, scores.multipliers)
+    of, values = "prediction", pa.array(scores.predictions if scores.classes is None else [])
+    texts = [] if scores.classes is None else label_texts(scores.classes)
+    if scores.classes is not None and len(texts) == 2:
+        positive = Scoring(pos_label).positive(scores.classes.tolist())
+        place = 1 if positive is None else positive
+        of, values = f"probability_{texts[place]}", pa.array(scores.predictions[:, place])
+    elif scores.classes is not None:
+        decided = predicted.decisive.argmax(axis=1).astype(np.int32)
+        values = pa.DictionaryArray.from_arrays(decided, pa.array(texts))
+    sample = RowSample(["prediction"], MOST_ROWS)
+    sample.add(pa.RecordBatch.from_arrays([values], ["prediction"]))
+    drawn = sample.values("prediction")
+    of_texts = pa.types.is_dictionary(values.type)
+    document = distributions.of_texts(drawn, texts_by_code(texts)) if of_texts else distributions.of_numbers(drawn)
+    return {"of": of, **document}
 
 
 def own_interval(scores: Scores, part: HeldOut, request: TrainingRequest) -> Interval | None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from common.bootstrap import rows_worth
 from common.metric_table import LOWER_IS_BETTER
 from common.metrics import Weights
 from common.training_rows import RowHashes, TrainingRows
-from model_evaluation.bootstrap import rows_worth
 
 TOLERATED = 0.01
 """What share of the test rows the champion may know beyond what chance explains, before they no longer count."""

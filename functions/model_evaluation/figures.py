@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from common.metrics import Weights
-from model_evaluation.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits
+from common.svg import DASHED, DASHES, INK, MUTED, SERIES, Axes, Axis, Numbers, limits, named_axes
 
 # What bounds the time and the size of a figure, whatever the test part is.
 SCATTER_ROWS = 1000
@@ -193,11 +193,6 @@ def class_bars(names: Sequence[str], shares: Numbers, of_all: Numbers, predicted
     axes.dots(of_all, places, f"fill: none; stroke: {INK}; stroke-width: 1.2", 4)
     axes.dots(predicted, places, f"fill: {SERIES[1]}", 2.25)
     return axes.svg()
-
-
-def named_axes(names: Sequence[str], label: str, ends: tuple[float, float], of: str = "") -> Axes:
-    """Return axes with a name at each whole number of the vertical one, the first one on top: names `of` something."""
-    return Axes(Axis(label, *ends), Axis(of, len(names) - 0.4, -0.6, names=names), height=48 + 18 * len(names))
 
 
 # Effects of features

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
-from model_evaluation.searched import chosen_in
-from model_evaluation.words import (
+from common.words import (
     baseline,
     figure,
     guess_in_words,
@@ -18,6 +17,7 @@ from model_evaluation.words import (
     shorten,
     with_spread,
 )
+from model_evaluation.searched import chosen_in
 
 if TYPE_CHECKING:
     from model_evaluation.analysis import Analysis, ReportData

@@ -12,8 +12,8 @@ import pandas as pd
 
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, PLAIN, Scoring
 from common.metrics import Codes, class_codes, multipliers_of
+from common.weighted_metrics import weighted_metric
 from model_evaluation.evaluation import HeldOut
-from model_evaluation.weighted_metrics import weighted_metric
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

@@ -13,12 +13,12 @@ from sklearn import metrics
 
 from common.metric_table import LOWER_IS_BETTER
 from common.metrics import Codes, Weights, class_codes
+from common.pages import LABEL_WIDTH, VALUE_WIDTH, Picture
+from common.svg import Numbers, limits
+from common.words import label_of, rounded, rows_in_words, share_of, shorten, value_in_words
 from model_evaluation import figures
 from model_evaluation.figures import CURVE_CLASSES, SCATTER_ROWS, Curve
 from model_evaluation.importance import Importance
-from model_evaluation.page import Picture
-from model_evaluation.svg import Numbers, limits
-from model_evaluation.words import label_of, rounded, rows_in_words, share_of, shorten, value_in_words
 
 if TYPE_CHECKING:
     from model_evaluation.analysis import ReportData
@@ -31,8 +31,6 @@ FEW_ROWS = 10
 """A calibration bin with fewer rows is drawn hollow: its share says little."""
 SHOWN_FEATURES = 20
 SHOWN_CLASSES = 20
-VALUE_WIDTH = 40
-LABEL_WIDTH = 20
 
 
 @dataclass(frozen=True)

@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
-from model_evaluation.analysis import Analysis, ReportData, analyse
-from model_evaluation.card import intended_use
-from model_evaluation.head import FIRST, tiles, warnings_of
-from model_evaluation.importance import REPEATS
-from model_evaluation.page import NAME_WIDTH, page_template
-from model_evaluation.pictures import (
-    LABEL_WIDTH,
-    VALUE_WIDTH,
-    class_rows,
-    importance_rows,
-    of_classification,
-    of_effects,
-    of_importance,
-    of_regression,
-    of_target,
-)
-from model_evaluation.searched import searched
-from model_evaluation.slices import LEAST_ROWS, Slice
-from model_evaluation.words import (
+from common.pages import LABEL_WIDTH, NAME_WIDTH, VALUE_WIDTH, template
+from common.words import (
     difference,
     figure,
     in_words,
@@ -39,11 +21,23 @@ from model_evaluation.words import (
     rounded,
     shorten,
 )
+from model_evaluation.analysis import Analysis, ReportData, analyse
+from model_evaluation.card import intended_use
+from model_evaluation.head import FIRST, tiles, warnings_of
+from model_evaluation.importance import REPEATS
+from model_evaluation.pictures import (
+    class_rows,
+    importance_rows,
+    of_classification,
+    of_effects,
+    of_importance,
+    of_regression,
+    of_target,
+)
+from model_evaluation.searched import searched
+from model_evaluation.slices import LEAST_ROWS, Slice
 
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-TEMPLATE = "report.html.j2"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 # What bounds the size of a report, whatever the data set is.
 IGNORED, SENTENCES = 10, 200
@@ -73,7 +67,7 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         (of_regression(data), None, list[str]()) if found.output is None else of_classification(data, found.output)
     )
     warnings = warnings_of(data, found)
-    return _template().render(
+    return template(TEMPLATE).render(
         evaluation=data.evaluation,
         profile=data.profile,
         model=data.model,
@@ -113,12 +107,6 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         columns=[_profile_row(column, data.profile) for column in data.profile["columns"][:PROFILE_COLUMNS]],
         lineage=_lineage(data),
     )
-
-
-@functools.cache
-def _template() -> Template:
-    """Return the page's template, which a warm worker compiles once."""
-    return page_template(Path(__file__).with_name(TEMPLATE))
 
 
 def _second_class(model: Mapping[str, Any]) -> str:

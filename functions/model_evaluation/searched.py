@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from common.metric_table import LOWER_IS_BETTER
+from common.words import cost_in_words, number, rounded, with_spread
 from model_evaluation import figures
-from model_evaluation.words import cost_in_words, number, rounded, with_spread
 
 SHOWN_TRIALS = 40
 """How many trials a report's table has, the best ones."""

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
+from common.bootstrap import CONFIDENCE
 from common.metric_table import METRIC_TABLE, Scoring
 from common.metrics import Codes, brier_of_rows, class_codes
-from model_evaluation.bootstrap import CONFIDENCE
+from common.words import value_in_words
 from model_evaluation.evaluation import HeldOut
-from model_evaluation.words import value_in_words
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-import browser
-from browser import DESKTOP, PAGE_OF_FIGURES, PHONE, Seen, assert_no_text_is_cut, needs_chromium
+from browser import DESKTOP, PHONE, assert_no_text_is_cut, look_at_figures, needs_chromium
 from crosstrain.training.models import Models
 from crosstrain.training.models_page import write_page
 from crosstrain.training.stack import DeployedStack
@@ -103,13 +102,9 @@ def page(models: Models, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def look(page: Path, width: int, *, dark: bool = False) -> Seen:
-    return browser.look(page, PAGE_OF_FIGURES, width, dark=dark)
-
-
 @pytest.mark.parametrize("width", [PHONE, 400, DESKTOP])
 def test_it_is_drawn_within_the_page_and_nothing_in_it_runs(page: Path, width: int) -> None:
-    seen = look(page, width)
+    seen = look_at_figures(page, width)
     assert seen.console == []
     assert seen.found["resources"] == []
     assert seen.found["loaders"] == 0
@@ -128,7 +123,7 @@ def test_it_is_drawn_within_the_page_and_nothing_in_it_runs(page: Path, width: i
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_everything_can_be_read_in_light_and_dark(page: Path, *, dark: bool) -> None:
-    found = look(page, DESKTOP, dark=dark).found
+    found = look_at_figures(page, DESKTOP, dark=dark).found
     assert (sum(found["paper"][:3]) < 150) == dark
     assert len(found["contrasts"]) > 300
     assert min(found["contrasts"]) >= 4.5

@@ -9,16 +9,15 @@ import pandas as pd
 import pytest
 from sklearn import metrics
 
-import browser
-from browser import DESKTOP, PAGE_OF_FIGURES, PHONE, Seen, assert_no_text_is_cut, needs_chromium
+from browser import DESKTOP, PHONE, assert_no_text_is_cut, look_at_figures, needs_chromium
 from common.frames import load_part
+from common.pages import LABEL_WIDTH, VALUE_WIDTH
 from common.request import parse_request
 from data_preparation.preparation import MAX_LABEL_CHARACTERS, prepare
 from data_preparation.reading import SourceFile
 from model_evaluation import figures
 from model_evaluation.analysis import ReportData
 from model_evaluation.figures import Curve
-from model_evaluation.pictures import LABEL_WIDTH, VALUE_WIDTH
 from model_evaluation.report import render_report
 from model_training.training import build_pipeline, describe, fit
 
@@ -49,10 +48,6 @@ CHAMPION = {
         "seed": 42,
     },
 }
-
-
-def look(page: Path, width: int, *, dark: bool = False) -> Seen:
-    return browser.look(page, PAGE_OF_FIGURES, width, dark=dark)
 
 
 def frame(problem: str) -> pd.DataFrame:
@@ -126,7 +121,7 @@ def page(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_the_report_is_drawn_and_nothing_in_it_runs(page: Path, width: int) -> None:
-    seen = look(page, width)
+    seen = look_at_figures(page, width)
     assert seen.console == []
     assert seen.found["resources"] == []
     assert seen.found["loaders"] == 0
@@ -147,7 +142,7 @@ def test_the_report_is_drawn_and_nothing_in_it_runs(page: Path, width: int) -> N
 
 @pytest.mark.parametrize("width", [PHONE, DESKTOP])
 def test_nothing_is_wider_than_the_page_and_no_text_of_a_figure_is_cut_or_tiny(page: Path, width: int) -> None:
-    found = look(page, width).found
+    found = look_at_figures(page, width).found
     assert found["overflow"] <= 0
     assert found["outside"] == []
     assert_no_text_is_cut(found["figures"])
@@ -167,12 +162,12 @@ def test_texts_of_the_widest_letters_are_not_cut(tmp_path: Path) -> None:
     drawn = "".join(f"<figure><strong>{number}</strong>{svg}</figure>" for number, svg in enumerate(svgs))
     page = tmp_path / "figures.html"
     page.write_text(f"<!DOCTYPE html><meta charset='utf-8'><title>widest</title>{style}{drawn}", encoding="utf-8")
-    assert_no_text_is_cut(look(page, PHONE).found["figures"])
+    assert_no_text_is_cut(look_at_figures(page, PHONE).found["figures"])
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_everything_can_be_read_in_light_and_dark(page: Path, *, dark: bool) -> None:
-    found = look(page, DESKTOP, dark=dark).found
+    found = look_at_figures(page, DESKTOP, dark=dark).found
     assert (sum(found["paper"][:3]) < 150) == dark
     assert min(found["contrasts"]) >= 4.5
     texts = [text for figure in found["figures"] for text in figure["texts"]]
@@ -187,7 +182,7 @@ def test_the_probe_sees_what_it_looks_for(tmp_path: Path) -> None:
         "<script>document.title = 'run'; console.error('an error')</script><img src='http://example.invalid/x.png'>",
         encoding="utf-8",
     )
-    seen = look(page, PHONE)
+    seen = look_at_figures(page, PHONE)
     assert seen.found["title"] == "run"
     assert any("an error" in line for line in seen.console)
     assert seen.found["resources"] == ["http://example.invalid/x.png"]

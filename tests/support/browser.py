@@ -142,6 +142,11 @@ def look(page: Path, examine: str, width: int, *, dark: bool = False) -> Seen:
     return Seen(json.loads(html.unescape(found[1])), console)
 
 
+def look_at_figures(page: Path, width: int, *, dark: bool = False) -> Seen:
+    """Look at a page by `PAGE_OF_FIGURES`."""
+    return look(page, PAGE_OF_FIGURES, width, dark=dark)
+
+
 def assert_no_text_is_cut(drawn: list[dict[str, Any]]) -> None:
     """See that each text of the figures that `PAGE_OF_FIGURES` has found lies within its figure."""
     for figure in drawn:

@@ -9,11 +9,10 @@ from datetime import datetime
 import numpy as np
 
 from common.metric_table import LOWER_IS_BETTER
+from common.pages import Picture
+from common.svg import INK, SERIES, named_axes
+from common.svg import limits as ends_of
 from crosstrain.training.registry import Change
-from model_evaluation.figures import named_axes
-from model_evaluation.page import Picture
-from model_evaluation.svg import INK, SERIES
-from model_evaluation.svg import limits as ends_of
 
 ROWS = 20
 """How many rows a figure has at most: the newest."""
@@ -63,7 +62,7 @@ def of_champions(history: Sequence[Change], names: Sequence[str], now: datetime)
     starts, ends = seconds[:-1] / length, np.maximum(seconds[1:], seconds[:-1]) / length
     places = np.array([rows.index(name) for name in names], np.float64)
     span = min(0.0, float(starts.min())), float(ends.max()) or 1.0
-    axes = named_axes(rows, f"{unit} from {begin:%Y-%m-%d %H:%M}", span, _OF)
+    axes = named_axes(rows, f"{unit} from {begin:%Y-%m-%d %H:%M}", span, of=_OF)
     axes.bars(starts, ends, places - 0.31, places + 0.31)
     back = np.array([each.kind == "rollback" for each in changes])
     axes.dots(starts[~back], places[~back], f"fill: {INK}", 2.5)
@@ -87,7 +86,7 @@ def of_metric(versions: Sequence[Measured]) -> Picture:
     bounded = [index for index, each in enumerate(shown) if each.interval is not None]
     low, high = (np.array([each.interval[end] for each in shown if each.interval is not None]) for end in (0, 1))
     span = ends_of(values, *((low, high) if bounded else ()))
-    axes = named_axes([each.name for each in shown], metric, span, _OF)
+    axes = named_axes([each.name for each in shown], metric, span, of=_OF)
     axes.spans(low, high, places[bounded])
     promoted = np.array([each.is_promoted for each in shown])
     dot = f"stroke: {SERIES[0]}; stroke-width: 1.2; fill: "

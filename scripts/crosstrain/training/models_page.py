@@ -14,15 +14,15 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
+from common.pages import Picture, template
 from common.storage import digest_of
+from common.words import figure, limits, range_of, shorten
 from crosstrain.command import BadInputError, check_name
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.files import write_whole
 from crosstrain.training.models import Document, Models
 from crosstrain.training.models_figures import Measured, of_champions, of_metric
 from crosstrain.training.registry import Change, Item, champion_history, recorded_at
-from model_evaluation.page import Picture, page_template
-from model_evaluation.words import figure, limits, range_of, shorten
 
 TEMPLATE = "models_page.html.j2"
 METRICS = 3
@@ -233,8 +233,8 @@ def render_page(stack: str, shown: Sequence[Shown], models: int, now: datetime) 
     str
         HTML with inline style and inline SVG. Whatever comes from the registry is escaped.
     """
-    template = page_template(Path(__file__).with_name(TEMPLATE))
-    return template.render(stack=stack, shown=shown, models=models, now=in_utc(now))
+    page = template(Path(__file__).with_name(TEMPLATE))
+    return page.render(stack=stack, shown=shown, models=models, now=in_utc(now))
 
 
 def _checked(output: str) -> Path:

@@ -9,8 +9,7 @@ from typing import Any
 
 from common.adjustment_words import adjustment_in_words
 from common.metric_table import OF_POSITIVE_CLASS
-from model_evaluation.searched import best_of
-from model_evaluation.words import (
+from common.words import (
     MANY_MISSING,
     baseline,
     baseline_in_words,
@@ -20,6 +19,7 @@ from model_evaluation.words import (
     limits,
     with_spread,
 )
+from model_evaluation.searched import best_of
 
 _SHOWN = 3
 _CHARACTERS = 300

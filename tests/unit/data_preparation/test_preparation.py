@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from common.distributions import of_numbers
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
 from data_preparation import parquet_reading, preparation, profiling, text_reading
@@ -454,6 +455,8 @@ def test_two_files_are_as_good_as_one(prepared: Prepare, tmp_path: Path) -> None
         assert pq.read_table(getattr(two, part)).to_pylist() == first
     assert two.profile["rows"] == one.profile["rows"]
     for single, double in zip(one.profile["columns"], two.profile["columns"], strict=True):
+        # The same rows are drawn of one file and of two, and so nothing of them differs.
+        assert double.pop("distribution", None) == single.pop("distribution", None)
         assert double == pytest.approx(single) if "mean" in single else double == single
 
 
@@ -637,3 +640,37 @@ def test_a_positive_class_that_does_not_fit_the_data_is_the_requests_fault(
     with pytest.raises(InvalidRequestError) as caught:
         prepared(frame(60), **fields)
     assert message in str(caught.value)
+
+
+def test_the_profile_says_how_the_training_part_is_distributed_and_nothing_of_the_test_part(
+    prepared: Prepare, tmp_path: Path
+) -> None:
+    part = np.where(np.arange(400) % 4 == 0, "test", "train")
+    data = frame(400, part=part)
+    first = columns_of(prepared(data, split_column="part"))
+    trained = data[part == "train"]
+    assert first["a"]["distribution"] == json.loads(
+        json.dumps(of_numbers(trained["a"].astype("float32").to_numpy(float)))
+    )
+    assert dict(zip(first["c"]["distribution"]["values"], first["c"]["distribution"]["counts"], strict=True)) == (
+        trained["c"].value_counts().to_dict()
+    )
+    assert first["y"]["distribution"]["rows"] == 300
+    assert "distribution" not in first["part"]
+    (tmp_path / "workspace").rename(tmp_path / "one")
+    other = data.copy()
+    for name in ("a", "n", "y"):
+        other.loc[part == "test", name] = 0
+    other.loc[part == "test", "c"] = "only in the test part"
+    second = columns_of(prepared(other, split_column="part"))
+    for name in ("a", "n", "c", "y"):
+        assert second[name]["distribution"] == first[name]["distribution"]
+
+
+def test_texts_are_named_where_the_profile_names_them_anyway(prepared: Prepare) -> None:
+    many = [f"text {each}" for each in np.random.default_rng(0).integers(0, 1500, 6000).tolist()]
+    columns = columns_of(prepared(frame(6000, many=many)))
+    assert "top" not in columns["many"]
+    assert columns["many"]["distribution"]["values"] is None
+    assert "text " not in json.dumps(columns["many"])
+    assert set(columns["c"]["distribution"]["values"]) == {each["value"] for each in columns["c"]["top"]}

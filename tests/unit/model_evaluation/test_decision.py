@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common.bootstrap import Improvement, Interval
 from common.metric_table import METRICS
 from common.request import TrainingRequest, parse_request
-from model_evaluation.bootstrap import Improvement, Interval
 from model_evaluation.decision import Challenger, Comparison, decide
 from model_evaluation.fairness import Fairness
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
+from common.distributions import of_numbers
 from common.frames import load_part
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Metric, Scoring
 from common.request import ESTIMATORS
@@ -22,6 +23,7 @@ from model_evaluation.evaluation import (
     UnusableChampionError,
     against_constant,
     compare_on,
+    distribution_of,
     measure_champion,
     own_interval,
     predict_as_champion,
@@ -196,3 +198,24 @@ def test_r2_of_a_target_that_never_changes_is_undefined(prepared_data: Make) -> 
         np.arange(len(part.target)) < 2, score(pipeline, part, "regression"), scores, constant, prepared.request
     )
     assert np.isnan(found.value)
+
+
+def test_predictions_of_a_number_are_told_by_bins() -> None:
+    values = np.random.default_rng(0).normal(size=500)
+    assert distribution_of(Scores(values, {}, {}), None) == {"of": "prediction", **of_numbers(values)}
+
+
+@pytest.mark.parametrize(("pos_label", "column"), [("no", 0), ("yes", 1), (None, 1)])
+def test_of_two_classes_the_probability_of_the_positive_one_is_told(pos_label: str | None, column: int) -> None:
+    shares = np.random.default_rng(0).random(500)
+    scores = Scores(np.stack([shares, 1 - shares], axis=1), {}, {}, np.array(["no", "yes"]))
+    found = distribution_of(scores, pos_label)
+    assert found == {"of": f"probability_{['no', 'yes'][column]}", **of_numbers(scores.predictions[:, column])}
+
+
+def test_of_several_classes_the_predicted_ones_are_told_by_what_decides() -> None:
+    shares = np.tile([0.5, 0.3, 0.2], (60, 1))
+    shares[:20] = [0.1, 0.1, 0.8]
+    scores = Scores(shares, {}, {}, np.array([1, 2, 3]), np.array([1.0, 2.0, 1.0]))
+    found = distribution_of(scores, None)
+    assert (found["of"], found["values"], found["counts"], found["other"]) == ("prediction", ["2", "3"], [40, 20], 0)

@@ -18,13 +18,13 @@ from sklearn import metrics
 
 import free_texts
 from common.metric_table import METRIC_TABLE
+from common.words import number, rounded, share_of, shorten
 from data_preparation.preparation import PreparedData
 from model_evaluation import effects
 from model_evaluation.analysis import ReportData
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import permutation_importance
 from model_evaluation.report import render_report
-from model_evaluation.words import number, rounded, share_of, shorten
 from reports import report_data
 
 Make = Callable[..., PreparedData]

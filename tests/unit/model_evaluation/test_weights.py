@@ -11,13 +11,14 @@ import pytest
 from scipy import stats
 from sklearn import inspection
 
+from common import bootstrap
+from common.bootstrap import improvement, interval, interval_and_improvement
 from common.frames import load_part, load_weights
 from common.metric_table import METRICS, Scoring
 from common.metrics import Predictions, metrics_of
 from common.request import parse_request
 from data_preparation.preparation import PreparedData
-from model_evaluation import bootstrap, pictures
-from model_evaluation.bootstrap import improvement, interval, interval_and_improvement
+from model_evaluation import pictures
 from model_evaluation.evaluation import HeldOut, against_constant, compare_on, measure, measure_champion, own_interval
 from model_evaluation.importance import permutation_importance
 from model_training.training import build_pipeline, fit

@@ -12,7 +12,7 @@ from scipy.special import ndtr, stdtrit
 
 from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
 from common.metrics import Weights
-from model_evaluation.weighted_metrics import Floats, WeightedMetric, looked_at, weighted_metric
+from common.weighted_metrics import Floats, WeightedMetric, looked_at, weighted_metric
 
 CONFIDENCE = 0.95
 RESAMPLES = 1000

@@ -194,6 +194,12 @@ class Axes:
             yield _text(10, (self._top + self._bottom) / 2, self._y.label, "middle", turned)
 
 
+def named_axes(names: Sequence[str], label: str, ends: tuple[float, float], height: float = 18, of: str = "") -> Axes:
+    """Return axes with a row of some height for each name `of` something, the first one on top, at 0, 1, 2, …."""
+    rows = len(names)
+    return Axes(Axis(label, *ends), Axis(of, rows - 0.4, -0.6, names=names), height=48 + height * rows)
+
+
 def limits(*values: Numbers) -> tuple[float, float]:
     """Return ends of an axis, a twentieth of the range beyond all values."""
     low, high = (float(end([end(each) for each in values])) for end in (np.min, np.max))

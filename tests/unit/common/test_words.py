@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from model_evaluation.words import GB_SECOND, difference, number, rounded, shorten, value_in_words
+from common.words import GB_SECOND, difference, number, rounded, shorten, value_in_words
 
 TURN = "\N{RIGHT-TO-LEFT OVERRIDE}"
 

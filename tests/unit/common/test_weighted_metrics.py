@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Scoring
-from model_evaluation.weighted_metrics import looked_at, weighted_metric
+from common.weighted_metrics import looked_at, weighted_metric
 from scikit_metrics import scikit_metric
 
 ROWS = 80

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from common import bootstrap
 from common.metric_table import LOWER_IS_BETTER, METRICS, Scoring
-from model_evaluation import bootstrap
 from scikit_metrics import scikit_metric
 
 # Neither is what counts when nobody says anything.

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model_evaluation.svg import WIDTH, Axes, Axis, limits, text_width, ticks
+from common.svg import WIDTH, Axes, Axis, limits, text_width, ticks
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Scoring: rows of a file or folder in, predictions out, and what is watched of both."""
