@@ -24,6 +24,7 @@ from common.errors import InvalidRowsError, UntrustedModelError
 from common.metric_table import METRICS
 from common.metrics import interval_width_of, predict
 from common.model_file import pipelines_of
+from common.threads import few_threads
 from scoring.oddities import Oddities
 
 if TYPE_CHECKING:
@@ -206,7 +207,8 @@ class FittedModel:
         rows = conversion.features(batch, self.profile)
         with _model_errors():
             self._match_categories(rows, oddities)
-            predicted = predict(self.pipeline, rows, self.profile["problem"])
+            with few_threads(rows.size):
+                predicted = predict(self.pipeline, rows, self.profile["problem"])
             columns = [*np.atleast_2d(np.asarray(predicted.outputs, dtype=np.float64).T)]
             width = interval_width_of(self.pipeline)
             if width is not None:

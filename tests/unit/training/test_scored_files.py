@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crosstrain.training import prediction
 from data_preparation import text_reading
 from data_preparation.preparation import PreparedData
 from predict import main
@@ -231,7 +230,7 @@ def test_stdin_is_scored(predict: Predict, capfd: pytest.CaptureFixture[str], mo
 def test_a_blank_line_keeps_its_place(
     predict: Predict, capsys: Capture, monkeypatch: pytest.MonkeyPatch, ending: str, name: str, size: int
 ) -> None:
-    monkeypatch.setattr(prediction, "BATCH_ROWS", size)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", size)
     monkeypatch.setattr(blank_lines, "_PIECE", 3)
     body = ["", "id,amount,kind", "", "a,1,x", "b,2,x", "", "", '"c', "", 'd",3,01', "e,4,x", "", ""]
     content = ending.join(body).encode()
@@ -259,7 +258,7 @@ def test_quotes_that_leave_open_where_a_blank_line_is_are_told(predict: Predict,
 def test_missing_values_and_unseen_categories_are_counted_in_one_line(
     predict: Predict, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "BATCH_ROWS", 2)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", 2)
     Path("rows.csv").write_text("amount,kind\n1,x\n,new\n,\n4,\nnan,other\n")
     assert predict("rows.csv") == 0
     assert (

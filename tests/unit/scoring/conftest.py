@@ -1,0 +1,121 @@
+"""What tests of scoring share: a registry and a bucket in this process (moto), and versions that are promoted there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import moto
+import pytest
+from sklearn.pipeline import Pipeline
+
+from common import storage
+from common.frames import load_part
+from common.model_file import save_model
+from common.request import parse_request
+from common.storage import describe_files, upload
+from crosstrain.aws import to_dynamodb
+from data_preparation.preparation import prepare
+from data_preparation.reading import SourceFile
+from model_training.training import build_pipeline, fit
+from scoring.champion import Champions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUCKET, TABLE, MODEL = "artifacts", "registry", "houses"
+
+
+@dataclass
+class Shop:
+    """A registry with a bucket.
+
+    Attributes
+    ----------
+    folder
+        For files in between.
+    now
+        What the clock of `champions` says, in seconds.
+    """
+
+    folder: Path
+    s3: Any
+    dynamodb: Any
+    now: float = 0.0
+    entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def train(
+        self, version: str, frame: pd.DataFrame, adjust: Callable[[Any], Any] | None = None, **fields: Any
+    ) -> Pipeline:
+        """Train on a frame with the target `y`, record the version, and return its pipeline."""
+        folder = self.folder / version
+        folder.mkdir()
+        frame.to_csv(folder / "data.csv", index=False)
+        request = parse_request({"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, **fields})
+        prepared = prepare([SourceFile("data.csv", folder / "data.csv")], request, folder)
+        request, profile = prepared.request, prepared.profile
+        pipeline = fit(build_pipeline(request, profile), *load_part(prepared.train, profile)).pipeline
+        if adjust is not None:
+            pipeline = Pipeline([*pipeline.steps[:-1], ("model", adjust(pipeline.steps[-1][1]))])
+        (folder / "profile.json").write_text(json.dumps(profile))
+        (folder / "model.json").write_text(json.dumps({"run_id": version, "class": "a class", "versions": {}}))
+        files = {
+            "model": save_model(pipeline, folder / "model.skops"),
+            "profile": folder / "profile.json",
+            "info": folder / "model.json",
+        }
+        stored = {
+            name: upload(self.s3, path, f"s3://{BUCKET}/runs/{version}/{path.name}") for name, path in files.items()
+        }
+        self.entries[version] = {
+            "model_name": MODEL,
+            "entry": f"version#{version}",
+            "version": version,
+            "decision": "promote",
+            "target": "y",
+            "problem": request.problem,
+            "metrics": {"rmse": Decimal("0.25")},
+            **describe_files(stored),
+        }
+        self.record(version)
+        return pipeline
+
+    def record(self, version: str, **changes: Any) -> None:
+        """Write a version's entry, with changes."""
+        self.dynamodb.put_item(TableName=TABLE, Item=to_dynamodb(self.entries[version] | changes))
+
+    def promote(self, version: str, since: str = "2026-01-01T00:00:00.000Z") -> None:
+        """Point to a version, as a promotion and a rollback do."""
+        pointer = {"model_name": MODEL, "entry": "champion", "champion_version": version, "promoted_at": since}
+        self.dynamodb.put_item(TableName=TABLE, Item=to_dynamodb(pointer))
+
+    def champions(self, seconds: float = 60) -> Champions:
+        """Return what a worker has that has just started."""
+        return Champions(self.dynamodb, self.s3, TABLE, MODEL, seconds=seconds, clock=lambda: self.now)
+
+
+@pytest.fixture
+def shop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, create_table: Callable[[Any, str, str], None]
+) -> Iterator[Shop]:
+    """Return an empty registry with an empty bucket, in a function's environment."""
+    for name, value in {
+        "ARTIFACT_BUCKET": BUCKET,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with moto.mock_aws():
+        storage.s3_client.cache_clear()
+        s3, dynamodb = boto3.client("s3"), boto3.client("dynamodb")
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+        create_table(dynamodb, "ModelRegistry", TABLE)
+        yield Shop(tmp_path, s3, dynamodb)
+    storage.s3_client.cache_clear()
