@@ -48,7 +48,7 @@ class NoChampionError(Exception):
     """There is nothing to predict with: no version was promoted, or none can be read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Champion:
     """A version that was promoted, ready to predict.
 
