@@ -37,10 +37,17 @@ def class_names(model: FittedModel) -> list[str]:
     """Return what the probabilities are called, which JSON has texts for alone; nothing for a regression."""
     if model.classes is None:
         return []
-    if model.spelled is not None:
-        yes, no = model.spelled
-        return [yes if label else no for label in model.classes.tolist()]
+    spelled = spelling(model)
+    if spelled is not None:
+        return [spelled[not label] for label in model.classes.tolist()]
     return [name.removeprefix("probability_") for name in model.schema.names[1:]]
+
+
+def spelling(model: FittedModel) -> tuple[str, str] | None:
+    """Return what training's file has for true and false, unless it is these words, for which JSON has values."""
+    spelled = model.spelled
+    is_plain = spelled is None or tuple(each.lower() for each in spelled) == ("true", "false")
+    return None if is_plain else spelled
 
 
 def predictions(model: FittedModel, scored: pa.Table) -> list[dict[str, Any] | None]:
@@ -62,7 +69,7 @@ def predictions(model: FittedModel, scored: pa.Table) -> list[dict[str, Any] | N
             None if value is None else {PREDICTION: value, **dict(zip(limits, row, strict=True))}
             for value, *row in zip(first, *columns.values(), strict=True)
         ]
-    names_of_classes, spelled = class_names(model), model.spelled
+    names_of_classes, spelled = class_names(model), spelling(model)
     labels = first if spelled is None else [None if each is None else spelled[not each] for each in first]
     return [
         None if label is None else {PREDICTION: label, PROBABILITIES: dict(zip(names_of_classes, row, strict=True))}

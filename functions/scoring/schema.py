@@ -187,7 +187,7 @@ def _prediction(champion: Champion) -> dict[str, Any]:
         limits = (answers.LOW, answers.HIGH) if len(model.schema.names) > 1 else ()
         return _object(dict.fromkeys((answers.PREDICTION, *limits), _NUMBER))
     names = answers.class_names(model)
-    labels: list[Any] = names if model.spelled is not None else model.classes.tolist()
+    labels: list[Any] = names if answers.spelling(model) is not None else model.classes.tolist()
     shares = _object(dict.fromkeys(names, _SHARE))
     return _object({answers.PREDICTION: {"enum": labels}, answers.PROBABILITIES: shares})
 

@@ -190,7 +190,7 @@ def test_without_a_promotion_there_is_no_champion(shop: Any) -> None:
         champions.current()
     shop.promote("run-1")
     assert champions.current()[0].version == "run-1"
-    shop.dynamodb.delete_item(TableName="registry", Key={"model_name": {"S": "houses"}, "entry": {"S": "champion"}})
+    shop.dynamodb.delete_item(TableName=shop.table, Key={"model_name": {"S": "houses"}, "entry": {"S": "champion"}})
     shop.now = 60.0
     with pytest.raises(NoChampionError):
         champions.current()
@@ -215,7 +215,7 @@ def unrecorded_files(shop: Any) -> None:
 
 def no_entry(shop: Any) -> None:
     shop.dynamodb.delete_item(
-        TableName="registry", Key={"model_name": {"S": "houses"}, "entry": {"S": "version#run-2"}}
+        TableName=shop.table, Key={"model_name": {"S": "houses"}, "entry": {"S": "version#run-2"}}
     )
 
 
