@@ -9,5 +9,6 @@ FUNCTIONS = {
     "data_preparation": "DataPreparation",
     "model_training": "ModelTraining",
     "model_evaluation": "ModelEvaluation",
+    "scoring": "Scoring",
 }
 """The folder of each function below functions/, and how releases, parameters and logical ids call it."""
