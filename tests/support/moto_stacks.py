@@ -32,6 +32,8 @@ REFUSED = frozenset(
         "AWS::Scheduler::Schedule",
     }
 )
+# Of these, SAM makes some of a function's properties.
+REFUSED_OF_SAM = frozenset({"AWS::Lambda::Url"})
 _POLICIES = ("DeletionPolicy", "UpdateReplacePolicy")
 
 
@@ -58,7 +60,9 @@ class MotoStack:
         self.resolver = Resolver(template, self.given, pseudo)
         self.template = transformed(self._decided(template), self.given)
         self.refused = {
-            logical_id: each for logical_id, each in self.template["Resources"].items() if each["Type"] in REFUSED
+            logical_id: each
+            for logical_id, each in self.template["Resources"].items()
+            if each["Type"] in REFUSED | REFUSED_OF_SAM
         }
 
     def create(self) -> dict[str, str]:
@@ -101,7 +105,12 @@ class MotoStack:
             for key, each in template["Resources"].items()
             if "Condition" not in each or self.resolver.condition(each["Condition"])
         }
-        whole = {**template, "Resources": resources}
+        outputs = {
+            key: {name: part for name, part in each.items() if name != "Condition"}
+            for key, each in template["Outputs"].items()
+            if "Condition" not in each or self.resolver.condition(each["Condition"])
+        }
+        whole = {**template, "Resources": resources, "Outputs": outputs}
         kept = {key: whole[key] for key in ("Parameters", "Globals", "Resources", "Outputs") if key in whole}
         return {"AWSTemplateFormatVersion": "2010-09-09", **self._without_conditions(kept)}
 
