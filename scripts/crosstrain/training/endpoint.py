@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from botocore.credentials import Credentials
 
 URL = "ScoringUrl"
-_SECONDS = 40.0
+_SECONDS = 40
 """How long an answer may take: the function has 30 seconds."""
 
 
