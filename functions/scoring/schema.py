@@ -23,7 +23,7 @@ _TYPES: Mapping[str, dict[str, Any]] = {
     "numeric": {"type": ["number", "null"]},
     "boolean": {"type": ["boolean", "null"]},
     "categorical": {"type": ["string", "null"]},
-    "timestamp": {"type": ["string", "null"], "examples": ["2024-01-31T12:00:00Z"]},
+    "timestamp": {"type": ["string", "null"], "format": "date-time", "examples": ["2024-01-31T12:00:00Z"]},
 }
 
 

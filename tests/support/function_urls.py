@@ -6,6 +6,9 @@ https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from types import SimpleNamespace
 from typing import Any
 
 JSON = "application/json"
@@ -39,3 +42,20 @@ def request(
         **({} if text is None else {"body": text}),
         "isBase64Encoded": is_encoded,
     }
+
+
+def as_wsgi(handler: Callable[[dict[str, Any], Any], dict[str, Any]]) -> Callable[..., Iterable[bytes]]:
+    """Return a web application that hands each request to a function's handler, without a server in between."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        headers = {name[5:].lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+        # A path comes in WSGI as the latin-1 of its bytes: https://peps.python.org/pep-3333/#unicode-issues
+        path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        kind = environ.get("CONTENT_TYPE") or None
+        answered = handler(request(environ["REQUEST_METHOD"], path, body, kind, **headers), SimpleNamespace())
+        status = HTTPStatus(answered["statusCode"])
+        start_response(f"{status.value} {status.phrase}", list(answered["headers"].items()))
+        return [answered["body"].encode()]
+
+    return answer

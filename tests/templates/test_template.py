@@ -16,12 +16,12 @@ from cfnlint.config import ManualArgs
 from samcli.yamlhelper import yaml_parse
 
 from common.request import parse_request
-from crosstrain.delivery.functions import FUNCTIONS as OF_DELIVERY
+from crosstrain.delivery import functions
 from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
 
 PREBUILT = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/crosstrain/training@sha256:" + "ab" * 32
-FUNCTIONS = tuple(OF_DELIVERY.values())
-STEPS = tuple(name for name in FUNCTIONS if name != "Scoring")
+FUNCTIONS = tuple(functions.FUNCTIONS.values())
+STEPS = tuple(functions.FUNCTIONS[name] for name in functions.STEPS)
 
 
 @pytest.fixture(scope="module")

@@ -12,3 +12,5 @@ FUNCTIONS = {
     "scoring": "Scoring",
 }
 """The folder of each function below functions/, and how releases, parameters and logical ids call it."""
+STEPS = ("data_preparation", "model_training", "model_evaluation")
+"""Those of them that a run calls, in their order: what they have made, a model's lineage tells."""

@@ -15,7 +15,7 @@ from moto import mock_aws
 
 import models
 from crosstrain.command import BadInputError
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.training.models import Models, compare, lineage, list_models, list_versions, roll_back, show, verify
 from crosstrain.training.stack import DeployedStack
 from models import main
@@ -24,7 +24,7 @@ TABLE, BUCKET = "models", "artifacts"
 MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:tested-rollback"
 EXECUTIONS = MACHINE.replace(":stateMachine:", ":execution:")
 REQUEST = {"target": "y", "problem": "regression", "seed": 42, "test_fraction": 0.2, "split_column": None}
-DIGESTS = {name: f"sha256:{name[:5]}" for name in FUNCTIONS}
+DIGESTS = {name: f"sha256:{name[:5]}" for name in STEPS}
 
 
 class WithRollbacks:
@@ -401,7 +401,7 @@ def test_a_lineage_says_which_link_is_missing_and_why(
     assert missing == {
         "source_files": f"s3://{BUCKET}/gone is gone or may not be read",
         "code_commit": "the stack was deployed without one",
-        **{f"image_digest_of_{name}": "the image was not deployed by digest" for name in FUNCTIONS},
+        **{f"image_digest_of_{name}": "the image was not deployed by digest" for name in STEPS},
         "release": "the stack was deployed without one",
         "model_file": f"s3://{BUCKET}/runs/run-e/model/model.skops is gone",
     }
