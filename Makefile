@@ -154,7 +154,7 @@ tool-requirements: environment-build ## Write each tool's requirements.txt from 
 	    --no-annotate --no-header $${tool}requirements.in --output-file $${tool}requirements.txt; done
 
 .PHONY: build
-build: environment-build ## Build the three images with `sam build` (needs a container engine)
+build: environment-build ## Build the images with `sam build` (needs a container engine)
 	@$(BIN)/sam build
 
 .PHONY: package

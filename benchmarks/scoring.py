@@ -72,14 +72,14 @@ def measure(options: Options) -> Section:
         )
     head = ("", "one row: median", "one row: 99 %", f"{rows:,} rows: seconds", "of its pipeline alone: seconds")
     section.tables.append((head, tables))
-    section.notes += [
-        f"The libraries: `import {LIBRARIES}`. The first answer has the import of the handler, the champion's files, their "
-        "digests and their check in it; registry and bucket are this disk, so that no network is measured."
-    ]
-    section.notes += [
+    section.notes.append(
+        f"The libraries: `import {LIBRARIES}`. The first answer has the import of the handler, the champion's files, "
+        "their digests and their check in it; registry and bucket are this disk, so that no network is measured."
+    )
+    section.notes.append(
         "The pipeline alone gets the frame that training would have made of the rows; the champion makes it of Arrow's "
         "columns, counts what is odd in them and hands the predictions over as Arrow's."
-    ]
+    )
     section.data = {"seconds": seconds}
     return section
 

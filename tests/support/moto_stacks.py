@@ -25,6 +25,7 @@ REFUSED = frozenset(
         "AWS::CodeBuild::Project",
         "AWS::CodeCommit::Repository",
         "AWS::CodePipeline::Pipeline",
+        "AWS::Lambda::Url",
         "AWS::S3::BucketPolicy",
         "AWS::SNS::Subscription",
         "AWS::SNS::TopicPolicy",
@@ -32,8 +33,6 @@ REFUSED = frozenset(
         "AWS::Scheduler::Schedule",
     }
 )
-# Of these, SAM makes some of a function's properties.
-REFUSED_OF_SAM = frozenset({"AWS::Lambda::Url"})
 _POLICIES = ("DeletionPolicy", "UpdateReplacePolicy")
 
 
@@ -60,9 +59,7 @@ class MotoStack:
         self.resolver = Resolver(template, self.given, pseudo)
         self.template = transformed(self._decided(template), self.given)
         self.refused = {
-            logical_id: each
-            for logical_id, each in self.template["Resources"].items()
-            if each["Type"] in REFUSED | REFUSED_OF_SAM
+            logical_id: each for logical_id, each in self.template["Resources"].items() if each["Type"] in REFUSED
         }
 
     def create(self) -> dict[str, str]:

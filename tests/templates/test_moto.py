@@ -20,7 +20,7 @@ from samcli.yamlhelper import yaml_parse
 
 from crosstrain.delivery.functions import FUNCTIONS
 from delivery_templates import TEMPLATES, of_type, read
-from moto_stacks import ACCOUNT, REFUSED, REFUSED_OF_SAM, MotoStack, unknown_types
+from moto_stacks import ACCOUNT, REFUSED, MotoStack, unknown_types
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")
 REGION = "us-east-1"
@@ -149,7 +149,7 @@ MAKE: Mapping[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("kind", sorted(REFUSED | REFUSED_OF_SAM))
+@pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_what_cloudformation_refuses_its_service_takes(
     stacks: Mapping[str, MotoStack], exports: dict[str, str], kind: str
 ) -> None:

@@ -166,13 +166,12 @@ def test_all_of_scoring_is_there_for_a_served_model_alone(template: Any) -> None
     assert template["Parameters"]["ServeModel"]["Default"] == ""
     found = {**template["Resources"], **template["Outputs"]}
     of_scoring = {name: each.get("Condition") for name, each in found.items() if name.startswith("Scoring")}
-    assert len(of_scoring) == 7
+    assert len(of_scoring) == 8
     assert set(of_scoring.values()) == {"ServesModel"}
 
 
 def test_the_url_is_for_callers_that_iam_knows(template: Any) -> None:
-    function = template["Resources"]["ScoringFunction"]["Properties"]
-    assert function["FunctionUrlConfig"] == {"AuthType": "AWS_IAM"}
+    assert template["Resources"]["ScoringFunctionUrl"]["Properties"]["AuthType"] == "AWS_IAM"
     # Nobody is given a right by the function itself.
     assert "AWS::Lambda::Permission" not in {each["Type"] for each in template["Resources"].values()}
 
