@@ -270,6 +270,7 @@ def test_plans_say_what_is_done_and_why(context: Path, ledger: Ledger, aws: Any)
         "data_preparation": ("reuse", None),
         "model_training": ("record", None),
         "model_evaluation": ("build", lost),
+        "scoring": ("build", None),
     }
     assert "the registry has lost" in plans["model_evaluation"].why
 
