@@ -267,7 +267,7 @@ def test_an_infrastructure_release_rebuilds_no_image_updates_the_stacks_and_the_
     assert approve.log is not None
     assert "have both passed" in approve.log.read_text()
     build, _ = [action for action in record.actions if action.stage == "Build"]
-    assert "images built: none; used again: 3" in build.details
+    assert f"images built: none; used again: {len(FUNCTIONS)}" in build.details
     for stage in STAGES:
         assert delivery.stack(stage)["Release"].endswith(commit[:12])
         uris = {name: uri for name, uri in delivery.stack(stage).items() if name.endswith("ImageUri")}
