@@ -20,6 +20,7 @@ TRAIN_OPTIONS := DATA TARGET READ COLUMNS WEIGHT_COLUMN PROBLEM ESTIMATOR SEARCH
 VARIABLES := ARGS BUILD
 VARIABLES_train := $(TRAIN_OPTIONS)
 VARIABLES_inspect := DATA TARGET READ COLUMNS
+VARIABLES_serve := MODEL_NAME PORT STACK OUT
 VARIABLES_setup := GROUP
 VARIABLES_package := ARTIFACT_BUCKET REPOSITORY_DATA_PREPARATION
 VARIABLES_taskcat := RELEASE TESTS $(VARIABLES_package)
@@ -80,6 +81,11 @@ inspect: environment-train ## Show what training would understand of data: DATA=
 .PHONY: local-aws
 local-aws: environment-train ## Keep an embedded AWS with the training stack running, for `make train` and the scripts
 	@$(BIN)/python scripts/local_aws.py $(ARGS)
+
+.PHONY: serve
+serve: environment-train ## Serve the champion of a stack on this machine, or OUT=folder that you trust [MODEL_NAME= PORT= STACK=]
+	@$(BIN)/python scripts/serve.py $(foreach name,MODEL_NAME PORT STACK,$(call option,$(name))) \
+	    $(if $(filter OUT,$(given)),--from "$$OUT" --trust) $(ARGS)
 
 .PHONY: rehearse
 rehearse: environment-rehearse ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]
@@ -148,7 +154,7 @@ tool-requirements: environment-build ## Write each tool's requirements.txt from 
 	    --no-annotate --no-header $${tool}requirements.in --output-file $${tool}requirements.txt; done
 
 .PHONY: build
-build: environment-build ## Build the three images with `sam build` (needs a container engine)
+build: environment-build ## Build the images with `sam build` (needs a container engine)
 	@$(BIN)/sam build
 
 .PHONY: package

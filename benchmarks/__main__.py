@@ -27,6 +27,7 @@ NAMES = (
     "growth",
     "training_memory",
     "cold_start",
+    "scoring",
     "images",
     "builds",
     "resolving",

@@ -14,9 +14,10 @@ from benchmarks.cpu_share import CpuShare, NoShareError
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.options import Options
 from benchmarks.stack import machine
-from benchmarks.storage import STEPS, Storage
+from benchmarks.storage import Storage
 from benchmarks.worker import Call, Worker
 from common import MB_PER_VCPU
+from crosstrain.delivery.functions import STEPS
 
 ROWS = (10_000, 100_000, 1_000_000)
 MEMORY_MB = (512, 1024, 1769, 2654, 3538)

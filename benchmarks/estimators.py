@@ -9,8 +9,9 @@ from typing import Any
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread, interleaved, ratio
 from benchmarks.options import Options
-from benchmarks.storage import STEPS, Storage
+from benchmarks.storage import Storage
 from common import MB_PER_VCPU
+from crosstrain.delivery.functions import STEPS
 
 CASES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("ridge", {}),

@@ -7,9 +7,10 @@ import numpy as np
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread, rounded
 from benchmarks.options import Options
-from benchmarks.storage import STEPS, Project, Storage
+from benchmarks.storage import Project, Storage
 from benchmarks.whole_run import LIMIT
 from benchmarks.worker import Call
+from crosstrain.delivery.functions import STEPS
 
 ROWS = (10**4, 10**5, 10**6, 10**7)
 LIMIT_ROWS = 10**6

@@ -10,21 +10,25 @@ from pathlib import Path
 from benchmarks import ROOT, SCRATCH
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.options import Options
-from benchmarks.storage import STEPS
+from crosstrain.delivery.functions import FUNCTIONS
 
-FUNCTIONS = ROOT / "functions"
+FOLDER = ROOT / "functions"
+# What an image has besides its own, and botocore's names of the services that it calls.
+MORE_PACKAGES = {"scoring": ("data_preparation",)}
+SERVICES = {"scoring": ("s3", "dynamodb")}
 
 
 def measure(_options: Options) -> Section:
     """Return the bytes of each function's two layers, made by the steps of its Dockerfile in a folder."""
     section = Section("Sizes of the images over their base")
     rows = []
-    for step in STEPS:
+    for step in FUNCTIONS:
         plain = _installed(step, "plain", compiled=True)
         built = _installed(step, "built", compiled=False)
-        _run("slim_packages.py", str(built), "--service", "s3")
-        for package in ("common", step):
-            shutil.copytree(FUNCTIONS / package, built / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
+        services = SERVICES.get(step, ("s3",))
+        _run("slim_packages.py", str(built), *(word for name in services for word in ("--service", name)))
+        for package in ("common", step, *MORE_PACKAGES.get(step, ())):
+            shutil.copytree(FOLDER / package, built / "code" / package, ignore=shutil.ignore_patterns("__pycache__"))
         _run("slim_packages.py", str(built / "code"))
         sizes = {"plain": _bytes(plain), "built": _bytes(built)}
         quotient = sizes["built"] / sizes["plain"]
@@ -49,12 +53,12 @@ def _installed(step: str, kind: str, *, compiled: bool) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--target", str(folder)]
     command += ["--compile-bytecode"] if compiled else []
-    subprocess.run([*command, "--requirements", str(FUNCTIONS / step / "requirements.txt")], check=True)
+    subprocess.run([*command, "--requirements", str(FOLDER / step / "requirements.txt")], check=True)
     return folder
 
 
 def _run(script: str, *arguments: str) -> None:
-    subprocess.run([sys.executable, str(FUNCTIONS / script), *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([sys.executable, str(FOLDER / script), *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
 def _bytes(folder: Path) -> int:

@@ -9,11 +9,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.worker import Call, Worker
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.local.server import LocalAws
 
 BUCKET = "crosstrain-benchmarks"
-STEPS = tuple(FUNCTIONS)
 CSV_STEPS = ("prepare", "train", "evaluate")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread
 from benchmarks.options import Options
-from benchmarks.storage import STEPS, Storage
+from benchmarks.storage import Storage
+from crosstrain.delivery.functions import STEPS
 
 LARGEST_MB = 10_240
 """https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""

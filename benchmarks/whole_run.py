@@ -8,8 +8,9 @@ from typing import Any
 from benchmarks import data
 from benchmarks.figures import Goal, Section, Spread, Table, at_most, check_same, interleaved, ratio, rounded
 from benchmarks.options import Options
-from benchmarks.storage import BUCKET, STEPS, CsvDesign, Project, Storage
+from benchmarks.storage import BUCKET, CsvDesign, Project, Storage
 from benchmarks.worker import Call
+from crosstrain.delivery.functions import STEPS
 
 LIMIT = "benchmarks.contestants.in_process:run"
 _PREPARE, _TRAIN, _EVALUATE = STEPS

@@ -1,4 +1,4 @@
-"""Record the three images of a pair of commits as a release, and make it the latest unless a newer one is.
+"""Record the images of a pair of commits as a release, and make it the latest unless a newer one is.
 
 The images are the JSON that build_images.py prints, each in its function's own repository, which has to hold it.
 Which release is newer is decided by when its pipeline execution began: `--pipeline` and `--execution` look it up,

@@ -29,6 +29,10 @@ class InvalidDatasetError(_NamedError):
     """The data cannot be trained on."""
 
 
+class InvalidRowsError(_NamedError):
+    """Rows cannot be scored."""
+
+
 class InvalidModelError(_NamedError):
     """The model of model_training/model.py cannot be used."""
 

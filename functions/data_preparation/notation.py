@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -29,6 +29,17 @@ ARROW_TYPES: Mapping[Kind, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
     "text": pa.string(),
 }
+_KINDS: Mapping[Kind, Sequence[Callable[[pa.DataType], bool]]] = {
+    "null": (pa.types.is_null,),
+    "boolean": (pa.types.is_boolean,),
+    # The upper half of uint64 does not fit int64. Times of the clock and durations are seconds.
+    "float": (
+        pa.types.is_floating, pa.types.is_decimal, pa.types.is_uint64, pa.types.is_time, pa.types.is_duration,
+    ),
+    "integer": (pa.types.is_integer,),
+    "timestamp": (pa.types.is_timestamp, pa.types.is_date),
+    "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
+}  # fmt: skip
 # What pandas.read_csv takes for missing, so that a file means here what it means in a notebook.
 NULL_VALUES = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
@@ -57,6 +68,19 @@ _EXPONENT = r"(?:[eE][+-]?\d+)?"
 def texts_of(*texts: str) -> pa.StringArray:
     """Return texts as an array, made at its first use: pyarrow looks for pandas when it makes one."""
     return pa.array(texts, pa.string())
+
+
+def kind_of(type_: pa.DataType) -> Kind | None:
+    """Return the kind of a column of a type; None for one that cannot be trained on. What is a category is a text."""
+    is_category = pa.types.is_dictionary(type_)
+    held = type_.value_type if is_category else type_
+    kind = next((kind for kind, checks in _KINDS.items() if any(check(held) for check in checks)), None)
+    return "text" if is_category and kind in ("integer", "float", "boolean") else kind
+
+
+def is_text(type_: pa.DataType) -> bool:
+    """Return whether a type is one of texts."""
+    return any(check(type_) for check in _KINDS["text"])
 
 
 def is_null_text(texts: pa.StringArray) -> pa.BooleanArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from common.errors import InvalidDatasetError, without_values
 from data_preparation.columns import Columns
 from data_preparation.dialect import named
-from data_preparation.notation import ARROW_TYPES, Kind
+from data_preparation.notation import ARROW_TYPES, Kind, is_text, kind_of
 from data_preparation.parquet_pages import TEXT_BYTES, Plan, UnusableFileError, plan_reading
 
 BATCH_VALUES = 2_000_000
@@ -155,27 +155,6 @@ def parquet_errors(name: str) -> Iterator[None]:
         raise InvalidDatasetError(f'"{name}" cannot be read as Parquet: {message}.') from error
 
 
-_KINDS: Mapping[Kind, Sequence[Callable[[pa.DataType], bool]]] = {
-    "null": (pa.types.is_null,),
-    "boolean": (pa.types.is_boolean,),
-    # The upper half of uint64 does not fit int64. Times of the clock and durations are seconds.
-    "float": (
-        pa.types.is_floating, pa.types.is_decimal, pa.types.is_uint64, pa.types.is_time, pa.types.is_duration,
-    ),
-    "integer": (pa.types.is_integer,),
-    "timestamp": (pa.types.is_timestamp, pa.types.is_date),
-    "text": (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view),
-}  # fmt: skip
-
-
-def kind_of(type_: pa.DataType) -> Kind | None:
-    """Return the kind of a column of a type; None for one that cannot be trained on. What is a category is a text."""
-    is_category = pa.types.is_dictionary(type_)
-    held = type_.value_type if is_category else type_
-    kind = next((kind for kind, checks in _KINDS.items() if any(check(held) for check in checks)), None)
-    return "text" if is_category and kind in ("integer", "float", "boolean") else kind
-
-
 def typed_column(file: str, name: str, column: pa.Array, columns: Columns, encode_texts: bool) -> pa.Array:
     """Return a column that has a type as the kind that it is of, or is to be.
 
@@ -191,7 +170,7 @@ def typed_column(file: str, name: str, column: pa.Array, columns: Columns, encod
         Whether texts may stay a dictionary.
     """
     kind = kind_of(column.type) or "null"
-    if kind == "text" and pa.types.is_dictionary(column.type) and not _is_text(column.type.value_type):
+    if kind == "text" and pa.types.is_dictionary(column.type) and not is_text(column.type.value_type):
         # A category of numbers is told apart by them, not measured.
         column.validate(full=True)
         column = pa.DictionaryArray.from_arrays(column.indices, pc.cast(column.dictionary, pa.string()))
@@ -222,10 +201,6 @@ def _is(kind: Kind, asked: str) -> bool:
     """Return whether a column of a kind is what a request says that it is."""
     fitting = {"number": ("integer", "float"), "boolean": ("boolean",), "date": ("timestamp",)}
     return kind == "null" or asked in ("identifier", "ignore") or kind in fitting.get(asked, ("text",))
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return any(check(type_) for check in _KINDS["text"])
 
 
 def _converted(column: pa.Array, kind: Kind) -> pa.Array:

@@ -26,8 +26,8 @@ from data_preparation.delimited import rewrite
 from data_preparation.dialect import Dialect, find_dialect, not_encoded
 from data_preparation.file_names import hive_columns
 from data_preparation.formats import Format, open_text, readable
-from data_preparation.notation import Kind
-from data_preparation.parquet_reading import ParquetTable, check_number, kind_of, parquet_errors, typed_column
+from data_preparation.notation import Kind, kind_of
+from data_preparation.parquet_reading import ParquetTable, check_number, parquet_errors, typed_column
 from data_preparation.text_reading import Opens, TextFile
 
 

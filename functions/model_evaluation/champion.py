@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from common.errors import DamagedFileError, UntrustedModelError
 from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
+from common.registry_item import from_item
 from common.request import TrainingRequest
 from common.storage import download, pinned, read_bytes, read_json
 from common.training_rows import RowHashes, TrainingRows
@@ -27,7 +28,6 @@ from model_evaluation.evaluation import (
     own_interval,
 )
 from model_evaluation.fairness import fair_rows
-from model_evaluation.registry import from_item
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

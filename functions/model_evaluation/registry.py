@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from common.lineage import pack_names
+from common.registry_item import Attribute
 from common.storage import describe_files, pinned
 
-Attribute = dict[str, Any]
 LEAST_NUMBER = 1e-130
 """https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html"""
 
@@ -93,25 +93,6 @@ def _files(run: Run, evaluation: Mapping[str, Any]) -> dict[str, Any]:
         (evaluation, ("evaluation", "report")),
     )
     return describe_files({name: pinned(step, name) for step, names in of_steps for name in names})
-
-
-def from_item(item: Mapping[str, Attribute]) -> dict[str, Any]:
-    """Return an item of DynamoDB's own JSON in the types of JSON."""
-    return {name: _value(attribute) for name, attribute in item.items()}
-
-
-def _value(attribute: Attribute) -> Any:
-    ((kind, value),) = attribute.items()
-    match kind:
-        case "N":
-            return float(value) if any(sign in value for sign in ".eE") else int(value)
-        case "M":
-            return from_item(value)
-        case "L":
-            return [_value(each) for each in value]
-        case "NULL":
-            return None
-    return value
 
 
 def _map(values: Mapping[str, Any]) -> dict[str, Attribute]:

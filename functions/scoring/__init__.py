@@ -1,1 +1,1 @@
-"""Scoring: rows of a file or folder in, predictions out, and what is watched of both."""
+"""Predicts with a trained model, one row or a million at a time, and watches what is predicted of."""

@@ -18,7 +18,7 @@ objects = {key: zlib.decompress(base64.b64decode(value)) for key, value in store
 
 
 class Client:
-    """As much of an S3 client as the functions use, over a dictionary."""
+    """As much of the clients of S3 and of the registry as the functions use, over a dictionary."""
 
     # For the events that a real client has, of which there are none here.
     meta = SimpleNamespace(events=SimpleNamespace(register=lambda *_: None, unregister=lambda *_: None))
@@ -41,6 +41,10 @@ class Client:
         objects[request["Key"]] = body if isinstance(body, bytes) else body.read()
         return {}
 
+    def get_item(self, **request: Any) -> dict[str, Any]:
+        """Return an entry of the registry."""
+        return {"Item": json.loads(objects[f"registry/{request['Key']['entry']['S']}"])}
+
     def get_paginator(self, _operation: str) -> "Client":
         """Return this client, which lists objects alone."""
         return self
@@ -51,7 +55,7 @@ class Client:
         return [{"Contents": [{"Key": name, "Size": len(objects[name]), "ETag": "e"} for name in names]}]
 
 
-setattr(boto3, "client", lambda _service: Client())  # noqa: B010, an assignment would have another type
+setattr(boto3, "client", lambda _service, **_: Client())  # noqa: B010, an assignment would have another type
 answer = importlib.import_module(f"{function}.app").handler(event, None)
 encoded = {key: base64.b64encode(zlib.compress(value)).decode() for key, value in objects.items()}
 json.dump([answer, encoded], sys.stdout)

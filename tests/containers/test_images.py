@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+import function_urls
 from common.storage import split_uri
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import FUNCTIONS, STEPS
 from thread_meeting import MEETING
 
 PROBE = Path(__file__).with_name("probe.py").read_text()
@@ -48,10 +49,13 @@ LAMBDA = {
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "3538",
         "IMAGE_URI": "built-by-sam",
         "RELEASE": "unreleased",
+        "MODEL_NAME": "default",
+        "MODEL_REGISTRY_TABLE": "registry",
+        "CHAMPION_TTL": "60",
     },
 }
 # Megabytes over the base image, measured with a quarter to spare: growth past them is a dependency nobody asked for.
-LARGEST = {"data_preparation": 230, "model_training": 500, "model_evaluation": 500}
+LARGEST = {"data_preparation": 230, "model_training": 500, "model_evaluation": 500, "scoring": 470}
 
 
 @pytest.fixture
@@ -74,12 +78,15 @@ def found(run: Callable[..., Any], function: str) -> dict[str, Any]:
 def test_an_invocation_is_answered_with_the_name_of_the_error(
     run: Callable[..., Any], images: dict[str, Any], function: str
 ) -> None:
-    event = {"run_id": "r1", "request": {}}
+    event = {"run_id": "r1", "request": {}} if function in STEPS else function_urls.request("GET", "/nowhere")
     config = images[function].attrs["Config"]
 
     answer = run(function, INVOKE, json.dumps(event), *config["Entrypoint"], *config["Cmd"])
 
-    assert answer["errorType"] == "InvalidRequestError", answer
+    if function in STEPS:
+        assert answer["errorType"] == "InvalidRequestError", answer
+    else:
+        assert answer["statusCode"] == 404, answer
 
 
 @pytest.mark.parametrize(
@@ -102,6 +109,13 @@ def test_what_was_removed_is_missed_by_no_step(
     assert evaluated["metrics"]["rmse"] >= 0
     assert split_uri(evaluated["evaluation_uri"])[1] in objects
 
+    for item in evaluated["registry"].values():
+        objects[f"registry/{item['entry']['S']}"] = _encoded(json.dumps(item).encode())
+    for kind, body in (("application/json", '{"rows": [{"size": 3, "area": "a"}]}'), ("text/csv", "size,area\n3,a\n")):
+        asked = json.dumps(function_urls.request("POST", "/predictions", body, kind))
+        answer, _ = run("scoring", STEP, "scoring", asked, json.dumps(objects))
+        assert answer["statusCode"] == 200, answer
+
 
 def test_trees_are_fitted_in_threads_without_shared_memory(run: Callable[..., Any]) -> None:
     found = run("model_training", MEETING, "2")
@@ -118,7 +132,8 @@ def test_modules_are_imported_from_bytecode_alone(found: dict[str, Any], functio
 def test_only_the_functions_own_package_is_there(found: dict[str, Any], function: str) -> None:
     others = {"common", *FUNCTIONS} & set(found["entries"])
 
-    assert others == {"common", function}
+    # A reader of data sets reads rows of CSV.
+    assert others == {"common", function} | ({"data_preparation"} if function == "scoring" else set())
 
 
 def test_nothing_is_left_over_from_the_build(found: dict[str, Any]) -> None:

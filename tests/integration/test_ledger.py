@@ -151,5 +151,5 @@ def test_a_release_whose_images_are_gone_writes_nothing(
     gone = run(local_aws, project, *resolve, "--out", str(tmp_path / "parameters.json"))
 
     assert (gone.returncode, gone.stdout) == (2, "")
-    assert gone.stderr.count("is gone from its registry") == 3
+    assert gone.stderr.count("is gone from its registry") == len(FUNCTIONS)
     assert not list(tmp_path.iterdir())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sklearn.datasets import load_diabetes
 
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.local.server import LocalTrainingStack
 
 from .conftest import Command, Train
@@ -90,7 +90,7 @@ def test_a_lineage_of_a_local_run_says_what_only_a_delivery_knows(models: Comman
     links = document["links"]
     assert {name for name, link in links.items() if link["missing"]} == {
         "release",
-        *(f"image_digest_of_{name}" for name in FUNCTIONS),
+        *(f"image_digest_of_{name}" for name in STEPS),
     }
     assert [source["name"] for source in links["source_files"]["value"]] == ["diabetes.csv"]
     assert links["model_class"]["value"] == "sklearn.linear_model._ridge.Ridge"

@@ -25,6 +25,7 @@ REFUSED = frozenset(
         "AWS::CodeBuild::Project",
         "AWS::CodeCommit::Repository",
         "AWS::CodePipeline::Pipeline",
+        "AWS::Lambda::Url",
         "AWS::S3::BucketPolicy",
         "AWS::SNS::Subscription",
         "AWS::SNS::TopicPolicy",
@@ -101,7 +102,12 @@ class MotoStack:
             for key, each in template["Resources"].items()
             if "Condition" not in each or self.resolver.condition(each["Condition"])
         }
-        whole = {**template, "Resources": resources}
+        outputs = {
+            key: {name: part for name, part in each.items() if name != "Condition"}
+            for key, each in template["Outputs"].items()
+            if "Condition" not in each or self.resolver.condition(each["Condition"])
+        }
+        whole = {**template, "Resources": resources, "Outputs": outputs}
         kept = {key: whole[key] for key in ("Parameters", "Globals", "Resources", "Outputs") if key in whole}
         return {"AWSTemplateFormatVersion": "2010-09-09", **self._without_conditions(kept)}
 

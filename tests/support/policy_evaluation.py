@@ -20,7 +20,7 @@ def policies_of(iam: Any, role: str) -> list[Any]:
 
 
 def is_allowed_with(
-    context: Mapping[str, str], policies: list[Any], action: str, arn: str, *, account: str = ACCOUNT
+    context: Mapping[str, str | list[str]], policies: list[Any], action: str, arn: str, *, account: str = ACCOUNT
 ) -> bool:
     """Return whether the policies allow an action on a resource, with the entries of the request's context.
 

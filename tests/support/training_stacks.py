@@ -6,6 +6,9 @@ from pathlib import Path
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
 
+SERVED = "served"
+"""The model whose champion the session's training stack serves."""
+
 
 def physical_id(stack: LocalTrainingStack, logical_id: str) -> str:
     """Return the name that a resource of the template has in a stack."""

@@ -18,6 +18,7 @@ from botocore.stub import ANY, Stubber
 from moto import mock_aws
 from samcli.yamlhelper import yaml_parse
 
+from crosstrain.delivery.functions import FUNCTIONS
 from delivery_templates import TEMPLATES, of_type, read
 from moto_stacks import ACCOUNT, REFUSED, MotoStack, unknown_types
 
@@ -31,7 +32,7 @@ STACKS = {
 }
 IMAGES = {
     f"{name}ImageUri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/crosstrain/{name.lower()}@sha256:{'a' * 64}"
-    for name in ("DataPreparation", "ModelTraining", "ModelEvaluation")
+    for name in FUNCTIONS.values()
 }
 GIVEN = {
     **dict.fromkeys(("TestAccountId", "ProductionAccountId", "ToolsAccountId"), ACCOUNT),
@@ -44,6 +45,7 @@ GIVEN = {
     "DatasetBucketName": "datasets",
     "DatasetKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/datasets",
     "TrainingSchedule": "rate(1 day)",
+    "ServeModel": "houses",
 }
 DEFINITIONS = "definitions"
 
@@ -133,6 +135,9 @@ MAKE: Mapping[str, Callable[[Any], object]] = {
     "AWS::CodeBuild::Project": lambda found: take("codebuild", "create_project", lowered(found)),
     "AWS::CodeCommit::Repository": lambda found: client("codecommit").create_repository(**lowered(found)),
     "AWS::CodePipeline::Pipeline": make_pipeline,
+    "AWS::Lambda::Url": lambda found: client("lambda").create_function_url_config(
+        FunctionName=found["TargetFunctionArn"], AuthType=found["AuthType"]
+    ),
     "AWS::S3::BucketPolicy": lambda found: client("s3").put_bucket_policy(
         Bucket=found["Bucket"], Policy=json.dumps(found["PolicyDocument"])
     ),

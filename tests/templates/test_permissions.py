@@ -17,12 +17,13 @@ from ministack.core.iam_evaluator import parse_policy_document
 
 from crosstrain.local.server import Credentials, LocalAws, LocalTrainingStack
 from policy_evaluation import is_allowed_with, policies_of
-from training_stacks import physical_id
+from training_stacks import SERVED, physical_id
 
 ROLES = {
     "preparation": "DataPreparationRole",
     "training": "ModelTrainingRole",
     "evaluation": "ModelEvaluationRole",
+    "scoring": "ScoringRole",
 }
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 CONTEXT = "kms:EncryptionContext:aws:s3:arn"
@@ -54,6 +55,11 @@ READS = {
         f"{RUN}/model/{CALL}/model.skops",
         f"{RUN}/model/{CALL}/model.json",
     },
+    "scoring": {
+        f"{RUN}/prepared/{CALL}/profile.json",
+        f"{RUN}/model/{CALL}/model.skops",
+        f"{RUN}/model/{CALL}/model.json",
+    },
     "data scientist": set(OBJECTS) - {"other/notes.txt"},
 }
 WRITES = {
@@ -69,12 +75,14 @@ WRITES = {
         f"{RUN}/model/{CALL}/model.json",
     },
     "evaluation": {f"{RUN}/evaluation/{CALL}/evaluation.json", f"{RUN}/evaluation/{CALL}/report.html"},
+    "scoring": set(),
     "data scientist": {"data/houses.csv"},
 }
 LISTS = {
     "preparation": {"data/"},
     "training": set(),
     "evaluation": set(),
+    "scoring": set(),
     "data scientist": {"data/", "runs/"},
 }
 WHO = tuple(READS)
@@ -313,11 +321,37 @@ def test_preparation_reads_a_bucket_that_it_is_given(
 
 
 @pytest.mark.parametrize(
+    ("action", "keys", "allowed"),
+    [
+        ("dynamodb:GetItem", [SERVED], True),
+        ("dynamodb:GetItem", ["another"], False),
+        ("dynamodb:GetItem", [SERVED, "another"], False),
+        ("dynamodb:BatchGetItem", [SERVED], False),
+        ("dynamodb:Query", [SERVED], False),
+        ("dynamodb:Scan", [], False),
+        ("dynamodb:PutItem", [SERVED], False),
+        ("dynamodb:UpdateItem", [SERVED], False),
+        ("dynamodb:DeleteItem", [SERVED], False),
+    ],
+)
+def test_scoring_reads_the_entries_of_its_own_model(
+    training_stack: LocalTrainingStack, action: str, keys: list[str], allowed: bool
+) -> None:
+    iam, role = training_stack.aws.client("iam"), physical_id(training_stack, "ScoringRole")
+    table = training_stack.outputs["ModelRegistryTableName"]
+    arn = training_stack.aws.client("dynamodb").describe_table(TableName=table)["Table"]["TableArn"]
+    policies = policies_of(iam, role)
+    assert is_allowed_with({"dynamodb:LeadingKeys": keys}, policies, action, arn) == allowed
+    assert not is_allowed_with({"dynamodb:LeadingKeys": keys}, policies, action, f"{arn}-of-another")
+
+
+@pytest.mark.parametrize(
     ("action", "resource", "decision"),
     [
         ("lambda:InvokeFunction", "DataPreparationFunction", "allowed"),
         ("lambda:InvokeFunction", "ModelTrainingFunction", "allowed"),
         ("lambda:InvokeFunction", "ModelEvaluationFunction", "allowed"),
+        ("lambda:InvokeFunction", "ScoringFunction", "implicitDeny"),
         ("lambda:InvokeFunction", "another-function", "implicitDeny"),
         ("lambda:UpdateFunctionCode", "ModelTrainingFunction", "implicitDeny"),
         ("s3:GetObject", "arn:aws:s3:::somebody-elses/data/houses.csv", "implicitDeny"),

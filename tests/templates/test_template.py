@@ -15,10 +15,13 @@ import pytest
 from cfnlint.config import ManualArgs
 from samcli.yamlhelper import yaml_parse
 
+from common.request import parse_request
+from crosstrain.delivery import functions
 from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
 
 PREBUILT = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/crosstrain/training@sha256:" + "ab" * 32
-FUNCTIONS = ("DataPreparation", "ModelTraining", "ModelEvaluation")
+FUNCTIONS = tuple(functions.FUNCTIONS.values())
+STEPS = tuple(functions.FUNCTIONS[name] for name in functions.STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +132,7 @@ def test_trap_23_no_function_is_asked_for_more_than_lambda_has(template: Any, pa
     assert 0 < found["MinValue"] <= found["Default"] <= found["MaxValue"] == largest
 
 
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", STEPS)
 def test_a_function_has_its_memory_and_the_timeout_and_disk_of_all(template: Any, name: str) -> None:
     shared = template["Globals"]["Function"]
     mine = template["Resources"][f"{name}Function"]["Properties"]
@@ -148,18 +151,47 @@ def test_every_function_and_the_state_machine_have_a_log_group(template: Any) ->
 
 def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:
     alarms = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
-    of_functions = {f"{name}{kind}Alarm" for name in FUNCTIONS for kind in ("Throttles", "Duration")}
-    assert alarms == of_functions | {"FailedRunsAlarm", "TimedOutRunsAlarm"}
-    for name in FUNCTIONS:
+    of_steps = {f"{name}{kind}Alarm" for name in STEPS for kind in ("Throttles", "Duration")}
+    of_scoring = {"ScoringThrottlesAlarm", "ScoringFailuresAlarm"}
+    assert alarms == of_steps | of_scoring | {"FailedRunsAlarm", "TimedOutRunsAlarm"}
+    for name in STEPS:
         metrics = template["Resources"][f"{name}DurationAlarm"]["Properties"]["Metrics"]
         assert metrics[0]["Expression"] == {"Fn::Sub": "duration / (${FunctionTimeout} * 10)"}
         dimension = {"Name": "FunctionName", "Value": {"Ref": f"{name}Function"}}
         assert metrics[1]["MetricStat"]["Metric"]["Dimensions"] == [dimension]
 
 
-def test_the_dashboard_searches_for_exactly_the_functions_of_the_stack(template: Any) -> None:
+def test_all_of_scoring_is_there_for_a_served_model_alone(template: Any) -> None:
+    assert template["Conditions"]["ServesModel"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "ServeModel"}, ""]}]}
+    assert template["Parameters"]["ServeModel"]["Default"] == ""
+    found = {**template["Resources"], **template["Outputs"]}
+    of_scoring = {name: each.get("Condition") for name, each in found.items() if name.startswith("Scoring")}
+    assert len(of_scoring) == 8
+    assert set(of_scoring.values()) == {"ServesModel"}
+
+
+def test_the_url_is_for_callers_that_iam_knows(template: Any) -> None:
+    assert template["Resources"]["ScoringFunctionUrl"]["Properties"]["AuthType"] == "AWS_IAM"
+    # Nobody is given a right by the function itself.
+    assert "AWS::Lambda::Permission" not in {each["Type"] for each in template["Resources"].values()}
+
+
+@pytest.mark.parametrize("name", ["", "default", "Houses_2-a", "a" * 64])
+def test_a_served_model_has_a_name_that_requests_may_have(template: Any, name: str) -> None:
+    pattern = template["Parameters"]["ServeModel"]["AllowedPattern"]
+    assert re.fullmatch(pattern, name)
+    if name:
+        assert parse_request({"dataset_uri": "s3://bucket/x.csv", "target": "y", "model_name": name})
+    assert not re.fullmatch(pattern, f"{name}*")
+    assert not re.fullmatch(pattern, f"-{name}")
+
+
+@pytest.mark.parametrize("served", ["", "houses"])
+def test_the_dashboard_searches_for_exactly_the_functions_of_the_stack(template: Any, served: str) -> None:
     pseudo = {"AWS::Region": "eu-west-1", "AWS::StackName": "crosstrain"}
-    body = Resolver(template, {}, pseudo).resolve(template["Resources"]["Dashboard"]["Properties"]["DashboardBody"])
+    body = Resolver(template, {"ServeModel": served}, pseudo).resolve(
+        template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]
+    )
     widgets = json.loads(body)["widgets"]
     searches = re.findall(r"SEARCH\('(.*?)', '(\w+)', 3600\)", json.dumps(widgets).replace('\\"', '"'))
 
@@ -171,6 +203,8 @@ def test_the_dashboard_searches_for_exactly_the_functions_of_the_stack(template:
     ]
     for text, _ in searches:
         assert text.startswith("{AWS/Lambda,FunctionName} (FunctionName=")
-        assert re.findall(r'FunctionName="<(\w+)>"', text) == [f"{name}Function" for name in FUNCTIONS]
+        assert re.findall(r'FunctionName="<(\w+)>"', text) == [
+            f"{name}Function" for name in (FUNCTIONS if served else STEPS)
+        ]
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
         assert len(text) < 1024 - len(FUNCTIONS) * 64

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from crosstrain.delivery.functions import FUNCTIONS
 from delivery_templates import PRODUCTION, TEST, of_type, properties, read, resolver
 
-REPOSITORIES = ("DataPreparationRepository", "ModelTrainingRepository", "ModelEvaluationRepository")
+REPOSITORIES = tuple(f"{name}Repository" for name in FUNCTIONS.values())
 # What holds data, or is a data scientist's.
 DATA = (
     "AWS::KMS::Key",
@@ -92,7 +93,7 @@ def test_trap_16_no_policy_has_a_role_of_another_account_as_its_principal(templa
 def test_trap_25_data_outlives_the_stack_but_not_a_creation_that_fails(template: Any) -> None:
     """Else the repositories, whose names are fixed, would be in the way of the next try."""
     kept = [each for kind in DATA for each in of_type(template, kind).values()]
-    assert len(kept) == 8
+    assert len(kept) == 5 + len(REPOSITORIES)
     for each in kept:
         assert (each["DeletionPolicy"], each["UpdateReplacePolicy"]) == ("RetainExceptOnCreate", "Retain")
 

@@ -21,6 +21,7 @@ USERS_OF_FUNCTIONS = {"train", "predict", "models", "inspect_data"} | {
     for name in (
         "data_files",
         "errors",
+        "folder_models",
         "inspection",
         "kept_columns",
         "mlflow_export",
@@ -96,6 +97,7 @@ def test_no_command_is_forgotten() -> None:
         "models",
         "inspect_data",
         "rehearse",
+        "serve",
         "local_aws",
         "make_variables",
     }

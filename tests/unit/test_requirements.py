@@ -67,10 +67,11 @@ def test_every_requirement_is_pinned_hashed_and_what_is_installed_here(function:
             assert version(name) == pinned
 
 
-def test_training_and_evaluation_pin_the_same_libraries_of_the_model() -> None:
-    training, evaluation = pins("model_training"), pins("model_evaluation")
-    assert {"numpy", "pandas", "scikit-learn", "skops"} <= training.keys() & evaluation.keys()
-    assert all(evaluation[name] == pinned for name, pinned in training.items() if name in evaluation)
+def test_training_and_what_uses_models_pin_the_same_libraries_of_the_model() -> None:
+    training = pins("model_training")
+    for using in (pins("model_evaluation"), pins("scoring")):
+        assert {"numpy", "pandas", "scikit-learn", "skops"} <= training.keys() & using.keys()
+        assert all(using[name] == pinned for name, pinned in training.items() if name in using)
 
 
 def test_mlflow_loads_models_by_the_libraries_that_they_were_trained_with() -> None:
@@ -91,6 +92,7 @@ def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
         ("data_preparation", ["pandas", "sklearn", "scipy", "skops"]),
         ("model_training", ["jinja2", "optuna", "sklearn.ensemble"]),
         ("model_evaluation", ["jinja2"]),
+        ("scoring", ["jinja2", "pydantic", "pyarrow.csv", "data_preparation.reading", "sklearn.ensemble"]),
     ],
 )
 def test_a_handler_imports_only_what_each_run_uses(function: str, foreign: list[str]) -> None:

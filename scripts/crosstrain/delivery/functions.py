@@ -9,5 +9,8 @@ FUNCTIONS = {
     "data_preparation": "DataPreparation",
     "model_training": "ModelTraining",
     "model_evaluation": "ModelEvaluation",
+    "scoring": "Scoring",
 }
 """The folder of each function below functions/, and how releases, parameters and logical ids call it."""
+STEPS = ("data_preparation", "model_training", "model_evaluation")
+"""Those of them that a run calls, in their order: what they have made, a model's lineage tells."""

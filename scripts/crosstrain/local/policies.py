@@ -9,12 +9,18 @@ from crosstrain.training.registry import INDEX
 
 
 def data_scientist_policy(
-    stack_arn: str, state_machine_arn: str, bucket: str, table: str | None = None, rollback_arn: str | None = None
+    stack_arn: str,
+    state_machine_arn: str,
+    bucket: str,
+    table: str | None = None,
+    rollback_arn: str | None = None,
+    scoring: str | None = None,
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
     Nobody writes to the model registry but state machines. Without the name of its table there are no rights on one,
-    and without the ARN of the state machine that rolls back none on that.
+    without the ARN of the state machine that rolls back none on that, and without the name of the function that serves
+    the champion none to ask it.
     """
     _, partition, _, region, account, *_ = state_machine_arn.split(":")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
@@ -45,6 +51,14 @@ def data_scientist_policy(
         statements += [
             _allow("RollBack", ["states:StartExecution"], [rollback_arn]),
             _allow("FollowRollbacks", followed, [_executions_of(rollback_arn)]),
+        ]
+    if scoring is not None:
+        function = f"arn:{partition}:lambda:{region}:{account}:function:{scoring}"
+        by_url = {"Bool": {"lambda:InvokedViaFunctionUrl": "true"}}
+        statements += [
+            _allow("AskForPredictions", ["lambda:InvokeFunctionUrl"], [function]),
+            # Both are needed: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
+            {**_allow("AskByUrl", ["lambda:InvokeFunction"], [function]), "Condition": by_url},
         ]
     return {"Version": "2012-10-17", "Statement": statements}
 

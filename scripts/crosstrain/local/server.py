@@ -307,6 +307,7 @@ class LocalAws:
             outputs["ArtifactBucketName"],
             outputs.get("ModelRegistryTableName"),
             outputs.get("RollbackStateMachineArn"),
+            outputs.get("ScoringFunctionName"),
         )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 
@@ -506,8 +507,15 @@ class LocalAws:
 
 
 @contextmanager
-def open_training_stack(progress: Progress) -> Iterator[LocalTrainingStack]:
+def open_training_stack(progress: Progress, serve: str = "") -> Iterator[LocalTrainingStack]:
     """Start an embedded AWS with the project's training stack, and stop it at the end.
+
+    Parameters
+    ----------
+    progress
+        Where it is told what goes on.
+    serve : str
+        The model that the stack serves; empty for none.
 
     Raises
     ------
@@ -518,7 +526,8 @@ def open_training_stack(progress: Progress) -> Iterator[LocalTrainingStack]:
         with progress.step("Start the embedded AWS"):
             aws = resources.enter_context(LocalAws())
         with progress.step("Deploy the training stack"):
-            stack = aws.deploy_training_stack(PROJECT / "template.yaml")
+            parameters = {"ServeModel": serve} if serve else None
+            stack = aws.deploy_training_stack(PROJECT / "template.yaml", parameters=parameters)
         yield stack
 
 

@@ -32,7 +32,7 @@ FOREIGN = (
 )
 
 
-def serve(env_file: Path | None, errors: Console) -> None:
+def serve(env_file: Path | None, errors: Console, model_name: str = "") -> None:
     """Start the embedded AWS, deploy the training stack, say how to reach it, and keep it until it is stopped.
 
     Parameters
@@ -41,6 +41,8 @@ def serve(env_file: Path | None, errors: Console) -> None:
         A file to write the shell lines to as well, while it serves.
     errors
         The console for what is not a shell line.
+    model_name : str
+        The model that the stack serves; empty for none.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def serve(env_file: Path | None, errors: Console) -> None:
     if env_file is not None:
         _check_env_file(env_file)
     with ExitStack() as resources:
-        stack = resources.enter_context(open_training_stack(Progress(errors)))
+        stack = resources.enter_context(open_training_stack(Progress(errors), model_name))
         lines = shell_lines({**stack.aws.settings(stack.data_scientist), STACK_VARIABLE: stack.name})
         if env_file is not None:
             resources.enter_context(_written(env_file, lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from common.errors import InvalidDatasetError, InvalidRequestError, UntrustedModelError
+from common.errors import InvalidDatasetError, InvalidRequestError, InvalidRowsError, UntrustedModelError
 from crosstrain.command import BadInputError, OperationFailedError
 
 
@@ -22,7 +22,7 @@ def errors_of_functions() -> Iterator[None]:
     """
     try:
         yield
-    except (InvalidRequestError, InvalidDatasetError) as error:
+    except (InvalidRequestError, InvalidDatasetError, InvalidRowsError) as error:
         raise BadInputError(str(error)) from error
     except UntrustedModelError as error:
         raise OperationFailedError(str(error)) from error

@@ -15,7 +15,7 @@ from common.errors import DamagedFileError
 from common.metric_table import LOWER_IS_BETTER, Scoring
 from common.storage import Stored, download, pinned, read_json, split_uri
 from crosstrain.command import BadInputError
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.training.moves import move_champion
 from crosstrain.training.registry import Item, Registry, champion_history, previous_champion
 from crosstrain.training.stack import DeployedStack
@@ -285,7 +285,7 @@ def lineage(models: Models, version: str, model_name: str | None = None) -> Docu
         "code_commit": _link(commit if commit != "unknown" else None, "the stack was deployed without one"),
         **{
             f"image_digest_of_{name}": _link(digests.get(name), "the image was not deployed by digest")
-            for name in FUNCTIONS
+            for name in STEPS
         },
         "release": _link(release if release != "unreleased" else None, "the stack was deployed without one"),
         "run": _link(item.get("run_id"), _UNRECORDED),

@@ -18,7 +18,7 @@ from common.pages import Picture, template
 from common.storage import digest_of
 from common.words import figure, limits, range_of, shorten
 from crosstrain.command import BadInputError, check_name
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.files import write_whole
 from crosstrain.training.models import Document, Models
 from crosstrain.training.models_figures import Measured, of_champions, of_metric
@@ -108,7 +108,7 @@ class Version:
             *((name, item.get(key)) for name, key in _LINEAGE.items()),
             ("SHA-256 of the model file", (item.get("sha256") or {}).get("model")),
             ("Rows", rows),
-            *((f"Image digest of {name}", digests.get(name)) for name in FUNCTIONS),
+            *((f"Image digest of {name}", digests.get(name)) for name in STEPS),
         ]
 
     @property

@@ -9,66 +9,35 @@ import json
 import os
 import tempfile
 import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 from botocore.exceptions import ClientError
 
-from common import conversion
-from common.conversion import Profile, feature_columns
-from common.errors import DamagedFileError, UntrustedModelError, first_few
-from common.metric_table import METRICS
-from common.metrics import interval_width_of, predict
-from common.model_file import load_model, pipelines_of
-from common.request import ReadOptions, did_you_mean
+from common.conversion import feature_columns
+from common.errors import DamagedFileError
+from common.model_file import load_model
 from common.storage import digest_of, download, pinned
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.registry import Registry
 from crosstrain.training.stack import DeployedStack, find_stack
-from data_preparation.columns import Columns, Wishes
-from data_preparation.notation import Kind, Notation
+from data_preparation.columns import Columns
+from data_preparation.notation import Kind
 from data_preparation.reading import typed_batch
+from scoring.fitted import INTERVAL, FittedModel, is_profile
+from scoring.oddities import Oddities, ignored
+from scoring.reading import count_converted, wishes
 
 if TYPE_CHECKING:
     import pandas as pd
-    from sklearn.pipeline import Pipeline
 
-BATCH_ROWS = 1 << 16
-"""How many rows are scored at a time: what a batch takes is this times the number of features and classes."""
 FILES = {"model.skops": "model", "profile.json": "profile"}
-INTERVAL = ("prediction_low", "prediction_high")
-"""The columns of an interval around predictions."""
 FRAME = "DataFrame"
 """What messages call a frame, which has no name of its own."""
-
-# The kinds of a file's column that a feature of each role can be made of; a column without any value has none.
-_KINDS: Mapping[str, tuple[Kind, ...]] = {
-    "numeric": ("integer", "float", "null"),
-    "boolean": ("boolean", "null"),
-    "timestamp": ("timestamp", "null"),
-    "categorical": ("text", "null"),
-    "text": ("text", "null"),
-}
-_WORDS = {
-    "numeric": "numbers",
-    "boolean": "booleans",
-    "timestamp": "timestamps",
-    "categorical": "texts",
-    "text": "texts",
-}
-_DTYPES = frozenset({*map(str, conversion.INTEGERS), "float32", "float64", "bool", "category", "string"})
-_KIND_WORDS = {"integer": "numbers", "float": "numbers", "boolean": "booleans", "timestamp": "timestamps"}
 
 
 @dataclass(frozen=True)
@@ -119,67 +88,10 @@ class Origin:
         return f"The model {self.name} was rejected: {self.reason}" if self.decision == "reject" else None
 
 
-class Oddities:
-    """Counts of the values that predictions were made without: missing ones, and categories that training had not.
-
-    Attributes
-    ----------
-    missing, unseen : collections.Counter
-        Rows by the name of a column.
-    converted : collections.Counter
-        Values, by the name of a column, that were written otherwise than those of training, and are certain.
-    empty : int
-        Rows without a value in any column.
-    """
-
-    def __init__(self) -> None:
-        self.empty = 0
-        self.missing: Counter[str] = Counter()
-        self.unseen: Counter[str] = Counter()
-        self.converted: Counter[str] = Counter()
-
-    def count(self, rows: pd.DataFrame, known: Mapping[str, frozenset[Any]]) -> None:
-        """Count those of rows that are as the model gets them."""
-        is_missing = rows.isna()
-        self.missing.update({str(name): int(count) for name, count in is_missing.sum().items()})
-        self.empty += int(is_missing.all(axis=1).sum())
-        for name, categories in known.items():
-            is_new = np.array([each not in categories for each in rows[name].cat.categories], dtype=bool)
-            codes = rows[name].cat.codes.to_numpy()
-            self.unseen[name] += int(is_new[codes[codes >= 0]].sum())
-
-    @property
-    def told_unseen(self) -> str:
-        """What is to be said of unseen categories; nothing where there are none."""
-        return _by_column("categories that training has not seen", self.unseen)
-
-    @property
-    def told(self) -> tuple[str, ...]:
-        """All that is to be said; empty texts for what there is none of."""
-        return self.told_unseen, self.told_converted, self.told_missing, self.told_empty
-
-    @property
-    def told_converted(self) -> str:
-        """What is to be said of values that were converted; nothing where there are none."""
-        return _by_column("values written otherwise than in training, and taken for the same", self.converted)
-
-    @property
-    def told_missing(self) -> str:
-        """What is to be said of missing values; nothing where there are none."""
-        return _by_column("missing values", self.missing)
-
-    @property
-    def told_empty(self) -> str:
-        """What is to be said of rows without a value; nothing where there are none."""
-        return f"rows without any value: {self.empty:,}" if self.empty else ""
-
-
 @dataclass(frozen=True)
-class Model:
+class Model(FittedModel):
     """A fitted pipeline, the profile of the data that it was trained on, and where it comes from."""
 
-    pipeline: Pipeline
-    profile: Profile
     origin: Origin
 
     @classmethod
@@ -209,115 +121,11 @@ class Model:
             raise BadInputError(f'"{folder / "profile.json"}" is not JSON ({error}).') from error
         except RecursionError:
             profile = None
-        if not _is_profile(profile):
+        if not is_profile(profile):
             raise BadInputError(f'"{folder / "profile.json"}" is no profile that data preparation has written.')
         model = cls(load_model(folder / "model.skops"), profile, origin or Origin.of_folder(folder))
-        with _model_errors():
-            model.schema  # noqa: B018 (its labels are those of a model, or nothing can be written)
+        model.require_own_labels()
         return model
-
-    @property
-    def classes(self) -> npt.NDArray[Any] | None:
-        """The class labels, in the order of the probabilities; None for a regression."""
-        return None if self.profile["problem"] == "regression" else np.asarray(self.pipeline.classes_)
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns of the predictions: `prediction`, and `probability_<class>` for each class, or an interval."""
-        if self.classes is None:
-            names = ["prediction", *(INTERVAL if interval_width_of(self.pipeline) is not None else ())]
-            return pa.schema([(name, pa.float64()) for name in names])
-        labels = pa.array(self.classes.tolist())
-        # As a CSV file shows the labels themselves.
-        names = [f"probability_{label}" for label in pc.cast(labels, pa.string()).to_pylist()]
-        return pa.schema([("prediction", labels.type), *((name, pa.float64()) for name in names)])
-
-    @property
-    def spelled(self) -> tuple[str, str] | None:
-        """How the file of training spells the labels true and false, if otherwise."""
-        target: Mapping[str, Any] = next(
-            (column for column in self.profile["columns"] if column["use"] == "target"), {}
-        )
-        yes, _, no = target.get("notation", {}).get("style", "").partition("/")
-        return (yes, no) if target.get("kind") == "boolean" and no else None
-
-    def check_columns(self, file: str, names: Sequence[str]) -> list[str]:
-        """Return the columns of a file that the model does not use.
-
-        Raises
-        ------
-        BadInputError
-            Naming every feature that the file does not have, with the nearest names.
-        """
-        features = [column["name"] for column in feature_columns(self.profile)]
-        others = [name for name in names if name not in features]
-        missing = [name for name in features if name not in names]
-        if missing:
-            missing_columns = " ".join(
-                f'"{name}" is missing.{did_you_mean(name, others) if others else ""}' for name in missing
-            )
-            raise BadInputError(f'"{file}" does not have the columns that the model was trained on: {missing_columns}')
-        return others
-
-    @cached_property
-    def known_categories(self) -> Mapping[str, frozenset[Any]]:
-        """The texts that training has seen, by column, of columns whose texts the model knows all."""
-        known: dict[str, frozenset[Any]] = {}
-        transformers = (each["features"].transformers_ for each in pipelines_of(self.pipeline))
-        for _, steps, names in chain.from_iterable(transformers):
-            encoder = steps[0] if hasattr(steps, "steps") else steps
-            if hasattr(encoder, "categories_"):
-                # Members of a blend may know fewer of a column's texts than others.
-                for name, texts in zip(names, encoder.categories_, strict=True):
-                    known[name] = known.get(name, frozenset()) | frozenset(texts)
-        return {name: texts for name, texts in known.items() if name in self._of_counted_texts}
-
-    @property
-    def _of_counted_texts(self) -> frozenset[str]:
-        """The columns of texts; but of those with more than were counted the model knows the most frequent ones."""
-        columns = (column for column in feature_columns(self.profile) if column["role"] == "categorical")
-        return frozenset(column["name"] for column in columns if not isinstance(column.get("distinct"), str))
-
-    @cached_property
-    def _alike(self) -> Mapping[str, Mapping[str, str]]:
-        """The category that a text stands for without regard to case and the spaces around it, where that is one."""
-        alike: dict[str, dict[str, str]] = {}
-        for name, known in self.known_categories.items():
-            folded = Counter(map(_folded, known))
-            alike[name] = {_folded(each): each for each in known if folded[_folded(each)] == 1}
-        return alike
-
-    def wishes(self, read: ReadOptions | None = None) -> Wishes:
-        """Return how rows are to be read, so that they become what training's became.
-
-        Parameters
-        ----------
-        read
-            Of how the rows' files are written; if not given, as training's were said to be.
-        """
-        expected = {
-            column["name"]: Notation.of_document(column["kind"], column.get("notation", {}))
-            for column in feature_columns(self.profile)
-        }
-        return Wishes(read or self.read_options, self.profile.get("read", {}).get("columns", {}), expected=expected)
-
-    @property
-    def read_options(self) -> ReadOptions:
-        """What was said of how training's files are written; but rows at the end are left out of training alone."""
-        options = {**self.profile.get("read", {}).get("options", {})}
-        options.pop("skip_footer", None)
-        return ReadOptions.model_validate(options)
-
-    def count_converted(self, columns: Columns, oddities: Oddities) -> None:
-        """Count the values that are written otherwise than in training."""
-        for name, expected in self.wishes().expected.items():
-            column = columns[name]
-            now = column.notation
-            is_otherwise = (now.style, now.unit) != (expected.style, expected.unit)
-            if column.survey is not None and now.kind != "text" and is_otherwise:
-                oddities.converted[name] += column.survey.values  # noqa: PD011 (no frame)
-            if column.notation.lenient:
-                oddities.converted[name] += column.unread
 
     def predict(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the predictions for a frame: those of `scripts/predict.py` for a Parquet file of it.
@@ -367,48 +175,11 @@ class Model:
         if twice := [name for name in features if names.count(name) > 1]:
             raise BadInputError(f'"{FRAME}" has more than one column named "{twice[0]}": give each its own name.')
         arrays = [_from_pandas(name, frame.iloc[:, names.index(name)]) for name in features]
-        rows, columns = pa.RecordBatch.from_arrays(arrays, names=features), Columns(self.wishes())
+        rows, columns = pa.RecordBatch.from_arrays(arrays, names=features), Columns(wishes(self.profile))
         for _ in columns.readings(FRAME):
             read = typed_batch(FRAME, rows, columns)
-        self.count_converted(columns, oddities)
+        count_converted(columns, oddities)
         return read, columns.kinds, others
-
-    def score_rows(
-        self, read: pa.RecordBatch, kinds: Mapping[str, Kind], source: str, oddities: Oddities, first: int = 0
-    ) -> Iterator[pa.RecordBatch]:
-        """Yield the predictions for rows, `BATCH_ROWS` at a time.
-
-        Parameters
-        ----------
-        read
-            Has the feature columns, in the types of the kinds.
-        kinds
-            The kind of each.
-        source
-            What messages call the rows.
-        oddities
-            Where missing values and unseen categories are counted.
-        first
-            How many rows of the source came before.
-
-        Raises
-        ------
-        BadInputError
-            If a column is of another kind than it was in training, or scikit-learn refuses the rows.
-        """
-        for column in feature_columns(self.profile):
-            _check_kind(column, kinds[column["name"]], read[column["name"]], source)
-        for begin in range(0, read.num_rows, BATCH_ROWS):
-            batch = read.slice(begin, BATCH_ROWS)
-            try:
-                # What overflows is refused by scikit-learn, which says so itself.
-                with np.errstate(over="ignore"):
-                    yield self.score(batch, oddities)
-            except ValueError as error:
-                raise BadInputError(
-                    f'The rows {first + begin + 1:,} to {first + begin + batch.num_rows:,} of "{source}" cannot be '
-                    f"scored: {' '.join(str(error).split())}"
-                ) from error
 
     def predict_interval(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return the limits between which the target is, in the share of the rows that training was asked for.
@@ -434,60 +205,6 @@ class Model:
             )
         return self.predict(frame)[list(INTERVAL)]
 
-    def _match_categories(self, rows: pd.DataFrame, oddities: Oddities) -> None:
-        """Take texts that training has not seen for the one that they differ from by case or spaces alone."""
-        import pandas as pd  # noqa: PLC0415 (as above)
-
-        for name, known in self.known_categories.items():
-            texts, codes = rows[name].cat.categories, rows[name].cat.codes.to_numpy()
-            meant = [each if each in known else self._alike[name].get(_folded(each), each) for each in texts]
-            is_other = np.array([new != old for new, old in zip(meant, texts, strict=True)], dtype=bool)
-            if not is_other.any():
-                continue
-            oddities.converted[name] += int(is_other[codes[codes >= 0]].sum())
-            values = np.array([*meant, None], dtype=object)[codes]
-            rows[name] = pd.Categorical(values, categories=list(dict.fromkeys(meant)))
-
-    def score(self, batch: pa.RecordBatch, oddities: Oddities) -> pa.RecordBatch:
-        """Return the predictions for a batch of rows that has the feature columns, and count what is odd in it.
-
-        Raises
-        ------
-        ValueError
-            If scikit-learn refuses the rows.
-        UntrustedModelError
-            If the model fails in any other way.
-        """
-        rows = conversion.features(batch, self.profile)
-        with _model_errors():
-            self._match_categories(rows, oddities)
-            predicted = predict(self.pipeline, rows, self.profile["problem"])
-            columns = [*np.atleast_2d(np.asarray(predicted.outputs, dtype=np.float64).T)]
-            width = interval_width_of(self.pipeline)
-            if width is not None:
-                columns += [columns[0] - width, columns[0] + width]
-            if predicted.classes is not None:
-                # As in the evaluation, and as `predict` of the pipeline returns it.
-                columns.insert(0, predicted.classes[predicted.decisive.argmax(axis=1)])
-            arrays = [pa.array(column, type=field.type) for column, field in zip(columns, self.schema, strict=True)]
-            oddities.count(rows, self.known_categories)
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-
-
-def _folded(text: Any) -> str:
-    return str(text).strip().casefold()
-
-
-def _by_column(what: str, counts: Counter[str]) -> str:
-    found = [f'{count:,} in "{name}"' for name, count in counts.most_common() if count]
-    return f"{what}: {first_few(found)}" if found else ""
-
-
-def ignored(columns: Sequence[str]) -> str:
-    """Return the sentence that says which columns the model does not use."""
-    quoted = ", ".join(f'"{name}"' for name in columns)
-    return f"ignored, for the model does not use it: {quoted}"
-
 
 def _from_pandas(name: str, column: pd.Series) -> pa.Array:
     try:
@@ -506,40 +223,6 @@ def _json_object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _is_profile(document: Any) -> bool:
-    """Return whether a document says what a prediction asks of a profile."""
-    try:
-        features = feature_columns(document)
-        return document["problem"] in METRICS and document["rows"]["train"] >= 0 and all(map(_is_feature, features))
-    except (KeyError, TypeError, IndexError):
-        return False
-
-
-def _is_feature(column: Mapping[str, Any]) -> bool:
-    numeric = column["role"] == "numeric" and column["kind"] == "integer"
-    return (
-        isinstance(column["name"], str)
-        and column["role"] in _KINDS
-        and column["kind"] in _KINDS[column["role"]]
-        and column["dtype"] in _DTYPES
-        and isinstance(column["nulls"], int)
-        and (not numeric or all(isinstance(column[each], int) for each in ("min", "max")))
-    )
-
-
-@contextmanager
-def _model_errors() -> Iterator[None]:
-    """Name the error: a model that was changed makes scikit-learn fail in any way, and the rows in one."""
-    try:
-        yield
-    except ValueError:
-        raise
-    except Exception as error:
-        raise UntrustedModelError(
-            f"The model cannot predict ({type(error).__name__}): its file is not what training has written."
-        ) from error
 
 
 def open_model(
@@ -625,34 +308,3 @@ def fetch(
         except DamagedFileError as error:
             raise OperationFailedError(f"The version {item['version']} cannot be used: {error}") from error
     return Origin.of_version(item)
-
-
-def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file: str) -> None:
-    """Check that a column is of a kind that a feature of its role can be made of."""
-    role = described["role"]
-    if kind in _KINDS[role]:
-        return
-    example = ""
-    if kind == "text":
-        different = (value.as_py() for value in pc.unique(column))
-        shown = next((value for value in different if value is not None and not _fits(value, role)), None)
-        example = f' such as "{shown[:40]}"' if shown is not None else ""
-    raise BadInputError(
-        f'Column "{described["name"]}" of "{file}" holds {_KIND_WORDS.get(kind, "texts")}{example}, and the model was '
-        f"trained on {_WORDS[role]}."
-    )
-
-
-def _fits(value: str, role: str) -> bool:
-    types = {
-        "numeric": [pa.float64()],
-        "boolean": [pa.bool_()],
-        "timestamp": [pa.timestamp("us"), pa.timestamp("us", "UTC")],
-    }
-    for type_ in types[role]:
-        try:
-            pc.cast(pa.scalar(value.strip()), type_)
-        except pa.ArrowInvalid:
-            continue
-        return True
-    return False

@@ -14,18 +14,19 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.conversion import feature_columns
 from common.errors import InvalidDatasetError
 from common.request import ReadOptions
 from crosstrain.command import BadInputError, check_name
 from crosstrain.training.data_files import STDIN, DataFiles, find_data_files, store_stdin
-from crosstrain.training.kept_columns import BlankLines, KeptRows, check_kept
-from crosstrain.training.prediction import Model, Oddities, ignored, open_model
+from crosstrain.training.kept_columns import KeptRows, check_kept
+from crosstrain.training.prediction import Model, open_model
 from crosstrain.training.progress import Progress
 from crosstrain.training.written_predictions import OUT_SUFFIXES, CsvWriter, delivered, open_writer
-from data_preparation.columns import Columns
 from data_preparation.formats import EmptyFileError
 from data_preparation.reading import SourceFile, Table, open_table
+from scoring.blank_lines import BlankLines
+from scoring.oddities import Oddities, ignored
+from scoring.reading import read_options, score_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -86,7 +87,7 @@ def predict(options: argparse.Namespace, errors: Console) -> None:
             )
         if model.origin.objection:
             errors.print(f"warning: {model.origin.objection}", markup=False, style="yellow")
-        read = model.read_options if options.read is None else ReadOptions.model_validate(options.read)
+        read = read_options(model.profile) if options.read is None else ReadOptions.model_validate(options.read)
         columns = _columns(files, read, errors)
         files = [file for file in files if file.name in columns]
         keep = columns[files[0].name] if options.keep_all else list(dict.fromkeys(options.keep or ()))
@@ -153,13 +154,13 @@ def score_files(
     InvalidDatasetError
         If a file cannot be read.
     """
-    read = read or model.read_options
+    read = read or read_options(model.profile)
     schema = pa.schema([*_kept_schema(files, read, keep, model, path), *model.schema])
     summary = Summary()
     with open_writer(path, schema, keep_formulas=keep_formulas, spelled=model.spelled) as writer:
         for file in files:
             with open_table(file, read) as table:
-                _score_file(model, table, Columns(model.wishes(read)), KeptRows(table, keep), writer, summary)
+                _score_file(model, table, read, KeptRows(table, keep), writer, summary)
     summary.changed = writer.changed if isinstance(writer, CsvWriter) else 0
     return summary
 
@@ -167,31 +168,20 @@ def score_files(
 def _score_file(
     model: Model,
     table: Table,
-    columns: Columns,
+    read: ReadOptions,
     kept: KeptRows,
     writer: CsvWriter | pq.ParquetWriter,
     summary: Summary,
 ) -> None:
-    wanted = frozenset(column["name"] for column in feature_columns(model.profile))
-    _settle(table, columns, wanted)
-    model.count_converted(columns, summary.oddities)
     schema = pa.schema([*kept.schema, *model.schema])
-    blank, rows, name = BlankLines(table), 0, table.file.name
-    for read in table.batches(columns, wanted, encode_texts=True):
-        for scored in model.score_rows(read, columns.kinds, name, summary.oddities, rows):
-            whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
-            writer.write_batch(blank.restore(whole, rows))
-            rows += len(scored)
+    blank, rows = BlankLines(table), 0
+    for scored in score_table(model, table, summary.oddities, read):
+        whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
+        writer.write_batch(blank.restore(whole, rows))
+        rows += len(scored)
     blank.check(rows)
     summary.rows += rows
     summary.blank += blank.count
-
-
-def _settle(table: Table, columns: Columns, wanted: frozenset[str]) -> None:
-    """Find out how the features are written before the first row is scored."""
-    for _ in columns.readings(table.file.name):
-        for _ in table.batches(columns, wanted, encode_texts=True):
-            pass
 
 
 def _kept_schema(

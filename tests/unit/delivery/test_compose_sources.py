@@ -34,7 +34,7 @@ def test_functions_and_notebooks_are_replaced_as_a_whole(model: Path, infrastruc
 
     message = compose(model, infrastructure)
 
-    assert message[0] == "functions/ is the model repository's (3 files), in place of the sample."
+    assert message[0] == f"functions/ is the model repository's ({len(FUNCTIONS)} files), in place of the sample."
     assert not (infrastructure / "functions/model_training/sample.py").exists()
     assert [path.name for path in (infrastructure / "notebooks").iterdir()] == ["mine.ipynb"]
     assert (infrastructure / "template.yaml").read_text() == "infrastructure: template.yaml"

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.local.template import LocalTemplateError, handler_of, use_registry, write_local_template
 
 ENDPOINT = "http://127.0.0.1:4566"
@@ -195,11 +196,7 @@ def test_the_template_of_this_project_is_understood(project: Path, tmp_path: Pat
     local = json.loads(write_local_template(project / "template.yaml", tmp_path, ENDPOINT).read_text())
 
     functions = [each for each in local["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
-    assert [each["Properties"]["Handler"] for each in functions] == [
-        "data_preparation.app.handler",
-        "model_training.app.handler",
-        "model_evaluation.app.handler",
-    ]
+    assert [each["Properties"]["Handler"] for each in functions] == [f"{name}.app.handler" for name in FUNCTIONS]
     assert not any({"PackageType", "ImageUri"} & set(each["Properties"]) for each in functions)
 
 

@@ -29,6 +29,7 @@ Resources:
     Type: AWS::DynamoDB::Table
     Properties: { TableName: expiring, TimeToLiveSpecification: { AttributeName: until, Enabled: true } }
   Function: { Type: AWS::Serverless::Function, Properties: { FunctionName: free, Role: !GetAtt Role.Arn } }
+  Open: { Type: AWS::Lambda::Url, Properties: { TargetFunctionArn: !GetAtt Function.Arn, AuthType: NONE } }
   Reserved:
     Type: AWS::Serverless::Function
     Properties: { FunctionName: reserved, Role: !GetAtt Role.Arn, ReservedConcurrentExecutions: 1 }
@@ -80,6 +81,13 @@ def test_a_property_that_needs_more_is_asked_about_where_it_is_set(
 ) -> None:
     assert action not in calls(resources(), plain, kind)[0].actions
     assert action in calls(resources(), more, kind)[0].actions
+
+
+def test_a_url_is_of_its_function_and_for_whom_it_is_for() -> None:
+    (url,) = calls(resources(), "Open", "AWS::Lambda::Url")
+    assert "lambda:CreateFunctionUrlConfig" in url.actions
+    assert url.resource == f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:free"
+    assert url.context == {"lambda:FunctionUrlAuthType": "NONE"}
 
 
 def test_a_function_in_a_network_looks_the_network_up() -> None:

@@ -14,7 +14,7 @@ import pytest
 from moto import mock_aws
 
 import models
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.training.models import Models
 from crosstrain.training.stack import DeployedStack
 
@@ -22,7 +22,7 @@ TABLE, BUCKET = "models", "artifacts"
 MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:tested-rollback"
 EXECUTIONS = MACHINE.replace(":stateMachine:", ":execution:")
 REQUEST = {"target": "y", "problem": "regression", "seed": 42, "test_fraction": 0.2, "split_column": None}
-DIGESTS = {name: f"sha256:{name[:5]}" for name in FUNCTIONS}
+DIGESTS = {name: f"sha256:{name[:5]}" for name in STEPS}
 
 
 class WithRollbacks:

@@ -20,6 +20,7 @@ from crosstrain import api
 from crosstrain.training import prediction
 from data_preparation.preparation import PreparedData
 from predict import main
+from scoring import fitted
 
 TrainOn = Callable[..., tuple[PreparedData, Path]]
 ROWS = 120
@@ -95,7 +96,7 @@ def test_no_rows_give_no_predictions(folder: Path) -> None:
 
 
 def test_what_is_worth_knowing_is_warned_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", 7)
     data = rows("regression").assign(kind="new")
     data.loc[:9, "kind"] = None
     with warnings.catch_warnings(record=True) as caught:

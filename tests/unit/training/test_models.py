@@ -11,7 +11,7 @@ import pytest
 
 import models
 from crosstrain.command import BadInputError
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import STEPS
 from crosstrain.training.models import Models, compare, lineage, list_models, list_versions, roll_back, show, verify
 from crosstrain.training.stack import DeployedStack
 from models import main
@@ -259,7 +259,7 @@ def test_a_lineage_says_which_link_is_missing_and_why(
     assert missing == {
         "source_files": f"s3://{BUCKET}/gone is gone or may not be read",
         "code_commit": "the stack was deployed without one",
-        **{f"image_digest_of_{name}": "the image was not deployed by digest" for name in FUNCTIONS},
+        **{f"image_digest_of_{name}": "the image was not deployed by digest" for name in STEPS},
         "release": "the stack was deployed without one",
         "model_file": f"s3://{BUCKET}/runs/run-e/model/model.skops is gone",
     }

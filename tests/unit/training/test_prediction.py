@@ -28,6 +28,7 @@ from crosstrain.training import prediction
 from data_preparation import parquet_reading, text_reading
 from data_preparation.preparation import PreparedData
 from predict import main
+from scoring import fitted
 
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
 ROWS = 240
@@ -142,7 +143,7 @@ def test_formats_and_batches_change_nothing(
     expected = scored(folder, tmp_path / "whole.csv")["prediction"].astype(float)
     monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1000)
     monkeypatch.setattr(parquet_reading, "BATCH_VALUES", 50)
-    monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", 7)
     if name.endswith("parquet"):
         data.to_parquet(tmp_path / name, row_group_size=64)
     else:

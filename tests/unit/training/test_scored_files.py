@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from crosstrain.training import kept_columns, prediction
 from data_preparation import text_reading
 from data_preparation.preparation import PreparedData
 from predict import main
+from scoring import blank_lines, fitted
 
 TrainOn = Callable[..., tuple[PreparedData, Path]]
 ROWS = 120
@@ -71,7 +71,7 @@ def test_kept_columns_stand_beside_their_predictions_as_they_were(
     assert predict("rows.csv", "--out", "whole.csv") == 0
     assert 'does not use it: "id", "day", "note"' in capsys.readouterr().err
     monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1000)
-    monkeypatch.setattr(prediction, "BATCH_ROWS", 7)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", 7)
     assert predict("rows.csv", "--keep", "note,id,kind", "--out", "p.csv") == 0
     assert 'does not use it: "day"' in capsys.readouterr().err
     found = pd.read_csv("p.csv", dtype=str, keep_default_na=False)
@@ -230,8 +230,8 @@ def test_stdin_is_scored(predict: Predict, capfd: pytest.CaptureFixture[str], mo
 def test_a_blank_line_keeps_its_place(
     predict: Predict, capsys: Capture, monkeypatch: pytest.MonkeyPatch, ending: str, name: str, size: int
 ) -> None:
-    monkeypatch.setattr(prediction, "BATCH_ROWS", size)
-    monkeypatch.setattr(kept_columns, "_PIECE", 3)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", size)
+    monkeypatch.setattr(blank_lines, "_PIECE", 3)
     body = ["", "id,amount,kind", "", "a,1,x", "b,2,x", "", "", '"c', "", 'd",3,01', "e,4,x", "", ""]
     content = ending.join(body).encode()
     Path(name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
@@ -258,7 +258,7 @@ def test_quotes_that_leave_open_where_a_blank_line_is_are_told(predict: Predict,
 def test_missing_values_and_unseen_categories_are_counted_in_one_line(
     predict: Predict, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prediction, "BATCH_ROWS", 2)
+    monkeypatch.setattr(fitted, "BATCH_ROWS", 2)
     Path("rows.csv").write_text("amount,kind\n1,x\n,new\n,\n4,\nnan,other\n")
     assert predict("rows.csv") == 0
     assert (

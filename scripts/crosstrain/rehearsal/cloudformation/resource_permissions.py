@@ -158,6 +158,9 @@ class StackResources:
 
     def _context(self, logical_id: str, kind: str) -> dict[str, str]:
         """Return the condition keys that the calls for a resource have."""
+        if kind == "AWS::Lambda::Url":
+            # https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html#urls-governance
+            return {"lambda:FunctionUrlAuthType": str(self._property(logical_id, "AuthType"))}
         boundary = self.boundary(logical_id) if kind == "AWS::IAM::Role" else None
         return {"iam:PermissionsBoundary": boundary} if boundary is not None else {}
 

@@ -141,7 +141,12 @@ KINDS: Mapping[str, Kind] = {
     ),
 }
 # Types that are a part of another resource, and the property that says of which.
-PARTS = {"AWS::S3::BucketPolicy": "Bucket", "AWS::SNS::TopicPolicy": "Topics", "AWS::SNS::Subscription": "TopicArn"}
+PARTS = {
+    "AWS::Lambda::Url": "TargetFunctionArn",
+    "AWS::S3::BucketPolicy": "Bucket",
+    "AWS::SNS::TopicPolicy": "Topics",
+    "AWS::SNS::Subscription": "TopicArn",
+}
 
 
 def actions_of(kind: str, handlers: set[str], properties: Iterable[str] = ()) -> set[str]:

@@ -1,0 +1,211 @@
+"""Lambda handler of scoring: a Function URL or an HTTP API that answers with the champion's predictions."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import gc
+import json
+import logging
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
+from botocore.config import Config
+
+from common.conversion import feature_columns
+from common.errors import InvalidDatasetError, InvalidRowsError, UntrustedModelError
+from common.storage import s3_client
+from scoring import answers, schema
+from scoring.champion import Champion, Champions, NoChampionError
+from scoring.json_rows import read_rows
+from scoring.page import PAGE, POLICY
+from scoring.refusal import RefusedError
+from scoring.settings import Settings
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+
+ROUTES = {"/predictions": "POST", "/model": "GET", "/health": "GET", "/openapi.json": "GET", "/": "GET"}
+# Whoever waits for a prediction does not wait for a registry that is away, when a champion is loaded.
+_PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2, "mode": "standard"})
+_HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)
+app = LambdaFunctionUrlResolver()
+
+# What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
+gc.freeze()
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer one request.
+
+    Parameters
+    ----------
+    event
+        Of a Function URL or of an HTTP API, payload format 2.0:
+        https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads
+    context
+        Of the call.
+
+    Returns
+    -------
+    dict
+        `statusCode`, `headers` and `body`: predictions, or why there are none, whatever the request holds.
+    """
+    return app.resolve(event, context)
+
+
+@functools.cache
+def _champions() -> Champions:
+    settings = Settings.of()
+    dynamodb = boto3.client("dynamodb", config=_PATIENCE)
+    return Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
+
+
+@app.post("/predictions")
+def predict() -> Response[str]:
+    """Score the rows of the body."""
+    body, kind = _body(), _media_type(app.current_event.headers)
+    champion, warnings = _champions().current()
+    begin, most = time.monotonic(), answers.most_rows(champion.model)
+    if kind == schema.CSV:
+        # The reader of data sets takes a while to be imported, and rows of JSON do without it.
+        from scoring.csv_rows import score_csv  # noqa: PLC0415
+
+        of_text = score_csv(body, champion, most)
+        scored, oddities, others = of_text.predictions, of_text.oddities, of_text.others
+        warnings += of_text.told
+    else:
+        rows = read_rows(body, champion.profile, champion.model.known_categories, most)
+        scored, oddities = champion.predict(rows.batch, rows.kinds)
+        others = rows.others
+    found = answers.predictions(champion.model, scored)
+    seconds = round(time.monotonic() - begin, 4)
+    logger.info("rows scored", extra={"rows": len(found), "version": champion.version, "seconds": seconds})
+    return _answer(200, answers.document(found, answers.warnings_of(oddities, others, warnings)))
+
+
+@app.get("/model")
+def describe_model() -> Response[str]:
+    """Tell what the champion is."""
+    champion, warnings = _champions().current()
+    features = {column["name"]: schema.column_schema(column) for column in feature_columns(champion.profile)}
+    return _answer(200, {"card": champion.card, "features": features, "warnings": warnings})
+
+
+@app.get("/health")
+def check_health() -> Response[str]:
+    """Tell whether a champion can be used."""
+    _, warnings = _champions().current()
+    return _answer(200, {"status": "ok", "warnings": warnings})
+
+
+@app.get("/openapi.json")
+def describe_api() -> Response[str]:
+    """Return the schema of the champion's rows and predictions."""
+    champion, _ = _champions().current()
+    return _respond(200, schema.JSON, _document(champion))
+
+
+@app.get("/")
+def show_page() -> Response[str]:
+    """Return a form for one row."""
+    return _respond(200, "text/html; charset=utf-8", PAGE, {"Content-Security-Policy": POLICY})
+
+
+@functools.lru_cache(maxsize=1)
+def _document(champion: Champion) -> str:
+    return _json(schema.openapi(champion))
+
+
+def _refuse(error: RefusedError) -> Response[str]:
+    return _answer(error.status, error.document())
+
+
+def _refuse_rows(error: Exception) -> Response[str]:
+    return _answer(422, {"error": str(error)})
+
+
+def _be_away(error: NoChampionError) -> Response[str]:
+    return _answer(503, {"error": str(error)})
+
+
+def _tell_failure(error: UntrustedModelError) -> Response[str]:
+    logger.error("model failed", exc_info=error)
+    return _answer(500, {"error": str(error)})
+
+
+def _tell_error(error: Exception) -> Response[str]:
+    # The text of an error of ours may hold values of the rows; the log does not leave the account.
+    logger.error("request failed", exc_info=error)
+    return _answer(500, {"error": "The request has failed, and why is in the function's log."})
+
+
+for _error, _tell in (
+    (RefusedError, _refuse),
+    (InvalidRowsError, _refuse_rows),
+    (InvalidDatasetError, _refuse_rows),
+    (NoChampionError, _be_away),
+    (UntrustedModelError, _tell_failure),
+    (Exception, _tell_error),
+):
+    app.exception_handler(_error)(_tell)
+
+
+@app.not_found
+def _not_found(_error: NotFoundError) -> Response[str]:
+    known = ROUTES.get(app.current_event.path)
+    if known is not None:
+        return _answer(405, {"error": f"{app.current_event.path} takes {known} alone."}, {"Allow": known})
+    routes = ", ".join(f"{method} {path}" for path, method in ROUTES.items())
+    return _answer(404, {"error": f"There is nothing here. Known: {routes}."})
+
+
+def _body() -> bytes:
+    raw: Mapping[str, Any] = app.current_event.raw_event
+    text = raw.get("body") or ""
+    try:
+        body = base64.b64decode(text, validate=True) if raw.get("isBase64Encoded") else text.encode()
+    except (binascii.Error, UnicodeEncodeError) as error:
+        raise RefusedError(400, "The body cannot be decoded.") from error
+    if len(body) > answers.MAX_BYTES:
+        raise RefusedError(413, f"The body has more than {answers.MAX_BYTES >> 20} MB: send several requests.")
+    return body
+
+
+def _media_type(headers: Mapping[str, str]) -> str:
+    if headers.get("content-encoding", "identity") != "identity":
+        raise RefusedError(415, "The body is compressed: send it as it is.")
+    kind, _, parameters = headers.get("content-type", "").partition(";")
+    kind = kind.strip().lower()
+    if kind not in (schema.JSON, schema.CSV):
+        raise RefusedError(415, f"The content type is neither {schema.JSON} nor {schema.CSV}: say which it is.")
+    charset = parameters.lower().partition("charset=")[2].strip(' "')
+    if kind == schema.JSON and charset not in ("", "utf-8", "utf8"):
+        raise RefusedError(415, "JSON is read as UTF-8, and the content type has another charset.")
+    return kind
+
+
+def _answer(status: int, document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response[str]:
+    champions = _champions()
+    version = None if champions.loaded is None else champions.loaded.version
+    return _respond(
+        status,
+        schema.JSON,
+        _json({"model_name": champions.model_name, "version": version, **document}),
+        headers,
+    )
+
+
+def _respond(status: int, kind: str, body: str, headers: Mapping[str, str] | None = None) -> Response[str]:
+    return Response(status, kind, body, {**_HEADERS, **(headers or {})})
+
+
+def _json(document: Mapping[str, Any]) -> str:
+    return json.dumps(document, allow_nan=False, separators=(",", ":"))

@@ -1,0 +1,124 @@
+"""The served champion: asked through its URL with a caller's rights, answered with those of its function's role."""
+
+from __future__ import annotations
+
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from botocore.credentials import Credentials
+from sklearn.datasets import load_diabetes
+
+from common.model_file import load_model
+from crosstrain.local.front import Front
+from crosstrain.local.server import REGION, LocalTrainingStack
+from crosstrain.local.server import Credentials as Key
+from crosstrain.training.endpoint import URL, Endpoint
+from training_stacks import SERVED
+
+from .conftest import Train
+
+JSON = {"Content-Type": "application/json"}
+
+
+def endpoint_for(stack: LocalTrainingStack, key: Key) -> Endpoint:
+    credentials = Credentials(key.access_key_id, key.secret_access_key, key.session_token or None)
+    return Endpoint(stack.outputs[URL], credentials, REGION, stack.aws.endpoint_url)
+
+
+@pytest.fixture(scope="module")
+def endpoint(training_stack: LocalTrainingStack) -> Endpoint:
+    """Return the endpoint of the session's stack, for a data scientist."""
+    return endpoint_for(training_stack, training_stack.data_scientist)
+
+
+def told(answer: Any) -> Any:
+    return json.loads(answer.body)
+
+
+def test_a_promoted_model_is_served(
+    training_stack: LocalTrainingStack, endpoint: Endpoint, train: Train, tmp_path: Path
+) -> None:
+    before = endpoint.ask("GET", "/health")
+    assert (before.status, told(before)["version"]) == (503, None)
+    assert "has no champion yet" in told(before)["error"]
+
+    trained = train("--estimator", "ridge", "--model-name", SERVED, "--json")
+    assert trained.code == 0, trained.stderr
+
+    data = load_diabetes(as_frame=True, scaled=False).frame.drop(columns="target")
+    body = json.dumps({"rows": data.head(20).to_dict("records")}).encode()
+    answer = endpoint.ask("POST", "/predictions", body, JSON)
+    assert answer.status == 200, answer.body
+    document = told(answer)
+    assert (document["model_name"], document["version"]) == (SERVED, trained.document["run_id"])
+    expected = load_model(tmp_path / "out/model.skops").predict(data.head(20))
+    np.testing.assert_allclose([each["prediction"] for each in document["predictions"]], expected, rtol=1e-6)
+    of_text = endpoint.ask(
+        "POST", "/predictions", data.head(20).to_csv(index=False).encode(), {"Content-Type": "text/csv"}
+    )
+    assert told(of_text)["predictions"] == document["predictions"]
+    assert told(endpoint.ask("GET", "/model"))["card"]["metrics"] == pytest.approx(trained.document["metrics"])
+    # What the function has logged is in its own group, without a value of the rows.
+    name = f"/aws/lambda/{training_stack.name}-scoring"
+    events = training_stack.aws.client("logs").filter_log_events(logGroupName=name)["events"]
+    assert any("rows scored" in each["message"] for each in events)
+
+
+def test_whoever_has_no_right_to_ask_is_refused(training_stack: LocalTrainingStack, endpoint: Endpoint) -> None:
+    nobody = training_stack.aws.create_user("nobody", {"Version": "2012-10-17", "Statement": [_ALLOWED_ELSEWHERE]})
+    assert endpoint_for(training_stack, nobody).ask("GET", "/health").status == 403
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(f"{endpoint.url}/health", timeout=20)  # noqa: S310 (of the embedded AWS)
+
+
+_ALLOWED_ELSEWHERE = {
+    "Effect": "Allow",
+    "Action": ["lambda:InvokeFunctionUrl", "lambda:InvokeFunction"],
+    "Resource": "arn:aws:lambda:us-east-1:000000000000:function:another",
+}
+
+
+@pytest.fixture
+def front(endpoint: Endpoint) -> Iterator[Front]:
+    """Serve on a free port of this machine."""
+    with Front(endpoint, 0) as serving:
+        thread = threading.Thread(target=serving.serve_forever)
+        thread.start()
+        yield serving
+        serving.shutdown()
+        thread.join()
+
+
+def fetch(address: str, **headers: str) -> tuple[int, str, bytes]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    asked = urllib.request.Request(address, headers=named)  # noqa: S310 (of this machine)
+    try:
+        with urllib.request.urlopen(asked, timeout=20) as answer:  # noqa: S310 (as above)
+            return answer.status, answer.headers["Content-Type"], answer.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers["Content-Type"], error.read()
+
+
+def test_this_machines_own_server_signs_for_whoever_uses_it_here(front: Front) -> None:
+    status, kind, page = fetch(f"{front.address}/")
+    assert (status, kind) == (200, "text/html; charset=utf-8")
+    assert b"<form" in page
+    assert fetch(f"{front.address}/nothing?x=1")[0] == 404
+    assert fetch(f"{front.address}/", Origin=front.address, Sec_Fetch_Site="same-origin")[0] == 200
+    for headers in (
+        {"Host": "example.com"},
+        {"Origin": "http://example.com"},
+        {"Origin": "null"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"Sec_Fetch_Site": "same-site"},
+    ):
+        status, _, body = fetch(f"{front.address}/model", **headers)
+        assert (status, b"error" in body) == (403, True), headers
