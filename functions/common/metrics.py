@@ -79,6 +79,10 @@ def predict(pipeline: Pipeline, features: pd.DataFrame, problem: str) -> Predict
     return Predictions(pipeline.predict_proba(features), pipeline.classes_, multipliers_of(pipeline))
 
 
+PROBABILITY = "probability_"
+"""What the columns of a file of predictions begin with that hold the classes' probabilities, each before its label."""
+
+
 def label_texts(classes: npt.NDArray[Any]) -> list[str]:
     """Return labels as a file of predictions shows them: `probability_<label>` is called by them."""
     import pyarrow as pa  # noqa: PLC0415 (whoever computes metrics alone does without it)

@@ -15,7 +15,7 @@ from common.bootstrap import Improvement, Interval, improvement, interval, inter
 from common.distributions import MOST_ROWS, RowSample, texts_by_code
 from common.errors import first_few, without_values
 from common.metric_table import METRIC_TABLE, PLAIN, Label, Scoring
-from common.metrics import Predictions, Weights, interval_width_of, label_texts, metrics_of, predict
+from common.metrics import PROBABILITY, Predictions, Weights, interval_width_of, label_texts, metrics_of, predict
 from common.request import TrainingRequest
 from common.threads import few_threads
 
@@ -130,7 +130,7 @@ def distribution_of(scores: Scores, pos_label: Label | None) -> dict[str, Any]:
     if scores.classes is not None and len(texts) == 2:
         positive = Scoring(pos_label).positive(scores.classes.tolist())
         place = 1 if positive is None else positive
-        of, values = f"probability_{texts[place]}", pa.array(scores.predictions[:, place])
+        of, values = f"{PROBABILITY}{texts[place]}", pa.array(scores.predictions[:, place])
     elif scores.classes is not None:
         decided = predicted.decisive.argmax(axis=1).astype(np.int32)
         values = pa.DictionaryArray.from_arrays(decided, pa.array(texts))

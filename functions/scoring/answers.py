@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from common.metrics import PROBABILITY
 from scoring.fitted import INTERVAL, FittedModel
 from scoring.oddities import Oddities, ignored
 from scoring.refusal import MAX_PROBLEMS, Problem, short, wrong_rows
@@ -40,7 +41,7 @@ def class_names(model: FittedModel) -> list[str]:
     spelled = spelling(model)
     if spelled is not None:
         return [spelled[not label] for label in model.classes.tolist()]
-    return [name.removeprefix("probability_") for name in model.schema.names[1:]]
+    return [name.removeprefix(PROBABILITY) for name in model.schema.names[1:]]
 
 
 def spelling(model: FittedModel) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ from common import conversion
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidRowsError, UntrustedModelError
 from common.metric_table import METRICS
-from common.metrics import interval_width_of, predict
+from common.metrics import PROBABILITY, interval_width_of, label_texts, predict
 from common.model_file import pipelines_of
 from common.threads import few_threads
 from scoring.oddities import Oddities
@@ -86,10 +86,9 @@ class FittedModel:
         if self.classes is None:
             names = ["prediction", *(INTERVAL if interval_width_of(self.pipeline) is not None else ())]
             return pa.schema([(name, pa.float64()) for name in names])
-        labels = pa.array(self.classes.tolist())
-        # As a CSV file shows the labels themselves.
-        names = [f"probability_{label}" for label in pc.cast(labels, pa.string()).to_pylist()]
-        return pa.schema([("prediction", labels.type), *((name, pa.float64()) for name in names)])
+        names = [f"{PROBABILITY}{label}" for label in label_texts(self.classes)]
+        labels = pa.array(self.classes.tolist()).type
+        return pa.schema([("prediction", labels), *((name, pa.float64()) for name in names)])
 
     @property
     def spelled(self) -> tuple[str, str] | None:

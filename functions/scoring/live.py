@@ -20,7 +20,7 @@ from common.bootstrap import Interval, interval
 from common.errors import InvalidDatasetError
 from common.hashing import Hashes, column_hashes, label_codes, mix
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, Label, Scoring
-from common.metrics import Predictions, Weights, label_texts, metrics_of
+from common.metrics import PROBABILITY, Predictions, Weights, label_texts, metrics_of
 from common.request import did_you_mean
 from common.words import estimate, limits, rows_in_words
 
@@ -29,7 +29,6 @@ ALPHA = 0.01
 LEAST_DROP = 0.05
 """By which share of the test part's loss, the metric or what it lacks to 1, the live one has to be larger."""
 PREDICTION = "prediction"
-PROBABILITY = "probability_"
 
 Document = dict[str, Any]
 Places = npt.NDArray[np.intp]
