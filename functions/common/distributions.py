@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from common.conversion import numbers
 from common.hashing import Hashes, label_codes, mix
@@ -121,7 +122,16 @@ class RowSample:
 
 def _plain(column: pa.Array, taken: pa.Array) -> npt.NDArray[Any]:
     drawn = column.take(taken)
-    return text_codes(drawn) if pa.types.is_dictionary(drawn.type) else numbers(drawn).astype(np.float64)
+    return text_codes(drawn) if pa.types.is_dictionary(drawn.type) else measured(drawn)
+
+
+def measured(column: pa.Array) -> Floats:
+    """Return what is counted of values that are no categories, shape (rows,), NaN where one is missing.
+
+    Of a free text it is how many characters it has: what it says is nobody's to keep.
+    """
+    is_free_text = pa.types.is_string(column.type)
+    return numbers(pc.utf8_length(column) if is_free_text else column).astype(np.float64)
 
 
 def text_codes(column: pa.DictionaryArray) -> Hashes:

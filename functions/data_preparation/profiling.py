@@ -431,7 +431,8 @@ def distribution(summary: ColumnSummary, values: npt.NDArray[Any], bounds: Bound
     """
     if summary.kind == "boolean":
         return distributions.of_booleans(values)
-    if summary.kind != "text":
+    if summary.kind != "text" or values.dtype == np.float64:
+        # Of free texts it is how long they are.
         return distributions.of_numbers(values, bounds.bins)
     names = None if summary.counts is None else distributions.texts_by_code(list(summary.counts))
     return distributions.of_texts(values, names, bounds)

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from common.conversion import Profile, as_stored, feature_columns, numbers
-from common.distributions import Distribution, codes_of, text_codes
+from common.conversion import Profile, as_stored, feature_columns
+from common.distributions import Distribution, codes_of, measured, text_codes
 from common.errors import DamagedFileError
 
 Cells = npt.NDArray[np.int64]
@@ -72,7 +72,7 @@ class ColumnCounts:
 
     def _places_of_numbers(self, column: pa.Array) -> tuple[npt.NDArray[np.intp], int, int]:
         """Return the cells of the values that are there, and how many are new and how many missing."""
-        values = numbers(column).astype(np.float64)
+        values = measured(column)
         present = values[~np.isnan(values)]
         missing = len(values) - len(present)
         if "edges" not in self.distribution:

@@ -18,6 +18,7 @@ from common.distributions import (
     Bounds,
     RowSample,
     codes_of,
+    measured,
     of_booleans,
     of_numbers,
     of_texts,
@@ -151,3 +152,9 @@ def test_booleans_and_columns_without_a_value() -> None:
     }
     assert of_numbers(np.array([NAN, NAN])) == {"rows": 2, "missing": 2, "edges": [], "counts": []}
     assert of_texts(codes([None, None]), {})["counts"] == []
+
+
+def test_of_a_free_text_it_is_how_long_it_is() -> None:
+    found = measured(pa.array(["", "Grüße", None, "a b c"]))
+    assert found.dtype == np.float64
+    assert np.array_equal(found, [0.0, 5.0, np.nan, 5.0], equal_nan=True)
