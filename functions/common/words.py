@@ -15,7 +15,7 @@ from common.metric_table import GUESSES, LOWER_IS_BETTER, METRIC_TABLE
 MANY_MISSING = 0.2
 """From this share of missing values on, a feature is named."""
 GB_SECOND = 0.0000166667
-"""What a second of a function with 1 GB of memory costs in USD: x86, us-east-1, https://aws.amazon.com/lambda/pricing/."""
+"""What a second of a function with 1 GB of memory costs in USD: x86, N. Virginia, https://aws.amazon.com/lambda/pricing/."""
 
 # Numbers
 
