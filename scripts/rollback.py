@@ -2,7 +2,8 @@
 
 The template goes back with the images: it is that of the release's infrastructure commit, packaged as the pipeline does
 it, into the bucket of the tools account, which the stage's roles can read. The ledger and the bucket are in the tools
-account; `--profile` is for `sam deploy` alone, which needs the stage's account. `--mark-deployed RELEASE` only records
+account; `--profile` is of the stage's account, which is asked what it runs and deployed to, through the bucket of its
+own stack. `--mark-deployed RELEASE` only records
 what a stage runs now, as the pipeline does after each deployment. It exits with 0 for success, 1 for a failed
 operation, 2 for input that cannot be used.
 """
@@ -22,7 +23,7 @@ from crosstrain.delivery.ledger import open_ledger
 from crosstrain.delivery.rollback import (
     BUCKET_VARIABLE,
     commands,
-    deployed_release,
+    deployed,
     execute,
     stack_name,
 )
@@ -48,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         target = ledger.resolve(options.to or f"previous:{options.stage}")
         errors.print(f"The last release that passed in {options.stage} is {passed}; to {target.id}:", markup=False)
         options.stack = options.stack or stack_name(target, options.stage)
-        steps = commands(ledger.table, target, options)
+        now = deployed(options.stack, options.profile)
+        steps = commands(ledger.table, target, now.bucket, options)
         if not options.execute:
             print("\n".join(map(shlex.join, steps)))
             return
@@ -58,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"git switch --detach {target.infrastructure_commit}"
             )
         # A release that failed its system test is deployed all the same, and not in the ledger: the stack is asked.
-        if target.id == deployed_release(options.stack, options.profile) == passed:
+        if target.id == now.release == passed:
             errors.print(f"{options.stack} runs it already: there is nothing to do.", markup=False)
             return
         for step in steps:
@@ -79,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the release to go to, stage:STAGE for the last that passed there; the one before that if left out",
     )
     parser.add_argument("--stack", help="the stage's stack (default: <project>-<stage>)")
-    parser.add_argument("--profile", help="the AWS profile of the stage's account, for `sam deploy`")
+    parser.add_argument("--profile", help="the AWS profile of the stage's account")
     parser.add_argument("--base", type=Path, help="the stage's own Parameters and Tags (default: config/<stage>.json)")
     parser.add_argument("--artifact-bucket", help=f"the bucket of the tools account; {BUCKET_VARIABLE} if left out")
     parser.add_argument("--template", type=Path, help="a template that is packaged already; made if left out")

@@ -82,7 +82,8 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
     sizes = {entry["Key"].rpartition("/")[2]: entry["Size"] for entry in listed}
     # Eight decimals of four bytes, a whole number of one, a code of less than one, and a target of eight.
     assert sizes["train.parquet"] + sizes["test.parquet"] < ROWS * (8 * 4 + 1 + 1 + 8) * 1.02
-    assert sizes["profile.json"] < 6_000
+    # Each column's distribution takes about a kilobyte, whatever the rows.
+    assert sizes["profile.json"] < 16_000
 
 
 def test_a_run_has_about_a_dozen_state_transitions(training_stack: LocalTrainingStack, made_up: Path) -> None:

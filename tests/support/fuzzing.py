@@ -33,7 +33,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, UntrustedModelError
+from common.errors import (
+    DamagedFileError,
+    InvalidDatasetError,
+    InvalidRequestError,
+    InvalidRowsError,
+    UntrustedModelError,
+)
 from common.frames import load_part
 from common.model_file import save_model
 from common.request import TrainingRequest, parse_request
@@ -52,7 +58,8 @@ ADDRESS_BYTES = 6 << 30
 """The most that a process may ask for, whether or not it uses it; threads reserve some of it."""
 CASE_SECONDS = 20
 NAMED = (
-    BadInputError, DamagedFileError, InvalidDatasetError, InvalidRequestError, OperationFailedError, UntrustedModelError
+    BadInputError, DamagedFileError, InvalidDatasetError, InvalidRequestError, InvalidRowsError, OperationFailedError,
+    UntrustedModelError,
 )  # fmt: skip
 
 Random = np.random.Generator

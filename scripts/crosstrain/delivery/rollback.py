@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import boto3
@@ -40,8 +41,24 @@ def stack_name(release: Release, stage: str) -> str:
     return f"{found[0]}-{stage}"
 
 
-def deployed_release(name: str, profile: str | None) -> str:
-    """Return the release that a stage's stack was last deployed with, whether or not it passed its system test.
+@dataclass(frozen=True)
+class Deployed:
+    """What runs in a stage.
+
+    Attributes
+    ----------
+    release
+        What its stack was last deployed with, whether or not that passed its system test.
+    bucket
+        The stack's own, through which `sam` hands CloudFormation a template of more than 51,200 bytes.
+    """
+
+    release: str
+    bucket: str
+
+
+def deployed(name: str, profile: str | None) -> Deployed:
+    """Return what a stage's stack runs.
 
     A stack has to be there: `sam deploy` would make one, with the rights of whoever runs it.
 
@@ -66,10 +83,13 @@ def deployed_release(name: str, profile: str | None) -> str:
             f'There is no stack "{name}" in {account}, and a rollback makes none: see --profile and --stack.'
         )
     parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", [])}
-    return parameters.get("Release", "")
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in stack.get("Outputs", [])}
+    if "ArtifactBucketName" not in outputs:
+        raise BadInputError(f'The stack "{name}" has no ArtifactBucketName among its outputs: see --stack.')
+    return Deployed(parameters.get("Release", ""), outputs["ArtifactBucketName"])
 
 
-def commands(table: str, release: Release, options: argparse.Namespace) -> list[list[str]]:
+def commands(table: str, release: Release, bucket: str, options: argparse.Namespace) -> list[list[str]]:
     """Return the commands that deploy a release to a stage and record it, in order.
 
     Raises
@@ -88,7 +108,7 @@ def commands(table: str, release: Release, options: argparse.Namespace) -> list[
         *_switch(folder, release),
         _script("resolve_images.py", release.id, *ledger, *resolve, "--out", str(parameters)),
         *([] if options.template else [_package(release, options.artifact_bucket)]),
-        _deploy(release, options, {**read_base(base).get("Tags", {}), "stage": stage}, parameters),
+        _deploy(release, bucket, options, {**read_base(base).get("Tags", {}), "stage": stage}, parameters),
         _script("rollback.py", stage, *ledger, "--mark-deployed", release.id),
     ]
 
@@ -113,11 +133,14 @@ def _package(release: Release, bucket: str | None) -> list[str]:
     return ["make", "-C", str(PROJECT), "package", *variables]
 
 
-def _deploy(release: Release, options: argparse.Namespace, tags: Mapping[str, str], parameters: Path) -> list[str]:
+def _deploy(
+    release: Release, bucket: str, options: argparse.Namespace, tags: Mapping[str, str], parameters: Path
+) -> list[str]:
     template = options.template.resolve() if options.template else PROJECT / "build" / "packaged.yaml"
     return [
         *(_sam(), "deploy", "--config-file", str(options.sam_config.resolve()), "--config-env", "packaged"),
         *("--template-file", str(template), "--stack-name", options.stack),
+        *("--s3-bucket", bucket, "--s3-prefix", "packaged"),
         *("--image-repository", _repository(release), "--parameter-overrides", parameters.as_uri()),
         *("--tags", *(f"{name}={value}" for name, value in tags.items())),
         *(("--profile", options.profile) if options.profile else ()),

@@ -38,7 +38,13 @@ FILES = {
     "report.html": "report",
 }
 """What is taken of a version; the report goes beside the model, the others into it."""
-CODE = ("functions/common", "functions/data_preparation", "scripts/crosstrain", "scripts/crosstrain/training")
+CODE = (
+    "functions/common",
+    "functions/data_preparation",
+    "functions/scoring",
+    "scripts/crosstrain",
+    "scripts/crosstrain/training",
+)
 """The folders that `crosstrain.training.pyfunc` imports from."""
 LIBRARIES = ("boto3", "mlflow>=3", "pyarrow", "pydantic", "rich")
 """What the model needs besides the libraries that it was fitted with; MLflow limits pyarrow."""

@@ -64,7 +64,8 @@ def stacks(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise ClientError({"Error": {"Code": "ValidationError", "Message": "does not exist"}}, "DescribeStacks")
         status, _, deployed = there[names["StackName"]].partition(" ")
         parameters = [{"ParameterKey": "Release", "ParameterValue": deployed}]
-        return {"Stacks": [{"StackStatus": status, "Parameters": parameters}]}
+        outputs = [{"OutputKey": "ArtifactBucketName", "OutputValue": "stage-bucket"}]
+        return {"Stacks": [{"StackStatus": status, "Parameters": parameters, "Outputs": outputs}]}
 
     client = SimpleNamespace(describe_stacks=describe)
     session = SimpleNamespace(client=lambda _service: client)
@@ -98,6 +99,7 @@ def test_the_commands_are_said(ledger: Ledger, run: list[list[str]], capsys: pyt
     assert deploy[deploy.index("--config-env") + 1] == "packaged"
     assert deploy[deploy.index("--stack-name") + 1] == "crosstrain-prod"
     assert deploy[deploy.index("--image-repository") + 1] == repository
+    assert deploy[deploy.index("--s3-bucket") + 1] == "stage-bucket"
     assert deploy[deploy.index("--parameter-overrides") + 1] == Path(resolve[-1]).as_uri()
     assert deploy[-5:] == ["--tags", "project=crosstrain", "stage=prod", "--profile", "production"]
     assert mark[-2:] == ["--mark-deployed", release(1).id]
@@ -164,7 +166,7 @@ def test_a_stack_that_is_not_there_is_not_made(
 def test_a_profile_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
     with pytest.raises(BadInputError, match=r"The config profile \(nobody\) could not be found: see --profile"):
-        logic.deployed_release("crosstrain-prod", "nobody")
+        logic.deployed("crosstrain-prod", "nobody")
 
 
 def test_a_stack_is_named_after_the_project_of_its_images() -> None:
