@@ -114,9 +114,10 @@ def test_the_settings_for_a_packaged_template_make_nothing_in_the_stages_account
 
 
 def test_the_bucket_of_packages_has_to_be_named(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ledger: Ledger, stacks: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ledger is not None
+    assert stacks
     monkeypatch.delenv("ARTIFACT_BUCKET")
     assert rollback.main(["prod"]) == 2
     assert "--artifact-bucket" in capsys.readouterr().err
