@@ -11,7 +11,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
-from training_stacks import SERVED, MockedAws
+from training_stacks import SERVED, MockedAws, token_issuer
 
 # Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
 # long as the fit takes, and there is a test process for each core already.
@@ -82,5 +82,6 @@ def local_aws() -> Iterator[LocalAws]:
 def training_stack(local_aws: LocalAws) -> LocalTrainingStack:
     """Deploy the training stack, with data and models that go when it is deleted, and an endpoint of a model."""
     return local_aws.deploy_training_stack(
-        PROJECT / "template.yaml", parameters={"RetentionPolicy": "Delete", "ServeModel": SERVED}
+        PROJECT / "template.yaml",
+        parameters={"RetentionPolicy": "Delete", "ServeModel": SERVED, **token_issuer(local_aws)},
     )

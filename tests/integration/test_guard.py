@@ -57,7 +57,8 @@ def address(local_aws: LocalAws) -> str:
     """Return the path of an object that a request signed by root can read."""
     s3 = local_aws.client("s3")
     s3.create_bucket(Bucket="guarded")
-    s3.put_object(Bucket="guarded", Key="secret", Body=b"precious")
+    for key in ("secret", ".well-known/jwks.json"):
+        s3.put_object(Bucket="guarded", Key=key, Body=b"precious")
     return "/guarded/secret"
 
 
@@ -92,6 +93,7 @@ def test_keys_that_this_run_did_not_make_open_nothing(
     [
         "/guarded/secret", "/", "/_ministack/reset", "/_ministack/config", "/_ministack/ses/messages",
         "/2015-03-31/functions/x/invocations", "/_ministack/cfn-response/x", "/oauth2/authorize", "/_ministack/health/",
+        "/guarded/.well-known/jwks.json", "/_aws/execute-api/0a1b2c3d/$default/model",
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("address")

@@ -21,6 +21,11 @@ ACCOUNT = "123456789012"
 # What moto's CloudFormation has no model of; its services are called with the properties of these in its place.
 REFUSED = frozenset(
     {
+        "AWS::ApiGatewayV2::Api",
+        "AWS::ApiGatewayV2::Authorizer",
+        "AWS::ApiGatewayV2::Integration",
+        "AWS::ApiGatewayV2::Route",
+        "AWS::ApiGatewayV2::Stage",
         "AWS::CloudWatch::Alarm",
         "AWS::CodeBuild::Project",
         "AWS::CodeCommit::Repository",

@@ -27,6 +27,10 @@ _GIVEN = {
     "DatasetBucketName": "datasets",
     "DatasetKeyArn": _KEY,
     "TrainingSchedule": "rate(1 day)",
+    "MayMakeHttpApis": "true",
+    "ServeModel": "served",
+    "JwtIssuer": "https://issuer.example.com",
+    "JwtAudience": "callers",
 }
 # Each condition is met in one of them and not in the other; the boundary of target-account.yaml is made in the first.
 LAYOUTS: tuple[dict[str, str], ...] = (

@@ -32,6 +32,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "template.yaml": {
         **LOGS,
         **BUCKETS,
+        "api_gw_v2_access_logs_enabled": "the function logs each request; such logs need rights on *",
         "lambda_inside_vpc": "functions talk to S3 and CloudWatch Logs alone; a VPC costs by the hour",
         "s3_bucket_default_encryption_kms": "SSE-S3; a key would need a grant for each function and each reader",
         "step_functions_state_machine_tracing_enabled": "it needs a right on *; history and logs tell a run's story",

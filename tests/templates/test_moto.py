@@ -46,6 +46,8 @@ GIVEN = {
     "DatasetKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/datasets",
     "TrainingSchedule": "rate(1 day)",
     "ServeModel": "houses",
+    "JwtIssuer": "https://issuer.example.com",
+    "JwtAudience": "callers",
 }
 DEFINITIONS = "definitions"
 
@@ -130,6 +132,12 @@ def make_policy_of_topic(properties: Any) -> None:
 
 
 MAKE: Mapping[str, Callable[[Any], object]] = {
+    # The parts belong to an API that is not made.
+    "AWS::ApiGatewayV2::Api": lambda found: take("apigatewayv2", "create_api", found),
+    "AWS::ApiGatewayV2::Authorizer": lambda found: take("apigatewayv2", "create_authorizer", found),
+    "AWS::ApiGatewayV2::Integration": lambda found: take("apigatewayv2", "create_integration", found),
+    "AWS::ApiGatewayV2::Route": lambda found: take("apigatewayv2", "create_route", found),
+    "AWS::ApiGatewayV2::Stage": lambda found: take("apigatewayv2", "create_stage", found),
     "AWS::CloudWatch::Alarm": lambda found: client("cloudwatch").put_metric_alarm(**found),
     # moto wants a location of each source; those that a pipeline hands on have none.
     "AWS::CodeBuild::Project": lambda found: take("codebuild", "create_project", lowered(found)),

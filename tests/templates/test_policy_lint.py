@@ -29,6 +29,9 @@ EXCEPTIONS = {
         f"transforms are AWS's own: {DOCS}/AWSCloudFormation/latest/UserGuide/control-access-with-iam.html"
     ),
     ("INVALID_ARN", "target-account.yaml CloudFormationRole packages", TRANSFORM): "the same",
+    ("UNKNOWN_CONDITION_FOR_ACTION", "target-account.yaml HttpApiPolicy PolicyDocument", "RouteAuthorizationType"): (
+        f"AWS's own example: {DOCS}/apigateway/latest/developerguide/security_iam_id-based-policy-examples.html"
+    ),
     ("RESOURCE_STAR", "tools-account.yaml ArtifactKey KeyPolicy", "kms:"): (
         f"in a key's policy it is the key: {DOCS}/kms/latest/developerguide/key-policy-overview.html"
     ),

@@ -166,14 +166,22 @@ def test_all_of_scoring_is_there_for_a_served_model_alone(template: Any) -> None
     assert template["Parameters"]["ServeModel"]["Default"] == ""
     found = {**template["Resources"], **template["Outputs"]}
     of_scoring = {name: each.get("Condition") for name, each in found.items() if name.startswith("Scoring")}
-    assert len(of_scoring) == 8
-    assert set(of_scoring.values()) == {"ServesModel"}
+    of_api = {name: condition for name, condition in of_scoring.items() if name.startswith("ScoringApi")}
+    assert (len(of_scoring), len(of_api)) == (15, 7)
+    assert set(of_api.values()) == {"HasScoringApi"}
+    assert {of_scoring[name] for name in of_scoring.keys() - of_api.keys()} == {"ServesModel"}
+    has_issuer = {"Fn::Not": [{"Fn::Equals": [{"Ref": "JwtIssuer"}, ""]}]}
+    assert template["Conditions"]["HasScoringApi"] == {"Fn::And": [{"Condition": "ServesModel"}, has_issuer]}
 
 
 def test_the_url_is_for_callers_that_iam_knows(template: Any) -> None:
     assert template["Resources"]["ScoringFunctionUrl"]["Properties"]["AuthType"] == "AWS_IAM"
-    # Nobody is given a right by the function itself.
-    assert "AWS::Lambda::Permission" not in {each["Type"] for each in template["Resources"].values()}
+    # Nobody is given a right by the function itself but the API, none of whose routes is open.
+    given = [each for each in template["Resources"].values() if each["Type"] == "AWS::Lambda::Permission"]
+    assert [each["Properties"]["Principal"] for each in given] == ["apigateway.amazonaws.com"]
+    assert "${ScoringApi}/" in given[0]["Properties"]["SourceArn"]["Fn::Sub"]
+    routes = [each for each in template["Resources"].values() if each["Type"] == "AWS::ApiGatewayV2::Route"]
+    assert [each["Properties"]["AuthorizationType"] for each in routes] == ["JWT"]
 
 
 @pytest.mark.parametrize("name", ["", "default", "Houses_2-a", "a" * 64])

@@ -23,7 +23,7 @@ from ministack import app as ministack
 from ministack.core import iam_evaluator, lambda_runtime, sigv4
 from ministack.core.responses import _account_from_sts_session
 from ministack.core.router import detect_service, extract_access_key_id
-from ministack.services import lambda_svc, sts
+from ministack.services import apigateway, cognito, lambda_svc, sts
 
 from crosstrain.local import GUARD_VARIABLE, corrections
 
@@ -40,6 +40,9 @@ _registry_token: str = _settings["registry_token"]
 
 _HEALTH = "/_ministack/health"
 _INTERNAL = "/_ministack/"
+_APIS = "/_aws/execute-api/"
+# The public keys of a user pool, which anybody may have on AWS, too.
+_PUBLIC_KEYS = "/.well-known/jwks.json"
 # A browser sends one of them with every request that a page of another origin makes.
 _BROWSER = ("origin", "sec-fetch-site", "sec-fetch-mode", "access-control-request-method")
 # Two of one of these, and the gate could read one where ministack reads the other.
@@ -59,7 +62,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if failure is None and ministack._is_ecr_registry_path(scope["path"]):
             await _answer_engine(scope, receive, send)
             return
-        if failure is None and scope["path"] != _HEALTH:
+        if failure is None and not _is_for_anybody(scope) and not _is_for_a_token(scope):
             receive, body = await _read(receive)
             failure = _signature_failure(scope, body)
         if failure is not None:
@@ -79,6 +82,23 @@ def _refused_sight_unseen(scope: Scope) -> Failure | None:
     if headers.get("host") not in _hosts:
         return "AccessDenied", f"{_FORBIDDEN}it is not reached by that host name."
     return None
+
+
+def _is_for_anybody(scope: Scope) -> bool:
+    path = scope["path"]
+    if scope["method"] != "GET" or not path.endswith(_PUBLIC_KEYS):
+        return bool(path == _HEALTH)
+    # What is no user pool, ministack takes for an object of S3.
+    return cognito._get_pool_unscoped(path.removesuffix(_PUBLIC_KEYS).lstrip("/")) is not None
+
+
+def _is_for_a_token(scope: Scope) -> bool:
+    """Return whether ministack asks the caller for a token, as an HTTP API does on a route with such an authorizer."""
+    if not scope["path"].startswith(_APIS):
+        return False
+    identity, _, rest = scope["path"].removeprefix(_APIS).partition("/")
+    stage, _, path = rest.partition("/")
+    return bool(apigateway.route_authorization_type(identity, stage, scope["method"], f"/{path}") == "JWT")
 
 
 async def _answer_engine(scope: Scope, receive: Receive, send: Send) -> None:

@@ -29,6 +29,13 @@ Resources:
     Type: AWS::DynamoDB::Table
     Properties: { TableName: expiring, TimeToLiveSpecification: { AttributeName: until, Enabled: true } }
   Function: { Type: AWS::Serverless::Function, Properties: { FunctionName: free, Role: !GetAtt Role.Arn } }
+  Api: { Type: AWS::ApiGatewayV2::Api, Properties: { Name: api, ProtocolType: HTTP } }
+  Route:
+    Type: AWS::ApiGatewayV2::Route
+    Properties: { ApiId: !Ref Api, RouteKey: $default, AuthorizationType: NONE }
+  Caller:
+    Type: AWS::Lambda::Permission
+    Properties: { FunctionName: !Ref Function, Action: lambda:InvokeFunction, Principal: apigateway.amazonaws.com }
   Open: { Type: AWS::Lambda::Url, Properties: { TargetFunctionArn: !GetAtt Function.Arn, AuthType: NONE } }
   Reserved:
     Type: AWS::Serverless::Function
@@ -88,6 +95,20 @@ def test_a_url_is_of_its_function_and_for_whom_it_is_for() -> None:
     assert "lambda:CreateFunctionUrlConfig" in url.actions
     assert url.resource == f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:free"
     assert url.context == {"lambda:FunctionUrlAuthType": "NONE"}
+
+
+def test_a_route_is_of_its_api_and_asks_for_what_its_callers_need() -> None:
+    (route,) = calls(resources(), "Route", "AWS::ApiGatewayV2::Route")
+    assert route.actions == {"apigateway:GET", "apigateway:POST"}
+    assert route.resource == "arn:aws:apigateway:us-east-1::/apis/crosstrain-test-Api-0123456789AB"
+    assert route.context == {"apigateway:Request/RouteAuthorizationType": "NONE"}
+
+
+def test_a_permission_is_on_its_function_and_for_whom_it_is_for() -> None:
+    (permission,) = calls(resources(), "Caller", "AWS::Lambda::Permission")
+    assert permission.actions == {"lambda:AddPermission", "lambda:GetPolicy"}
+    assert permission.resource == f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:free"
+    assert permission.context == {"lambda:Principal": "apigateway.amazonaws.com"}
 
 
 def test_a_function_in_a_network_looks_the_network_up() -> None:

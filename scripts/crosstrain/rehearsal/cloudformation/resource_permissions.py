@@ -161,6 +161,10 @@ class StackResources:
         if kind == "AWS::Lambda::Url":
             # https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html#urls-governance
             return {"lambda:FunctionUrlAuthType": str(self._property(logical_id, "AuthType"))}
+        if kind == "AWS::ApiGatewayV2::Route":
+            return {"apigateway:Request/RouteAuthorizationType": str(self._property(logical_id, "AuthorizationType"))}
+        if kind == "AWS::Lambda::Permission":
+            return {"lambda:Principal": str(self._property(logical_id, "Principal"))}
         boundary = self.boundary(logical_id) if kind == "AWS::IAM::Role" else None
         return {"iam:PermissionsBoundary": boundary} if boundary is not None else {}
 

@@ -28,7 +28,9 @@ UNUSED = re.compile(
     r"|[sS]3:.*(Abac|Analytics|CORS|Cors|Inventory|Metrics|Notification|Replication|Website|Accelerate|Acl|ObjectLock"
     r"|IntelligentTiering|Metadata|Logging|DeleteObject|DeleteBucketEncryption|DeleteBucketLifecycle|REST)"
     # IAM has no action for the deletion of tags: PutBucketTagging stands for it.
-    r"|s3:(GetObject|GetObjectVersion|DeleteBucketTagging)"
+    r"|s3:(GetObject|getObject|GetObjectVersion|DeleteBucketTagging)"
+    # Tags of an API are written by POST and DELETE on /tags.
+    r"|apigateway:(Tag|Untag)Resource"
     r"|logs:(.*Delivery|.*IndexPolicy|.*KmsKey|PutDataProtection.*|.*ResourcePolicy$|.*BearerToken.*|.*DeletionProtection"
     r"|(CreateLogStream|DescribeLogStreams|PutLogEvents))"
     r"|sns:PutDataProtectionPolicy"
@@ -108,6 +110,7 @@ class Kind:
 
 _IN_ACCOUNT = "{region}:{account}"
 KINDS: Mapping[str, Kind] = {
+    "AWS::ApiGatewayV2::Api": Kind("arn:aws:apigateway:{region}::/apis/{name}"),
     "AWS::CloudWatch::Alarm": Kind(f"arn:aws:cloudwatch:{_IN_ACCOUNT}:alarm:{{name}}", "AlarmName"),
     "AWS::CloudWatch::Dashboard": Kind("arn:aws:cloudwatch::{account}:dashboard/{name}", "DashboardName"),
     "AWS::CodeBuild::Project": Kind(
@@ -142,6 +145,10 @@ KINDS: Mapping[str, Kind] = {
 }
 # Types that are a part of another resource, and the property that says of which.
 PARTS = {
+    **dict.fromkeys(
+        (f"AWS::ApiGatewayV2::{part}" for part in ("Authorizer", "Integration", "Route", "Stage")), "ApiId"
+    ),
+    "AWS::Lambda::Permission": "FunctionName",
     "AWS::Lambda::Url": "TargetFunctionArn",
     "AWS::S3::BucketPolicy": "Bucket",
     "AWS::SNS::TopicPolicy": "Topics",
