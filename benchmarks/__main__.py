@@ -28,6 +28,7 @@ NAMES = (
     "training_memory",
     "cold_start",
     "scoring",
+    "scoring_load",
     "images",
     "builds",
     "resolving",

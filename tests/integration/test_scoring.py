@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -16,7 +18,7 @@ from botocore.credentials import Credentials
 from sklearn.datasets import load_diabetes
 
 from common.model_file import load_model
-from crosstrain.local.front import Front
+from crosstrain.local.front import ADDRESS, Front
 from crosstrain.local.server import REGION, LocalTrainingStack
 from crosstrain.local.server import Credentials as Key
 from crosstrain.training.endpoint import URL, Endpoint
@@ -122,3 +124,15 @@ def test_this_machines_own_server_signs_for_whoever_uses_it_here(front: Front) -
     ):
         status, _, body = fetch(f"{front.address}/model", **headers)
         assert (status, b"error" in body) == (403, True), headers
+
+
+def test_a_client_that_hangs_up_leaves_no_trace(front: Front, capfd: pytest.CaptureFixture[str]) -> None:
+    before = set(threading.enumerate())
+    with socket.create_connection((ADDRESS, front.server_port)) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {ADDRESS}:{front.server_port}\r\n\r\n".encode())
+        # Closed like this, it refuses whatever comes.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert fetch(f"{front.address}/")[0] == 200
+    for thread in set(threading.enumerate()) - before:
+        thread.join(20)
+    assert capfd.readouterr().err == ""

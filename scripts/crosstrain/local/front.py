@@ -9,8 +9,10 @@ from __future__ import annotations
 import http.server
 import json
 import socket
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from botocore.exceptions import BotoCoreError
 
@@ -61,6 +63,11 @@ class Front(http.server.ThreadingHTTPServer):
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = ADDRESS, self.server_address[1]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print what went wrong with a request, unless it is that the client has hung up."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
