@@ -79,7 +79,7 @@ def answer(
     try:
         others = _checked(predict(), found, challenger)
         difference = _difference(found, others, is_number=challenger.loaded.model.classes is None)
-    except Exception as error:  # noqa: BLE001 (whatever it is, the champion has answered)
+    except Exception as error:
         logger.error("challenger failed", extra={VERSION: challenger.version}, exc_info=error)
         count_error(stack, challenger.loaded.model_name, challenger.version)
         return found
@@ -111,7 +111,9 @@ def _checked(others: Answers, found: Answers, challenger: Challenger) -> Answers
 
 def _difference(found: Answers, others: Answers, *, is_number: bool) -> float | None:
     """Return how far two models differ: by how much on average, or in which share of the labels; None if unknown."""
-    pairs = [(a[PREDICTION], b[PREDICTION]) for a, b in zip(found, others, strict=True) if a is not None and b is not None]
+    pairs = [
+        (a[PREDICTION], b[PREDICTION]) for a, b in zip(found, others, strict=True) if a is not None and b is not None
+    ]
     if not pairs:
         return None
     each = (abs(a - b) if is_number else float(a != b) for a, b in pairs)

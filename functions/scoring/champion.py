@@ -2,7 +2,7 @@
 
 A worker lives longer than a champion may: the registry's pointer is looked up again after a time, so that a promotion
 or a rollback is followed within it. What cannot be looked up or loaded then leaves the champion that is loaded in use.
-A challenger beside it is loaded by the same rules, and nothing that is wrong with one keeps the champion from answering.
+A challenger beside it is loaded by the same rules, and nothing that is wrong with one keeps a champion from answering.
 """
 
 from __future__ import annotations
@@ -192,8 +192,11 @@ class Champions:
         How old what is known of the registry may be.
     clock
         Tells seconds.
+
+    Attributes
+    ----------
     on_broken
-        Is told of the version of each challenger that cannot be used, whenever one was to be loaded.
+        Called with the version of a challenger that cannot be used, whenever one was to be loaded.
     """
 
     def __init__(
@@ -205,11 +208,11 @@ class Champions:
         *,
         seconds: float,
         clock: Callable[[], float] = time.monotonic,
-        on_broken: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.model_name = model_name
         self._dynamodb, self._s3, self._table = dynamodb, s3, table
-        self._seconds, self._clock, self._on_broken = seconds, clock, on_broken
+        self._seconds, self._clock = seconds, clock
+        self.on_broken: Callable[[str], None] = lambda _: None
         self._loaded: Champion | None = None
         self._challenger: Challenger | None = None
         self._objection: str | None = None
@@ -302,11 +305,11 @@ class Champions:
             return self._follow_challenger(pointer, champion)
         except (ClientError, BotoCoreError) as error:
             if _code(error) in _GONE:
-                self._on_broken(str(version))
+                self.on_broken(str(version))
             reason: str = f"its files cannot be read ({_code(error)})"
             self._object_to_challenger(version, reason, error)
         except Exception as error:  # noqa: BLE001 (whatever is wrong with a challenger, the champion answers)
-            self._on_broken(str(version))
+            self.on_broken(str(version))
             is_told = isinstance(error, DamagedFileError | UntrustedModelError)
             self._object_to_challenger(version, str(error) if is_told else type(error).__name__, error)
         return None
@@ -394,8 +397,8 @@ def _require_memory(entry: Mapping[str, Any]) -> None:
     resident = int(_OWN_MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     if resident + needed > _SHARE_OF_MEMORY * (megabytes << 20):
         raise DamagedFileError(
-            f"loading it may take {needed >> 20:,} MB, and the champion leaves {max(0, megabytes - (resident >> 20)):,} "
-            f"of {megabytes:,} MB: raise ScoringMemory."
+            f"loading it may take {needed >> 20:,} MB, and {resident >> 20:,} of {megabytes:,} MB are in use: raise "
+            "ScoringMemory."
         )
 
 

@@ -165,7 +165,11 @@ def test_a_challenger_becomes_the_champion_and_the_canary_is_over(challenging: M
         "target": {"S": "y"},
         "split": {"S": "{}"},
     }
-    assert (recorded["action"], recorded["champion_version"], recorded["move"]) == ({"S": "promote"}, {"S": "b"}, {"N": "3"})
+    assert (recorded["action"], recorded["champion_version"], recorded["move"]) == (
+        {"S": "promote"},
+        {"S": "b"},
+        {"N": "3"},
+    )
 
 
 def test_a_canary_ends_whatever_became_of_its_version(challenging: Machine, registry: Registry) -> None:
@@ -196,7 +200,7 @@ def test_a_rejected_version_is_tried_in_the_shadow_alone(challenging: Machine, r
 
 
 @pytest.mark.parametrize(("document", "cause"), INPUTS)
-def test_an_input_that_is_none_is_refused_with_what_is_wrong(challenging: Machine, document: Any, cause: str) -> None:
+def test_a_request_for_a_canary_that_is_none_is_refused(challenging: Machine, document: Any, cause: str) -> None:
     name = execution.new_run_id()
     arn = challenging.sfn.start_execution(stateMachineArn=challenging.arn, name=name, input=json.dumps(document))
     events = list(follow(challenging.sfn, arn["executionArn"]))
@@ -221,7 +225,7 @@ def test_an_input_that_is_none_is_refused_with_what_is_wrong(challenging: Machin
         ({"expected": {**EXPECTED, "challenger": "canary#1"}}, MOVED, "Somebody else moves or has moved"),
     ],
 )
-def test_a_move_that_may_not_be_is_refused(
+def test_a_canary_that_may_not_be_is_refused(
     challenging: Machine, registry: Registry, changes: dict[str, Any], error: str, cause: str
 ) -> None:
     request = beginning(registry, "refused-begin", **changes)
@@ -257,7 +261,7 @@ def test_a_version_of_another_model_challenges_nobody(challenging: Machine, regi
 
 
 @pytest.mark.parametrize(("case", "error", "cause"), BROKEN)
-def test_a_registry_that_does_not_answer_ends_it_with_the_step(
+def test_a_registry_that_does_not_answer_moves_no_challenger(
     challenging: Machine, registry: Registry, case: str, error: str, cause: str
 ) -> None:
     request = beginning(registry, f"canary-{case}")
@@ -269,7 +273,7 @@ def test_a_registry_that_does_not_answer_ends_it_with_the_step(
 
 
 @pytest.mark.parametrize(("case", "failure"), LOST)
-def test_what_never_comes_through_is_tried_three_times(
+def test_a_canary_that_never_comes_through_is_tried_three_times(
     challenging: Machine, registry: Registry, case: str, failure: str
 ) -> None:
     name = f"canary-{case}"
@@ -325,7 +329,9 @@ def test_a_rollback_in_the_middle_wins(challenging_slowly: Machine, rolling_back
     assert (pointer["champion_version"], pointer["moves"], of_challenger(pointer)) == ({"S": "a"}, {"N": "3"}, {})
 
 
-def test_a_version_that_is_no_longer_promoted_is_not_given_rows(challenging_slowly: Machine, registry: Registry) -> None:
+def test_a_version_that_is_no_longer_promoted_is_not_given_rows(
+    challenging_slowly: Machine, registry: Registry
+) -> None:
     request = beginning(registry, "canary-withdrawn")
 
     def reject(_: dict[str, Any]) -> None:

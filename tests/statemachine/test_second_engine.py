@@ -21,12 +21,14 @@ from .conftest import Machine, Metrics, Registry, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_canary import (  # noqa: F401
     test_a_canary_ends_whatever_became_of_its_version,
+    test_a_canary_that_may_not_be_is_refused,
+    test_a_canary_that_never_comes_through_is_tried_three_times,
     test_a_challenger_becomes_the_champion_and_the_canary_is_over,
     test_a_move_that_cannot_be_announced_is_made,
-    test_a_move_that_may_not_be_is_refused as test_canary_a_move_that_may_not_be_is_refused,
     test_a_move_whose_answer_was_lost_is_told_as_made,
-    test_a_registry_that_does_not_answer_ends_it_with_the_step as test_canary_a_registry_that_does_not_answer_ends_it_with_the_step,
+    test_a_registry_that_does_not_answer_moves_no_challenger,
     test_a_rejected_version_is_tried_in_the_shadow_alone,
+    test_a_request_for_a_canary_that_is_none_is_refused,
     test_a_rollback_in_the_middle_wins,
     test_a_share_becomes_another_and_a_shadow_and_the_time_of_its_begin_stays,
     test_a_version_challenges_the_champion_and_the_execution_is_recorded,
@@ -35,10 +37,8 @@ from .test_canary import (  # noqa: F401
     test_an_alarm_ends_the_canary_of_the_version_that_failed_and_only_once,
     test_an_alarm_from_before_a_canary_does_not_end_it,
     test_an_alarm_that_was_about_the_challenger_before_does_not_end_the_next_ones_canary,
-    test_an_input_that_is_none_is_refused_with_what_is_wrong as test_canary_an_input_that_is_none_is_refused_with_what_is_wrong,
     test_another_challenger_is_neither_replaced_nor_promoted,
     test_metrics_that_cannot_be_read_leave_the_canary_and_fail,
-    test_what_never_comes_through_is_tried_three_times as test_canary_what_never_comes_through_is_tried_three_times,
 )
 from .test_paths import (  # noqa: F401
     test_a_cause_of_any_form_is_told_in_words,
