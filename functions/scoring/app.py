@@ -68,14 +68,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _champions() -> Champions:
     settings = Settings.of()
     dynamodb = boto3.client("dynamodb", config=_PATIENCE)
-    return Champions(
-        dynamodb,
-        s3_client(),
-        settings.table,
-        settings.model_name,
-        seconds=settings.champion_ttl,
-        on_broken=functools.partial(challenger.count_error, settings.stack, settings.model_name),
-    )
+    champions = Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
+    champions.on_broken = functools.partial(challenger.count_error, settings.stack, settings.model_name)
+    return champions
 
 
 @app.post("/predictions")

@@ -79,8 +79,9 @@ def answer(
     try:
         others = _checked(predict(), found, challenger)
         difference = _difference(found, others, is_number=challenger.loaded.model.classes is None)
-    except Exception as error:
-        logger.error("challenger failed", extra={VERSION: challenger.version}, exc_info=error)
+    except Exception:
+        # Whatever it is, the champion has answered.
+        logger.exception("challenger failed", extra={VERSION: challenger.version})
         count_error(stack, challenger.loaded.model_name, challenger.version)
         return found
     rows = sum(is_its) if challenger.share is not None else len(hashes)

@@ -1,4 +1,4 @@
-"""The state machine that moves challengers: what it refuses and records, and that an alarm ends the right canary alone."""
+"""The state machine that moves challengers: what it refuses and records, and which canary an alarm ends."""
 
 from __future__ import annotations
 

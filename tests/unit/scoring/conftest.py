@@ -118,15 +118,9 @@ class Shop:
 
     def champions(self, seconds: float = 60) -> Champions:
         """Return what a worker has that has just started."""
-        return Champions(
-            self.dynamodb,
-            self.s3,
-            self.table,
-            MODEL,
-            seconds=seconds,
-            clock=lambda: self.now,
-            on_broken=functools.partial(count_error, STACK, MODEL),
-        )
+        champions = Champions(self.dynamodb, self.s3, self.table, MODEL, seconds=seconds, clock=lambda: self.now)
+        champions.on_broken = functools.partial(count_error, STACK, MODEL)
+        return champions
 
 
 @contextmanager
