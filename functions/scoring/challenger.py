@@ -24,6 +24,7 @@ NAMESPACE, ERRORS, ROWS, DIFFERENCE = "Crosstrain", "ChallengerErrors", "Challen
 """What CloudWatch has of challengers. The template's alarm is on the errors, and the state machine that ends a canary
 looks which version they are of."""
 VERSION = "version"
+_DIMENSION_CHARACTERS = 200
 
 Answers = Sequence[Mapping[str, Any] | None]
 
@@ -130,7 +131,8 @@ def _write(stack: str, model_name: str, version: str, values: Mapping[str, float
     metrics = EphemeralMetrics(namespace=NAMESPACE)
     for name, value in {"stack": stack, "model_name": model_name}.items():
         metrics.add_dimension(name, value)
-    metrics.add_dimensions(stack=stack, model_name=model_name, version=version)
+    # What the pointer names may be anything.
+    metrics.add_dimensions(stack=stack, model_name=model_name, version=version[:_DIMENSION_CHARACTERS] or "none")
     for name, measured in values.items():
         if measured is not None:
             unit = MetricUnit.NoUnit if name == DIFFERENCE else MetricUnit.Count
