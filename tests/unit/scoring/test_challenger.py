@@ -218,7 +218,8 @@ def reject(shop: Any) -> None:
 
 def predict_otherwise(shop: Any) -> None:
     shop.train("run-3", frame(["small", "large"]), problem="classification")
-    shop.record("run-3", entry="version#run-2", version="run-2")
+    shop.entries["run-2"] = shop.entries["run-3"] | {"entry": "version#run-2", "version": "run-2"}
+    shop.record("run-2")
 
 
 @pytest.mark.parametrize(
