@@ -1,4 +1,4 @@
-"""Look at the models that a deployed stack has trained, follow one back to its data and code, and roll back.
+"""Look at the models that a deployed stack has trained, follow one back to its data and code, try one, and roll back.
 
 The stack is named by `--stack` or by CROSSTRAIN_STACK, which `make local-aws` prints. It exits with 0 for success, 1
 for a failed operation (somebody else has moved the champion meanwhile, say), 2 for input that cannot be used.
@@ -23,8 +23,10 @@ from crosstrain.training.models import (
     compare,
     lineage,
     list_models,
+    promote,
     roll_back,
     show,
+    stop_canary,
     verify,
 )
 from crosstrain.training.stack import find_stack
@@ -82,9 +84,11 @@ def _version_tables(document: Document) -> Iterable[Table | str]:
     )
     for item in document["versions"]:
         is_champion = item["version"] == document["champion"]
+        trial = document["challenger"]
+        is_tried = trial is not None and trial["version"] == item["version"]
         table.add_row(
             f"{item['version']}\n{_short_time(item['recorded_at'])}",
-            f"{'champion' if is_champion else item['decision']}\n{_metric(item)}",
+            f"{'champion' if is_champion else _trial(trial) if is_tried else item['decision']}\n{_metric(item)}",
             f"{item['estimator']} of {_data(item)}, {item['rows']['train']:,} train rows",
             style="bold" if is_champion else None,
         )
@@ -96,6 +100,27 @@ def _version_tables(document: Document) -> Iterable[Table | str]:
             when, by = _short_time(item["recorded_at"]), item.get("execution") or item["by"]
             rollbacks.add_row(f"{item['from_version']}\n{item['to_version']}", when, f"{item['reason']}\n{by}")
         yield rollbacks
+    if document["canaries"]:
+        canaries = _lines_table("Canaries", "champion\nchallenger", "what\nwhen", "reason\nexecution")
+        for item in document["canaries"]:
+            how = (
+                "shadow"
+                if item.get("shadow")
+                else f"{item['challenger_share']} %"
+                if "challenger_share" in item
+                else ""
+            )
+            canaries.add_row(
+                f"{item['champion_version']}\n{item['challenger_version']}",
+                f"{item['action']} {how}\n{_short_time(item['recorded_at'])}",
+                f"{item['reason']}\n{item['execution']}",
+            )
+        yield canaries
+
+
+def _trial(trial: Mapping[str, Any]) -> str:
+    """Return how a challenger is tried."""
+    return "challenger, shadow" if trial["shadow"] else f"challenger, {trial['share']} %"
 
 
 def _lines_table(title: str, *headers: str) -> Table:
@@ -108,7 +133,16 @@ def _lines_table(title: str, *headers: str) -> Table:
 
 
 def _item_tables(document: Document) -> Iterable[Table | str]:
-    first = ["model_name", "version", "champion", "promoted_at", "previous_champion", "decision", "reason"]
+    first = [
+        "model_name",
+        "version",
+        "champion",
+        "promoted_at",
+        "previous_champion",
+        "challenger",
+        "decision",
+        "reason",
+    ]
     names = [name for name in first if name in document]
     names += sorted(document.keys() - {*names, "entry"})
     yield _pairs((name, _text(document[name])) for name in names)
@@ -133,6 +167,22 @@ def _rollback_tables(document: Document) -> Iterable[Table | str]:
         f"{document['to_version']} is the champion of {document['model_name']} again, in place of "
         f"{document['from_version']}."
     )
+
+
+def _canary_tables(document: Document) -> Iterable[Table | str]:
+    version, of = document["challenger_version"], f"of {document['model_name']}"
+    match document["action"]:
+        case "promote":
+            yield f"{version} is the champion {of}, in place of {document['champion_version']}."
+        case "end":
+            yield f"{version} is no longer the challenger {of}: {document['champion_version']} answers all rows."
+        case _ if document.get("shadow"):
+            yield f"{version} is in the shadow of the champion {of}, {document['champion_version']}."
+        case _:
+            yield (
+                f"{version} is the challenger {of}, and answers {document['challenger_share']} % of the rows of "
+                f"{document['champion_version']}."
+            )
 
 
 def _verify_tables(document: Document) -> Iterable[Table | str]:
@@ -262,6 +312,18 @@ def _parser() -> argparse.ArgumentParser:
     rolled_back.add_argument("model_name")
     rolled_back.add_argument("--to", metavar="VERSION", help="a version that was promoted once (the champion before)")
     rolled_back.add_argument("--reason", default="", help="why, for whoever looks later")
+    promoted = add(
+        "promote", "try a version beside the champion, or promote it then", None, answer=promote, tables=_canary_tables
+    )
+    promoted.add_argument("model_name")
+    promoted.add_argument("version")
+    how = promoted.add_mutually_exclusive_group()
+    how.add_argument("--share", type=int, metavar="N", help="the per cent of rows that it answers, from 1 to 99")
+    how.add_argument("--shadow", action="store_true", help="it predicts all rows, and answers none")
+    promoted.add_argument("--reason", default="", help="why, for whoever looks later")
+    stopped = add("stop-canary", "end the trial of a challenger", None, answer=stop_canary, tables=_canary_tables)
+    stopped.add_argument("model_name")
+    stopped.add_argument("--reason", default="", help="why, for whoever looks later")
     add(
         "verify",
         "read all files of a model's versions, and say which are not those that were recorded",

@@ -13,17 +13,20 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import numpy as np
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from botocore.config import Config
 
 from common.conversion import feature_columns
 from common.errors import InvalidDatasetError, InvalidRowsError, UntrustedModelError
+from common.hashing import row_hashes
 from common.storage import s3_client
-from scoring import answers, schema
-from scoring.champion import Champion, Champions, NoChampionError
+from scoring import answers, challenger, schema
+from scoring.champion import Challenger, Champion, Champions, NoChampionError
 from scoring.json_rows import read_rows
 from scoring.page import PAGE, POLICY
 from scoring.refusal import RefusedError
+from scoring.scored import Scored
 from scoring.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,7 +68,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 def _champions() -> Champions:
     settings = Settings.of()
     dynamodb = boto3.client("dynamodb", config=_PATIENCE)
-    return Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
+    champions = Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
+    champions.on_broken = functools.partial(challenger.count_error, settings.stack, settings.model_name)
+    return champions
 
 
 @app.post("/predictions")
@@ -73,30 +78,45 @@ def predict() -> Response[str]:
     """Score the rows of the body."""
     body, kind = _body(), _media_type(app.current_event.headers)
     champion, warnings = _champions().current()
+    challenging = _champions().challenger
     begin, most = time.monotonic(), answers.most_rows(champion.model)
+    scored = _score(body, kind, champion, most, with_hashes=challenging is not None)
+    found: challenger.Answers = answers.predictions(champion.model, scored.predictions)
+    seconds = round(time.monotonic() - begin, 4)
+    logger.info("rows scored", extra={"rows": len(found), "version": champion.version, "seconds": seconds})
+    if challenging is not None:
+        found = challenger.answer(
+            found, scored.hashes, challenging, lambda: _predict_by(challenging, body, kind, most), Settings.of().stack
+        )
+    told = answers.warnings_of(scored.oddities, scored.others, [*warnings, *scored.told])
+    return _answer(200, answers.document(found, told))
+
+
+def _score(body: bytes, kind: str, champion: Champion, most: int, *, with_hashes: bool) -> Scored:
     if kind == schema.CSV:
         # The reader of data sets takes a while to be imported, and rows of JSON do without it.
         from scoring.csv_rows import score_csv  # noqa: PLC0415
 
-        of_text = score_csv(body, champion, most)
-        scored, oddities, others = of_text.predictions, of_text.oddities, of_text.others
-        warnings += of_text.told
-    else:
-        rows = read_rows(body, champion.profile, champion.model.known_categories, most)
-        scored, oddities = champion.predict(rows.batch, rows.kinds)
-        others = rows.others
-    found = answers.predictions(champion.model, scored)
-    seconds = round(time.monotonic() - begin, 4)
-    logger.info("rows scored", extra={"rows": len(found), "version": champion.version, "seconds": seconds})
-    return _answer(200, answers.document(found, answers.warnings_of(oddities, others, warnings)))
+        return score_csv(body, champion, most, with_hashes=with_hashes)
+    rows = read_rows(body, champion.profile, champion.model.known_categories, most)
+    predictions, oddities = champion.predict(rows.batch, rows.kinds)
+    hashes = row_hashes(rows.batch, rows.batch.schema.names) if with_hashes else np.zeros(0, np.uint64)
+    return Scored(predictions, oddities, rows.others, (), hashes)
+
+
+def _predict_by(challenging: Challenger, body: bytes, kind: str, most: int) -> challenger.Answers:
+    scored = _score(body, kind, challenging.loaded, most, with_hashes=False)
+    return answers.predictions(challenging.loaded.model, scored.predictions)
 
 
 @app.get("/model")
 def describe_model() -> Response[str]:
     """Tell what the champion is."""
     champion, warnings = _champions().current()
+    challenging = _champions().challenger
     features = {column["name"]: schema.column_schema(column) for column in feature_columns(champion.profile)}
-    return _answer(200, {"card": champion.card, "features": features, "warnings": warnings})
+    card = None if challenging is None else challenging.card
+    return _answer(200, {"card": champion.card, "challenger": card, "features": features, "warnings": warnings})
 
 
 @app.get("/health")
@@ -110,7 +130,7 @@ def check_health() -> Response[str]:
 def describe_api() -> Response[str]:
     """Return the schema of the champion's rows and predictions."""
     champion, _ = _champions().current()
-    return _respond(200, schema.JSON, _document(champion))
+    return _respond(200, schema.JSON, _document(champion, _champions().challenger))
 
 
 @app.get("/")
@@ -120,8 +140,8 @@ def show_page() -> Response[str]:
 
 
 @functools.lru_cache(maxsize=1)
-def _document(champion: Champion) -> str:
-    return _json(schema.openapi(champion))
+def _document(champion: Champion, challenging: Challenger | None) -> str:
+    return _json(schema.openapi(champion, challenging))
 
 
 def _refuse(error: RefusedError) -> Response[str]:

@@ -2,22 +2,25 @@
 
 A worker lives longer than a champion may: the registry's pointer is looked up again after a time, so that a promotion
 or a rollback is followed within it. What cannot be looked up or loaded then leaves the champion that is loaded in use.
+A challenger beside it is loaded by the same rules, and nothing that is wrong with one keeps a champion from answering.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
 
-from common.conversion import Profile, feature_columns
+from common.conversion import Profile, feature_columns, target_column
 from common.errors import DamagedFileError, InvalidRowsError, UntrustedModelError
 from common.model_file import load_model
 from common.registry_item import Attribute, from_item
@@ -40,6 +43,11 @@ _OF_ENTRY = (
     "metrics", "rows", "data_fingerprint", "release", "commit", "image_digests",
 )  # fmt: skip
 _OF_INFO = ("class", "parameters", "versions")
+_GONE = frozenset({"NoSuchKey", "NoSuchVersion", "404"})
+_LOADING_BYTES = 4
+"""What loading takes at its peak for each byte of a model's file: three as measured with a forest, and one to spare."""
+_SHARE_OF_MEMORY = 0.9
+_OWN_MEMORY = Path("/proc/self/statm")
 
 logger = logging.getLogger(__name__)
 
@@ -137,8 +145,40 @@ class Champion:
         return kinds
 
 
+@dataclass(frozen=True, eq=False)
+class Challenger:
+    """A version that is tried beside the champion.
+
+    Attributes
+    ----------
+    loaded
+        The version, ready to predict; its `since` is when it became the challenger.
+    share
+        The per cent of rows that it answers; None if it predicts in the shadow, and answers none.
+    """
+
+    loaded: Champion
+    share: int | None
+
+    @property
+    def version(self) -> str:
+        """The run that made it."""
+        return self.loaded.version
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What it is, and how it is tried."""
+        of_version = {name: value for name, value in self.loaded.card.items() if name != "champion_since"}
+        return {
+            **of_version,
+            "challenger_since": self.loaded.since,
+            "challenger_share": self.share,
+            "shadow": self.share is None,
+        }
+
+
 class Champions:
-    """The champion of one model's name, as the registry has it at a time.
+    """The champion of one model's name, and its challenger, as the registry has them at a time.
 
     Parameters
     ----------
@@ -152,6 +192,11 @@ class Champions:
         How old what is known of the registry may be.
     clock
         Tells seconds.
+
+    Attributes
+    ----------
+    on_broken
+        Called with the version of a challenger that cannot be used, whenever one was to be loaded.
     """
 
     def __init__(
@@ -167,8 +212,11 @@ class Champions:
         self.model_name = model_name
         self._dynamodb, self._s3, self._table = dynamodb, s3, table
         self._seconds, self._clock = seconds, clock
+        self.on_broken: Callable[[str], None] = lambda _: None
         self._loaded: Champion | None = None
+        self._challenger: Challenger | None = None
         self._objection: str | None = None
+        self._challenger_objection: str | None = None
         self._looked_up = float("-inf")
 
     @property
@@ -176,8 +224,13 @@ class Champions:
         """The champion that is in memory, whatever the registry says by now."""
         return self._loaded
 
+    @property
+    def challenger(self) -> Challenger | None:
+        """The challenger of what `current` has returned last."""
+        return self._challenger
+
     def current(self) -> tuple[Champion, list[str]]:
-        """Return the champion, and why it may be an earlier one than the registry's.
+        """Return the champion, and why it or its challenger may not be the registry's.
 
         Raises
         ------
@@ -188,20 +241,22 @@ class Champions:
             self._look_up()
         if self._loaded is None:
             raise NoChampionError(self._objection)
-        return self._loaded, [self._objection] if self._objection else []
+        return self._loaded, [each for each in (self._objection, self._challenger_objection) if each]
 
     def _look_up(self) -> None:
-        self._objection = None
+        self._objection = self._challenger_objection = None
         try:
             pointer = self._get("champion")
             if pointer is None:
                 # Nobody vouches any longer for one that is loaded.
-                self._loaded = None
+                self._loaded = self._challenger = None
                 self._objection = (
                     f'The model "{self.model_name}" has no champion yet: train it, and what is promoted is served.'
                 )
             else:
+                self._let_go(pointer)
                 self._loaded = self._follow(pointer)
+                self._challenger = self._try_challenger(pointer, self._loaded)
         except (ClientError, BotoCoreError) as error:
             self._object(f"The registry or the model's files cannot be read ({_code(error)})", error)
         except (DamagedFileError, UntrustedModelError) as error:
@@ -221,17 +276,66 @@ class Champions:
         return None if item is None else from_item(cast("dict[str, Attribute]", item))
 
     def _follow(self, pointer: Mapping[str, Any]) -> Champion:
-        """Return the version that the pointer names: the one that is loaded, or else from its files."""
+        """Return the version that the pointer names: one that is loaded, or else from its files."""
         version, since = pointer["champion_version"], pointer["promoted_at"]
         if self._loaded is not None and self._loaded.version == version:
             # It may have become the champion once more, by a promotion and a rollback.
             return replace(self._loaded, since=since)
+        if self._challenger is not None and self._challenger.version == version:
+            return replace(self._challenger.loaded, since=since)
         entry = self._get(f"version#{version}")
         if entry is None:
             raise DamagedFileError(f"the registry does not hold the version {version}. Roll back to one that it holds.")
         champion = load_champion(self._s3, self.model_name, since, entry)
         logger.info("champion loaded", extra={"model_name": self.model_name, "version": version})
         return champion
+
+    def _let_go(self, pointer: Mapping[str, Any]) -> None:
+        """Forget a challenger that the pointer no longer names, before another model takes its memory."""
+        named = (pointer["champion_version"], pointer.get("challenger_version"))
+        if self._challenger is not None and self._challenger.version not in named:
+            self._challenger = None
+
+    def _try_challenger(self, pointer: Mapping[str, Any], champion: Champion) -> Challenger | None:
+        """Return the challenger that the pointer names, or None, and then object."""
+        version = pointer.get("challenger_version")
+        if version is None:
+            return None
+        try:
+            return self._follow_challenger(pointer, champion)
+        except (ClientError, BotoCoreError) as error:
+            if _code(error) in _GONE:
+                self.on_broken(str(version))
+            reason: str = f"its files cannot be read ({_code(error)})"
+            self._object_to_challenger(version, reason, error)
+        except Exception as error:  # noqa: BLE001 (whatever is wrong with a challenger, the champion answers)
+            self.on_broken(str(version))
+            is_told = isinstance(error, DamagedFileError | UntrustedModelError)
+            self._object_to_challenger(version, str(error) if is_told else type(error).__name__, error)
+        return None
+
+    def _object_to_challenger(self, version: Any, reason: str, error: Exception) -> None:
+        told = f"The challenger {version} cannot be used: {reason.rstrip('.')}. The champion alone predicts."
+        self._challenger_objection = told
+        logger.error("challenger not read", extra={"reason": told}, exc_info=error)
+
+    def _follow_challenger(self, pointer: Mapping[str, Any], champion: Champion) -> Challenger:
+        """Return the challenger that the pointer names, if its own entry vouches for it."""
+        version, share = pointer["challenger_version"], _share(pointer)
+        since = str(pointer.get("challenger_since", ""))
+        if version == champion.version:
+            raise DamagedFileError("it is the champion itself.")
+        if self._challenger is not None and self._challenger.version == version:
+            loaded = replace(self._challenger.loaded, since=since)
+        else:
+            entry = self._get(f"version#{version}")
+            if entry is None:
+                raise DamagedFileError("the registry does not hold it.")
+            _require_memory(entry)
+            loaded = load_champion(self._s3, self.model_name, since, entry)
+            logger.info("challenger loaded", extra={"model_name": self.model_name, "version": version})
+        _require_fit(loaded, champion, share)
+        return Challenger(loaded, share)
 
 
 def load_champion(s3: S3Client, model_name: str, since: str, entry: Mapping[str, Any]) -> Champion:
@@ -263,6 +367,39 @@ def load_champion(s3: S3Client, model_name: str, since: str, entry: Mapping[str,
         model = FittedModel(load_model(download(s3, files["model"], folder / "model.skops")), profile)
     model.require_own_labels()
     return Champion(model_name, version, since, entry, info, model)
+
+
+def _share(pointer: Mapping[str, Any]) -> int | None:
+    """Return the per cent of rows that a pointer gives its challenger, None for the shadow."""
+    share, shadow = pointer.get("challenger_share"), pointer.get("shadow")
+    if shadow is True and share is None:
+        return None
+    if shadow is None and type(share) is int and share in range(1, 100):
+        return share
+    raise DamagedFileError("the registry gives it neither a share from 1 to 99 per cent nor the shadow.")
+
+
+def _require_fit(loaded: Champion, champion: Champion, share: int | None) -> None:
+    """Refuse a version that may not answer, or answers another question than the champion."""
+    if share is not None and loaded.entry.get("decision") != "promote":
+        raise DamagedFileError("it was rejected, so it may be tried in the shadow alone.")
+    questions = [(each.profile["problem"], target_column(each.profile)["name"]) for each in (loaded, champion)]
+    if questions[0] != questions[1]:
+        raise DamagedFileError("it predicts something else than the champion.")
+
+
+def _require_memory(entry: Mapping[str, Any]) -> None:
+    """Refuse a model that may not fit beside the champion: a function that runs out of memory answers nobody."""
+    megabytes = int(os.environ.get("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "0"))
+    needed = _LOADING_BYTES * int(entry.get("bytes", {}).get("model", 0))
+    if not megabytes or not _OWN_MEMORY.exists():
+        return
+    resident = int(_OWN_MEMORY.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if resident + needed > _SHARE_OF_MEMORY * (megabytes << 20):
+        raise DamagedFileError(
+            f"loading it may take {needed >> 20:,} MB, and {resident >> 20:,} of {megabytes:,} MB are in use: raise "
+            "ScoringMemory."
+        )
 
 
 def _code(error: ClientError | BotoCoreError) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from common.conversion import Profile, feature_columns
@@ -54,7 +54,11 @@ def count_converted(columns: Columns, oddities: Oddities) -> None:
 
 
 def score_table(
-    model: FittedModel, table: Table, oddities: Oddities, read: ReadOptions | None = None
+    model: FittedModel,
+    table: Table,
+    oddities: Oddities,
+    read: ReadOptions | None = None,
+    on_rows: Callable[[pa.RecordBatch], None] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions for the rows of a table, in their order and in batches.
 
@@ -68,6 +72,8 @@ def score_table(
         Where what is odd is counted.
     read
         How the table is written; if not given, as training's were said to be.
+    on_rows
+        Gets the features of each batch, before it is scored.
 
     Raises
     ------
@@ -84,6 +90,8 @@ def score_table(
             pass
     count_converted(columns, oddities)
     for batch in table.batches(columns, wanted, encode_texts=True):
+        if on_rows is not None:
+            on_rows(batch)
         for scored in model.score_rows(batch, columns.kinds, name, oddities, rows):
             yield scored
             rows += len(scored)

@@ -6,11 +6,13 @@ What training has seen is told, not demanded: a number beyond its range, or a te
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from common.conversion import feature_columns, target_column
 from scoring import answers
-from scoring.champion import Champion
+from scoring.champion import Challenger, Champion
+from scoring.fitted import FittedModel
 
 EXAMPLES = 50
 """How many texts of a column are shown."""
@@ -28,8 +30,8 @@ _TYPES: Mapping[str, dict[str, Any]] = {
 }
 
 
-def openapi(champion: Champion) -> dict[str, Any]:
-    """Return the document, of OpenAPI 3.1."""
+def openapi(champion: Champion, challenging: Challenger | None = None) -> dict[str, Any]:
+    """Return the document, of OpenAPI 3.1: a challenger answers the champion's rows by predictions of its own."""
     refused = {
         "400": _answer("The body cannot be read.", "Refusal"),
         "413": _answer("The request is longer, or has more rows, than one may.", "Refusal"),
@@ -63,7 +65,7 @@ def openapi(champion: Champion) -> dict[str, Any]:
             "/health": {"get": _get("checkHealth", "Whether a champion can be used.", "Health", away)},
             "/openapi.json": {"get": _get("describeApi", "This document.", "Document", away)},
         },
-        "components": {"schemas": _schemas(champion)},
+        "components": {"schemas": _schemas(champion, challenging)},
     }
 
 
@@ -139,7 +141,7 @@ def _as_csv(row: Mapping[str, Any]) -> str:
     return "\n".join(",".join(map(quoted, line)) for line in (row, row.values())) + "\n"
 
 
-def _schemas(champion: Champion) -> dict[str, Any]:
+def _schemas(champion: Champion, challenging: Challenger | None) -> dict[str, Any]:
     named = {"model_name": {"type": "string"}, "version": {"type": ["string", "null"]}}
     warnings = {
         "type": "array",
@@ -149,6 +151,9 @@ def _schemas(champion: Champion) -> dict[str, Any]:
     problem = _object(
         {"row": {"type": "integer"}, "column": {"type": ["string", "null"]}, "reason": {"type": "string"}}
     )
+    of_challenger = {}
+    if challenging is not None and challenging.share is not None:
+        of_challenger["ChallengerPrediction"] = _prediction(challenging.loaded.model, {"version": {"type": "string"}})
     return {
         "Row": row_schema(champion),
         "Rows": _object(
@@ -162,19 +167,29 @@ def _schemas(champion: Champion) -> dict[str, Any]:
             },
             additionalProperties=False,
         ),
-        "Prediction": _prediction(champion),
+        "Prediction": _prediction(champion.model),
+        **of_challenger,
         "Predictions": _object(
             named
             | {
                 "predictions": {
                     "type": "array",
-                    "items": {"anyOf": [_ref("Prediction"), {"type": "null"}]},
-                    "description": "In the order of the rows; null for a blank line of CSV.",
+                    "items": {"anyOf": [*map(_ref, ("Prediction", *of_challenger)), {"type": "null"}]},
+                    "description": "In the order of the rows; null for a blank line of CSV. What has a version of "
+                    "its own was predicted by the challenger.",
                 },
                 "warnings": warnings,
             }
         ),
-        "Model": _object(named | {"card": {"type": "object"}, "features": {"type": "object"}, "warnings": warnings}),
+        "Model": _object(
+            named
+            | {
+                "card": {"type": "object"},
+                "challenger": {"type": ["object", "null"]},
+                "features": {"type": "object"},
+                "warnings": warnings,
+            }
+        ),
         "Health": _object(named | {"status": {"type": "string"}, "warnings": warnings}),
         "Document": {"type": "object"},
         "Refusal": {
@@ -184,15 +199,14 @@ def _schemas(champion: Champion) -> dict[str, Any]:
     }
 
 
-def _prediction(champion: Champion) -> dict[str, Any]:
-    model = champion.model
+def _prediction(model: FittedModel, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     if model.classes is None:
         limits = (answers.LOW, answers.HIGH) if len(model.schema.names) > 1 else ()
-        return _object(dict.fromkeys((answers.PREDICTION, *limits), _NUMBER))
+        return _object({**dict.fromkeys((answers.PREDICTION, *limits), _NUMBER), **more})
     names = answers.class_names(model)
     labels: list[Any] = names if answers.spelling(model) is not None else model.classes.tolist()
     shares = _object(dict.fromkeys(names, _SHARE))
-    return _object({answers.PREDICTION: {"enum": labels}, answers.PROBABILITIES: shares})
+    return _object({answers.PREDICTION: {"enum": labels}, answers.PROBABILITIES: shares, **more})
 
 
 def _object(properties: Mapping[str, Any], **more: Any) -> dict[str, Any]:

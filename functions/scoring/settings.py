@@ -19,11 +19,14 @@ class Settings:
         Of the registry.
     champion_ttl
         The seconds after which the registry is asked again.
+    stack
+        The name of the stack, which metrics are of.
     """
 
     model_name: str
     table: str
     champion_ttl: float
+    stack: str
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -34,4 +37,9 @@ class Settings:
         KeyError, ValueError
             If one is missing, or no number: the template is wrong then.
         """
-        return cls(environment["MODEL_NAME"], environment["MODEL_REGISTRY_TABLE"], float(environment["CHAMPION_TTL"]))
+        return cls(
+            environment["MODEL_NAME"],
+            environment["MODEL_REGISTRY_TABLE"],
+            float(environment["CHAMPION_TTL"]),
+            environment["STACK_NAME"],
+        )

@@ -9,6 +9,7 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,21 @@ class Registry:
             self.client.put_item(TableName=self.table, Item={**key, **pointer})
 
 
+@dataclass(frozen=True)
+class Metrics:
+    """What scoring writes of challengers, written by hand."""
+
+    client: Any
+    stack: str
+
+    def fail(self, model_name: str, version: str, at: datetime) -> None:
+        """Count an error of a challenger."""
+        names = {"stack": self.stack, "model_name": model_name, "version": version}
+        dimensions = [{"Name": name, "Value": value} for name, value in names.items()]
+        datum = {"MetricName": "ChallengerErrors", "Dimensions": dimensions, "Timestamp": at, "Value": 1}
+        self.client.put_metric_data(Namespace="Crosstrain", MetricData=[datum])
+
+
 @pytest.fixture
 def registry(training_stack: LocalTrainingStack) -> Registry:
     """Return the registry's table, with root's rights."""
@@ -119,6 +135,27 @@ def rolling_back(training_stack: LocalTrainingStack) -> Machine:
 
 
 @pytest.fixture(scope="session")
+def challenging(training_stack: LocalTrainingStack) -> Machine:
+    """Move challengers by the deployed definition, under the name that mock_config.json knows."""
+    deployed = deployed_machine(training_stack, "CanaryStateMachineArn")
+    return _machine(training_stack, "canary", deployed["definition"], deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def challenging_slowly(training_stack: LocalTrainingStack) -> Machine:
+    """Move challengers with a second between what was read and the move."""
+    deployed = deployed_machine(training_stack, "CanaryStateMachineArn")
+    definition = json.dumps(with_pause(json.loads(deployed["definition"]), seconds=1000, before="MoveChallenger"))
+    return _machine(training_stack, "slow-canary", definition, deployed["roleArn"])
+
+
+@pytest.fixture
+def metrics(training_stack: LocalTrainingStack) -> Metrics:
+    """Return the metrics of the session's stack, with root's rights."""
+    return Metrics(training_stack.aws.client("cloudwatch"), training_stack.name)
+
+
+@pytest.fixture(scope="session")
 def rolling_back_slowly(training_stack: LocalTrainingStack) -> Machine:
     """Roll back with a second between what was read and the move; the embedded AWS shortens what a state waits."""
     deployed = deployed_machine(training_stack, "RollbackStateMachineArn")
@@ -126,15 +163,15 @@ def rolling_back_slowly(training_stack: LocalTrainingStack) -> Machine:
     return _machine(training_stack, "slow-rollback", definition, deployed["roleArn"])
 
 
-def with_pause(definition: dict[str, Any], seconds: int) -> dict[str, Any]:
-    """Return the definition of a rollback with a state `Pause` before the move."""
+def with_pause(definition: dict[str, Any], seconds: int, before: str = "MoveChampion") -> dict[str, Any]:
+    """Return the definition of a rollback, or a canary, with a state `Pause` before the move."""
     states = definition["States"]
     return {
         **definition,
         "States": {
             **states,
             "DescribeMove": {**states["DescribeMove"], "Next": "Pause"},
-            "Pause": {"Type": "Wait", "Seconds": seconds, "Next": "MoveChampion"},
+            "Pause": {"Type": "Wait", "Seconds": seconds, "Next": before},
         },
     }
 

@@ -164,6 +164,7 @@ class SecondEngine:
     def __init__(self, project: Path, evaluate: Jsonata) -> None:
         self.definition, self.evaluate, self.waits = _definition(project, "TrainingStateMachine"), evaluate, Waits()
         self.rollback_definition = _definition(project, "RollbackStateMachine")
+        self.canary_definition = _definition(project, "CanaryStateMachine")
         self.sfn = StepFunctions(self.client("stepfunctions"))
 
     def client(self, service: str) -> Any:

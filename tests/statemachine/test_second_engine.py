@@ -17,8 +17,29 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
-from .conftest import Machine, Registry, with_pause
+from .conftest import Machine, Metrics, Registry, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
+from .test_canary import (  # noqa: F401
+    test_a_canary_ends_whatever_became_of_its_version,
+    test_a_canary_that_may_not_be_is_refused,
+    test_a_canary_that_never_comes_through_is_tried_three_times,
+    test_a_challenger_becomes_the_champion_and_the_canary_is_over,
+    test_a_move_that_cannot_be_announced_is_made,
+    test_a_move_whose_answer_was_lost_is_told_as_made,
+    test_a_registry_that_does_not_answer_moves_no_challenger,
+    test_a_rejected_version_is_tried_in_the_shadow_alone,
+    test_a_request_for_a_canary_that_is_none_is_refused,
+    test_a_rollback_in_the_middle_wins,
+    test_a_share_becomes_another_and_a_shadow_and_the_time_of_its_begin_stays,
+    test_a_version_challenges_the_champion_and_the_execution_is_recorded,
+    test_a_version_of_another_model_challenges_nobody,
+    test_a_version_that_is_no_longer_promoted_is_not_given_rows,
+    test_an_alarm_ends_the_canary_of_the_version_that_failed_and_only_once,
+    test_an_alarm_from_before_a_canary_does_not_end_it,
+    test_an_alarm_that_was_about_the_challenger_before_does_not_end_the_next_ones_canary,
+    test_another_challenger_is_neither_replaced_nor_promoted,
+    test_metrics_that_cannot_be_read_leave_the_canary_and_fail,
+)
 from .test_paths import (  # noqa: F401
     test_a_cause_of_any_form_is_told_in_words,
     test_a_domain_error_ends_the_run_at_once_under_its_name,
@@ -103,6 +124,22 @@ def rolling_back(engine: SecondEngine) -> Machine:
 def rolling_back_slowly(engine: SecondEngine) -> Machine:
     changed = with_pause(json.loads(engine.rollback_definition), seconds=1)
     return engine.machine("slow-rollback", json.dumps(changed))
+
+
+@pytest.fixture(scope="module")
+def challenging(engine: SecondEngine) -> Machine:
+    return engine.machine("canary", engine.canary_definition)
+
+
+@pytest.fixture(scope="module")
+def challenging_slowly(engine: SecondEngine) -> Machine:
+    changed = with_pause(json.loads(engine.canary_definition), seconds=1, before="MoveChallenger")
+    return engine.machine("slow-canary", json.dumps(changed))
+
+
+@pytest.fixture
+def metrics(engine: SecondEngine) -> Metrics:
+    return Metrics(engine.client("cloudwatch"), STACK)
 
 
 @pytest.fixture

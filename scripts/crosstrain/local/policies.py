@@ -15,12 +15,13 @@ def data_scientist_policy(
     table: str | None = None,
     rollback_arn: str | None = None,
     scoring: str | None = None,
+    canary_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
     Nobody writes to the model registry but state machines. Without the name of its table there are no rights on one,
-    without the ARN of the state machine that rolls back none on that, and without the name of the function that serves
-    the champion none to ask it.
+    without the ARN of the state machine that rolls back, or of that of canaries, none on that, and without the name of
+    the function that serves the champion none to ask it.
     """
     _, partition, _, region, account, *_ = state_machine_arn.split(":")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
@@ -51,6 +52,12 @@ def data_scientist_policy(
         statements += [
             _allow("RollBack", ["states:StartExecution"], [rollback_arn]),
             _allow("FollowRollbacks", followed, [_executions_of(rollback_arn)]),
+        ]
+    if canary_arn is not None:
+        followed = ["states:DescribeExecution", "states:GetExecutionHistory"]
+        statements += [
+            _allow("MoveChallengers", ["states:StartExecution"], [canary_arn]),
+            _allow("FollowCanaries", followed, [_executions_of(canary_arn)]),
         ]
     if scoring is not None:
         function = f"arn:{partition}:lambda:{region}:{account}:function:{scoring}"

@@ -1,4 +1,4 @@
-"""Answers to questions about the models of a deployed stack, and the way back to an earlier champion."""
+"""Answers to questions about the models of a deployed stack, and the moves of its champions and challengers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from common.metric_table import LOWER_IS_BETTER, Scoring
 from common.storage import Stored, download, pinned, read_json, split_uri
 from crosstrain.command import BadInputError
 from crosstrain.delivery.functions import STEPS
-from crosstrain.training.moves import move_champion
-from crosstrain.training.registry import Item, Registry, champion_history, previous_champion
+from crosstrain.training.moves import move_challenger, move_champion
+from crosstrain.training.registry import Item, Registry, challenger_of, champion_history, previous_champion
 from crosstrain.training.stack import DeployedStack
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def list_models(models: Models, model_name: str | None = None) -> Document:
 
 
 def list_versions(models: Models, model_name: str) -> Document:
-    """Return all versions and rollbacks of a model, newest first, and which version is the champion.
+    """Return all versions, rollbacks and moves of challengers, newest first, and who is champion and challenger.
 
     Raises
     ------
@@ -136,18 +136,25 @@ def list_versions(models: Models, model_name: str) -> Document:
         "champion": pointer["champion_version"] if pointer else None,
         "versions": versions,
         "rollbacks": models.registry.rollbacks(model_name),
+        "challenger": challenger_of(pointer),
+        "canaries": models.registry.canaries(model_name),
     }
 
 
 def show(models: Models, version: str, model_name: str | None = None) -> Document:
-    """Return what the registry holds of a version, and whether it is the champion."""
+    """Return what the registry holds of a version, whether it is the champion and, if the challenger, how it is tried."""
     item = models.registry.find_version(version, model_name)
     pointer = models.registry.champion(item["model_name"])
-    return {**item, "champion": pointer is not None and pointer["champion_version"] == item["version"]}
+    trial = challenger_of(pointer)
+    return {
+        **item,
+        "champion": pointer is not None and pointer["champion_version"] == item["version"],
+        **({"challenger": trial} if trial is not None and trial["version"] == item["version"] else {}),
+    }
 
 
 def champion(models: Models, model_name: str | None = None) -> Document:
-    """Return the champion of a model, since when it is that, and the version that a rollback leads to.
+    """Return the champion of a model, since when it is that, where a rollback leads to, and who challenges it.
 
     Without a name it is that of the only model.
     """
@@ -157,6 +164,7 @@ def champion(models: Models, model_name: str | None = None) -> Document:
         "champion": True,
         "promoted_at": pointer["promoted_at"],
         "previous_champion": _previous(models, pointer),
+        "challenger": challenger_of(pointer),
     }
 
 
@@ -212,9 +220,7 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
         If the state machine does not move it, or it is not known whether it has.
     """
     state_machine_arn = models.stack.output("RollbackStateMachineArn")
-    pointer = models.registry.champion(model_name)
-    if pointer is None:
-        raise models.registry.without_champion(model_name)
+    pointer = _pointer(models, model_name)
     to = to if to is not None else _previous(models, pointer)
     if to is None:
         raise BadInputError(
@@ -226,14 +232,121 @@ def roll_back(models: Models, model_name: str, to: str | None = None, reason: st
         raise BadInputError(f'{to} is the champion of "{model_name}" already.')
     if target["decision"] != "promote":
         raise BadInputError(f"{to} was never promoted, so it cannot be the champion: {target['reason']}")
+    _require_file(models, target, "choose another version with --to")
+    sfn = models.stack.session.client("stepfunctions")
+    return dict(move_champion(sfn, state_machine_arn, pointer, to, reason=reason))
+
+
+def promote(
+    models: Models,
+    model_name: str,
+    version: str,
+    share: int | None = None,
+    *,
+    shadow: bool = False,
+    reason: str = "",
+) -> Document:
+    """Let a version challenge the champion, change how it does, or make the challenger the champion.
+
+    Parameters
+    ----------
+    models
+        The models of a stack.
+    model_name : str
+        The model.
+    version : str
+        A version that was promoted once; in the shadow any.
+    share : int, optional
+        The per cent of rows that it answers.
+    shadow : bool
+        Whether it predicts all rows and answers none. Without either it has to be the challenger, and is promoted.
+    reason : str
+        Why, for whoever looks later.
+
+    Returns
+    -------
+    dict
+        The move as it was recorded.
+
+    Raises
+    ------
+    BadInputError
+        If the version is unknown, may not be the challenger, or its model file is gone or another; if there is
+        another challenger; or if the stack is older than its canary state machine.
+    ChampionMovedError
+        If somebody else has moved the champion or its challenger meanwhile.
+    OperationFailedError
+        If the state machine does not move it, or it is not known whether it has.
+    """
+    state_machine_arn = models.stack.output("CanaryStateMachineArn")
+    if shadow and share is not None:
+        raise BadInputError("A challenger has a share of the rows or is in the shadow: give --share or --shadow.")
+    if share is not None and not 1 <= share <= 99:
+        raise BadInputError(f"--share is {share}, and has to be from 1 to 99 per cent.")
+    pointer = _pointer(models, model_name)
+    target = models.registry.find_version(version, model_name)
+    if version == pointer["champion_version"]:
+        raise BadInputError(f'{version} is the champion of "{model_name}" already.')
+    trial = challenger_of(pointer)
+    is_challenger = trial is not None and trial["version"] == version
+    if trial is not None and not is_challenger:
+        raise BadInputError(
+            f'{trial["version"]} is the challenger of "{model_name}": promote it, or end its canary with stop-canary.'
+        )
+    if share is None and not shadow and not is_challenger:
+        raise BadInputError(
+            f'{version} is not the challenger of "{model_name}": try it with --share or --shadow first, or go back to '
+            "a version that was the champion with rollback."
+        )
+    if target["decision"] != "promote" and not shadow:
+        raise BadInputError(
+            f"{version} was rejected, so it can be tried with --shadow alone, and not be the champion: "
+            f"{target['reason']}"
+        )
+    _require_file(models, target, "choose another version")
+    fields: Document = {"reason": reason}
+    if share is not None or shadow:
+        fields |= {"shadow": True} if shadow else {"share": share}
+        action = "change" if is_challenger else "begin"
+    else:
+        action = "promote"
+    sfn = models.stack.session.client("stepfunctions")
+    return dict(move_challenger(sfn, state_machine_arn, pointer, action, version, **fields))
+
+
+def stop_canary(models: Models, model_name: str, reason: str = "") -> Document:
+    """End the canary of a model's challenger, and return the move as it was recorded.
+
+    Raises
+    ------
+    BadInputError
+        If there is no challenger, or the stack is older than its canary state machine.
+    ChampionMovedError
+        If somebody else has moved the champion or its challenger meanwhile.
+    OperationFailedError
+        If it is not known whether the canary has ended.
+    """
+    state_machine_arn = models.stack.output("CanaryStateMachineArn")
+    pointer = _pointer(models, model_name)
+    trial = challenger_of(pointer)
+    if trial is None:
+        raise BadInputError(f'"{model_name}" has no challenger.')
+    sfn = models.stack.session.client("stepfunctions")
+    return dict(move_challenger(sfn, state_machine_arn, pointer, "end", trial["version"], reason=reason))
+
+
+def _pointer(models: Models, model_name: str) -> Item:
+    pointer = models.registry.champion(model_name)
+    if pointer is None:
+        raise models.registry.without_champion(model_name)
+    return pointer
+
+
+def _require_file(models: Models, target: Item, way_out: str) -> None:
     state = models.state_of(target, "model")
     if state != "as recorded":
         told = {"gone": "is gone", "other": "is not the one that was recorded", "not recorded": "was never recorded"}
-        raise BadInputError(
-            f"The model file of {to} {told[state]} ({target['model_uri']}): choose another version with --to."
-        )
-    sfn = models.stack.session.client("stepfunctions")
-    return dict(move_champion(sfn, state_machine_arn, pointer, to, reason=reason))
+        raise BadInputError(f"The model file of {target['version']} {told[state]} ({target['model_uri']}): {way_out}.")
 
 
 def verify(models: Models, model_name: str | None = None) -> Document:
@@ -340,7 +453,10 @@ def _known_versions(models: Models, model_name: str) -> list[Item]:
 def _previous(models: Models, pointer: Item) -> str | None:
     name = pointer["model_name"]
     history = champion_history(
-        pointer["champion_version"], models.registry.versions(name), models.registry.rollbacks(name)
+        pointer["champion_version"],
+        models.registry.versions(name),
+        models.registry.rollbacks(name),
+        models.registry.canaries(name),
     )
     return previous_champion(history)
 

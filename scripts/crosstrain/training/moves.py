@@ -1,9 +1,10 @@
-"""Moves of a champion, which a state machine of the stack makes: nobody else may write to the registry."""
+"""Moves of a champion and its challenger, which state machines of the stack make: nobody else may write to the registry."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -14,12 +15,12 @@ from crosstrain.training.registry import Item, moves_of
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
-# What the state machine itself ends with where it has changed nothing: statemachine/rollback.asl.json.
-_REFUSALS = frozenset({"RollbackRefusedError", "RollbackFailedError"})
+# What the state machines themselves end with where they have changed nothing: statemachine/rollback.asl.json, canary.asl.json.
+_REFUSALS = frozenset({"RollbackRefusedError", "RollbackFailedError", "CanaryRefusedError", "CanaryFailedError"})
 
 
 class ChampionMovedError(OperationFailedError):
-    """Somebody else has moved the champion meanwhile; nothing was changed."""
+    """Somebody else has moved the champion or its challenger meanwhile; nothing was changed."""
 
 
 def move_champion(sfn: SFNClient, state_machine_arn: str, pointer: Item, version: str, *, reason: str) -> Item:
@@ -52,10 +53,58 @@ def move_champion(sfn: SFNClient, state_machine_arn: str, pointer: Item, version
     OperationFailedError
         If the version cannot be the champion, or it is not known whether it is.
     """
-    name, run = pointer["model_name"], new_run_id()
-    arn = execution_arn(state_machine_arn, run)
     expected = {"champion_version": pointer["champion_version"], "moves": moves_of(pointer)}
-    request = {"model_name": name, "version": version, "reason": reason, "expected": expected}
+    request = {"model_name": pointer["model_name"], "version": version, "reason": reason, "expected": expected}
+    return _move(sfn, state_machine_arn, request)
+
+
+def move_challenger(
+    sfn: SFNClient, state_machine_arn: str, pointer: Item, action: str, version: str, **fields: Any
+) -> Item:
+    """Let a version challenge the champion, change that, promote or end it, and wait until that is done.
+
+    Parameters
+    ----------
+    sfn
+        A Step Functions client.
+    state_machine_arn : str
+        The canary state machine of the stack.
+    pointer
+        The champion and its challenger as they were read.
+    action : str
+        `begin`, `change`, `promote` or `end`.
+    version : str
+        The challenger.
+    **fields
+        `reason` and, to begin or change, `share` or `shadow`.
+
+    Returns
+    -------
+    mapping
+        The move as it was recorded.
+
+    Raises
+    ------
+    BadInputError
+        If the state machine does not take the request.
+    ChampionMovedError
+        If the pointer is no longer the one that was read.
+    OperationFailedError
+        If the version cannot be the challenger, or it is not known whether it is.
+    """
+    expected = {
+        "champion_version": pointer["champion_version"],
+        "moves": moves_of(pointer),
+        "challenger": pointer.get("challenger_entry", ""),
+    }
+    name = pointer["model_name"]
+    request = {"action": action, "model_name": name, "version": version, "expected": expected, **fields}
+    return _move(sfn, state_machine_arn, request)
+
+
+def _move(sfn: SFNClient, state_machine_arn: str, request: Mapping[str, Any]) -> Item:
+    name, run = request["model_name"], new_run_id()
+    arn = execution_arn(state_machine_arn, run)
     try:
         _start(sfn, state_machine_arn, run, json.dumps(request))
         result = _follow(sfn, arn)

@@ -1,4 +1,4 @@
-"""The model registry: a DynamoDB table of model versions, of the champion of each model, and of rollbacks.
+"""The model registry: a DynamoDB table of model versions, of the champion of each model, of rollbacks and of canaries.
 
 Whatever decides is read strongly consistently. The index by version is not (no index can be), so it only says where to
 look, and the table is read before a version is called unknown.
@@ -22,7 +22,7 @@ Item = Mapping[str, Any]
 """One entry of the registry, in the types of JSON."""
 
 INDEX = "by-version"
-_CHAMPION, _VERSION, _ROLLBACK = "champion", "version#", "rollback#"
+_CHAMPION, _VERSION, _ROLLBACK, _CANARY = "champion", "version#", "rollback#", "canary#"
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,10 @@ class Registry:
     def rollbacks(self, model_name: str) -> list[Item]:
         """Return all rollbacks of a model, newest first."""
         return self._entries(model_name, _ROLLBACK)
+
+    def canaries(self, model_name: str) -> list[Item]:
+        """Return all moves of a model's challengers, newest first."""
+        return self._entries(model_name, _CANARY)
 
     def champion(self, model_name: str) -> Item | None:
         """Return the pointer to the model's champion, or None where no version was ever promoted."""
@@ -207,15 +211,29 @@ def moves_of(pointer: Item) -> int:
 
 
 def recorded_at(item: Item) -> datetime:
-    """Return when a version or a rollback was recorded."""
+    """Return when a version, a rollback or a move of a challenger was recorded."""
     return datetime.fromisoformat(item["recorded_at"])
 
 
-def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequence[Item]) -> list[Change]:
+def challenger_of(pointer: Item | None) -> Item | None:
+    """Return what a pointer says of a challenger: `version`, `since`, `share` or None, and `shadow`; None without one."""
+    if pointer is None or "challenger_version" not in pointer:
+        return None
+    return {
+        "version": pointer["challenger_version"],
+        "since": pointer.get("challenger_since"),
+        "share": pointer.get("challenger_share"),
+        "shadow": pointer.get("shadow", False),
+    }
+
+
+def champion_history(
+    champion: str, versions: Sequence[Item], rollbacks: Sequence[Item], canaries: Sequence[Item] = ()
+) -> list[Change]:
     """Return how a model came to its champion, oldest change first.
 
     Each change says which version it replaced: a promotion goes through only while the champion is the one that it was
-    compared with, a rollback only while it is the one that was read. So the changes form a chain, and it is followed
+    compared with, a rollback or a challenger's only while it is the one that was read. So the changes form a chain, and it is followed
     back from the champion. The count of moves says which of several changes to the same version is meant; times, which
     are those of several clocks, do so only where nobody counted.
 
@@ -223,7 +241,7 @@ def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequenc
     ----------
     champion : str
         The version that is the champion now.
-    versions, rollbacks
+    versions, rollbacks, canaries
         All of them, in any order.
 
     Returns
@@ -239,6 +257,11 @@ def champion_history(champion: str, versions: Sequence[Item], rollbacks: Sequenc
     changes += [
         Change(item["from_version"], item["to_version"], recorded_at(item), "rollback", item.get("move", 0))
         for item in rollbacks
+    ]
+    changes += [
+        Change(item["champion_version"], item["challenger_version"], recorded_at(item), "promotion", item["move"])
+        for item in canaries
+        if item["action"] == "promote"
     ]
     into: dict[str, list[Change]] = defaultdict(list)
     for change in sorted(changes, key=lambda each: (each.move, each.at)):

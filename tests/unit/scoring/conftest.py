@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,12 +26,13 @@ from crosstrain.aws import to_dynamodb
 from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
+from scoring.challenger import count_error
 from scoring.champion import Champions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL = "houses"
+MODEL, STACK = "houses", "crosstrain-test"
 _numbers = count(1)
 
 
@@ -108,14 +110,17 @@ class Shop:
         """Write a version's entry, with changes."""
         self.dynamodb.put_item(TableName=self.table, Item=to_dynamodb(self.entries[version] | changes))
 
-    def promote(self, version: str, since: str = "2026-01-01T00:00:00.000Z") -> None:
-        """Point to a version, as a promotion and a rollback do."""
+    def promote(self, version: str, since: str = "2026-01-01T00:00:00.000Z", **challenger: Any) -> None:
+        """Point to a version, as a promotion and a rollback do, or to a challenger beside it, as a canary does."""
         pointer = {"model_name": MODEL, "entry": "champion", "champion_version": version, "promoted_at": since}
+        pointer |= challenger
         self.dynamodb.put_item(TableName=self.table, Item=to_dynamodb(pointer))
 
     def champions(self, seconds: float = 60) -> Champions:
         """Return what a worker has that has just started."""
-        return Champions(self.dynamodb, self.s3, self.table, MODEL, seconds=seconds, clock=lambda: self.now)
+        champions = Champions(self.dynamodb, self.s3, self.table, MODEL, seconds=seconds, clock=lambda: self.now)
+        champions.on_broken = functools.partial(count_error, STACK, MODEL)
+        return champions
 
 
 @contextmanager
@@ -126,6 +131,10 @@ def open_shop(folder: Path, create_table: Callable[[Any, str, str], None]) -> It
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",
             "AWS_DEFAULT_REGION": "eu-west-1",
+            "MODEL_NAME": MODEL,
+            "MODEL_REGISTRY_TABLE": "registry",
+            "CHAMPION_TTL": "60",
+            "STACK_NAME": STACK,
         }.items():
             patch.setenv(name, value)
         storage.s3_client.cache_clear()

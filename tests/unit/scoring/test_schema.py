@@ -39,8 +39,10 @@ def frame() -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def api(shared_shop: Any) -> Any:
     """Return the schema that the handler tells, with the handler behind it."""
-    shared_shop.train("run-1", frame(), estimator="logistic_regression", problem="classification")
-    shared_shop.promote("run-1")
+    for version, data in (("run-1", frame()), ("run-2", frame().assign(y=lambda each: each["y"].str.upper()))):
+        shared_shop.train(version, data, estimator="logistic_regression", problem="classification")
+    # A challenger whose labels are others.
+    shared_shop.promote("run-1", challenger_version="run-2", challenger_share=50)
     champions = shared_shop.champions()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(app, "_champions", lambda: champions)
