@@ -1,17 +1,20 @@
-"""Promotions that wait for a person: an answer decides, no answer rejects, and the champion moves by condition alone."""
+"""Promotions that wait for a person: an answer decides, no answer rejects, and nobody is asked in vain."""
 
 from __future__ import annotations
 
 import json
+import time
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from crosstrain.training import execution
-from state_events import follow
 
 from .conftest import Machine, Registry
 
+# ApprovalDays, where nothing else is said.
+DAYS = timedelta(days=7)
 OK = {"model_name": "default", "version": "a", "approved": True, "reason": ""}
 MALFORMED: list[tuple[Any, str]] = [
     *((each, "The input has to be a JSON object") for each in ([OK], None, "a", {**OK, "token": "t"})),
@@ -22,22 +25,21 @@ MALFORMED: list[tuple[Any, str]] = [
 ]
 
 
-def ask(machine: Machine, registry: Registry, name: str, run_id: str, **request: Any) -> str:
-    """Start a run, and return its execution once it waits with a question that is another than the one before."""
-    started = machine.start({"model_name": name, "score": 5, **request}, run_id)
-    wait(machine, registry, started, name, run_id)
+def ask(machine: Machine, registry: Registry, name: str, run_id: str, *, case: str | None = None) -> str:
+    """Start a run, and return its execution once it waits for an answer."""
+    started = machine.start({"model_name": name, "score": 5}, run_id, case=case)
+    question(registry, name, run_id)
     return started
 
 
-def wait(machine: Machine, registry: Registry, started: str, name: str, run_id: str, *, times: int = 1) -> None:
-    """Follow a run until it waits for the n-th time; its question is written a moment after the state is entered."""
-    entries = (
-        event for event in follow(machine.sfn, started) if (event.state, event.kind) == ("WaitForApproval", "entered")
-    )
-    for _ in range(times):
-        next(entries)
-    while len(registry.items(name).get(f"approval#{run_id}", {}).get("token", {})) == 0:
-        pass
+def question(registry: Registry, name: str, run_id: str, *, other_than: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the question that a run waits with, once it is asked."""
+    for _ in range(400):
+        asked = registry.items(name).get(f"approval#{run_id}")
+        if asked is not None and asked != other_than:
+            return asked
+        time.sleep(0.05)
+    raise AssertionError(f"{run_id} asks nothing.")
 
 
 def answer(machine: Machine, name: str, version: str, *, approved: bool, reason: str = "") -> execution.ExecutionResult:
@@ -49,10 +51,10 @@ def answer(machine: Machine, name: str, version: str, *, approved: bool, reason:
 def test_an_approval_promotes_and_is_recorded(run_approving: Machine, answering: Machine, registry: Registry) -> None:
     started = ask(run_approving, registry, "approved", "approved-1")
     assert registry.champion("approved") is None
-    question = registry.items("approved")["approval#approved-1"]
-    assert (question["metric"]["S"], question["value"]["N"]) == ("score", "5")
-    assert question["reason"]["S"] == "compared with null" or question["reason"]["S"].startswith("compared with")
-    assert question["asked_at"]["S"] < question["until"]["S"]
+    asked = question(registry, "approved", "approved-1")
+    assert (asked["metric"]["S"], asked["value"]["N"], asked["rule"]["S"]) == ("score", "5", "better")
+    assert (asked["reason"]["S"], asked["report_uri"]["S"]) == ("compared with None", "s3://scripted/report.html")
+    assert datetime.fromisoformat(asked["until"]["S"]) - datetime.fromisoformat(asked["asked_at"]["S"]) == DAYS
 
     given = answer(answering, "approved", "approved-1", approved=True, reason="looked at it")
 
@@ -99,18 +101,14 @@ def test_a_champion_that_moves_meanwhile_is_compared_and_asked_about_again(
     run_approving: Machine, answering: Machine, registry: Registry
 ) -> None:
     started = ask(run_approving, registry, "moved", "moved-1")
-    token = registry.items("moved")["approval#moved-1"]["token"]
-    asked = registry.items("moved")["approval#moved-1"]["asked_at"]
+    first = question(registry, "moved", "moved-1")
     registry.promote("moved", "other", 3, moves=1)
     assert answer(answering, "moved", "moved-1", approved=True).status == "SUCCEEDED"
 
-    wait(run_approving, registry, started, "moved", "moved-1", times=2)
-    while registry.items("moved")["approval#moved-1"]["token"] == token:
-        pass
-    question = registry.items("moved")["approval#moved-1"]
+    second = question(registry, "moved", "moved-1", other_than=first)
     # It waits no longer than it was to wait.
-    assert question["asked_at"] == asked
-    assert question["reason"]["S"] == "compared with other"
+    assert second["until"] == first["until"]
+    assert second["reason"]["S"] == "compared with other"
     assert registry.champion("moved") == "other"
     assert answer(answering, "moved", "moved-1", approved=True).status == "SUCCEEDED"
     assert execution.outcome(run_approving.sfn, started).status == "SUCCEEDED"
@@ -144,8 +142,7 @@ def test_nobody_is_asked_about_the_system_tests_model_or_what_is_rejected(
 def test_a_question_that_cannot_be_announced_is_asked(
     run_approving: Machine, answering: Machine, registry: Registry
 ) -> None:
-    started = run_approving.start({"model_name": "unheard", "score": 5}, "unheard-1", case="NoBusForTheQuestion")
-    wait(run_approving, registry, started, "unheard", "unheard-1")
+    started = ask(run_approving, registry, "unheard", "unheard-1", case="NoBusForTheQuestion")
     assert answer(answering, "unheard", "unheard-1", approved=True).status == "SUCCEEDED"
     assert execution.outcome(run_approving.sfn, started).status == "SUCCEEDED"
 

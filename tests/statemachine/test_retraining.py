@@ -139,7 +139,9 @@ def test_within_the_cool_down_only_a_person_retrains(
         answer = retrain("warm", trigger)
         assert (answer["started"], answer["rule"]) == (False, "cooling_down")
     claimed = registry.items("warm")["retraining"]["claimed_at"]["S"]
-    assert answer["reason"].startswith(f"The last retraining was started at {claimed}, and the next one may be started ")
+    assert answer["reason"].startswith(
+        f"The last retraining was started at {claimed}, and the next one may be started "
+    )
     assert retrain("warm", "hand")["started"] is True
     assert registry.items("warm")["retraining"]["retrainings"]["N"] == "2"
 
@@ -228,9 +230,7 @@ def test_a_claim_without_an_answer_is_looked_for(
     assert registry.items(case)["retraining"]["retrainings"]["N"] == "1"
 
 
-def test_a_run_that_cannot_be_started_fails_aloud(
-    retraining: Machine, champion: Callable[..., str], run_scripted: Machine
-) -> None:
+def test_a_run_that_cannot_be_started_fails_aloud(retraining: Machine, champion: Callable[..., str]) -> None:
     champion("refused")
     _, result = retraining({"model_name": "refused", "trigger": "drift"}, case="RefusedInStartTraining")
     assert (result.status, result.error) == ("FAILED", "StepFunctions.AWSStepFunctionsException")
