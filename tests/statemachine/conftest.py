@@ -163,6 +163,35 @@ def rolling_back_slowly(training_stack: LocalTrainingStack) -> Machine:
     return _machine(training_stack, "slow-rollback", definition, deployed["roleArn"])
 
 
+@pytest.fixture(scope="session")
+def retraining(training_stack: LocalTrainingStack, run_scripted: Machine) -> Machine:
+    """Retrain by the deployed definition, with scripted functions, under the name that mock_config.json knows."""
+    deployed = deployed_machine(training_stack, "RetrainingStateMachineArn")
+    definition = deployed["definition"].replace(training_stack.outputs["StateMachineArn"], run_scripted.arn)
+    return _machine(training_stack, "retraining", definition, deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def run_approving(training_stack: LocalTrainingStack, run_scripted: Machine) -> Machine:
+    """Run with scripted functions where promotions wait for approval."""
+    deployed = run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)
+    definition = asking(deployed["definition"])
+    return _machine(training_stack, "approving", definition, deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def answering(training_stack: LocalTrainingStack) -> Machine:
+    """Answer a promotion that waits, by the deployed state machine."""
+    deployed = deployed_machine(training_stack, "ApprovalStateMachineArn")
+    return _machine(training_stack, "approval", deployed["definition"], deployed["roleArn"])
+
+
+def asking(definition: str) -> str:
+    """Return the definition of training as it is where ApprovePromotion is true."""
+    assert "'false' = 'true'" in definition
+    return definition.replace("'false' = 'true'", "'true' = 'true'")
+
+
 def with_pause(definition: dict[str, Any], seconds: int, before: str = "MoveChampion") -> dict[str, Any]:
     """Return the definition of a rollback, or a canary, with a state `Pause` before the move."""
     states = definition["States"]

@@ -45,6 +45,8 @@ REFERENCE = Path(__file__).with_name("jsonata") / "jsonata.min.js"
 REGION, ACCOUNT = "us-east-1", "123456789012"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/state-machine"
 STACK, TABLE = "second-engine", "registry"
+# What others start as the training state machine.
+TRAINING = "scripted"
 # moto defines $parse by $eval, which takes any expression and which Step Functions lacks. $parse takes JSON alone.
 EVALUATE = """
 async function evaluate(text) {
@@ -165,6 +167,8 @@ class SecondEngine:
         self.definition, self.evaluate, self.waits = _definition(project, "TrainingStateMachine"), evaluate, Waits()
         self.rollback_definition = _definition(project, "RollbackStateMachine")
         self.canary_definition = _definition(project, "CanaryStateMachine")
+        self.retraining_definition = _definition(project, "RetrainingStateMachine")
+        self.approval_definition = _definition(project, "ApprovalStateMachine")
         self.sfn = StepFunctions(self.client("stepfunctions"))
 
     def client(self, service: str) -> Any:
@@ -200,13 +204,15 @@ def _definition(project: Path, logical_id: str) -> str:
     template = yaml_parse((project / "template.yaml").read_text(encoding="utf-8"))
     machine = template["Resources"][logical_id]["Properties"]
     definition = (project / machine["DefinitionUri"]).read_text(encoding="utf-8")
+    defaults = {name: str(each["Default"]) for name, each in template["Parameters"].items() if "Default" in each}
     for name, value in machine["DefinitionSubstitutions"].items():
-        definition = definition.replace(f"${{{name}}}", _resolved(value))
+        definition = definition.replace(f"${{{name}}}", _resolved(value, defaults))
     return definition
 
 
-def _resolved(value: Any) -> str:
-    names = {"ModelRegistry": TABLE, "AWS::StackName": STACK}
+def _resolved(value: Any, defaults: dict[str, str]) -> str:
+    training = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{TRAINING}"
+    names = {**defaults, "ModelRegistry": TABLE, "AWS::StackName": STACK, "TrainingStateMachine": training}
     arns = {logical_id: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{step}" for step, logical_id in STEPS.items()}
     match value:
         case {"Ref": name}:

@@ -17,8 +17,19 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
-from .conftest import Machine, Metrics, Registry, with_pause
+from .conftest import Machine, Metrics, Registry, asking, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
+from .test_approval import (  # noqa: F401
+    test_a_better_champion_meanwhile_ends_it_without_another_question,
+    test_a_champion_that_moves_meanwhile_is_compared_and_asked_about_again,
+    test_a_question_that_cannot_be_announced_is_asked,
+    test_a_refusal_rejects_with_its_reason,
+    test_an_answer_that_is_none_is_refused,
+    test_an_approval_promotes_and_is_recorded,
+    test_nobody_is_asked_about_the_system_tests_model_or_what_is_rejected,
+    test_what_nobody_approves_in_time_is_rejected,
+    test_what_was_never_asked_is_told,
+)
 from .test_canary import (  # noqa: F401
     test_a_canary_ends_whatever_became_of_its_version,
     test_a_canary_that_may_not_be_is_refused,
@@ -58,6 +69,22 @@ from .test_promotion import (  # noqa: F401
     test_comparisons_on_the_same_test_part_are_counted,
     test_the_split_of_the_champions_run_reaches_preparation,
     test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded,
+)
+from .test_retraining import (  # noqa: F401
+    champion,
+    retrain,
+    test_a_claim_whose_run_is_not_known_holds_for_a_moment,
+    test_a_claim_without_an_answer_is_looked_for,
+    test_a_hundred_events_at_once_start_one_run,
+    test_a_run_that_cannot_be_started_fails_aloud,
+    test_a_run_that_goes_on_holds_the_claim_until_it_ends_whichever_way,
+    test_a_training_that_fails_leaves_nothing_behind,
+    test_an_input_that_is_none_starts_nothing,
+    test_new_data_are_the_folder_and_the_last_object_of_an_upload_retrains,
+    test_the_budget_of_a_month_is_not_exceeded_and_the_next_month_has_its_own,
+    test_what_is_retrained_is_the_request_of_the_champions_run,
+    test_within_the_cool_down_only_a_person_retrains,
+    test_without_a_champion_or_its_request_it_says_what_to_do,
 )
 from .test_rollback import (  # noqa: F401
     test_a_champion_that_is_counted_for_the_first_time_after_it_was_read_stays,
@@ -140,6 +167,20 @@ def challenging_slowly(engine: SecondEngine) -> Machine:
 @pytest.fixture
 def metrics(engine: SecondEngine) -> Metrics:
     return Metrics(engine.client("cloudwatch"), STACK)
+
+
+def retraining(engine: SecondEngine) -> Machine:
+    return engine.machine("retraining", engine.retraining_definition)
+
+
+@pytest.fixture(scope="module")
+def run_approving(engine: SecondEngine) -> Machine:
+    return engine.machine("approving", asking(engine.definition))
+
+
+@pytest.fixture(scope="module")
+def answering(engine: SecondEngine) -> Machine:
+    return engine.machine("approval", engine.approval_definition)
 
 
 @pytest.fixture
