@@ -16,6 +16,8 @@ from scoring.oddities import Oddities
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scoring.counts import Counts
+
 
 def wishes(profile: Profile, read: ReadOptions | None = None) -> Wishes:
     """Return how rows are to be read, so that they become what training's became.
@@ -54,7 +56,11 @@ def count_converted(columns: Columns, oddities: Oddities) -> None:
 
 
 def score_table(
-    model: FittedModel, table: Table, oddities: Oddities, read: ReadOptions | None = None
+    model: FittedModel,
+    table: Table,
+    oddities: Oddities,
+    read: ReadOptions | None = None,
+    counts: Counts | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions for the rows of a table, in their order and in batches.
 
@@ -68,6 +74,8 @@ def score_table(
         Where what is odd is counted.
     read
         How the table is written; if not given, as training's were said to be.
+    counts
+        Where rows and what is predicted of them are counted.
 
     Raises
     ------
@@ -84,6 +92,9 @@ def score_table(
             pass
     count_converted(columns, oddities)
     for batch in table.batches(columns, wanted, encode_texts=True):
+        begin = rows
         for scored in model.score_rows(batch, columns.kinds, name, oddities, rows):
+            if counts is not None:
+                counts.add(batch.slice(rows - begin, len(scored)), scored)
             yield scored
             rows += len(scored)

@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.errors import InvalidRowsError
 from common.request import did_you_mean
-from crosstrain.command import BadInputError
 from data_preparation.parquet_reading import ParquetTable
 from data_preparation.reading import Table
 
@@ -23,14 +23,14 @@ def check_kept(names: Sequence[str], columns: Sequence[str], predictions: Sequen
 
     Raises
     ------
-    BadInputError
+    InvalidRowsError
         Naming each column that is not there, or is there twice.
     """
     if missing := [name for name in names if name not in columns]:
         told = " ".join(f'"{name}" is missing.{did_you_mean(name, columns)}' for name in missing)
-        raise BadInputError(f'"{file}" does not have the columns to keep: {told}')
+        raise InvalidRowsError(f'"{file}" does not have the columns to keep: {told}')
     if taken := [name for name in names if name in predictions]:
-        raise BadInputError(
+        raise InvalidRowsError(
             f'The column "{taken[0]}" of "{file}" cannot be kept, for the predictions have a column of this name: '
             "rename it, or name the columns to keep without it."
         )
@@ -63,7 +63,7 @@ class KeptRows:
 
         Raises
         ------
-        BadInputError
+        InvalidRowsError
             If they cannot be read.
         """
         with _errors(self._name):
@@ -112,4 +112,4 @@ def _errors(file: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, StopIteration) as error:
-        raise BadInputError(f'The columns to keep of "{file}" cannot be read: see that they are UTF-8.') from error
+        raise InvalidRowsError(f'The columns to keep of "{file}" cannot be read: see that they are UTF-8.') from error
