@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MOST_PIECES = 500
-"""How many pieces a run has. One that is tried as often as its retries let it be writes up to 50 of the 25,000 events of
-an execution: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+"""How many pieces a run has. One that is tried as often as its retries let it be writes up to 50 events of the 25,000
+of an execution: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 """
 
 
