@@ -16,6 +16,8 @@ from scoring.oddities import Oddities
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scoring.counts import Counts
+
 
 def wishes(profile: Profile, read: ReadOptions | None = None) -> Wishes:
     """Return how rows are to be read, so that they become what training's became.
@@ -59,6 +61,7 @@ def score_table(
     oddities: Oddities,
     read: ReadOptions | None = None,
     on_rows: Callable[[pa.RecordBatch], None] | None = None,
+    counts: Counts | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions for the rows of a table, in their order and in batches.
 
@@ -74,6 +77,8 @@ def score_table(
         How the table is written; if not given, as training's were said to be.
     on_rows
         Gets the features of each batch, before it is scored.
+    counts
+        Where rows and what is predicted of them are counted.
 
     Raises
     ------
@@ -92,6 +97,9 @@ def score_table(
     for batch in table.batches(columns, wanted, encode_texts=True):
         if on_rows is not None:
             on_rows(batch)
+        begin = rows
         for scored in model.score_rows(batch, columns.kinds, name, oddities, rows):
+            if counts is not None:
+                counts.add(batch.slice(rows - begin, len(scored)), scored)
             yield scored
             rows += len(scored)

@@ -37,7 +37,7 @@ from moto.stepfunctions.parser.mocking.mock_config import (
 )
 from samcli.yamlhelper import yaml_parse
 
-from .cases import STEPS
+from .cases import FUNCTIONS
 from .conftest import Machine
 from .scripted_function import answer
 
@@ -169,6 +169,7 @@ class SecondEngine:
         self.canary_definition = _definition(project, "CanaryStateMachine")
         self.retraining_definition = _definition(project, "RetrainingStateMachine")
         self.approval_definition = _definition(project, "ApprovalStateMachine")
+        self.scoring_definition = _definition(project, "BatchScoringStateMachine")
         self.sfn = StepFunctions(self.client("stepfunctions"))
 
     def client(self, service: str) -> Any:
@@ -213,7 +214,7 @@ def _definition(project: Path, logical_id: str) -> str:
 def _resolved(value: Any, defaults: dict[str, str]) -> str:
     training = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{TRAINING}"
     names = {**defaults, "ModelRegistry": TABLE, "AWS::StackName": STACK, "TrainingStateMachine": training}
-    arns = {logical_id: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{step}" for step, logical_id in STEPS.items()}
+    arns = {logical_id: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{step}" for step, logical_id in FUNCTIONS.items()}
     match value:
         case {"Ref": name}:
             return names[name]

@@ -31,6 +31,9 @@ _GIVEN = {
     "ServeModel": "served",
     "JwtIssuer": "https://issuer.example.com",
     "JwtAudience": "callers",
+    "ScoringSchedule": "rate(1 day)",
+    "ScoringPrefix": "incoming/",
+    "ScoringRequest": '{"model_name": "houses"}',
 }
 # Each condition is met in one of them and not in the other; the boundary of target-account.yaml is made in the first.
 LAYOUTS: tuple[dict[str, str], ...] = (

@@ -23,7 +23,6 @@ USERS_OF_FUNCTIONS = {"train", "predict", "models", "inspect_data"} | {
         "errors",
         "folder_models",
         "inspection",
-        "kept_columns",
         "mlflow_export",
         "models",
         "models_figures",

@@ -12,21 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from common.errors import InvalidDatasetError
 from common.request import ReadOptions
 from crosstrain.command import BadInputError, check_name
 from crosstrain.training.data_files import STDIN, DataFiles, find_data_files, store_stdin
-from crosstrain.training.kept_columns import KeptRows, check_kept
 from crosstrain.training.prediction import Model, open_model
 from crosstrain.training.progress import Progress
-from crosstrain.training.written_predictions import OUT_SUFFIXES, CsvWriter, delivered, open_writer
+from crosstrain.training.written_predictions import OUT_SUFFIXES, delivered
 from data_preparation.formats import EmptyFileError
-from data_preparation.reading import SourceFile, Table, open_table
-from scoring.blank_lines import BlankLines
+from data_preparation.reading import SourceFile, open_table
+from scoring.kept_columns import KeptRows, check_kept
 from scoring.oddities import Oddities, ignored
-from scoring.reading import read_options, score_table
+from scoring.prediction_files import CsvWriter, open_writer, write_predictions
+from scoring.reading import read_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -148,9 +147,11 @@ def score_files(
 
     Raises
     ------
-    BadInputError
+    InvalidRowsError
         If a column is of another kind than it was in training, or scikit-learn refuses the rows; or if a column to
         keep is missing or has a name or type that cannot be written.
+    BadInputError
+        If a Parquet file would have a column to keep in two types.
     InvalidDatasetError
         If a file cannot be read.
     """
@@ -160,28 +161,12 @@ def score_files(
     with open_writer(path, schema, keep_formulas=keep_formulas, spelled=model.spelled) as writer:
         for file in files:
             with open_table(file, read) as table:
-                _score_file(model, table, read, KeptRows(table, keep), writer, summary)
+                kept = KeptRows(table, keep)
+                rows, blank = write_predictions(model, kept, writer, summary.oddities, read)
+                summary.rows += rows
+                summary.blank += blank
     summary.changed = writer.changed if isinstance(writer, CsvWriter) else 0
     return summary
-
-
-def _score_file(
-    model: Model,
-    table: Table,
-    read: ReadOptions,
-    kept: KeptRows,
-    writer: CsvWriter | pq.ParquetWriter,
-    summary: Summary,
-) -> None:
-    schema = pa.schema([*kept.schema, *model.schema])
-    blank, rows = BlankLines(table), 0
-    for scored in score_table(model, table, summary.oddities, read):
-        whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
-        writer.write_batch(blank.restore(whole, rows))
-        rows += len(scored)
-    blank.check(rows)
-    summary.rows += rows
-    summary.blank += blank.count
 
 
 def _kept_schema(

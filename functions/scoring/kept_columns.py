@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from common.errors import InvalidRowsError
 from common.request import did_you_mean
-from crosstrain.command import BadInputError
 from data_preparation.parquet_reading import ParquetTable
 from data_preparation.reading import Table
 
@@ -23,14 +23,14 @@ def check_kept(names: Sequence[str], columns: Sequence[str], predictions: Sequen
 
     Raises
     ------
-    BadInputError
+    InvalidRowsError
         Naming each column that is not there, or is there twice.
     """
     if missing := [name for name in names if name not in columns]:
         told = " ".join(f'"{name}" is missing.{did_you_mean(name, columns)}' for name in missing)
-        raise BadInputError(f'"{file}" does not have the columns to keep: {told}')
+        raise InvalidRowsError(f'"{file}" does not have the columns to keep: {told}')
     if taken := [name for name in names if name in predictions]:
-        raise BadInputError(
+        raise InvalidRowsError(
             f'The column "{taken[0]}" of "{file}" cannot be kept, for the predictions have a column of this name: '
             "rename it, or name the columns to keep without it."
         )
@@ -48,12 +48,14 @@ class KeptRows:
 
     Attributes
     ----------
+    table : Table
+        The file.
     schema : pyarrow.Schema
         The types of a Parquet file, without dictionaries; texts of any other file.
     """
 
     def __init__(self, table: Table, names: Sequence[str]) -> None:
-        self._name = table.file.name
+        self.table = table
         self.schema = _schema(table, names)
         self._batches = _read(table, self.schema) if names else iter(())
         self._waiting = self.schema.empty_table()
@@ -63,10 +65,10 @@ class KeptRows:
 
         Raises
         ------
-        BadInputError
+        InvalidRowsError
             If they cannot be read.
         """
-        with _errors(self._name):
+        with _errors(self.table.file.name):
             while self._waiting.num_rows < rows and self.schema.names:
                 more = pa.Table.from_batches([next(self._batches)], self.schema)
                 self._waiting = pa.concat_tables([self._waiting, more])
@@ -112,4 +114,4 @@ def _errors(file: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, ValueError, StopIteration) as error:
-        raise BadInputError(f'The columns to keep of "{file}" cannot be read: see that they are UTF-8.') from error
+        raise InvalidRowsError(f'The columns to keep of "{file}" cannot be read: see that they are UTF-8.') from error
