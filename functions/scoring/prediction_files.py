@@ -157,7 +157,7 @@ def write_predictions(
     """
     schema = schema_of(model, kept)
     blank, rows = BlankLines(kept.table), 0
-    for scored in score_table(model, kept.table, oddities, read, counts):
+    for scored in score_table(model, kept.table, oddities, read, counts=counts):
         whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
         writer.write_batch(blank.restore(whole, rows))
         rows += len(scored)
