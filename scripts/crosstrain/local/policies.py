@@ -15,6 +15,7 @@ def data_scientist_policy(
     table: str | None = None,
     rollback_arn: str | None = None,
     scoring: str | None = None,
+    batch_scoring_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
@@ -59,6 +60,13 @@ def data_scientist_policy(
             _allow("AskForPredictions", ["lambda:InvokeFunctionUrl"], [function]),
             # Both are needed: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
             {**_allow("AskByUrl", ["lambda:InvokeFunction"], [function]), "Condition": by_url},
+        ]
+    if batch_scoring_arn is not None:
+        followed = ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"]
+        statements += [
+            _allow("ScoreBatches", ["states:StartExecution"], [batch_scoring_arn]),
+            _allow("FollowBatches", followed, [_executions_of(batch_scoring_arn)]),
+            _allow("ReadScores", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket_arn}/scoring/*"]),
         ]
     return {"Version": "2012-10-17", "Statement": statements}
 

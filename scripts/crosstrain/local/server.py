@@ -308,6 +308,7 @@ class LocalAws:
             outputs.get("ModelRegistryTableName"),
             outputs.get("RollbackStateMachineArn"),
             outputs.get("ScoringFunctionName"),
+            outputs.get("BatchScoringStateMachineArn"),
         )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 
