@@ -1,4 +1,4 @@
-"""Score data sets with a stack's champion: batch by batch, each object with a file of predictions, compared with training.
+"""Score data sets with a stack's champion: each object gets a file of predictions, and is compared with training's.
 
 The run is the stack's; this command brings the rows, follows the run and fetches what it has written. Progress goes to
 stderr, the result to stdout. It exits with 0 when the run has succeeded, whatever has drifted and even if some objects
@@ -95,7 +95,7 @@ def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:
         if len(result[kind]) > _MOST_TOLD:
             lines.append((word, f"and {len(result[kind]) - _MOST_TOLD:,} more, in manifest.json"))
     lines.append(("Drift", result["reason"]))
-    return [*lines, ("Predictions", result["out"]), ("On S3", result["manifest_uri"].removesuffix("manifest.json"))]
+    return [*lines, ("Predictions", result["out"]), *([("On S3", result["uri"])] if result["uri"] else [])]
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ def data_scientist_policy(
     table: str | None = None,
     rollback_arn: str | None = None,
     scoring: str | None = None,
-    batch_scoring_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
@@ -61,14 +60,18 @@ def data_scientist_policy(
             # Both are needed: https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html
             {**_allow("AskByUrl", ["lambda:InvokeFunction"], [function]), "Condition": by_url},
         ]
-    if batch_scoring_arn is not None:
-        followed = ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"]
-        statements += [
-            _allow("ScoreBatches", ["states:StartExecution"], [batch_scoring_arn]),
-            _allow("FollowBatches", followed, [_executions_of(batch_scoring_arn)]),
-            _allow("ReadScores", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket_arn}/scoring/*"]),
-        ]
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def batch_scoring_statements(state_machine_arn: str, bucket: str) -> list[dict[str, Any]]:
+    """Return the statements of somebody who scores data sets, in a policy that lets them bring data."""
+    bucket_arn = f"arn:{state_machine_arn.split(':')[1]}:s3:::{bucket}"
+    followed = ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"]
+    return [
+        _allow("ScoreBatches", ["states:StartExecution"], [state_machine_arn]),
+        _allow("FollowBatches", followed, [_executions_of(state_machine_arn)]),
+        _allow("ReadScores", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket_arn}/scoring/*"]),
+    ]
 
 
 def _executions_of(state_machine_arn: str) -> str:

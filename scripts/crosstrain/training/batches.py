@@ -72,7 +72,11 @@ def score(options: argparse.Namespace, progress: Progress, open_with_model: Open
             result = _run(stack.clients, request, run_id, progress)
         out, paths = Path(options.out, run_id), list[str]()
         manifest = _fetch(stack.clients, result, out, progress, paths)
-    return {**(result.output or {}), "seconds": round(result.seconds, 3), "out": str(out), "files": paths, **manifest}
+    output = result.output or {}
+    # What was on an embedded AWS of this run's own is gone.
+    kept = None if options.folder else output["manifest_uri"].removesuffix("manifest.json")
+    seconds = round(result.seconds, 3)
+    return {**output, "seconds": seconds, "uri": kept, "out": str(out), "files": paths, **manifest}
 
 
 def _local_files(options: argparse.Namespace, stack_name: str | None) -> list[SourceFile]:
@@ -115,8 +119,8 @@ def _open(
         )
     if not options.trust:
         raise BadInputError(
-            f'Nobody vouches for the model in "{options.folder}": say --trust if you know where it comes from, or leave '
-            "the folder out for the champion of a stack."
+            f'Nobody vouches for the model in "{options.folder}": say --trust if you know where it comes from, or '
+            "leave the folder out for the champion of a stack."
         )
     folder = Path(options.folder)
     name = name_in(folder)
@@ -135,12 +139,13 @@ def _run(stack: Clients, request: dict[str, Any], run_id: str, progress: Progres
 
 def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progress, paths: list[str]) -> dict[str, Any]:
     """Download what the run has written, whole or not at all, and return what the manifest says of single objects."""
+    output = result.output or {}
     with progress.step("Fetch the predictions"), results_folder(out) as folder:
         try:
-            manifest_file = download(stack.s3, Stored(**(result.output or {})["manifest"]), folder / "manifest.json")
+            manifest_file = download(stack.s3, Stored(**output["manifest"]), folder / "manifest.json")
             manifest = json.loads(manifest_file.read_text(encoding="utf-8"))
             written = {Path(each["uri"]).name: each for each in manifest["files"].values()}
-            base = (result.output or {})["manifest_uri"].removesuffix("manifest.json") + "predictions/"
+            base = output["manifest_uri"].removesuffix("manifest.json") + "predictions/"
             for each in manifest["objects"]:
                 if each["state"] == "scored":
                     written[each["predictions"]["uri"].removeprefix(base)] = each["predictions"]
@@ -153,10 +158,9 @@ def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progres
             target.parent.mkdir(parents=True, exist_ok=True)
             (folder / name).replace(target)
             paths.append(str(target))
-    kinds = ("failed", "empty")
     told = {
         kind: [[each["name"], each["reason"]] for each in manifest["objects"] if each["state"] == kind]
-        for kind in kinds
+        for kind in ("failed", "empty")
     }
     return {"totals": manifest["totals"], **told}
 
