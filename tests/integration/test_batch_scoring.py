@@ -210,3 +210,20 @@ def test_the_command_scores_with_the_rights_of_a_data_scientist(
         "0.csv", "1.csv", "2.csv", "manifest.json", "drift.json", "drift.html",
     }  # fmt: skip
     assert len((out / "0.csv").read_text().splitlines()) == 1 + len(rows()[0::3])
+
+
+def test_the_page_of_models_shows_the_newest_batch(batches: Batches, project: Path, tmp_path: Path) -> None:
+    batches({"dataset_uri": batches.put("shown", {"a.csv": csv(rows())}), "model_name": MODEL})
+    done = subprocess.run(
+        [sys.executable, str(project / "scripts/models.py"), "page", "--stack", batches.stack.name,
+         "--model-name", MODEL, "--output", str(tmp_path / "models.html")],
+        env=batches.stack.aws.environment(batches.stack.data_scientist),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "models.html").read_text()
+    assert "columns that have changed" in page
+    assert "0 of 10" in page
