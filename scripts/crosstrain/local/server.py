@@ -34,7 +34,7 @@ from botocore.session import Session
 from crosstrain.command import OperationFailedError
 from crosstrain.files import PROJECT
 from crosstrain.local import GUARD_VARIABLE, guarded_process
-from crosstrain.local.policies import data_scientist_policy
+from crosstrain.local.policies import batch_scoring_statements, data_scientist_policy
 from crosstrain.local.template import write_local_template
 
 if TYPE_CHECKING:
@@ -310,6 +310,10 @@ class LocalAws:
             outputs.get("ScoringFunctionName"),
             outputs.get("CanaryStateMachineArn"),
         )
+        if "BatchScoringStateMachineArn" in outputs:
+            policy["Statement"] += batch_scoring_statements(
+                outputs["BatchScoringStateMachineArn"], outputs["ArtifactBucketName"]
+            )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 
     def deploy_training_stack(
