@@ -1,4 +1,4 @@
-"""Look at the models that a deployed stack has trained, follow one back to its data and code, and roll back.
+"""Look at the models that a deployed stack has trained, follow one back to its data and code, roll back, and answer.
 
 The stack is named by `--stack` or by CROSSTRAIN_STACK, which `make local-aws` prints. It exits with 0 for success, 1
 for a failed operation (somebody else has moved the champion meanwhile, say), 2 for input that cannot be used.
@@ -27,6 +27,7 @@ from crosstrain.training.models import (
     show,
     verify,
 )
+from crosstrain.training.requests import approve, refuse, retrain
 from crosstrain.training.stack import find_stack
 
 if TYPE_CHECKING:
@@ -96,6 +97,20 @@ def _version_tables(document: Document) -> Iterable[Table | str]:
             when, by = _short_time(item["recorded_at"]), item.get("execution") or item["by"]
             rollbacks.add_row(f"{item['from_version']}\n{item['to_version']}", when, f"{item['reason']}\n{by}")
         yield rollbacks
+    yield from _waiting_tables(document)
+
+
+def _waiting_tables(document: Document) -> Iterable[Table | str]:
+    if not document["waiting"]:
+        return
+    table = _lines_table("Waiting for approval", "version\nuntil", "metric", "reason\nreport")
+    for item in document["waiting"]:
+        metric = f"{item['metric']} {_number(item['value'])}"
+        table.add_row(
+            f"{item['version']}\n{_short_time(item['until'])}", metric, f"{item['reason']}\n{item['report_uri']}"
+        )
+    yield table
+    yield f"To answer: models.py approve {document['model_name']} VERSION, or refuse."
 
 
 def _lines_table(title: str, *headers: str) -> Table:
@@ -132,6 +147,21 @@ def _rollback_tables(document: Document) -> Iterable[Table | str]:
     yield (
         f"{document['to_version']} is the champion of {document['model_name']} again, in place of "
         f"{document['from_version']}."
+    )
+
+
+def _retrain_tables(document: Document) -> Iterable[Table | str]:
+    yield (
+        f"{document['model_name']} is trained again, by the request of {document['retrained_from']}, "
+        f"in the run {document['run_id']}."
+    )
+
+
+def _answer_tables(document: Document) -> Iterable[Table | str]:
+    answered = "approved" if document["approved"] else "refused"
+    yield (
+        f"{document['version']} of {document['model_name']} is {answered}; the run goes on, and "
+        f"models.py show {document['version']} tells what became of it."
     )
 
 
@@ -262,6 +292,24 @@ def _parser() -> argparse.ArgumentParser:
     rolled_back.add_argument("model_name")
     rolled_back.add_argument("--to", metavar="VERSION", help="a version that was promoted once (the champion before)")
     rolled_back.add_argument("--reason", default="", help="why, for whoever looks later")
+    retrained = add(
+        "retrain",
+        "train a model again by the request of its champion's run",
+        None,
+        answer=retrain,
+        tables=_retrain_tables,
+    )
+    retrained.add_argument("model_name")
+    retrained.add_argument("--data", metavar="URI", help="other data, a file or a folder in S3 (those of the request)")
+    retrained.add_argument("--reason", default="", help="why, for whoever looks later")
+    for name, help_, answer in (
+        ("approve", "approve the promotion of a version that waits for it", approve),
+        ("refuse", "refuse the promotion of a version that waits for approval", refuse),
+    ):
+        answered = add(name, help_, None, answer=answer, tables=_answer_tables)
+        answered.add_argument("model_name")
+        answered.add_argument("version")
+        answered.add_argument("--reason", default="", help="why, for whoever looks later")
     add(
         "verify",
         "read all files of a model's versions, and say which are not those that were recorded",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from crosstrain.training.execution import execution_arn
@@ -15,12 +16,13 @@ def data_scientist_policy(
     table: str | None = None,
     rollback_arn: str | None = None,
     scoring: str | None = None,
+    asked: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
     Nobody writes to the model registry but state machines. Without the name of its table there are no rights on one,
     without the ARN of the state machine that rolls back none on that, and without the name of the function that serves
-    the champion none to ask it.
+    the champion none to ask it. `asked` are the ARNs of the state machines that retrain and that answer what waits.
     """
     _, partition, _, region, account, *_ = state_machine_arn.split(":")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
@@ -51,6 +53,15 @@ def data_scientist_policy(
         statements += [
             _allow("RollBack", ["states:StartExecution"], [rollback_arn]),
             _allow("FollowRollbacks", followed, [_executions_of(rollback_arn)]),
+        ]
+    if asked:
+        statements += [
+            _allow("Ask", ["states:StartExecution"], [*asked]),
+            _allow(
+                "FollowAnswers",
+                ["states:DescribeExecution", "states:GetExecutionHistory"],
+                [*map(_executions_of, asked)],
+            ),
         ]
     if scoring is not None:
         function = f"arn:{partition}:lambda:{region}:{account}:function:{scoring}"

@@ -308,6 +308,7 @@ class LocalAws:
             outputs.get("ModelRegistryTableName"),
             outputs.get("RollbackStateMachineArn"),
             outputs.get("ScoringFunctionName"),
+            [outputs[name] for name in ("RetrainingStateMachineArn", "ApprovalStateMachineArn") if name in outputs],
         )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 

@@ -122,20 +122,22 @@ def list_models(models: Models, model_name: str | None = None) -> Document:
 
 
 def list_versions(models: Models, model_name: str) -> Document:
-    """Return all versions and rollbacks of a model, newest first, and which version is the champion.
+    """Return all versions and rollbacks of a model, newest first, which version is the champion, and which ones wait.
 
     Raises
     ------
     BadInputError
         If there is no model of this name.
     """
-    versions = _known_versions(models, model_name)
+    waiting = models.registry.waiting(model_name)
+    versions = models.registry.versions(model_name) if waiting else _known_versions(models, model_name)
     pointer = models.registry.champion(model_name)
     return {
         "model_name": model_name,
         "champion": pointer["champion_version"] if pointer else None,
         "versions": versions,
         "rollbacks": models.registry.rollbacks(model_name),
+        "waiting": waiting,
     }
 
 
