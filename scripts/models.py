@@ -1,4 +1,4 @@
-"""Look at the models that a deployed stack has trained, follow one back to its data and code, try one, and roll back.
+"""Look at the models that a deployed stack has trained, follow one back to its data, move a champion, and answer.
 
 The stack is named by `--stack` or by CROSSTRAIN_STACK, which `make local-aws` prints. It exits with 0 for success, 1
 for a failed operation (somebody else has moved the champion meanwhile, say), 2 for input that cannot be used.
@@ -29,6 +29,7 @@ from crosstrain.training.models import (
     stop_canary,
     verify,
 )
+from crosstrain.training.requests import approve, refuse, retrain
 from crosstrain.training.scored_batches import drift_of_champions
 from crosstrain.training.stack import find_stack
 
@@ -117,11 +118,25 @@ def _version_tables(document: Document) -> Iterable[Table | str]:
                 f"{item['reason']}\n{item['execution']}",
             )
         yield canaries
+    yield from _waiting_tables(document)
 
 
 def _trial(trial: Mapping[str, Any]) -> str:
     """Return how a challenger is tried."""
     return "challenger, shadow" if trial["shadow"] else f"challenger, {trial['share']} %"
+
+
+def _waiting_tables(document: Document) -> Iterable[Table | str]:
+    if not document["waiting"]:
+        return
+    table = _lines_table("Waiting for approval", "version\nuntil", "metric", "reason\nreport")
+    for item in document["waiting"]:
+        metric = f"{item['metric']} {_number(item['value'])}"
+        table.add_row(
+            f"{item['version']}\n{_short_time(item['until'])}", metric, f"{item['reason']}\n{item['report_uri']}"
+        )
+    yield table
+    yield f"To answer: models.py approve {document['model_name']} VERSION, or refuse."
 
 
 def _lines_table(title: str, *headers: str) -> Table:
@@ -184,6 +199,21 @@ def _canary_tables(document: Document) -> Iterable[Table | str]:
                 f"{version} is the challenger {of}, and answers {document['challenger_share']} % of the rows of "
                 f"{document['champion_version']}."
             )
+
+
+def _retrain_tables(document: Document) -> Iterable[Table | str]:
+    yield (
+        f"{document['model_name']} is trained again, by the request of {document['retrained_from']}, "
+        f"in the run {document['run_id']}."
+    )
+
+
+def _answer_tables(document: Document) -> Iterable[Table | str]:
+    answered = "approved" if document["approved"] else "refused"
+    yield (
+        f"{document['version']} of {document['model_name']} is {answered}; the run goes on, and "
+        f"models.py show {document['version']} tells what became of it."
+    )
 
 
 def _verify_tables(document: Document) -> Iterable[Table | str]:
@@ -326,6 +356,24 @@ def _parser() -> argparse.ArgumentParser:
     stopped = add("stop-canary", "end the trial of a challenger", None, answer=stop_canary, tables=_canary_tables)
     stopped.add_argument("model_name")
     stopped.add_argument("--reason", default="", help="why, for whoever looks later")
+    retrained = add(
+        "retrain",
+        "train a model again by the request of its champion's run",
+        None,
+        answer=retrain,
+        tables=_retrain_tables,
+    )
+    retrained.add_argument("model_name")
+    retrained.add_argument("--data", metavar="URI", help="other data, a file or a folder in S3 (those of the request)")
+    retrained.add_argument("--reason", default="", help="why, for whoever looks later")
+    for name, help_, answer in (
+        ("approve", "approve the promotion of a version that waits for it", approve),
+        ("refuse", "refuse the promotion of a version that waits for approval", refuse),
+    ):
+        answered = add(name, help_, None, answer=answer, tables=_answer_tables)
+        answered.add_argument("model_name")
+        answered.add_argument("version")
+        answered.add_argument("--reason", default="", help="why, for whoever looks later")
     add(
         "verify",
         "read all files of a model's versions, and say which are not those that were recorded",

@@ -24,6 +24,12 @@ from moto.awslambda_simple.models import LambdaSimpleBackend
 from moto.stepfunctions.parser.asl.component.common.error_name.error_name import ErrorName
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import mock_eval_utils
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_aws_sdk import (
+    StateTaskServiceAwsSdk,
+)
+from moto.stepfunctions.parser.asl.component.state.exec.state_task.service.state_task_service_sfn import (
+    StateTaskServiceSfn,
+)
 from moto.stepfunctions.parser.asl.jsonata import jsonata
 from moto.stepfunctions.parser.asl.parse.asl_parser import AmazonStateLanguageParser
 from moto.stepfunctions.parser.backend import execution
@@ -109,7 +115,8 @@ class StepFunctions:
     def worker(self, evaluation_details: Any, **arguments: Any) -> ExecutionWorker:
         """Return what runs an execution, with its mocked results: moto knows them, but not how to ask for them."""
         details = evaluation_details.execution_details
-        case, machine = self.cases[details.name], details.arn.split(":")[-2]
+        # What a state starts has no case.
+        case, machine = self.cases.get(details.name), details.arn.split(":")[-2]
         mocked = self._mocked(machine, case) if case else None
         return ExecutionWorker(evaluation_details, mock_test_case=mocked, **arguments)
 
@@ -196,8 +203,29 @@ def second_engine(project: Path) -> Iterator[SecondEngine]:
         patch.setattr(execution, "ExecutionWorker", engine.sfn.worker)
         # A mocked error may be one of Step Functions' own, as a timeout is.
         patch.setattr(mock_eval_utils, "CustomErrorName", ErrorName)
+        for task in (StateTaskServiceAwsSdk, StateTaskServiceSfn):
+            patch.setattr(task, "_normalise_parameters", _as_the_api_names_them)
+        patch.setattr(StateTaskServiceAwsSdk, "_normalise_response", _as_a_state_names_them)
         patch.setattr(LambdaSimpleBackend, "invoke", lambda _, *arguments: functions.invoke(*arguments))
         yield engine
+
+
+def _as_the_api_names_them(task: StateTaskServiceAwsSdk | StateTaskServiceSfn, parameters: dict[str, Any]) -> None:
+    """Let a state's names of parameters begin as Step Functions' API has them; moto hands them on as they are.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
+    """
+    if task.resource.api_name in ("sfn", "states"):
+        for name in list(parameters):
+            value = parameters.pop(name)
+            parameters[name[0].lower() + name[1:]] = value if isinstance(value, str) else json.dumps(value)
+
+
+def _as_a_state_names_them(task: StateTaskServiceAwsSdk, response: dict[str, Any]) -> None:
+    """Let what Step Functions' API answers begin as a state reads it."""
+    if task.resource.api_name == "sfn":
+        for name in list(response):
+            response[name[0].upper() + name[1:]] = response.pop(name)
 
 
 def _definition(project: Path, logical_id: str) -> str:

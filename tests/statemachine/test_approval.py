@@ -54,7 +54,7 @@ def test_an_approval_promotes_and_is_recorded(run_approving: Machine, answering:
     asked = question(registry, "approved", "approved-1")
     assert (asked["metric"]["S"], asked["value"]["N"], asked["rule"]["S"]) == ("score", "5", "better")
     assert (asked["reason"]["S"], asked["report_uri"]["S"]) == ("compared with None", "s3://scripted/report.html")
-    assert datetime.fromisoformat(asked["until"]["S"]) - datetime.fromisoformat(asked["asked_at"]["S"]) == DAYS
+    assert datetime.fromisoformat(asked["until"]["S"]) - datetime.fromisoformat(asked["recorded_at"]["S"]) == DAYS
 
     given = answer(answering, "approved", "approved-1", approved=True, reason="looked at it")
 

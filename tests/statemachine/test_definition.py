@@ -26,6 +26,7 @@ DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelEr
 STEPS = ("PrepareData", "PlanSearch", "TrainTrial", "TrainModel", "EvaluateModel")
 REGISTRY_CALLS = (
     "ClaimRun", "FindSplit", "CountComparison", "FindChampion", "ReadChampion", "Promote", "FindOwnVersion", "Reject",
+    "WaitForApproval",
 )  # fmt: skip
 # What leads any error to the one place that makes it readable.
 EXPLAINED = {
@@ -33,7 +34,7 @@ EXPLAINED = {
     "Output": "{% $merge([$states.errorOutput, {'step': $states.context.State.Name}]) %}",
     "Next": "ExplainFailure",
 }
-ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure")
+ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure", "AnnounceQuestion")
 # Of the state machine that rolls back.
 ROLLBACK_CALLS = ("FindChampion", "FindVersion", "FindOwnRollback", "MoveChampion")
 # Of the state machine that scores.
@@ -69,7 +70,14 @@ def template(project: Path) -> dict[str, Any]:
 def test_every_task_is_known_and_ends_in_time(states: dict[str, Any]) -> None:
     tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
     assert set(tasks) == {*STEPS, *REGISTRY_CALLS, *ANNOUNCEMENTS}
+    # Only a person may take days.
+    tasks.pop("WaitForApproval")
     assert all(0 < state["TimeoutSeconds"] <= 960 for state in tasks.values())
+
+
+def test_a_run_outlasts_the_days_that_a_person_may_take(text: str, template: dict[str, Any]) -> None:
+    days = template["Parameters"]["ApprovalDays"]["MaxValue"]
+    assert json.loads(text)["TimeoutSeconds"] > days * 86_400 + 7 * 3_600
 
 
 @pytest.mark.parametrize("name", [*REGISTRY_CALLS, *ANNOUNCEMENTS])
@@ -87,7 +95,7 @@ def test_a_registry_that_does_not_answer_ends_the_run(states: dict[str, Any], na
 
 
 def test_an_announcement_that_fails_changes_nothing(states: dict[str, Any]) -> None:
-    for name, end in zip(ANNOUNCEMENTS, ("Decided", "RunFailed"), strict=True):
+    for name, end in zip(ANNOUNCEMENTS, ("Decided", "RunFailed", "WaitForApproval"), strict=True):
         (catcher,) = states[name]["Catch"]
         assert (catcher["ErrorEquals"], catcher["Next"], states[name]["Next"]) == (["States.ALL"], end, end)
 
@@ -345,3 +353,50 @@ def test_the_role_of_scoring_records_what_the_definition_writes(scoring_text: st
     allowed = record["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
     written = re.findall(r"[\"'](\w+)[\"']: \{[\"'][SN][\"']:", scoring_text)
     assert {*written} == {*allowed}
+
+
+@pytest.mark.parametrize(
+    ("name", "machine", "end"),
+    [
+        ("retraining", "RetrainingStateMachine", "RetrainingFailed"),
+        ("approval", "ApprovalStateMachine", "ApprovalFailed"),
+    ],
+)
+def test_a_state_machine_that_people_and_events_start_waits_for_no_call_for_ever(
+    project: Path, template: dict[str, Any], name: str, machine: str, end: str
+) -> None:
+    text = (project / f"statemachine/{name}.asl.json").read_text(encoding="utf-8")
+    states = json.loads(text)["States"]
+    for state in (each for each in states.values() if each["Type"] == "Task"):
+        assert 0 < state["TimeoutSeconds"] <= 60
+        (retrier,) = state["Retry"]
+        assert retrier["JitterStrategy"] == "FULL"
+        assert not {error for error in retrier["ErrorEquals"] if "Conditional" in error}
+        # An announcement that fails changes nothing; of any other call it is told.
+        silent = "EventBridge" in state["Resource"]
+        assert (state["Catch"][-1]["ErrorEquals"], state["Catch"][-1]["Next"]) == (
+            ["States.ALL"],
+            "Done" if silent else end,
+        )
+    assert set(re.findall(r'"(?:Next|Default|StartAt)": "(\w+)"', text)) == set(states)
+    assert "arn:" not in text
+    assert not re.search(r"\d{12}", text)
+    assert not re.findall(r"\)(?:[*+]|\{\d)", text)
+    properties = template["Resources"][machine]["Properties"]
+    assert properties["Type"] == "STANDARD"
+    assert set(re.findall(r"\$\{(\w+)\}", text)) == set(properties["DefinitionSubstitutions"])
+
+
+def test_a_retraining_writes_what_its_role_may_write(project: Path, template: dict[str, Any]) -> None:
+    text = (project / "statemachine/retraining.asl.json").read_text(encoding="utf-8")
+    written = {
+        "model_name",
+        "entry",
+        *re.findall(r"(\w+) = :", " ".join(re.findall(r'"UpdateExpression": "(.*)"', text))),
+    }
+    (statements,) = (
+        each["PolicyDocument"]["Statement"]
+        for each in template["Resources"]["RetrainingRole"]["Properties"]["Policies"]
+    )
+    (allowed,) = (each["Condition"] for each in statements if each["Sid"] == "ClaimRetrainings")
+    assert written | {"claims"} == set(allowed["ForAllValues:StringEquals"]["dynamodb:Attributes"])

@@ -150,7 +150,7 @@ def test_a_run_that_goes_on_holds_the_claim_until_it_ends_whichever_way(
     retrain: Retrain, champion: Callable[..., str], registry: Registry, run_scripted: Machine
 ) -> None:
     champion("held")
-    holder = run_scripted.start({"model_name": "held", "seconds": {"PrepareData": 20}}, "holder")
+    holder = run_scripted.start({"model_name": "held", "seconds": {"PrepareData": 10}}, "holder")
     claim(registry, "held", ago(days=2), holder)
 
     for trigger in ("drift", "hand"):
@@ -158,6 +158,7 @@ def test_a_run_that_goes_on_holds_the_claim_until_it_ends_whichever_way(
         assert (answer["started"], answer["rule"]) == (False, "running")
         assert answer["reason"] == "The run holder has not ended, or waits for an approval."
     getattr(run_scripted.sfn, "client", run_scripted.sfn).stop_execution(executionArn=holder)
+    assert execution.outcome(run_scripted.sfn, holder).status == "ABORTED"
 
     assert retrain("held")["started"] is True
 

@@ -47,6 +47,16 @@ EXCEPTIONS = {
         "tools-account.yaml PipelineBoundary PolicyDocument",
         "codestar-connections:UseConnection",
     ): "the same",
+    **{
+        ("RESOURCE_MISMATCH", policy, "states:DescribeExecution"): (
+            f"of express executions it has a second kind of ARN: {DOCS}/service-authorization/latest/reference/"
+            "list_awsstepfunctions.html"
+        )
+        for policy in (
+            "template.yaml RetrainingRole retraining",
+            "target-account.yaml TrainingBoundary PolicyDocument",
+        )
+    },
     ("PRIVILEGE_ESCALATION", "target-account.yaml CloudFormationRole training", "EditExistingLambdaFunctionWithRole"): (
         "CloudFormation alone has the role; the code is an image that this role may fetch, and its role is bounded"
     ),

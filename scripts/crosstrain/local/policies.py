@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from crosstrain.training.execution import execution_arn
@@ -13,15 +14,14 @@ def data_scientist_policy(
     state_machine_arn: str,
     bucket: str,
     table: str | None = None,
-    rollback_arn: str | None = None,
+    asked: Sequence[str] = (),
     scoring: str | None = None,
-    canary_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.
 
     Nobody writes to the model registry but state machines. Without the name of its table there are no rights on one,
-    without the ARN of the state machine that rolls back, or of that of canaries, none on that, and without the name of
-    the function that serves the champion none to ask it.
+    and without the name of the function that serves the champion none to ask it. `asked` are the ARNs of the state
+    machines that people start besides training: those that roll back, move challengers, retrain, and answer what waits.
     """
     _, partition, _, region, account, *_ = state_machine_arn.split(":")
     bucket_arn = f"arn:{partition}:s3:::{bucket}"
@@ -47,17 +47,14 @@ def data_scientist_policy(
             _allow("ReadModels", ["dynamodb:GetItem", "dynamodb:Scan"], [table_arn]),
             _allow("FindModels", ["dynamodb:Query"], [table_arn, f"{table_arn}/index/{INDEX}"]),
         ]
-    if rollback_arn is not None:
-        followed = ["states:DescribeExecution", "states:GetExecutionHistory"]
+    if asked:
         statements += [
-            _allow("RollBack", ["states:StartExecution"], [rollback_arn]),
-            _allow("FollowRollbacks", followed, [_executions_of(rollback_arn)]),
-        ]
-    if canary_arn is not None:
-        followed = ["states:DescribeExecution", "states:GetExecutionHistory"]
-        statements += [
-            _allow("MoveChallengers", ["states:StartExecution"], [canary_arn]),
-            _allow("FollowCanaries", followed, [_executions_of(canary_arn)]),
+            _allow("Ask", ["states:StartExecution"], [*asked]),
+            _allow(
+                "FollowAnswers",
+                ["states:DescribeExecution", "states:GetExecutionHistory"],
+                [*map(_executions_of, asked)],
+            ),
         ]
     if scoring is not None:
         function = f"arn:{partition}:lambda:{region}:{account}:function:{scoring}"

@@ -53,6 +53,8 @@ _START_SECONDS = 30.0
 _SAM_SECONDS = 300.0
 # The factor for the waits of a state machine, those between retries included.
 _WAIT_SCALE = "0.001"
+# The outputs of the state machines that people start, besides training.
+_ASKED = tuple(f"{name}StateMachineArn" for name in ("Rollback", "Canary", "Retraining", "Approval"))
 # What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
 _FOREIGN_PREFIXES = ("AWS_", "BOTO_", "SAM_CLI_", "__SAM_CLI", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "SFN_", "S3_")
 _FOREIGN_NAMES = frozenset(
@@ -306,9 +308,8 @@ class LocalAws:
             outputs["StateMachineArn"],
             outputs["ArtifactBucketName"],
             outputs.get("ModelRegistryTableName"),
-            outputs.get("RollbackStateMachineArn"),
+            [outputs[name] for name in _ASKED if name in outputs],
             outputs.get("ScoringFunctionName"),
-            outputs.get("CanaryStateMachineArn"),
         )
         if "BatchScoringStateMachineArn" in outputs:
             policy["Statement"] += batch_scoring_statements(

@@ -122,14 +122,15 @@ def list_models(models: Models, model_name: str | None = None) -> Document:
 
 
 def list_versions(models: Models, model_name: str) -> Document:
-    """Return all versions, rollbacks and moves of challengers, newest first, and who is champion and challenger.
+    """Return all versions, rollbacks and moves of challengers, newest first, and who is champion, challenger, or waits.
 
     Raises
     ------
     BadInputError
         If there is no model of this name.
     """
-    versions = _known_versions(models, model_name)
+    waiting = models.registry.waiting(model_name)
+    versions = models.registry.versions(model_name) if waiting else _known_versions(models, model_name)
     pointer = models.registry.champion(model_name)
     return {
         "model_name": model_name,
@@ -138,11 +139,12 @@ def list_versions(models: Models, model_name: str) -> Document:
         "rollbacks": models.registry.rollbacks(model_name),
         "challenger": challenger_of(pointer),
         "canaries": models.registry.canaries(model_name),
+        "waiting": waiting,
     }
 
 
 def show(models: Models, version: str, model_name: str | None = None) -> Document:
-    """Return what the registry holds of a version, whether it is the champion and, if the challenger, how it is tried."""
+    """Return what the registry holds of a version, whether it is the champion and, if a challenger, how it is tried."""
     item = models.registry.find_version(version, model_name)
     pointer = models.registry.champion(item["model_name"])
     trial = challenger_of(pointer)

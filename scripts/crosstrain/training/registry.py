@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from crosstrain.aws import from_dynamodb, to_dynamodb
@@ -22,7 +22,8 @@ Item = Mapping[str, Any]
 """One entry of the registry, in the types of JSON."""
 
 INDEX = "by-version"
-_CHAMPION, _VERSION, _ROLLBACK, _CANARY, _SCORES = "champion", "version#", "rollback#", "canary#", "scores#"
+_CHAMPION, _VERSION, _ROLLBACK, _CANARY = "champion", "version#", "rollback#", "canary#"
+_SCORES, _APPROVAL = "scores#", "approval#"
 _NEWEST_BATCHES = 100
 
 
@@ -95,6 +96,23 @@ class Registry:
         )
         batches = map(from_dynamodb, found["Items"])
         return next((each for each in batches if each["scored_version"] == version), None)
+
+    def waiting(self, model_name: str) -> list[Item]:
+        """Return what is asked about the versions of a model that wait for approval, without what answers it.
+
+        A version is recorded once it is promoted or rejected; a run that was stopped leaves its question until its time
+        is over.
+        """
+        now = datetime.now(UTC)
+        return [
+            {
+                "version": version,
+                **{name: value for name, value in item.items() if name not in ("model_name", "entry", "token")},
+            }
+            for item in self._entries(model_name, _APPROVAL)
+            if datetime.fromisoformat(item["until"]) > now
+            and self.version(model_name, version := item["entry"].removeprefix(_APPROVAL)) is None
+        ]
 
     def champion(self, model_name: str) -> Item | None:
         """Return the pointer to the model's champion, or None where no version was ever promoted."""

@@ -109,7 +109,7 @@ def test_a_data_scientist_may_do_what_training_needs_and_no_more() -> None:
 def test_a_data_scientist_starts_rollbacks_and_stops_none() -> None:
     machine = "arn:aws:states:eu-west-1:123456789012:stateMachine:local-rollback"
     arns = ("arn:aws:cloudformation:eu-west-1:123456789012:stack/local/1", machine.replace("rollback", "training"))
-    policy = data_scientist_policy(*arns, "artifacts", rollback_arn=machine)
+    policy = data_scientist_policy(*arns, "artifacts", asked=[machine])
 
     without = data_scientist_policy(*arns, "artifacts")["Statement"]
     added = [each for each in policy["Statement"] if each not in without]
