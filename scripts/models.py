@@ -103,16 +103,11 @@ def _version_tables(document: Document) -> Iterable[Table | str]:
     if document["canaries"]:
         canaries = _lines_table("Canaries", "champion\nchallenger", "what\nwhen", "reason\nexecution")
         for item in document["canaries"]:
-            how = (
-                "shadow"
-                if item.get("shadow")
-                else f"{item['challenger_share']} %"
-                if "challenger_share" in item
-                else ""
-            )
+            share = f" {item['challenger_share']} %" if "challenger_share" in item else ""
+            how = f"{item['action']}{' shadow' if item.get('shadow') else share}"
             canaries.add_row(
                 f"{item['champion_version']}\n{item['challenger_version']}",
-                f"{item['action']} {how}\n{_short_time(item['recorded_at'])}",
+                f"{how}\n{_short_time(item['recorded_at'])}",
                 f"{item['reason']}\n{item['execution']}",
             )
         yield canaries

@@ -8,13 +8,14 @@ from crosstrain.training.execution import execution_arn
 from crosstrain.training.registry import INDEX
 
 
-def data_scientist_policy(
+def data_scientist_policy(  # noqa: PLR0913 (one for each part of a stack)
     stack_arn: str,
     state_machine_arn: str,
     bucket: str,
     table: str | None = None,
     rollback_arn: str | None = None,
     scoring: str | None = None,
+    *,
     canary_arn: str | None = None,
 ) -> dict[str, Any]:
     """Return the IAM policy of somebody who trains models, looks at them, scores with them and rolls back.

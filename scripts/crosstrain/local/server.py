@@ -308,7 +308,7 @@ class LocalAws:
             outputs.get("ModelRegistryTableName"),
             outputs.get("RollbackStateMachineArn"),
             outputs.get("ScoringFunctionName"),
-            outputs.get("CanaryStateMachineArn"),
+            canary_arn=outputs.get("CanaryStateMachineArn"),
         )
         return self.create_user(f"data-scientist-{stack_name}", policy)
 

@@ -142,7 +142,7 @@ def list_versions(models: Models, model_name: str) -> Document:
 
 
 def show(models: Models, version: str, model_name: str | None = None) -> Document:
-    """Return what the registry holds of a version, whether it is the champion and, if the challenger, how it is tried."""
+    """Return what the registry holds of a version, whether it is the champion, and how it is tried as a challenger."""
     item = models.registry.find_version(version, model_name)
     pointer = models.registry.champion(item["model_name"])
     trial = challenger_of(pointer)
