@@ -68,13 +68,16 @@ def statements(template: Any) -> list[tuple[str, dict[str, Any]]]:
     ]
 
 
-def test_no_role_has_a_wildcard_action_and_only_log_delivery_has_a_wildcard_resource(template: Any) -> None:
+def test_no_role_has_a_wildcard_action_and_only_what_has_no_resource_level_has_a_wildcard_resource(
+    template: Any,
+) -> None:
     for logical_id, statement in statements(template):
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], logical_id
         if statement["Resource"] == "*":
-            assert logical_id in ("TrainingStateMachineRole", "RollbackRole", "SystemTestRole")
-            assert statement["Sid"] == "DeliverLogs"
+            assert logical_id in ("TrainingStateMachineRole", "RollbackRole", "CanaryRole", "SystemTestRole")
+            # Metrics have no resource level, either.
+            assert statement["Sid"] == "DeliverLogs" or (logical_id, statement["Sid"]) == ("CanaryRole", "FindErrors")
 
 
 def test_the_bucket_is_private_encrypted_versioned_and_tls_only(template: Any) -> None:
@@ -152,7 +155,7 @@ def test_every_function_and_the_state_machine_have_a_log_group(template: Any) ->
 def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:
     alarms = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
     of_steps = {f"{name}{kind}Alarm" for name in STEPS for kind in ("Throttles", "Duration")}
-    of_scoring = {"ScoringThrottlesAlarm", "ScoringFailuresAlarm"}
+    of_scoring = {"ScoringThrottlesAlarm", "ScoringFailuresAlarm", "ChallengerErrorsAlarm"}
     assert alarms == of_steps | of_scoring | {"FailedRunsAlarm", "TimedOutRunsAlarm"}
     for name in STEPS:
         metrics = template["Resources"][f"{name}DurationAlarm"]["Properties"]["Metrics"]

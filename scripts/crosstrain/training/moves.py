@@ -1,4 +1,4 @@
-"""Moves of a champion and its challenger, made by state machines of the stack: nobody else may write to the registry."""
+"""Moves of a champion and its challenger, made by the stack's state machines: nobody else may write to the registry."""
 
 from __future__ import annotations
 

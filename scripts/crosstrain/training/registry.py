@@ -216,7 +216,7 @@ def recorded_at(item: Item) -> datetime:
 
 
 def challenger_of(pointer: Item | None) -> Item | None:
-    """Return a challenger's `version`, `since`, `share` or None, and `shadow`, as a pointer has them; None without one."""
+    """Return a challenger's `version`, `since`, `share` or None, and `shadow`, by a pointer; None without one."""
     if pointer is None or "challenger_version" not in pointer:
         return None
     return {
