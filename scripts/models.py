@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-
-from rich.table import Table
 
 from crosstrain.command import OperationFailedError, result_console, run_command
 from crosstrain.training.models import (
@@ -28,6 +25,19 @@ from crosstrain.training.models import (
     show,
     stop_canary,
     verify,
+)
+from crosstrain.training.models_tables import (
+    answer_tables,
+    canary_tables,
+    compare_tables,
+    export_tables,
+    item_tables,
+    lineage_tables,
+    list_tables,
+    page_tables,
+    retrain_tables,
+    rollback_tables,
+    verify_tables,
 )
 from crosstrain.training.requests import approve, refuse, retrain
 from crosstrain.training.scored_batches import drift_of_champions
@@ -55,191 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return run_command(work)
 
 
-def _list_tables(document: Document) -> Iterable[Table | str]:
-    documents = document.get("models", [document])
-    if len(documents) == 1:
-        yield from _version_tables(documents[0])
-        return
-    table = Table("model", "champion", "metric", "champion's data", "versions")
-    table.columns[1].no_wrap = True
-    for each in documents:
-        item = next((item for item in each["versions"] if item["version"] == each["champion"]), None)
-        what = ("none", "", "") if item is None else (item["version"], _metric(item), _data(item))
-        table.add_row(each["model_name"], *what, f"{len(each['versions']):,}")
-    yield table
-    yield "The versions of one of them: models.py list --model-name NAME"
-
-
-def _metric(item: Mapping[str, Any]) -> str:
-    return f"{item['metric']} {_number(item.get('value'))}"
-
-
-def _data(item: Mapping[str, Any]) -> str:
-    """Return what a version predicts, and from which file or folder."""
-    return f"{item['target']}\nin {item['dataset_uri'].rstrip('/').rpartition('/')[2]}"
-
-
-def _version_tables(document: Document) -> Iterable[Table | str]:
-    # Several lines for each version: one has no room at 80 columns for all that tells versions apart.
-    table = _lines_table(
-        f"Versions of {document['model_name']}", "version\nrecorded", "decision\nmetric", "model\ndata"
-    )
-    for item in document["versions"]:
-        is_champion = item["version"] == document["champion"]
-        trial = document["challenger"]
-        is_tried = trial is not None and trial["version"] == item["version"]
-        table.add_row(
-            f"{item['version']}\n{_short_time(item['recorded_at'])}",
-            f"{'champion' if is_champion else _trial(trial) if is_tried else item['decision']}\n{_metric(item)}",
-            f"{item['estimator']} of {_data(item)}, {item['rows']['train']:,} train rows",
-            style="bold" if is_champion else None,
-        )
-    yield table
-    if document["rollbacks"]:
-        rollbacks = _lines_table("Rollbacks", "from\nto", "rolled back", "reason\nby or execution")
-        for item in document["rollbacks"]:
-            # Rollbacks of earlier versions of this project name who claimed to make them.
-            when, by = _short_time(item["recorded_at"]), item.get("execution") or item["by"]
-            rollbacks.add_row(f"{item['from_version']}\n{item['to_version']}", when, f"{item['reason']}\n{by}")
-        yield rollbacks
-    if document["canaries"]:
-        canaries = _lines_table("Canaries", "champion\nchallenger", "what\nwhen", "reason\nexecution")
-        for item in document["canaries"]:
-            how = (
-                "shadow"
-                if item.get("shadow")
-                else f"{item['challenger_share']} %"
-                if "challenger_share" in item
-                else ""
-            )
-            canaries.add_row(
-                f"{item['champion_version']}\n{item['challenger_version']}",
-                f"{item['action']} {how}\n{_short_time(item['recorded_at'])}",
-                f"{item['reason']}\n{item['execution']}",
-            )
-        yield canaries
-    yield from _waiting_tables(document)
-
-
-def _trial(trial: Mapping[str, Any]) -> str:
-    """Return how a challenger is tried."""
-    return "challenger, shadow" if trial["shadow"] else f"challenger, {trial['share']} %"
-
-
-def _waiting_tables(document: Document) -> Iterable[Table | str]:
-    if not document["waiting"]:
-        return
-    table = _lines_table("Waiting for approval", "version\nuntil", "metric", "reason\nreport")
-    for item in document["waiting"]:
-        metric = f"{item['metric']} {_number(item['value'])}"
-        table.add_row(
-            f"{item['version']}\n{_short_time(item['until'])}", metric, f"{item['reason']}\n{item['report_uri']}"
-        )
-    yield table
-    yield f"To answer: models.py approve {document['model_name']} VERSION, or refuse."
-
-
-def _lines_table(title: str, *headers: str) -> Table:
-    """Return a table of cells of several lines, of which the first is never folded."""
-    table = Table(title=title, title_justify="left", show_lines=True)
-    table.add_column(headers[0], no_wrap=True)
-    for header in headers[1:]:
-        table.add_column(header, overflow="fold")
-    return table
-
-
-def _item_tables(document: Document) -> Iterable[Table | str]:
-    first = [
-        "model_name",
-        "version",
-        "champion",
-        "promoted_at",
-        "previous_champion",
-        "challenger",
-        "decision",
-        "reason",
-    ]
-    names = [name for name in first if name in document]
-    names += sorted(document.keys() - {*names, "entry"})
-    yield _pairs((name, _text(document[name])) for name in names)
-
-
-def _compare_tables(document: Document) -> Iterable[Table | str]:
-    metrics = Table("metric", *document["versions"], "difference", "better")
-    for name, row in document["metrics"].items():
-        better = "" if row["better"] is None else document["versions"][row["better"]]
-        metrics.add_row(name, *map(_number, row["values"]), _number(row["difference"]), better)
-    yield metrics
-    yield document["test_rows"]
-    if document["differences"]:
-        differences = Table("they differ in", *document["versions"])
-        for name, pair in document["differences"].items():
-            differences.add_row(name, *map(_text, pair))
-        yield differences
-
-
-def _rollback_tables(document: Document) -> Iterable[Table | str]:
-    yield (
-        f"{document['to_version']} is the champion of {document['model_name']} again, in place of "
-        f"{document['from_version']}."
-    )
-
-
-def _canary_tables(document: Document) -> Iterable[Table | str]:
-    version, of = document["challenger_version"], f"of {document['model_name']}"
-    match document["action"]:
-        case "promote":
-            yield f"{version} is the champion {of}, in place of {document['champion_version']}."
-        case "end":
-            yield f"{version} is no longer the challenger {of}: {document['champion_version']} answers all rows."
-        case _ if document.get("shadow"):
-            yield f"{version} is in the shadow of the champion {of}, {document['champion_version']}."
-        case _:
-            yield (
-                f"{version} is the challenger {of}, and answers {document['challenger_share']} % of the rows of "
-                f"{document['champion_version']}."
-            )
-
-
-def _retrain_tables(document: Document) -> Iterable[Table | str]:
-    yield (
-        f"{document['model_name']} is trained again, by the request of {document['retrained_from']}, "
-        f"in the run {document['run_id']}."
-    )
-
-
-def _answer_tables(document: Document) -> Iterable[Table | str]:
-    answered = "approved" if document["approved"] else "refused"
-    yield (
-        f"{document['version']} of {document['model_name']} is {answered}; the run goes on, and "
-        f"models.py show {document['version']} tells what became of it."
-    )
-
-
-def _verify_tables(document: Document) -> Iterable[Table | str]:
-    table = Table("version", "file", "state")
-    for each in document["files"]:
-        if each["state"] != "as recorded":
-            table.add_row(each["version"], each["uri"], each["state"], style="bold")
-    if table.row_count:
-        yield table
-    of = f"{len(document['files'])} files of {document['model_name']}"
-    yield f"All {of} are as recorded." if document["sound"] else f"{table.row_count} of {of} are not as recorded."
-
-
-def _lineage_tables(document: Document) -> Iterable[Table | str]:
-    rows = [("model", document["model_name"]), ("version", document["version"])]
-    for name, link in document["links"].items():
-        rows.append(
-            (
-                name.replace("_", " "),
-                _text(link["value"]) if link["missing"] is None else f"missing ({link['missing']})",
-            )
-        )
-    rows += [("contradiction", each) for each in document["contradictions"]]
-    yield _pairs(rows)
-
-
 def _page(models: Models, **options: Any) -> Document:
     """Write the page; templates and NumPy, which it needs, the other answers do without."""
     from crosstrain.training.models_page import write_page  # noqa: PLC0415 - see above
@@ -248,68 +73,11 @@ def _page(models: Models, **options: Any) -> Document:
     return write_page(models, **options, drift=drift)
 
 
-def _page_tables(document: Document) -> Iterable[Table | str]:
-    left_out = [
-        f"{document[f'{kind}_left_out']:,} {kind}" for kind in ("models", "versions") if document[f"{kind}_left_out"]
-    ]
-    yield f"{document['file']}: {document['models']:,} models, {document['versions']:,} versions."
-    if left_out:
-        yield f"Left out, for the page would be too long: {' and '.join(left_out)}. --limit says how many there may be."
-
-
 def _export(models: Models, mlflow: str, model: str | None) -> Document:
     """Export a version; what that needs, scikit-learn among it, the other answers do without."""
     from crosstrain.training.mlflow_export import export  # noqa: PLC0415 - see above
 
     return export(models, mlflow, model)
-
-
-def _export_tables(document: Document) -> Iterable[Table | str]:
-    decision = {"promote": "promoted", "reject": "rejected"}[document["decision"]]
-    yield f"{document['version']} of {document['model_name']} ({decision}) as MLflow loads it:"
-    yield _pairs(
-        [
-            ("in Python", f"mlflow.pyfunc.load_model({document['model']!r})"),
-            (
-                "its run",
-                f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {shlex.quote(document['tracking'])}",
-            ),
-        ]
-    )
-
-
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    table = Table(show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(name, text)
-    return table
-
-
-def _text(value: Any) -> str:
-    """Return a value as lines of text."""
-    if value is None or value == {}:
-        return "none"
-    if isinstance(value, Mapping):
-        return "\n".join(f"{name}: {_text(each)}" for name, each in value.items())
-    if isinstance(value, list):
-        return "\n".join(
-            ", ".join(map(_text, each.values())) if isinstance(each, Mapping) else _text(each) for each in value
-        )
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return _number(value) if isinstance(value, int | float) else str(value)
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "undefined"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.6g}"
-
-
-def _short_time(text: str) -> str:
-    return text[:19].replace("T", " ")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -331,61 +99,25 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(**defaults)
         return command
 
-    add("list", "list all models, or the versions of one", listed, answer=list_models, tables=_list_tables)
-    shown = add("show", "show a version", any_model, answer=show, tables=_item_tables)
+    add("list", "list all models, or the versions of one", listed, answer=list_models, tables=list_tables)
+    shown = add("show", "show a version", any_model, answer=show, tables=item_tables)
     shown.add_argument("version")
-    add("champion", "show the champion of a model", one_model, answer=champion, tables=_item_tables)
-    compared = add("compare", "compare two versions", any_model, answer=compare, tables=_compare_tables)
+    add("champion", "show the champion of a model", one_model, answer=champion, tables=item_tables)
+    compared = add("compare", "compare two versions", any_model, answer=compare, tables=compare_tables)
     compared.add_argument("first")
     compared.add_argument("second")
-    rolled_back = add(
-        "rollback", "make an earlier version the champion again", None, answer=roll_back, tables=_rollback_tables
-    )
-    rolled_back.add_argument("model_name")
-    rolled_back.add_argument("--to", metavar="VERSION", help="a version that was promoted once (the champion before)")
-    rolled_back.add_argument("--reason", default="", help="why, for whoever looks later")
-    promoted = add(
-        "promote", "try a version beside the champion, or promote it then", None, answer=promote, tables=_canary_tables
-    )
-    promoted.add_argument("model_name")
-    promoted.add_argument("version")
-    how = promoted.add_mutually_exclusive_group()
-    how.add_argument("--share", type=int, metavar="N", help="the per cent of rows that it answers, from 1 to 99")
-    how.add_argument("--shadow", action="store_true", help="it predicts all rows, and answers none")
-    promoted.add_argument("--reason", default="", help="why, for whoever looks later")
-    stopped = add("stop-canary", "end the trial of a challenger", None, answer=stop_canary, tables=_canary_tables)
-    stopped.add_argument("model_name")
-    stopped.add_argument("--reason", default="", help="why, for whoever looks later")
-    retrained = add(
-        "retrain",
-        "train a model again by the request of its champion's run",
-        None,
-        answer=retrain,
-        tables=_retrain_tables,
-    )
-    retrained.add_argument("model_name")
-    retrained.add_argument("--data", metavar="URI", help="other data, a file or a folder in S3 (those of the request)")
-    retrained.add_argument("--reason", default="", help="why, for whoever looks later")
-    for name, help_, answer in (
-        ("approve", "approve the promotion of a version that waits for it", approve),
-        ("refuse", "refuse the promotion of a version that waits for approval", refuse),
-    ):
-        answered = add(name, help_, None, answer=answer, tables=_answer_tables)
-        answered.add_argument("model_name")
-        answered.add_argument("version")
-        answered.add_argument("--reason", default="", help="why, for whoever looks later")
     add(
         "verify",
         "read all files of a model's versions, and say which are not those that were recorded",
         one_model,
         answer=verify,
-        tables=_verify_tables,
+        tables=verify_tables,
     )
     traced = add(
-        "lineage", "follow a version back to its data and its code", any_model, answer=lineage, tables=_lineage_tables
+        "lineage", "follow a version back to its data and its code", any_model, answer=lineage, tables=lineage_tables
     )
     traced.add_argument("version")
-    page = add("page", "write a page of all models, to look at in a browser", None, answer=_page, tables=_page_tables)
+    page = add("page", "write a page of all models, to look at in a browser", None, answer=_page, tables=page_tables)
     page.add_argument("--output", default="models.html", metavar="FILE", help="the file (%(default)s)")
     page.add_argument("--model-name", help="the name of the only model to show (all)")
     page.add_argument(
@@ -398,12 +130,53 @@ def _parser() -> argparse.ArgumentParser:
     page.add_argument(
         "--reports", default="out", metavar="DIR", help="results of runs, whose reports are linked (%(default)s)"
     )
-    exported = add("export", "write a version as MLflow reads it", None, answer=_export, tables=_export_tables)
+    exported = add("export", "write a version as MLflow reads it", None, answer=_export, tables=export_tables)
     exported.add_argument("--mlflow", required=True, metavar="DIR", help="a new folder, or an empty one")
     exported.add_argument(
         "model", nargs="?", metavar="MODEL[@VERSION]", help="a model, and which version (the only model, its champion)"
     )
+    _add_moves(add)
     return parser
+
+
+def _add_moves(add: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the commands that change what is used."""
+    rolled_back = add(
+        "rollback", "make an earlier version the champion again", None, answer=roll_back, tables=rollback_tables
+    )
+    rolled_back.add_argument("model_name")
+    rolled_back.add_argument("--to", metavar="VERSION", help="a version that was promoted once (the champion before)")
+    rolled_back.add_argument("--reason", default="", help="why, for whoever looks later")
+    promoted = add(
+        "promote", "try a version beside the champion, or promote it then", None, answer=promote, tables=canary_tables
+    )
+    promoted.add_argument("model_name")
+    promoted.add_argument("version")
+    how = promoted.add_mutually_exclusive_group()
+    how.add_argument("--share", type=int, metavar="N", help="the per cent of rows that it answers, from 1 to 99")
+    how.add_argument("--shadow", action="store_true", help="it predicts all rows, and answers none")
+    promoted.add_argument("--reason", default="", help="why, for whoever looks later")
+    stopped = add("stop-canary", "end the trial of a challenger", None, answer=stop_canary, tables=canary_tables)
+    stopped.add_argument("model_name")
+    stopped.add_argument("--reason", default="", help="why, for whoever looks later")
+    retrained = add(
+        "retrain",
+        "train a model again by the request of its champion's run",
+        None,
+        answer=retrain,
+        tables=retrain_tables,
+    )
+    retrained.add_argument("model_name")
+    retrained.add_argument("--data", metavar="URI", help="other data, a file or a folder in S3 (those of the request)")
+    retrained.add_argument("--reason", default="", help="why, for whoever looks later")
+    for name, help_, answer in (
+        ("approve", "approve the promotion of a version that waits for it", approve),
+        ("refuse", "refuse the promotion of a version that waits for approval", refuse),
+    ):
+        answered = add(name, help_, None, answer=answer, tables=answer_tables)
+        answered.add_argument("model_name")
+        answered.add_argument("version")
+        answered.add_argument("--reason", default="", help="why, for whoever looks later")
 
 
 if __name__ == "__main__":

@@ -402,8 +402,17 @@ IN_TRANSACTION = {"dynamodb:EnclosingOperation": "TransactWriteItems"}
 POINTER = [
     "model_name", "entry", "champion_version", "promoted_at", "moves",
     "metric", "value", "model_uri", "target", "split",
+    "challenger_version", "challenger_entry", "challenger_since", "challenger_share", "shadow",
 ]  # fmt: skip
-ROLLBACK = ["model_name", "entry", "from_version", "to_version", "move", "recorded_at", "execution", "reason"]
+ROLLBACK = [
+    "model_name", "entry", "from_version", "to_version", "move", "recorded_at", "execution", "reason",
+    "ended_challenger",
+]  # fmt: skip
+CANARY = [
+    "model_name", "entry", "action", "champion_version", "challenger_version", "challenger_share", "shadow", "move",
+    "recorded_at", "execution", "reason",
+]  # fmt: skip
+RECORDS = {"RollbackRole": ROLLBACK, "CanaryRole": CANARY}
 VERSION = ["model_name", "entry", "version", "decision"]
 
 
@@ -417,11 +426,8 @@ VERSION = ["model_name", "entry", "version", "decision"]
         ("dynamodb:UpdateItem", IN_TRANSACTION, [*POINTER, "by"], False),
         ("dynamodb:ConditionCheckItem", IN_TRANSACTION, ["model_name", "entry", "decision"], True),
         ("dynamodb:ConditionCheckItem", IN_TRANSACTION, ["model_name", "entry", "reason"], False),
-        ("dynamodb:PutItem", IN_TRANSACTION, ROLLBACK, True),
-        ("dynamodb:PutItem", {}, ROLLBACK, False),
         ("dynamodb:PutItem", IN_TRANSACTION, VERSION, False),
         ("dynamodb:PutItem", IN_TRANSACTION, POINTER, False),
-        ("dynamodb:PutItem", IN_TRANSACTION, [*ROLLBACK, "by"], False),
         *(
             (f"dynamodb:{name}", IN_TRANSACTION, [], False)
             for name in ("DeleteItem", "Query", "Scan", "BatchWriteItem")
@@ -429,15 +435,54 @@ VERSION = ["model_name", "entry", "version", "decision"]
         ("dynamodb:PartiQLUpdate", IN_TRANSACTION, [], False),
     ],
 )
-def test_the_rollback_moves_pointers_and_records_that_and_no_more(
-    training_stack: LocalTrainingStack, action: str, context: dict[str, str], attributes: list[str], allowed: bool
+@pytest.mark.parametrize("logical_id", RECORDS)
+def test_a_rollback_and_a_canary_move_pointers_and_no_more(
+    training_stack: LocalTrainingStack,
+    logical_id: str,
+    action: str,
+    context: dict[str, str],
+    attributes: list[str],
+    allowed: bool,
 ) -> None:
-    role, table = (physical_id(training_stack, name) for name in ("RollbackRole", "ModelRegistry"))
+    role, table = (physical_id(training_stack, name) for name in (logical_id, "ModelRegistry"))
     policies = policies_of(training_stack.aws.client("iam"), role)
     asked: Any = {**context, **({"dynamodb:Attributes": attributes} if attributes else {})}
 
     assert is_allowed_with(asked, policies, action, TABLE + table) == allowed
     assert not is_allowed_with(asked, policies, action, f"{TABLE}another")
+
+
+@pytest.mark.parametrize(("logical_id", "recorded"), RECORDS.items())
+def test_a_rollback_and_a_canary_record_what_they_are_and_nothing_else(
+    training_stack: LocalTrainingStack, logical_id: str, recorded: list[str]
+) -> None:
+    role, table = (physical_id(training_stack, name) for name in (logical_id, "ModelRegistry"))
+    policies = policies_of(training_stack.aws.client("iam"), role)
+    others = [each for name, each in RECORDS.items() if name != logical_id]
+    for context, attributes, allowed in (
+        (IN_TRANSACTION, recorded, True),
+        ({}, recorded, False),
+        (IN_TRANSACTION, [*recorded, "by"], False),
+        *((IN_TRANSACTION, each, False) for each in others),
+    ):
+        asked: Any = {**context, "dynamodb:Attributes": attributes}
+        assert is_allowed_with(asked, policies, "dynamodb:PutItem", TABLE + table) == allowed
+
+
+@pytest.mark.parametrize(
+    ("role", "resource", "allowed"),
+    [
+        ("ChallengerErrorsRole", "canary", True),
+        ("ChallengerErrorsRole", "rollback", False),
+        ("ChallengerErrorsRole", "training", False),
+    ],
+)
+def test_an_alarm_starts_what_ends_canaries_alone(
+    training_stack: LocalTrainingStack, role: str, resource: str, allowed: bool
+) -> None:
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, role))
+    arn = f"arn:aws:states:us-east-1:123456789012:stateMachine:{training_stack.name}-{resource}"
+    assert is_allowed_with({}, policies, "states:StartExecution", arn) == allowed
 
 
 @pytest.mark.parametrize(
@@ -455,27 +500,33 @@ def test_the_rollback_moves_pointers_and_records_that_and_no_more(
         ("sns:Publish", "arn:aws:sns:us-east-1:123456789012:any", False),
     ],
 )
-def test_the_rollback_reaches_the_registry_and_the_bus_only(
-    training_stack: LocalTrainingStack, action: str, resource: str, allowed: bool
+@pytest.mark.parametrize("logical_id", RECORDS)
+def test_a_rollback_and_a_canary_reach_the_registry_and_the_bus_only(
+    training_stack: LocalTrainingStack, logical_id: str, action: str, resource: str, allowed: bool
 ) -> None:
-    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "RollbackRole"))
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, logical_id))
 
     assert is_allowed_with({}, policies, action, resource) == allowed
 
 
+@pytest.mark.parametrize("output", ["RollbackStateMachineArn", "CanaryStateMachineArn"])
 @pytest.mark.parametrize("who", WHO)
-def test_only_the_data_scientist_starts_rollbacks(
-    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str
+def test_only_the_data_scientist_starts_rollbacks_and_canaries(
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str, output: str
 ) -> None:
     sfn = training_stack.aws.client("stepfunctions", sessions[who])
-    arn = training_stack.outputs["RollbackStateMachineArn"]
+    arn = training_stack.outputs[output]
 
     # The input is refused; it is the start that counts here.
     assert is_allowed(sfn.start_execution, stateMachineArn=arn, input="{}") == (who == "data scientist")
 
 
 @pytest.mark.parametrize(
-    "role", [*ROLES.values(), "TrainingStateMachineRole", "RollbackRole", "SystemTestRole", "NotificationRole"]
+    "role",
+    [
+        *(*ROLES.values(), "TrainingStateMachineRole", "RollbackRole", "CanaryRole", "SystemTestRole"),
+        *("NotificationRole", "ChallengerErrorsRole"),
+    ],
 )
 def test_a_role_is_for_its_service_alone(training_stack: LocalTrainingStack, role: str) -> None:
     sts = training_stack.client("sts")

@@ -22,7 +22,7 @@ from crosstrain.delivery.functions import STEPS
 from crosstrain.files import write_whole
 from crosstrain.training.models import Document, Models
 from crosstrain.training.models_figures import Measured, of_champions, of_metric
-from crosstrain.training.registry import Change, Item, champion_history, recorded_at
+from crosstrain.training.registry import Change, Item, challenger_of, champion_history, recorded_at
 
 TEMPLATE = "models_page.html.j2"
 METRICS = 3
@@ -144,6 +144,7 @@ class Shown:
     since: str
     versions: Sequence[Version]
     moves: Sequence[Move]
+    trial: str
     counts: Mapping[str, int]
     left_out: Mapping[str, int]
     pictures: Sequence[Picture]
@@ -258,7 +259,8 @@ def _show(
     registry = models.registry
     pointer, items, rollbacks = registry.champion(name), registry.versions(name), registry.rollbacks(name)
     champion = pointer["champion_version"] if pointer else None
-    history = champion_history(champion, items, rollbacks) if champion else []
+    canaries = registry.canaries(name)
+    history = champion_history(champion, items, rollbacks, canaries) if champion else []
     numbers = {item["version"]: len(items) - index for index, item in enumerate(items)}
     versions = _versions(models, _kept(items, champion, limit), champion, numbers, reports)
     return Shown(
@@ -266,7 +268,8 @@ def _show(
         champion=next((each for each in versions if each.is_champion), None),
         since=in_utc(history[-1].at) if history else "",
         versions=versions,
-        moves=_moves(history[-limit:], items, rollbacks, numbers),
+        moves=_moves(history[-limit:], items, [*rollbacks, *canaries], numbers),
+        trial=_trial(challenger_of(pointer), numbers),
         counts={
             "versions": len(items),
             "promoted": sum(item["decision"] == "promote" for item in items),
@@ -305,14 +308,14 @@ def _number(version: str, numbers: Mapping[str, int]) -> str:
 
 
 def _moves(
-    history: Sequence[Change], items: Sequence[Item], rollbacks: Sequence[Item], numbers: Mapping[str, int]
+    history: Sequence[Change], items: Sequence[Item], recorded: Sequence[Item], numbers: Mapping[str, int]
 ) -> list[Move]:
-    """Return changes in words, newest first."""
+    """Return changes in words, newest first: those of runs, and those that state machines have recorded."""
     promoted = {item["version"]: item for item in items}
-    moved = {(each["to_version"], recorded_at(each)): each for each in rollbacks}
+    moved = {(each.get("to_version") or each["challenger_version"], recorded_at(each)): each for each in recorded}
     moves = []
     for change in reversed(history):
-        item = promoted[change.version] if change.kind == "promotion" else moved[change.version, change.at]
+        item = moved.get((change.version, change.at)) or promoted[change.version]
         kind = {"promotion": "▲ promotion", "rollback": "↩ rollback"}[change.kind]
         origin = "none" if change.origin is None else _number(change.origin, numbers)
         version = _number(change.version, numbers)
@@ -322,6 +325,14 @@ def _moves(
         at = in_utc(change.at)
         moves.append(Move(at, kind, origin, change.origin or "", version, change.version, reason, execution))
     return moves
+
+
+def _trial(trial: Item | None, numbers: Mapping[str, int]) -> str:
+    """Return which version challenges the champion, and how; nothing where none does."""
+    if trial is None:
+        return ""
+    how = "in the shadow" if trial["shadow"] else f"answers {trial['share']} % of the rows"
+    return f"{_number(trial['version'], numbers)}: {trial['version']}, {how}"
 
 
 def _champions_pictures(history: Sequence[Change], numbers: Mapping[str, int], now: datetime) -> list[Picture]:

@@ -1,4 +1,4 @@
-"""Moves of a champion and its challenger, which state machines of the stack make: nobody else may write to the registry."""
+"""Moves of a champion and its challenger, made by the stack's state machines: nobody else may write to the registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crosstrain.training.registry import Item, moves_of
 if TYPE_CHECKING:
     from mypy_boto3_stepfunctions import SFNClient
 
-# What the state machines themselves end with where they have changed nothing: statemachine/rollback.asl.json, canary.asl.json.
+# What the state machines themselves end with where they have changed nothing (rollback.asl.json, canary.asl.json).
 _REFUSALS = frozenset({"RollbackRefusedError", "RollbackFailedError", "CanaryRefusedError", "CanaryFailedError"})
 
 

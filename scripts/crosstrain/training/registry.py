@@ -249,7 +249,7 @@ def recorded_at(item: Item) -> datetime:
 
 
 def challenger_of(pointer: Item | None) -> Item | None:
-    """Return what a pointer says of a challenger: `version`, `since`, `share` or None, and `shadow`; None without one."""
+    """Return a challenger's `version`, `since`, `share` or None, and `shadow`, by a pointer; None without one."""
     if pointer is None or "challenger_version" not in pointer:
         return None
     return {
@@ -266,9 +266,9 @@ def champion_history(
     """Return how a model came to its champion, oldest change first.
 
     Each change says which version it replaced: a promotion goes through only while the champion is the one that it was
-    compared with, a rollback or a challenger's only while it is the one that was read. So the changes form a chain, and it is followed
-    back from the champion. The count of moves says which of several changes to the same version is meant; times, which
-    are those of several clocks, do so only where nobody counted.
+    compared with, a rollback or a challenger's only while it is the one that was read. So the changes form a chain, and
+    it is followed back from the champion. The count of moves says which of several changes to the same version is
+    meant; times, which are those of several clocks, do so only where nobody counted.
 
     Parameters
     ----------
