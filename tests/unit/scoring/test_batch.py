@@ -22,8 +22,9 @@ from crosstrain.aws import to_dynamodb
 from crosstrain.training.prediction import Model
 from crosstrain.training.scored_files import score_files
 from data_preparation.reading import SourceFile
-from scoring import batch, batch_plan, fitted
+from scoring import answers, batch, batch_plan, fitted
 from scoring.champion import NoChampionError
+from scoring.csv_rows import score_csv
 
 from .conftest import FILES, MODEL
 
@@ -136,6 +137,27 @@ def test_a_file_of_predictions_for_each_object_is_what_predict_py_writes(runs: R
         score_files(model, [SourceFile(name, path)], tmp_path / "expected.parquet", keep=["id"])
         assert runs.table(f"predictions/{out}.parquet").equals(pq.read_table(tmp_path / "expected.parquet")), name
     assert runs.table("predictions/a.parquet").schema.names == ["id", "prediction"]
+
+
+def test_labels_are_as_training_has_them_and_online_says_the_same(runs: Runs) -> None:
+    data = frame()
+    labelled = data.assign(y=np.where(data["size"] > 50, "yes", "no"))
+    runs.shop.train("labels", labelled, estimator="logistic_regression")
+    runs.shop.promote("labels")
+    rows = frame(seed=5)[["kind", "size"]]
+    runs.put("data/in/a.csv", rows)
+    runs.score(runs.request(output_format="csv", keep=["kind"]), version="labels")
+    table = runs.table("predictions/a.csv")
+    assert table.schema.names[:2] == ["kind", "prediction"]
+    champion, _ = runs.shop.champions().current()
+    online = score_csv(rows.to_csv(index=False).encode(), champion, ROWS)
+    answered = answers.predictions(champion.model, online.predictions)
+    assert table["prediction"].to_pylist() == [each and each["prediction"] for each in answered]
+    assert set(table["prediction"].to_pylist()) == {"yes", "no"}
+    of_class = [each["probabilities"]["yes"] for each in answered if each]
+    # Each row has been scored in the same numbers.
+    names = [name for name in table.schema.names if name.startswith("probability_")]
+    assert any(table[name].to_pylist() == of_class for name in names)
 
 
 def test_the_manifest_says_what_was_scored_by_what(runs: Runs) -> None:
