@@ -37,7 +37,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "tools-account.yaml": {
         **BUCKETS,
-        "s3_event_notifications_enabled": "nothing waits for artifacts: each stage is told what the one before has made",
+        "s3_event_notifications_enabled": "nothing waits for objects: each stage is told what the one before made",
         "kms_create_grant_aws_service": "the policy gives nobody the right to make grants",
     },
     "pipeline.yaml": {
