@@ -169,7 +169,8 @@ def test_the_manifest_says_what_was_scored_by_what(runs: Runs) -> None:
     etag = runs.s3.head_object(Bucket=runs.shop.bucket, Key="data/in/a.csv")["ETag"]
     assert (scored["uri"], scored["etag"], scored["state"], scored["rows"]) == (uri, etag, "scored", ROWS)
     assert manifest["model"]["sha256"] == runs.shop.entries["run-1"]["sha256"]["model"]
-    assert (manifest["version"], manifest["ignored_files"]) == ("run-1", ["README.txt"])
+    assert (manifest["version"], manifest["decision"]) == ("run-1", "promote")
+    assert manifest["ignored_files"] == ["README.txt"]
     assert manifest["request"] == {
         **runs.request(output_format="csv", keep="all"), "version": None, "read": None,
     }  # fmt: skip
@@ -419,6 +420,7 @@ def test_a_profile_without_distributions_is_scored_and_not_compared(runs: Runs) 
     result = runs.score(runs.request(), version="old")
     assert (result["rows"], result["drifted"], result["short"]["psi"]) == (ROWS, False, None)
     assert "train again" in result["reason"]
+    assert runs.json("drift.json")["rows"] == ROWS
 
 
 @pytest.mark.parametrize("sizes", [[0], [5] * 500, [0] * 501, [7] * 10_000, [1] * 2000 + [10**12] + [1] * 2000])
