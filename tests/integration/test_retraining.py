@@ -73,6 +73,7 @@ def cool_down(stack: LocalTrainingStack, model_name: str) -> None:
     )
 
 
+@pytest.mark.slow
 def test_drift_and_new_data_retrain_by_the_request_of_the_champion(
     training_stack: LocalTrainingStack, models: Command
 ) -> None:
