@@ -19,7 +19,8 @@ from crosstrain.rehearsal.authorization import Authorizer
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
 from crosstrain.rehearsal.codepipeline.artifacts import ArtifactStore
 
-_SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)")
+_SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)(\.waitForTaskToken)?")
+_MACHINE = re.compile(r"arn:aws:states:[\w-]+:\d{12}:stateMachine:[\w-]+")
 _TABLE = re.compile(r"['\"]TableName['\"]: *['\"](?P<name>[\w.-]+)['\"]")
 
 
@@ -179,6 +180,13 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
                 yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
         elif match and (service, match["operation"]) == ("states", "startExecution"):
             yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
+        elif match and (service, match["operation"]) == ("sfn", "sendTaskSuccess"):
+            yield service_calls.ANSWER_TASK, "*", {}
+        elif match and (service, match["operation"]) == ("sfn", "describeExecution"):
+            # Which one is known when it runs: one of the state machine that the definition names.
+            machine = _MACHINE.search(json.dumps(definition))
+            assert machine is not None
+            yield service_calls.DESCRIBE_EXECUTION, machine[0].replace(":stateMachine:", ":execution:") + ":any", {}
         elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
             yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
         else:
