@@ -11,7 +11,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
-from training_stacks import SERVED, MockedAws, token_issuer
+from training_stacks import RETRAINED, RETRAINED_PREFIX, SERVED, MockedAws, token_issuer
 
 # Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
 # long as the fit takes, and there is a test process for each core already.
@@ -80,8 +80,16 @@ def local_aws() -> Iterator[LocalAws]:
 
 @pytest.fixture(scope="session")
 def training_stack(local_aws: LocalAws) -> LocalTrainingStack:
-    """Deploy the training stack, with data and models that go when it is deleted, and an endpoint of a model."""
-    return local_aws.deploy_training_stack(
-        PROJECT / "template.yaml",
-        parameters={"RetentionPolicy": "Delete", "ServeModel": SERVED, **token_issuer(local_aws)},
-    )
+    """Deploy the training stack, with data and models that go when it is deleted, and an endpoint of a model.
+
+    Another model is retrained by events.
+    """
+    parameters = {
+        "RetentionPolicy": "Delete",
+        "ServeModel": SERVED,
+        "RetrainModel": RETRAINED,
+        "RetrainOn": "drift-or-performance",
+        "RetrainPrefix": RETRAINED_PREFIX,
+        **token_issuer(local_aws),
+    }
+    return local_aws.deploy_training_stack(PROJECT / "template.yaml", parameters=parameters)

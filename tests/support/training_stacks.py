@@ -10,6 +10,10 @@ from crosstrain.local.server import REGION, LocalAws, LocalTrainingStack
 SERVED = "served"
 """The model whose champion the session's training stack serves."""
 
+RETRAINED = "retrained"
+"""The model that events retrain in the session's training stack, and those of this folder of its bucket."""
+RETRAINED_PREFIX = "data/retrained/"
+
 
 def physical_id(stack: LocalTrainingStack, logical_id: str) -> str:
     """Return the name that a resource of the template has in a stack."""

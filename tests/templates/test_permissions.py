@@ -398,6 +398,7 @@ def test_the_state_machine_reaches_its_functions_and_its_registry_only(
 
 
 TABLE = "arn:aws:dynamodb:us-east-1:123456789012:table/"
+STATES = "arn:aws:states:us-east-1:123456789012"
 IN_TRANSACTION = {"dynamodb:EnclosingOperation": "TransactWriteItems"}
 POINTER = [
     "model_name", "entry", "champion_version", "promoted_at", "moves",
@@ -509,13 +510,65 @@ def test_a_rollback_and_a_canary_reach_the_registry_and_the_bus_only(
     assert is_allowed_with({}, policies, action, resource) == allowed
 
 
-@pytest.mark.parametrize("output", ["RollbackStateMachineArn", "CanaryStateMachineArn"])
+CLAIM = ["model_name", "entry", "execution", "claimed_at", "claims", "counted_month", "noted", "retrainings"]
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "attributes", "allowed"),
+    [
+        ("dynamodb:GetItem", f"{TABLE}{{table}}", [], True),
+        ("dynamodb:UpdateItem", f"{TABLE}{{table}}", CLAIM, True),
+        ("dynamodb:UpdateItem", f"{TABLE}{{table}}", [*CLAIM, "champion_version"], False),
+        ("dynamodb:UpdateItem", f"{TABLE}{{table}}", ["model_name", "entry", "decision"], False),
+        ("dynamodb:UpdateItem", f"{TABLE}another", CLAIM, False),
+        ("dynamodb:PutItem", f"{TABLE}{{table}}", CLAIM, False),
+        ("states:StartExecution", f"{STATES}:stateMachine:{{stack}}-training", [], True),
+        ("states:StartExecution", f"{STATES}:stateMachine:{{stack}}-rollback", [], False),
+        ("states:DescribeExecution", f"{STATES}:execution:{{stack}}-training:any", [], True),
+        ("states:DescribeExecution", f"{STATES}:execution:{{stack}}-rollback:any", [], False),
+        ("states:StopExecution", f"{STATES}:execution:{{stack}}-training:any", [], False),
+        ("states:SendTaskSuccess", "*", [], False),
+        ("s3:GetObject", "arn:aws:s3:::crosstrain-local/data/a.csv", [], False),
+    ],
+)
+def test_a_retraining_claims_and_starts_runs_and_no_more(
+    training_stack: LocalTrainingStack, action: str, resource: str, attributes: list[str], allowed: bool
+) -> None:
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "RetrainingRole"))
+    named = resource.format(table=physical_id(training_stack, "ModelRegistry"), stack=training_stack.name)
+    asked: Any = {"dynamodb:Attributes": attributes} if attributes else {}
+
+    assert is_allowed_with(asked, policies, action, named) == allowed
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "resource", "allowed"),
+    [
+        ("ApprovalRole", "dynamodb:GetItem", f"{TABLE}{{table}}", True),
+        ("ApprovalRole", "dynamodb:UpdateItem", f"{TABLE}{{table}}", False),
+        ("ApprovalRole", "states:SendTaskSuccess", "*", True),
+        ("ApprovalRole", "states:StartExecution", f"{STATES}:stateMachine:{{stack}}-training", False),
+        ("RetrainingRuleRole", "states:StartExecution", f"{STATES}:stateMachine:{{stack}}-retraining", True),
+        ("RetrainingRuleRole", "states:StartExecution", f"{STATES}:stateMachine:{{stack}}-training", False),
+        ("RetrainingRuleRole", "states:StartExecution", f"{STATES}:stateMachine:{{stack}}-approval", False),
+    ],
+)
+def test_answers_and_event_rules_reach_one_state_machine(
+    training_stack: LocalTrainingStack, role: str, action: str, resource: str, allowed: bool
+) -> None:
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, role))
+    named = resource.format(table=physical_id(training_stack, "ModelRegistry"), stack=training_stack.name)
+
+    assert is_allowed_with({}, policies, action, named) == allowed
+
+
+@pytest.mark.parametrize("machine", ["Rollback", "Canary", "Retraining", "Approval"])
 @pytest.mark.parametrize("who", WHO)
-def test_only_the_data_scientist_starts_rollbacks_and_canaries(
-    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str, output: str
+def test_only_the_data_scientist_starts_what_moves_retrains_and_answers(
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str, machine: str
 ) -> None:
     sfn = training_stack.aws.client("stepfunctions", sessions[who])
-    arn = training_stack.outputs[output]
+    arn = training_stack.outputs[f"{machine}StateMachineArn"]
 
     # The input is refused; it is the start that counts here.
     assert is_allowed(sfn.start_execution, stateMachineArn=arn, input="{}") == (who == "data scientist")
@@ -524,8 +577,16 @@ def test_only_the_data_scientist_starts_rollbacks_and_canaries(
 @pytest.mark.parametrize(
     "role",
     [
-        *(*ROLES.values(), "TrainingStateMachineRole", "RollbackRole", "CanaryRole", "SystemTestRole"),
-        *("NotificationRole", "ChallengerErrorsRole"),
+        *ROLES.values(),
+        "TrainingStateMachineRole",
+        "RollbackRole",
+        "CanaryRole",
+        "ChallengerErrorsRole",
+        "ApprovalRole",
+        "RetrainingRole",
+        "RetrainingRuleRole",
+        "SystemTestRole",
+        "NotificationRole",
     ],
 )
 def test_a_role_is_for_its_service_alone(training_stack: LocalTrainingStack, role: str) -> None:

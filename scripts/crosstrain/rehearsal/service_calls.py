@@ -109,6 +109,10 @@ PUT_EVENTS = "events:PutEvents"
 # Step Functions, for a task that starts another state machine and does not wait for it.
 # https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
 START_EXECUTION = "states:StartExecution"
+# Step Functions, for tasks that ask its own API, by the names of the SDK; tokens have no resource level.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html
+DESCRIBE_EXECUTION = "states:DescribeExecution"
+ANSWER_TASK = "states:SendTaskSuccess"
 # DynamoDB, for the parts of a transaction: there is no right to the transaction itself.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
 PARTS_OF_TRANSACTION: Mapping[str, str] = {

@@ -39,3 +39,24 @@ def test_the_parts_of_a_transaction_are_asked_for_as_parts_of_one() -> None:
     ]  # fmt: skip
     assert {arn for _, arn, _ in found} == {"arn:aws:dynamodb:us-east-1:000000000002:table/registry"}
     assert all(context == {"dynamodb:EnclosingOperation": "TransactWriteItems"} for _, _, context in found)
+
+
+def test_what_a_state_machine_asks_of_step_functions_is_a_call() -> None:
+    machine = "arn:aws:states:us-east-1:000000000002:stateMachine:crosstrain-test-training"
+    item = {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:dynamodb:putItem.waitForTaskToken"}
+    states = {
+        "Wait": {**item, "Arguments": {"TableName": "registry"}},
+        "Answer": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sfn:sendTaskSuccess"},
+        "Look": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:sfn:describeExecution"},
+        "Start": {
+            "Type": "Task",
+            "Resource": "arn:aws:states:::states:startExecution",
+            "Arguments": {"StateMachineArn": machine},
+        },
+    }
+    assert list(calls_of({"States": states}, "000000000002")) == [
+        ("dynamodb:PutItem", "arn:aws:dynamodb:us-east-1:000000000002:table/registry", {}),
+        ("states:SendTaskSuccess", "*", {}),
+        ("states:DescribeExecution", f"{machine.replace('stateMachine', 'execution')}:any", {}),
+        ("states:StartExecution", machine, {}),
+    ]

@@ -19,7 +19,8 @@ from crosstrain.rehearsal.authorization import Authorizer
 from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
 from crosstrain.rehearsal.codepipeline.artifacts import ArtifactStore
 
-_SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)")
+_SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)(\.waitForTaskToken)?")
+_MACHINE = re.compile(r"arn:aws:states:[\w-]+:\d{12}:stateMachine:[\w-]+")
 _TABLE = re.compile(r"['\"]TableName['\"]: *['\"](?P<name>[\w.-]+)['\"]")
 
 
@@ -159,29 +160,38 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
         nested = [*state.get("Branches", []), *(state[each] for each in ("ItemProcessor", "Iterator") if each in state)]
         for each in nested:
             yield from calls_of(each, account)
-        if state["Type"] != "Task":
-            continue
-        resource, arguments = state["Resource"], json.dumps(state.get("Arguments", {}))
-        if resource.startswith("arn:aws:lambda:"):
-            yield service_calls.INVOKE_FUNCTION, resource, {}
-            continue
-        match = _SDK.fullmatch(resource)
-        service = match["service"] if match else None
-        table = _TABLE.search(arguments)
-        if match and service == "dynamodb" and table:
-            operation, context = f"{match['operation'][0].upper()}{match['operation'][1:]}", {}
-            actions = [f"dynamodb:{operation}"]
-            if operation == "TransactWriteItems":
-                parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
-                actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
-                context = {service_calls.ENCLOSING_OPERATION: operation}
-            for action in actions:
-                yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
-        elif match and (service, match["operation"]) == ("states", "startExecution"):
-            yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
-        elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
-            yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
-        else:
-            raise OperationFailedError(
-                f"What the task {name} calls ({resource}) is not known: add it to training_stack.py."
-            )
+        if state["Type"] == "Task" and state["Resource"].startswith("arn:aws:lambda:"):
+            yield service_calls.INVOKE_FUNCTION, state["Resource"], {}
+        elif state["Type"] == "Task":
+            yield from _calls_of_service(name, state, json.dumps(definition), account)
+
+
+def _calls_of_service(
+    name: str, state: Mapping[str, Any], definition: str, account: str
+) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield what a task calls of a service."""
+    match, machine = _SDK.fullmatch(state["Resource"]), _MACHINE.search(definition)
+    table = _TABLE.search(json.dumps(state.get("Arguments", {})))
+    called = (match["service"], match["operation"]) if match else ("", "")
+    if called[0] == "dynamodb" and table:
+        operation, context = f"{called[1][0].upper()}{called[1][1:]}", {}
+        actions = [f"dynamodb:{operation}"]
+        if operation == "TransactWriteItems":
+            parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
+            actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
+            context = {service_calls.ENCLOSING_OPERATION: operation}
+        for action in actions:
+            yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
+    elif called == ("states", "startExecution"):
+        yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
+    elif called == ("sfn", "sendTaskSuccess"):
+        yield service_calls.ANSWER_TASK, "*", {}
+    elif called == ("sfn", "describeExecution") and machine:
+        # Which one is known when it runs: one of the state machine that the definition names.
+        yield service_calls.DESCRIBE_EXECUTION, machine[0].replace(":stateMachine:", ":execution:") + ":any", {}
+    elif called in (("events", "putEvents"), ("eventbridge", "putEvents")):
+        yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
+    else:
+        raise OperationFailedError(
+            f"What the task {name} calls ({state['Resource']}) is not known: add it to training_stack.py."
+        )
