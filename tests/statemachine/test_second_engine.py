@@ -20,6 +20,7 @@ from .cases import PENDING_ERRORS
 from .conftest import Machine, Metrics, Registry, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_canary import (  # noqa: F401
+    begun,
     test_a_canary_ends_whatever_became_of_its_version,
     test_a_canary_that_may_not_be_is_refused,
     test_a_canary_that_never_comes_through_is_tried_three_times,
@@ -235,6 +236,44 @@ def test_a_rollback_is_announced(
     }
     # What is recorded is what was said.
     assert registry.items("told-back")[result.output["entry"]]["reason"]["S"] == 'it "drifts" \\\n since  May'
+
+
+def test_a_canary_is_announced_and_a_promotion_as_one(
+    challenging: Machine, rolling_back: Machine, registry: Registry, announced: Callable[[], list[dict[str, Any]]]
+) -> None:
+    request = begun(registry, "told-canary")
+    _, result = challenging({**request, "reason": 'it "is" \\\n better'})
+    assert result.output is not None, result
+    told = {each["detail-type"]: each["detail"] for each in announced()}
+    assert told == {
+        "Canary Ended": {
+            "stack": STACK,
+            "model_name": "told-canary",
+            "champion_version": "b",
+            "challenger_version": "a",
+            "share": None,
+            "shadow": False,
+            "reason": "it 'is' / better",
+            "execution": result.output["execution"],
+            "outcome": "promoted",
+        },
+        "Model Promoted": {
+            "stack": STACK,
+            "model_name": "told-canary",
+            "version": "a",
+            "metric": "rmse",
+            "value": 97,
+            "rule": "canary",
+            "reason": "It was the challenger. The reason: it 'is' / better.",
+            "report_uri": "recorded",
+        },
+    }
+    # One that ends with a rollback is told in its reason.
+    begun(registry, "told-canary")
+    back = {"champion_version": "b", "moves": 2}
+    rolling_back({"model_name": "told-canary", "version": "a", "reason": "worse", "expected": back})
+    (event,) = announced()
+    assert event["detail"]["reason"] == "worse; the canary of a has ended with it"
 
 
 @pytest.mark.parametrize("error", ["Lambda.TooManyRequestsException", *PENDING_ERRORS[:1]])
