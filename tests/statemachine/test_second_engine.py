@@ -51,7 +51,9 @@ from .test_paths import (  # noqa: F401
     test_whatever_is_caught_can_be_explained,
 )
 from .test_promotion import (  # noqa: F401
+    test_a_canary_that_begins_while_a_run_evaluates_is_the_one_that_its_promotion_ends,
     test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared,
+    test_a_promotion_ends_a_canary_and_the_version_says_so_and_a_rejection_leaves_it,
     test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
     test_a_run_id_that_was_used_is_refused_before_anything_is_written,
     test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
