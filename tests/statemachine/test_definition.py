@@ -9,6 +9,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from common.request import TrainingRequest
+from scoring import challenger
 from scoring.batch import ServiceUnavailableError
 from scoring.batch_plan import MOST_PIECES
 
@@ -400,3 +401,61 @@ def test_a_retraining_writes_what_its_role_may_write(project: Path, template: di
     )
     (allowed,) = (each["Condition"] for each in statements if each["Sid"] == "ClaimRetrainings")
     assert written | {"claims"} == set(allowed["ForAllValues:StringEquals"]["dynamodb:Attributes"])
+
+
+@pytest.fixture(scope="module")
+def canary_text(project: Path) -> str:
+    return (project / "statemachine" / "canary.asl.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def canary(canary_text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(canary_text)["States"]
+    return found
+
+
+def test_every_task_of_a_canary_ends_in_time_and_whatever_it_calls_an_error_is_caught(canary: dict[str, Any]) -> None:
+    tasks = {name: state for name, state in canary.items() if state["Type"] == "Task"}
+    assert set(tasks) == {"FindChampion", "FindVersion", "FindOwnMove", "FindErrors", "MoveChallenger", "AnnounceMove"}
+    for name, state in tasks.items():
+        assert 0 < state["TimeoutSeconds"] <= 20
+        (retrier,) = state["Retry"]
+        assert (retrier["JitterStrategy"], retrier["MaxDelaySeconds"]) == ("FULL", 30)
+        caught = state["Catch"][-1]
+        # A move that nobody hears of is made.
+        end = "ChallengerMoved" if name == "AnnounceMove" else "CanaryFailed"
+        assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], end)
+    unclear, _ = tasks["MoveChallenger"]["Catch"]
+    assert set(unclear["ErrorEquals"]) == OPEN
+    path = ["LetOthersFinish", "FindChampion", "FindVersion", "FindOwnMove", "CheckMove"]
+    assert [unclear["Next"], *(canary[name]["Next"] for name in path[:-1])] == path
+    assert canary["CheckMove"]["Choices"][0]["Next"] == "ReadMove"
+
+
+def test_a_canary_records_nothing_that_is_claimed(canary: dict[str, Any]) -> None:
+    written = json.dumps([canary[name] for name in ("BeginMove", "DescribeMove", "MoveChallenger")])
+    taken = set(re.findall(r"\$states\.input\.request\.(\w+)", written))
+    assert taken == {"action", "model_name", "version", "share", "shadow", "reason", "alarm"}
+    assert "'execution': {'S': $states.context.Execution.Id}" in written
+
+
+def test_every_state_of_a_canary_is_reached_and_nothing_of_it_belongs_to_an_account(
+    canary_text: str, canary: dict[str, Any], template: dict[str, Any]
+) -> None:
+    assert set(re.findall(r'"(?:Next|Default|StartAt)": "(\w+)"', canary_text)) == set(canary)
+    assert "arn:" not in canary_text
+    assert not re.search(r"\d{12}", canary_text)
+    assert not re.findall(r"\)(?:[*+]|\{\d)", canary_text)
+    machine = template["Resources"]["CanaryStateMachine"]["Properties"]
+    assert machine["Type"] == "STANDARD"
+    assert set(re.findall(r"\$\{(\w+)\}", canary_text)) == set(machine["DefinitionSubstitutions"])
+
+
+def test_the_metric_that_is_looked_at_is_the_one_that_scoring_writes_and_the_alarm_is_on(
+    canary: dict[str, Any], template: dict[str, Any]
+) -> None:
+    asked, alarm = canary["FindErrors"]["Arguments"], template["Resources"]["ChallengerErrorsAlarm"]["Properties"]
+    for each in (asked, alarm):
+        assert (each["Namespace"], each["MetricName"]) == (challenger.NAMESPACE, challenger.ERRORS)
+    assert [each["Name"] for each in alarm["Dimensions"]] == ["stack", "model_name"]
+    assert [each["Name"] for each in asked["Dimensions"]] == ["stack", "model_name", challenger.VERSION]

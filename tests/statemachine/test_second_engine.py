@@ -31,6 +31,7 @@ from .test_approval import (  # noqa: F401
     test_what_was_never_asked_is_told,
 )
 from .test_canary import (  # noqa: F401
+    begun,
     test_a_canary_ends_whatever_became_of_its_version,
     test_a_canary_that_may_not_be_is_refused,
     test_a_canary_that_never_comes_through_is_tried_three_times,
@@ -61,7 +62,9 @@ from .test_paths import (  # noqa: F401
     test_whatever_is_caught_can_be_explained,
 )
 from .test_promotion import (  # noqa: F401
+    test_a_canary_that_begins_while_a_run_evaluates_is_the_one_that_its_promotion_ends,
     test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared,
+    test_a_promotion_ends_a_canary_and_the_version_says_so_and_a_rejection_leaves_it,
     test_a_promotion_that_came_too_late_is_compared_with_the_new_champion,
     test_a_run_id_that_was_used_is_refused_before_anything_is_written,
     test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations,
@@ -324,6 +327,44 @@ def test_a_rollback_is_announced(
     }
     # What is recorded is what was said.
     assert registry.items("told-back")[result.output["entry"]]["reason"]["S"] == 'it "drifts" \\\n since  May'
+
+
+def test_a_canary_is_announced_and_a_promotion_as_one(
+    challenging: Machine, rolling_back: Machine, registry: Registry, announced: Callable[[], list[dict[str, Any]]]
+) -> None:
+    request = begun(registry, "told-canary")
+    _, result = challenging({**request, "reason": 'it "is" \\\n better'})
+    assert result.output is not None, result
+    told = {each["detail-type"]: each["detail"] for each in announced()}
+    assert told == {
+        "Canary Ended": {
+            "stack": STACK,
+            "model_name": "told-canary",
+            "champion_version": "b",
+            "challenger_version": "a",
+            "share": None,
+            "shadow": False,
+            "reason": "it 'is' / better",
+            "execution": result.output["execution"],
+            "outcome": "promoted",
+        },
+        "Model Promoted": {
+            "stack": STACK,
+            "model_name": "told-canary",
+            "version": "a",
+            "metric": "rmse",
+            "value": 97,
+            "rule": "canary",
+            "reason": "It was the challenger. The reason: it 'is' / better.",
+            "report_uri": "recorded",
+        },
+    }
+    # One that ends with a rollback is told in its reason.
+    begun(registry, "told-canary")
+    back = {"champion_version": "b", "moves": 2}
+    rolling_back({"model_name": "told-canary", "version": "a", "reason": "worse", "expected": back})
+    (event,) = announced()
+    assert event["detail"]["reason"] == "worse; the canary of a has ended with it"
 
 
 @pytest.mark.parametrize("error", ["Lambda.TooManyRequestsException", *PENDING_ERRORS[:1]])

@@ -75,7 +75,11 @@ def stack(monkeypatch: pytest.MonkeyPatch, create_table: Callable[..., None]) ->
         session = boto3.Session()
         session.client("s3").create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         create_table(session.client("dynamodb"), "ModelRegistry", TABLE)
-        outputs = {"ModelRegistryTableName": TABLE, "RollbackStateMachineArn": MACHINE}
+        outputs = {
+            "ModelRegistryTableName": TABLE,
+            "RollbackStateMachineArn": MACHINE,
+            "CanaryStateMachineArn": MACHINE,
+        }
         stack = DeployedStack("tested", outputs, WithRollbacks(session))
         monkeypatch.setattr(models, "find_stack", lambda _: stack)
         yield stack

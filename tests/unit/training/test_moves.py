@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.training import execution
-from crosstrain.training.moves import ChampionMovedError, move_champion
+from crosstrain.training.moves import ChampionMovedError, move_challenger, move_champion
 
 MACHINE = "arn:aws-cn:states:cn-north-1:123456789012:stateMachine:tested-rollback"
 POINTER = {"model_name": "default", "entry": "champion", "champion_version": "b", "moves": 4}
@@ -121,3 +121,24 @@ def test_whoever_does_not_know_whether_it_has_moved_is_told_how_to_look(
     assert "`models.py champion --model-name default`" in message
     assert message.endswith(f":execution:tested-rollback:{sfn.started[0]['name']}.")
     assert len(sfn.started[0]["name"]) == len(execution.new_run_id())
+
+
+def test_the_challenger_that_was_read_is_part_of_what_is_asked() -> None:
+    for pointer, entry in ((POINTER, ""), ({**POINTER, "challenger_entry": "canary#1"}, "canary#1")):
+        sfn: Any = StepFunctions(succeeded())
+        assert move_challenger(sfn, MACHINE, pointer, "begin", "a", share=10, reason="to see") == RECORDED
+        assert json.loads(sfn.started[0]["input"]) == {
+            "action": "begin",
+            "model_name": "default",
+            "version": "a",
+            "share": 10,
+            "reason": "to see",
+            "expected": {"champion_version": "b", "moves": 4, "challenger": entry},
+        }
+
+
+@pytest.mark.parametrize("error", ["CanaryRefusedError", "CanaryFailedError"])
+def test_a_canary_that_the_state_machine_refuses_has_changed_nothing(error: str) -> None:
+    sfn: Any = StepFunctions(failed(error, "c was rejected."))
+    with pytest.raises(OperationFailedError, match=r"^c was rejected\.$"):
+        move_challenger(sfn, MACHINE, POINTER, "begin", "c", share=10, reason="")

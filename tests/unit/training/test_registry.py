@@ -229,3 +229,23 @@ def test_a_data_scientist_reads_models_and_writes_nothing() -> None:
         "dynamodb:Scan": [table],
         "dynamodb:Query": [table, f"{table}/index/by-version"],
     }
+
+
+def canary(champion: str, challenger: str, second: int, **fields: Any) -> dict[str, Any]:
+    at = (BEGIN + timedelta(seconds=second)).isoformat()
+    names = {"action": "promote", "champion_version": champion, "challenger_version": challenger}
+    return {"entry": f"canary#{at}", **names, "recorded_at": at, **fields}
+
+
+def test_a_challenger_that_was_promoted_is_a_change_of_the_champion_and_no_other_move_of_it_is() -> None:
+    versions = [version("a", 0, move=1), version("b", 1, compared_with="a", move=2)]
+    back = rollback("b", "a", 2, move=3)
+    canaries = [canary("a", "b", 3, action="begin"), canary("a", "b", 4, move=4)]
+    history = champion_history("b", versions, [back], canaries)
+    assert [(each.origin, each.version, each.kind) for each in history] == [
+        (None, "a", "promotion"),
+        ("a", "b", "promotion"),
+        ("b", "a", "rollback"),
+        ("a", "b", "promotion"),
+    ]
+    assert previous_champion(history) == "a"
