@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import time
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ from botocore.config import Config
 from common.conversion import feature_columns
 from common.errors import InvalidDatasetError, InvalidRowsError, UntrustedModelError
 from common.storage import s3_client
-from scoring import answers, schema
+from scoring import answers, measures, schema
+from scoring.capture import Capture, Sample
 from scoring.champion import Champion, Champions, NoChampionError
 from scoring.json_rows import read_rows
 from scoring.page import PAGE, POLICY
@@ -29,14 +31,19 @@ from scoring.settings import Settings
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
-ROUTES = {"/predictions": "POST", "/model": "GET", "/health": "GET", "/openapi.json": "GET", "/": "GET"}
+PREDICTIONS = "/predictions"
+ROUTES = {PREDICTIONS: "POST", "/model": "GET", "/health": "GET", "/openapi.json": "GET", "/": "GET"}
 # Whoever waits for a prediction does not wait for a registry that is away, when a champion is loaded.
 _PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2, "mode": "standard"})
+# A request of the sample waits for its rows to be kept.
+_HASTE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1, "mode": "standard"})
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 app = LambdaFunctionUrlResolver()
+# Of the request that is being answered: a worker has one at a time.
+_counted: dict[str, float] = {}
 
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
 gc.freeze()
@@ -58,37 +65,86 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     dict
         `statusCode`, `headers` and `body`: predictions, or why there are none, whatever the request holds.
     """
-    return app.resolve(event, context)
+    _counted.clear()
+    begin = time.monotonic()
+    answer = app.resolve(event, context)
+    if event.get("rawPath") == PREDICTIONS:
+        _measure(answer["statusCode"], time.monotonic() - begin)
+    return answer
+
+
+@functools.cache
+def _settings() -> Settings:
+    return Settings.of()
+
+
+@functools.cache
+def _capture() -> Capture:
+    settings = _settings()
+    s3 = boto3.client("s3", config=_HASTE)
+    return Capture(s3, settings.bucket, settings.model_name, settings.capture_share, settings.private)
 
 
 @functools.cache
 def _champions() -> Champions:
-    settings = Settings.of()
+    settings = _settings()
     dynamodb = boto3.client("dynamodb", config=_PATIENCE)
     return Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
 
 
-@app.post("/predictions")
+def _measure(status: int, seconds: float) -> None:
+    """Put the metrics of one request for predictions."""
+    settings, champions = _settings(), _champions()
+    version = None if champions.loaded is None else champions.loaded.version
+    found = {
+        "Requests": 1,
+        "Rows": 0,
+        "Refused": int(400 <= status < 500),
+        "Errors": int(status >= 500),
+        "Latency": 1000 * seconds,
+        **_counted,
+    }
+    measures.put(settings.stack, settings.model_name, version, found)
+
+
+@app.post(PREDICTIONS)
 def predict() -> Response[str]:
     """Score the rows of the body."""
     body, kind = _body(), _media_type(app.current_event.headers)
     champion, warnings = _champions().current()
+    sample = _sample()
     begin, most = time.monotonic(), answers.most_rows(champion.model)
     if kind == schema.CSV:
         # The reader of data sets takes a while to be imported, and rows of JSON do without it.
         from scoring.csv_rows import score_csv  # noqa: PLC0415
 
-        of_text = score_csv(body, champion, most)
+        of_text = score_csv(body, champion, most, sample)
         scored, oddities, others = of_text.predictions, of_text.oddities, of_text.others
         warnings += of_text.told
     else:
         rows = read_rows(body, champion.profile, champion.model.known_categories, most)
         scored, oddities = champion.predict(rows.batch, rows.kinds)
         others = rows.others
+        if sample is not None:
+            sample.add_table(rows.batch, rows.besides(), scored)
     found = answers.predictions(champion.model, scored)
     seconds = round(time.monotonic() - begin, 4)
+    _counted["Rows"] = len(found)
     logger.info("rows scored", extra={"rows": len(found), "version": champion.version, "seconds": seconds})
+    if sample is not None:
+        _keep(sample, champion.version)
     return _answer(200, answers.document(found, answers.warnings_of(oddities, others, warnings)))
+
+
+def _sample() -> Sample | None:
+    if not _settings().capture_share:
+        return None
+    return Sample() if _capture().wants(app.lambda_context.aws_request_id) else None
+
+
+def _keep(sample: Sample, version: str) -> None:
+    is_kept = _capture().keep(app.lambda_context.aws_request_id, version, sample)
+    _counted.update({"Captured": int(is_kept), "CaptureFailures": int(not is_kept)})
 
 
 @app.get("/model")
@@ -143,7 +199,12 @@ def _tell_failure(error: UntrustedModelError) -> Response[str]:
 
 def _tell_error(error: Exception) -> Response[str]:
     # The text of an error of ours may hold values of the rows; the log does not leave the account.
-    logger.error("request failed", exc_info=error)
+    if _settings().private:
+        # A value of a private column is not to be in the log either: where it failed, and no text of an error.
+        trace = traceback.format_tb(error.__traceback__)
+        logger.error("request failed", extra={"kind": type(error).__name__, "trace": trace})
+    else:
+        logger.error("request failed", exc_info=error)
     return _answer(500, {"error": "The request has failed, and why is in the function's log."})
 
 

@@ -16,6 +16,7 @@ from scoring.oddities import Oddities
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scoring.capture import Sample
     from scoring.counts import Counts
 
 
@@ -60,7 +61,7 @@ def score_table(
     table: Table,
     oddities: Oddities,
     read: ReadOptions | None = None,
-    counts: Counts | None = None,
+    counts: Counts | Sample | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions for the rows of a table, in their order and in batches.
 
@@ -75,7 +76,7 @@ def score_table(
     read
         How the table is written; if not given, as training's were said to be.
     counts
-        Where rows and what is predicted of them are counted.
+        Where rows and what is predicted of them are counted, or kept.
 
     Raises
     ------

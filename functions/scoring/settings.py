@@ -6,10 +6,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from scoring.private import Private
+
 
 @dataclass(frozen=True)
 class Settings:
-    """Which model is served, and how soon the champion is followed.
+    """Which model is served, how soon the champion is followed, and what is kept of requests.
 
     Attributes
     ----------
@@ -19,11 +21,23 @@ class Settings:
         Of the registry.
     champion_ttl
         The seconds after which the registry is asked again.
+    stack
+        The name of the stack that the function belongs to.
+    bucket
+        Where what is captured goes.
+    capture_share
+        How many of a hundred requests are captured; 0 for none.
+    private
+        The columns of which no value is ever kept.
     """
 
     model_name: str
     table: str
     champion_ttl: float
+    stack: str = ""
+    bucket: str = ""
+    capture_share: float = 0.0
+    private: Private = Private()
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -34,4 +48,12 @@ class Settings:
         KeyError, ValueError
             If one is missing, or no number: the template is wrong then.
         """
-        return cls(environment["MODEL_NAME"], environment["MODEL_REGISTRY_TABLE"], float(environment["CHAMPION_TTL"]))
+        return cls(
+            environment["MODEL_NAME"],
+            environment["MODEL_REGISTRY_TABLE"],
+            float(environment["CHAMPION_TTL"]),
+            environment["STACK_NAME"],
+            environment["ARTIFACT_BUCKET"],
+            float(environment["CAPTURE_SHARE"]),
+            Private.of(environment["PRIVATE_COLUMNS"]),
+        )

@@ -52,6 +52,9 @@ LAMBDA = {
         "MODEL_NAME": "default",
         "MODEL_REGISTRY_TABLE": "registry",
         "CHAMPION_TTL": "60",
+        "STACK_NAME": "stack",
+        "CAPTURE_SHARE": "0",
+        "PRIVATE_COLUMNS": "",
     },
 }
 # Megabytes over the base image, measured with a quarter to spare: growth past them is a dependency nobody asked for.

@@ -25,7 +25,9 @@ from crosstrain.aws import to_dynamodb
 from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
+from scoring import app
 from scoring.champion import Champions
+from scoring.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +118,12 @@ class Shop:
     def champions(self, seconds: float = 60) -> Champions:
         """Return what a worker has that has just started."""
         return Champions(self.dynamodb, self.s3, self.table, MODEL, seconds=seconds, clock=lambda: self.now)
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the handler the settings of a stack that keeps nothing."""
+    monkeypatch.setattr(app, "_settings", lambda: Settings(MODEL, "registry", 60, "stack", "bucket"))
 
 
 @contextmanager

@@ -1,0 +1,31 @@
+"""Metrics of CloudWatch, written into the log in its embedded metric format: no call is made for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
+
+NAMESPACE = "Crosstrain"
+NO_VERSION = "none"
+"""What the dimension says where no version is known, for an empty one is refused."""
+Measures = Mapping[str, float]
+_UNITS = {"Latency": MetricUnit.Milliseconds}
+
+
+def put(stack: str, model_name: str, version: str | None, measures: Measures) -> None:
+    """Put metrics of one version of a model, all in one line.
+
+    Parameters
+    ----------
+    stack, model_name, version
+        The dimensions.
+    measures
+        Values by name: counts, and milliseconds of `Latency`.
+    """
+    metrics = EphemeralMetrics(namespace=NAMESPACE)
+    for name, value in measures.items():
+        metrics.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
+    for name, text in (("stack", stack), ("model_name", model_name), ("version", version or NO_VERSION)):
+        metrics.add_dimension(name, text)
+    metrics.flush_metrics()
