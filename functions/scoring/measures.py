@@ -10,7 +10,7 @@ NAMESPACE = "Crosstrain"
 NO_VERSION = "none"
 """What the dimension says where no version is known, for an empty one is refused."""
 Measures = Mapping[str, float]
-_UNITS = {"Latency": MetricUnit.Milliseconds}
+_UNITS = {"Latency": MetricUnit.Milliseconds, "LargestPsi": MetricUnit.NoUnit, "LiveMetric": MetricUnit.NoUnit}
 
 
 def put(stack: str, model_name: str, version: str | None, measures: Measures) -> None:

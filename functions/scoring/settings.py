@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from scoring.private import Private
 
@@ -37,7 +37,7 @@ class Settings:
     stack: str = ""
     bucket: str = ""
     capture_share: float = 0.0
-    private: Private = Private()
+    private: Private = field(default_factory=Private)
 
     @classmethod
     def of(cls, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -55,5 +55,43 @@ class Settings:
             environment["STACK_NAME"],
             environment["ARTIFACT_BUCKET"],
             float(environment["CAPTURE_SHARE"]),
+            Private.of(environment["PRIVATE_COLUMNS"]),
+        )
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """Where a function that looks at what was predicted finds things, and what it is not to look at.
+
+    Attributes
+    ----------
+    table
+        Of the registry.
+    stack
+        The name of the stack that the function belongs to.
+    bucket
+        Of the stack.
+    private
+        The columns of which no value is ever kept.
+    """
+
+    table: str
+    stack: str
+    bucket: str
+    private: Private
+
+    @classmethod
+    def of(cls, environment: Mapping[str, str] = os.environ) -> WatchSettings:
+        """Return the settings that variables hold.
+
+        Raises
+        ------
+        KeyError
+            If one is missing: the template is wrong then.
+        """
+        return cls(
+            environment["MODEL_REGISTRY_TABLE"],
+            environment["STACK_NAME"],
+            environment["ARTIFACT_BUCKET"],
             Private.of(environment["PRIVATE_COLUMNS"]),
         )

@@ -73,6 +73,8 @@ class Shop:
         For files in between.
     now
         What the clock of `champions` says, in seconds.
+    evaluation
+        The document of the versions that are trained; None for none.
     """
 
     folder: Path
@@ -82,6 +84,7 @@ class Shop:
     table: str
     now: float = 0.0
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluation: dict[str, Any] | None = None
 
     def train(
         self, version: str, frame: pd.DataFrame, adjust: Callable[[Any], Any] | None = None, **fields: Any
@@ -89,6 +92,9 @@ class Shop:
         """Train on a frame with the target `y`, record the version, and return its pipeline."""
         folder, problem, pipeline = _trained(self.folder, version, frame, adjust, fields)
         files = {name: folder / file for name, file in FILES.items()}
+        if self.evaluation is not None:
+            files["evaluation"] = folder / "evaluation.json"
+            files["evaluation"].write_text(json.dumps(self.evaluation))
         stored = {
             name: upload(self.s3, path, f"s3://{self.bucket}/runs/{version}/{path.name}")
             for name, path in files.items()
