@@ -182,6 +182,10 @@ class ReadOptions(_Strict):
     )
 
 
+_DATASET_URI = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"
+_MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
+
+
 class TrainingRequest(_Strict):
     """The input document of one training run.
 
@@ -195,7 +199,7 @@ class TrainingRequest(_Strict):
     """
 
     # What the flags of scripts/train.py say, and what the README is checked against.
-    dataset_uri: Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$")] = Field(
+    dataset_uri: Annotated[str, Field(pattern=_DATASET_URI)] = Field(
         description="a CSV, .csv.gz or Parquet object on S3, or a prefix of them that ends in a slash"
     )
     target: Annotated[str, Field(min_length=1)] = Field(description="the column to predict")
@@ -291,7 +295,7 @@ class TrainingRequest(_Strict):
     replace_unusable_champion: bool = Field(
         default=False, description="whether a champion that cannot be compared is replaced all the same"
     )
-    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")] = Field(
+    model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(
         default="default",
         description="the name under which versions are compared; a command that starts a run names the model after the "
         "data and the target",
@@ -408,6 +412,52 @@ def parse_request(document: Any) -> TrainingRequest:
         return _checked(TrainingRequest.model_validate(document))
     except ValidationError as error:
         raise InvalidRequestError(_sentence("request", error, TrainingRequest)) from error
+
+
+class ScoringRequest(_Strict):
+    """The input document of a run of batch scoring.
+
+    Examples
+    --------
+    >>> parse_scoring_request({"dataset_uri": "s3://bucket/incoming/", "model_name": "houses"}).output_format
+    'parquet'
+    """
+
+    dataset_uri: Annotated[str, Field(pattern=_DATASET_URI)] = Field(
+        description="an object with rows on S3, or a prefix of them that ends in a slash"
+    )
+    model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(description="the model that scores")
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
+        default=None, description="one of its versions; the champion, if not given"
+    )
+    keep: list[Annotated[str, Field(min_length=1)]] | Literal["all"] = Field(
+        default_factory=list, description="the columns that are written before the predictions, or all of them"
+    )
+    output_format: Literal["parquet", "csv"] = Field(
+        default="parquet", description="what the predictions are written as"
+    )
+    read: ReadOptions | None = Field(
+        default=None, description="how the files are to be read, if not as training's were said to be"
+    )
+
+
+def parse_scoring_request(document: Any) -> ScoringRequest:
+    """Validate the input document of a run of batch scoring.
+
+    Raises
+    ------
+    InvalidRequestError
+        As `parse_request` does.
+    """
+    if not isinstance(document, dict):
+        raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")
+    try:
+        request = ScoringRequest.model_validate(document)
+    except ValidationError as error:
+        raise InvalidRequestError(_sentence("request", error, ScoringRequest)) from error
+    if request.read is not None:
+        _check_read(request.read)
+    return request
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -19,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -153,6 +153,11 @@ def describe_files(files: Mapping[str, Stored]) -> dict[str, Any]:
     }
 
 
+def describe_file(file: Stored) -> dict[str, Any]:
+    """Return what a document holds of one file, which `Stored(**…)` takes."""
+    return asdict(file)
+
+
 def pinned(document: Mapping[str, Any], name: str) -> Stored:
     """Return a file that `describe_files` has described.
 
@@ -277,6 +282,34 @@ def write_json(s3: S3Client, document: Any, uri: str) -> Stored:
     # Strict JSON: a NaN here would be unreadable for everybody but Python.
     text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
     return write_bytes(s3, text.encode(), uri, "application/json")
+
+
+def write_json_once(s3: S3Client, document: Any, uri: str) -> tuple[Any, Stored]:
+    """Store a JSON document as a new object, and return what the object holds: of several writers, the first one's.
+
+    Returns
+    -------
+    document
+        As it is stored.
+    stored : Stored
+        The object.
+    """
+    stored = write_json(s3, document, uri)
+    if stored.version_id is None:
+        # It may have been there before.
+        bucket, key = split_uri(uri)
+        answer = s3.get_object(Bucket=bucket, Key=key)
+        content = answer["Body"].read()
+        stored = Stored(uri, hashlib.sha256(content).hexdigest(), len(content), _version_of(answer))
+        document = json.loads(content)
+    return document, stored
+
+
+def exists(s3: S3Client, uri: str) -> bool:
+    """Return whether there is an object, for which the right to list it is needed, and none to read it."""
+    bucket, key = split_uri(uri)
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=key, MaxKeys=1).get("Contents", ())
+    return any(each["Key"] == key for each in listed)
 
 
 def _write_once(write: Callable[[], str | None]) -> str | None:

@@ -48,12 +48,14 @@ class KeptRows:
 
     Attributes
     ----------
+    table : Table
+        The file.
     schema : pyarrow.Schema
         The types of a Parquet file, without dictionaries; texts of any other file.
     """
 
     def __init__(self, table: Table, names: Sequence[str]) -> None:
-        self._name = table.file.name
+        self.table = table
         self.schema = _schema(table, names)
         self._batches = _read(table, self.schema) if names else iter(())
         self._waiting = self.schema.empty_table()
@@ -66,7 +68,7 @@ class KeptRows:
         InvalidRowsError
             If they cannot be read.
         """
-        with _errors(self._name):
+        with _errors(self.table.file.name):
             while self._waiting.num_rows < rows and self.schema.names:
                 more = pa.Table.from_batches([next(self._batches)], self.schema)
                 self._waiting = pa.concat_tables([self._waiting, more])

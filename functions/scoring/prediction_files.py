@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 
 from common.errors import InvalidRowsError
 from common.request import ReadOptions
-from data_preparation.reading import Table
 from scoring.blank_lines import BlankLines
 from scoring.fitted import FittedModel
 from scoring.kept_columns import KeptRows
@@ -123,23 +122,20 @@ def open_writer(
 
 def write_predictions(
     model: FittedModel,
-    table: Table,
     kept: KeptRows,
     writer: CsvWriter | pq.ParquetWriter,
     oddities: Oddities,
     read: ReadOptions,
     counts: Counts | None = None,
 ) -> tuple[int, int]:
-    """Score the rows of a table in batches, and write each with what is kept of it.
+    """Score the rows of a table in batches, and write them with what is kept of them.
 
     Parameters
     ----------
     model
         For which `FittedModel.check_columns` has found nothing missing.
-    table
-        Opened.
     kept
-        The columns of the table that are written before the predictions.
+        The columns that are written before the predictions, and the opened table that they are of.
     writer
         Of `schema_of`, whose kept columns are of the types that this table has them in, or have a text.
     oddities
@@ -160,8 +156,8 @@ def write_predictions(
         If the table cannot be read, or its rows cannot be scored.
     """
     schema = schema_of(model, kept)
-    blank, rows = BlankLines(table), 0
-    for scored in score_table(model, table, oddities, read, counts):
+    blank, rows = BlankLines(kept.table), 0
+    for scored in score_table(model, kept.table, oddities, read, counts):
         whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
         writer.write_batch(blank.restore(whole, rows))
         rows += len(scored)

@@ -33,6 +33,7 @@ from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestE
 from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
+from data_preparation import objects
 from model_evaluation import apart
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
@@ -500,7 +501,7 @@ def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPa
 
 def test_a_denied_place_is_named_with_where_data_may_be() -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "no"}}
-    error = preparation._unreadable("s3://elsewhere/x.csv", preparation.ClientError(denied, "ListObjectsV2"))
+    error = objects._unreadable("s3://elsewhere/x.csv", ClientError(denied, "ListObjectsV2"))
     assert isinstance(error, InvalidDatasetError)
     assert f"put data sets under data/ in the bucket {BUCKET}" in str(error)
 

@@ -147,10 +147,21 @@ def handler_of(dockerfile: Path) -> str:
     return str(arguments[0])
 
 
+def _handler(command: list[str] | None, dockerfile: Path) -> str:
+    """Return the handler that a function's own command names, or else its Dockerfile."""
+    named = handler_of(dockerfile)
+    if command is None:
+        return named
+    if len(command) != 1:
+        raise LocalTemplateError(f"ImageConfig's Command {command} names no handler: one word is one.")
+    return command[0]
+
+
 def _use_custom_runtime(logical_id: str, function: dict[str, Any], base: Path, code: Path) -> Path:
     """Turn an image function into a custom runtime, and return the folder that its imports start from."""
     properties, metadata = function["Properties"], function.pop("Metadata", {})
-    if properties.get("PackageType") != "Image" or "ImageConfig" in properties or set(metadata) - _IMAGE_METADATA:
+    command = properties.pop("ImageConfig", {"Command": None})
+    if properties.get("PackageType") != "Image" or set(command) != {"Command"} or set(metadata) - _IMAGE_METADATA:
         raise LocalTemplateError(
             f"{logical_id} is not an image function with {', '.join(sorted(_IMAGE_METADATA))} as its only metadata; "
             f"teach {Path(__file__).name} what it is."
@@ -161,7 +172,7 @@ def _use_custom_runtime(logical_id: str, function: dict[str, Any], base: Path, c
     for name in _IMAGE_PROPERTIES:
         properties.pop(name, None)
     properties["Runtime"] = "provided.al2023"
-    properties["Handler"] = handler_of(context / metadata["Dockerfile"])
+    properties["Handler"] = _handler(command["Command"], context / metadata["Dockerfile"])
     properties["CodeUri"] = str(code)
     return context
 

@@ -162,7 +162,7 @@ def score_files(
         for file in files:
             with open_table(file, read) as table:
                 kept = KeptRows(table, keep)
-                rows, blank = write_predictions(model, table, kept, writer, summary.oddities, read)
+                rows, blank = write_predictions(model, kept, writer, summary.oddities, read)
                 summary.rows += rows
                 summary.blank += blank
     summary.changed = writer.changed if isinstance(writer, CsvWriter) else 0

@@ -1,0 +1,182 @@
+"""The end of a run of batch scoring: what became of all objects, and how their rows are beside those of training."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
+
+from common.errors import InvalidDatasetError, first_few
+from common.storage import Stored, describe_file, exists, pinned, read_json, write_bytes, write_json, write_json_once
+from scoring.batch_piece import counts_of, expected_predictions, piece_uri
+from scoring.batch_plan import Plan, read_plan, run_folder
+from scoring.drift import compare, in_short
+from scoring.drift_page import render_page
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+NAMESPACE = "Crosstrain"
+"""Of the metrics."""
+MOST_NAMES = 20
+"""How many columns that have changed an event names."""
+_READERS = 16
+_REASON_CHARACTERS = 1000
+
+Document = dict[str, Any]
+
+
+class NothingScoredError(Exception):
+    """No piece of a run could be scored, for reasons that are not in the data."""
+
+
+def compare_with_profile(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
+    """Put together what the pieces have found, compare the rows with training's, and write the manifest last.
+
+    Parameters
+    ----------
+    s3
+        A client.
+    event
+        `run_id` and `plan`; `failed`, the pieces that have failed, each with its number and the error; `earlier`, what
+        the registry keeps of earlier batches of the same version, the newest first.
+
+    Returns
+    -------
+    dict
+        `rows`, `objects` by state; whether the rows have `drifted`, why, and the names of the changed columns; where
+        the files are; and what is kept of the comparison in short.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If no object can be scored.
+    NothingScoredError
+        If every piece has failed.
+    """
+    plan = read_plan(s3, event["plan"])
+    pieces = _pieces(s3, plan, {each["piece"]: each["error"] for each in event["failed"]})
+    objects = [each for piece in pieces for each in piece["objects"]]
+    _require_scored(plan, objects, event["failed"])
+    drift = _drift(s3, plan, [piece["counts"] for piece in pieces if piece.get("counts")])
+    folder = run_folder(plan.run_id)
+    page = render_page(drift, _about(plan), event["earlier"][::-1])
+    files = {
+        "drift": write_json(s3, drift, folder + "drift.json"),
+        "drift_page": write_bytes(s3, page.encode(), folder + "drift.html", "text/html; charset=utf-8"),
+    }
+    manifest, stored = write_json_once(s3, _manifest(plan, objects, drift, files), folder + "manifest.json")
+    result = _result(plan, manifest, drift, {**files, "manifest": stored})
+    _measure(plan, result, drift)
+    return result
+
+
+def _pieces(s3: S3Client, plan: Plan, failed: Mapping[int, str]) -> list[Document]:
+    """Return the document of each piece; of one that has none, that its objects have failed."""
+
+    def read(piece: int) -> Document:
+        # A piece may have been written by a call whose answer was lost.
+        uri = piece_uri(plan.run_id, piece)
+        if piece not in failed or exists(s3, uri):
+            document: Document = read_json(s3, Stored(uri))
+            return document
+        return {"objects": [_failed(plan, number, failed[piece]) for number in plan.pieces[piece]], "counts": None}
+
+    with ThreadPoolExecutor(_READERS) as threads:
+        return list(threads.map(read, range(len(plan.pieces))))
+
+
+def _failed(plan: Plan, number: int, reason: str) -> Document:
+    source = plan.objects[number]
+    about = {"name": source.name, "uri": source.uri, "etag": source.etag, "bytes": source.size}
+    return {**about, "state": "failed", "rows": 0, "reason": reason}
+
+
+def _require_scored(plan: Plan, objects: Sequence[Mapping[str, Any]], failed_pieces: Sequence[object]) -> None:
+    if any(each["state"] == "scored" for each in objects):
+        return
+    which = "The only object" if len(objects) == 1 else f"None of the {len(objects):,} objects"
+    reasons = first_few(dict.fromkeys(each["reason"] for each in objects), " ")
+    kind = NothingScoredError if failed_pieces else InvalidDatasetError
+    verb = "cannot be scored" if len(objects) == 1 else "can be scored"
+    raise kind(f"{which} of {plan.request.dataset_uri} {verb}: {reasons}")
+
+
+def _drift(s3: S3Client, plan: Plan, counted: Sequence[Mapping[str, Any]]) -> Document:
+    profile = read_json(s3, pinned(plan.entry, "profile"))
+    counts = counts_of(profile, expected_predictions(s3, plan.entry))
+    if counts is None:
+        rows, reason = 0, "The model's profile does not say how its columns are distributed: train again to compare."
+        return {"rows": rows, "columns": [], "prediction": None, "drifted": False, "reason": reason}
+    for each in counted:
+        counts.merge(each)
+    return compare(counts)
+
+
+def _about(plan: Plan) -> Document:
+    return {
+        "model_name": plan.request.model_name,
+        "version": plan.entry["version"],
+        "rows_from": plan.request.dataset_uri,
+        "at": plan.started_at,
+    }
+
+
+def _manifest(
+    plan: Plan, objects: Sequence[Mapping[str, Any]], drift: Mapping[str, Any], files: Mapping[str, Stored]
+) -> Document:
+    states = [each["state"] for each in objects]
+    return {
+        "run_id": plan.run_id,
+        "started_at": plan.started_at,
+        "model_name": plan.request.model_name,
+        "version": plan.entry["version"],
+        "model": describe_file(pinned(plan.entry, "model")),
+        "request": plan.request.model_dump(),
+        "totals": {
+            "rows": sum(each["rows"] for each in objects),
+            "objects": {state: states.count(state) for state in ("scored", "empty", "failed")},
+        },
+        "drifted": drift["drifted"],
+        "files": {name: describe_file(file) for name, file in files.items()},
+        "ignored_files": list(plan.ignored),
+        "objects": list(objects),
+    }
+
+
+def _result(plan: Plan, manifest: Document, drift: Document, files: Mapping[str, Stored]) -> Document:
+    changed = [column["name"] for column in drift["columns"] if column["drifted"]]
+    return {
+        "model_name": plan.request.model_name,
+        "version": plan.entry["version"],
+        "dataset_uri": plan.request.dataset_uri,
+        "rows": manifest["totals"]["rows"],
+        "objects": manifest["totals"]["objects"],
+        "drifted": drift["drifted"],
+        "reason": drift["reason"][:_REASON_CHARACTERS],
+        "columns": len(drift["columns"]),
+        "changed": len(changed),
+        "changed_columns": changed[:MOST_NAMES],
+        "short": in_short(drift),
+        **{f"{name}_uri": file.uri for name, file in files.items()},
+        "manifest": describe_file(files["manifest"]),
+    }
+
+
+def _measure(plan: Plan, result: Mapping[str, Any], drift: Mapping[str, Any]) -> None:
+    """Write the run's metrics to the log, from which CloudWatch takes them."""
+    metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
+    metrics.add_dimension("stack", os.environ["STACK_NAME"])
+    metrics.add_dimension("model", plan.request.model_name)
+    metrics.add_metric("ScoredRows", MetricUnit.Count, result["rows"])
+    metrics.add_metric("FailedObjects", MetricUnit.Count, result["objects"]["failed"])
+    if drift["columns"]:
+        metrics.add_metric("ChangedColumns", MetricUnit.Percent, 100 * result["changed"] / result["columns"])
+    if result["short"]["psi"] is not None:
+        metrics.add_metric("LargestPsi", MetricUnit.NoUnit, result["short"]["psi"])
+    print(json.dumps(metrics.serialize_metric_set()), flush=True)
