@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from common.conversion import Profile
     from scoring.refusal import Problem
 
-MOST_OBJECTS = 5_000
+MOST_OBJECTS = 20_000
 """So many requests are read by one run, a draw of all."""
 MOST_ROWS = 500_000
 _AT_ONCE = 16

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 SOURCE = "crosstrain"
@@ -20,7 +20,9 @@ class NotAnnouncedError(Exception):
     """The event bus has not taken an event."""
 
 
-def drift_detail(document: Mapping[str, Any], of: Mapping[str, str], drift_uri: str) -> dict[str, Any]:
+def drift_detail(
+    document: Mapping[str, Any], of: Mapping[str, str], drift_uri: str, drift_page_uri: str
+) -> dict[str, Any]:
     """Return what `Data Drifted` tells.
 
     Parameters
@@ -29,23 +31,24 @@ def drift_detail(document: Mapping[str, Any], of: Mapping[str, str], drift_uri: 
         Of `scoring.drift.compare`.
     of
         `stack`, `model_name`, `version`, `run_id`, and the `source` of the rows: captured, or batch.
-    drift_uri
-        Where the document is.
+    drift_uri, drift_page_uri
+        Where the document is, and its page.
     """
-    changed: Sequence[str] = [each["name"] for each in document["columns"] if each["drifted"]]
-    prediction = document["prediction"]
+    changed: list[str] = [each["name"] for each in document["columns"] if each["drifted"]]
     return {
         **of,
         "rows": document["rows"],
-        "columns": list(changed[:MOST_NAMES]),
-        "column_count": len(changed),
-        "predictions_changed": bool(prediction and prediction["drifted"]),
-        "reason": document["reason"],
+        "changed": len(changed),
+        "changed_columns": [words(name) for name in changed[:MOST_NAMES]],
+        "reason": words(document["reason"]),
         "drift_uri": drift_uri,
+        "drift_page_uri": drift_page_uri,
     }
 
 
-def performance_detail(live: Mapping[str, Any], of: Mapping[str, str], feedback_uri: str) -> dict[str, Any]:
+def performance_detail(
+    live: Mapping[str, Any], of: Mapping[str, str], feedback_uri: str, page_uri: str
+) -> dict[str, Any]:
     """Return what `Performance Dropped` tells.
 
     Parameters
@@ -54,11 +57,20 @@ def performance_detail(live: Mapping[str, Any], of: Mapping[str, str], feedback_
         Of `scoring.live.live_metric`.
     of
         `stack`, `model_name`, `version` and `run_id`.
-    feedback_uri
-        Where the document is.
+    feedback_uri, page_uri
+        Where the document is, and its page.
     """
-    told = ("metric", "value", "test_value", "rows", "reason")
-    return {**of, **{name: live[name] for name in told}, "feedback_uri": feedback_uri}
+    told = ("metric", "value", "test_value", "rows")
+    found = {name: live[name] for name in told}
+    return {**of, **found, "reason": words(live["reason"]), "feedback_uri": feedback_uri, "page_uri": page_uri}
+
+
+def words(text: str) -> str:
+    """Return a text without what would break the sentence of a rule that it is put into.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-transform-target-input.html
+    """
+    return " ".join(text.replace('"', "'").replace("\\", "/").split())
 
 
 def announce(events: Any, kind: str, detail: Detail) -> None:

@@ -26,6 +26,6 @@ def put(stack: str, model_name: str, version: str | None, measures: Measures) ->
     metrics = EphemeralMetrics(namespace=NAMESPACE)
     for name, value in measures.items():
         metrics.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
-    for name, text in (("stack", stack), ("model_name", model_name), ("version", version or NO_VERSION)):
+    for name, text in (("stack", stack), ("model", model_name), ("version", version or NO_VERSION)):
         metrics.add_dimension(name, text)
     metrics.flush_metrics()

@@ -125,14 +125,15 @@ def _run(settings: WatchSettings, asked: _Asked, version: str) -> dict[str, Any]
     before = [each["short"] for each in earlier if each["version"] == version and each["compared"]]
     page = render_page(document, {**about, "told": watched.told}, before)
     page_uri = write_bytes(s3, page.encode(), f"{folder}/drift.html", "text/html; charset=utf-8").uri
-    detail = events.drift_detail(document, {"stack": settings.stack, **of, "source": "captured"}, drift_uri)
+    detail = events.drift_detail(document, {"stack": settings.stack, **of, "source": "captured"}, drift_uri, page_uri)
     if document["drifted"]:
         events.announce(_client("events"), events.DATA_DRIFTED, detail)
     short = in_short(document)
     # The next run takes up the rows of one that had too few of them.
-    done = {**of, **window, "compared": document["rows"] >= LEAST_ROWS, "short": short}
+    by_hand = asked.since is not None or asked.until is not None
+    done = {**of, **window, "by_hand": by_hand, "compared": document["rows"] >= LEAST_ROWS, "short": short}
     write_json(s3, done, f"{folder}/{_DONE}")
-    found = {"WatchedRows": document["rows"], "DriftedColumns": detail["column_count"]}
+    found = {"WatchedRows": document["rows"], "DriftedColumns": detail["changed"]}
     psi = {} if short["psi"] is None else {"LargestPsi": short["psi"]}
     measures.put(settings.stack, asked.model_name, version, {**found, **psi})
     told = {name: document[name] for name in ("rows", "drifted", "reason", "told")}
@@ -162,12 +163,15 @@ def _earlier(s3: S3Client, bucket: str, model_name: str) -> list[Mapping[str, An
     """Return what the latest runs have left, the oldest first."""
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"watch/{model_name}/")
     keys = [each["Key"] for page in pages for each in page.get("Contents", ()) if each["Key"].endswith(f"/{_DONE}")]
-    return [read_json(s3, Stored(f"s3://{bucket}/{key}")) for key in sorted(keys)[-MOST_EARLIER:]]
+    found = [read_json(s3, Stored(f"s3://{bucket}/{key}")) for key in sorted(keys)[-MOST_EARLIER:]]
+    # Ids of one second have no order.
+    return sorted(found, key=lambda each: str(each["until"]))
 
 
 def _since(earlier: Sequence[Mapping[str, Any]]) -> datetime | None:
-    """Return from when on no run has compared requests; None if none has."""
-    if not earlier:
+    """Return from when on no run by itself has compared requests; None if none has."""
+    by_itself = [each for each in earlier if not each["by_hand"]]
+    if not by_itself:
         return None
-    last = earlier[-1]["until" if earlier[-1]["compared"] else "since"]
+    last = by_itself[-1]["until" if by_itself[-1]["compared"] else "since"]
     return None if last is None else datetime.fromisoformat(last)

@@ -131,8 +131,8 @@ def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Return the metrics of the one request since the last time, without how long it took."""
     (line,) = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
     (of,) = line["_aws"]["CloudWatchMetrics"]
-    assert (of["Namespace"], of["Dimensions"]) == ("Crosstrain", [["stack", "model_name", "version"]])
-    assert (line["stack"], line["model_name"], line["version"]) == ("stack", MODEL, "run-1")
+    assert (of["Namespace"], of["Dimensions"]) == ("Crosstrain", [["stack", "model", "version"]])
+    assert (line["stack"], line["model"], line["version"]) == ("stack", MODEL, "run-1")
     names = {each["Name"] for each in of["Metrics"]}
     assert "Latency" in names
     return {name: int(line[name][0]) for name in names - {"Latency"}}

@@ -16,7 +16,7 @@ from common.errors import DamagedFileError, InvalidRequestError
 from scoring import captured, watch
 from scoring.capture import Capture, Sample
 from scoring.champion import Champion
-from scoring.events import NotAnnouncedError, announce, drift_detail
+from scoring.events import NotAnnouncedError, announce, drift_detail, words
 from scoring.private import Private
 
 from .conftest import MODEL, Shop
@@ -102,26 +102,31 @@ def test_rows_as_in_training_are_unchanged_and_shifted_ones_are_announced(shop: 
     second = run(since="2026-01-01T00:00:00Z", until=AHEAD)
     assert (second["rows"], second["drifted"]) == (500, True)
     (detail,) = bus.details
-    assert detail["columns"] == ["size"]
+    assert detail["changed_columns"] == ["size"]
     assert (detail["stack"], detail["model_name"], detail["version"]) == ("stack", MODEL, "run-1")
     assert (detail["source"], detail["run_id"], detail["rows"]) == ("captured", second["run_id"], 500)
     assert detail["drift_uri"] == f"s3://{shop.bucket}/watch/{MODEL}/{second['run_id']}/drift.json"
     document = json.loads(stored(shop, detail["drift_uri"]))
-    assert (document["drifted"], document["reason"]) == (True, detail["reason"])
+    assert (document["drifted"], words(document["reason"])) == (True, detail["reason"])
     page = stored(shop, second["page_uri"])
     assert "Changed" in page
     # The first run is in the line of runs.
     assert "Of 2 batches 1 had changed" in page
 
 
-def test_a_run_takes_up_where_the_last_comparison_has_ended(shop: Shop, bus: Bus) -> None:
+def test_a_run_takes_up_where_the_last_comparison_has_ended(
+    shop: Shop, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert bus.details == []
+    monkeypatch.setattr(watch, "_SETTLED", timedelta(days=-1))
     send(shop, frame(20, 1), "few")
-    assert "too few" in run(until=AHEAD)["reason"]
+    assert "too few" in run()["reason"]
     send(shop, frame(20, 2), "more")
-    # With the rows of the run that could not compare them.
+    # Whoever looks at another time takes nothing away.
     assert run(until=AHEAD)["rows"] == 40
-    assert run(until=(datetime.now(UTC) + timedelta(days=2)).isoformat())["rows"] == 0
+    # With the rows of the run that could not compare them.
+    assert run()["rows"] == 40
+    assert run()["rows"] == 0
 
 
 def test_what_is_not_compared_is_said(shop: Shop, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,9 +187,9 @@ def test_events_that_ask_for_something_else_are_refused(shop: Shop, bus: Bus) ->
 
 def test_an_event_names_few_columns() -> None:
     columns = [{"name": f"c{number}", "drifted": True} for number in range(30)]
-    document = {"rows": 99, "columns": columns, "prediction": {"drifted": True}, "reason": "Because."}
-    detail = drift_detail(document, {"stack": "s"}, "s3://b/d")
-    assert (len(detail["columns"]), detail["column_count"], detail["predictions_changed"]) == (20, 30, True)
+    document = {"rows": 99, "columns": columns, "reason": 'Of "c1".'}
+    detail = drift_detail(document, {"stack": "s"}, "s3://b/d", "s3://b/p")
+    assert (len(detail["changed_columns"]), detail["changed"], detail["reason"]) == (20, 30, "Of 'c1'.")
     bus = Bus()
     announce(bus, "Data Drifted", detail)
     assert bus.details == [detail]
