@@ -28,6 +28,7 @@ from crosstrain.training import execution
 from crosstrain.training.models import FILES, Models, roll_back, verify
 from crosstrain.training.moves import ChampionMovedError
 from crosstrain.training.registry import Item, Registry, champion_history
+from event_queues import event_queue, received
 
 pytestmark = pytest.mark.slow
 
@@ -74,7 +75,9 @@ def aftermath(stack: LocalTrainingStack) -> Aftermath:
     """Run it all, with a data scientist's rights, and collect what is left."""
     seed = int(os.environ.get(SEED_VARIABLE, secrets.randbits(32)))
     print(f"{SEED_VARIABLE}={seed}")
-    found, queue = Aftermath(seed), _event_queue(stack)
+    found = Aftermath(seed)
+    # A rollback announces itself, too, but is no run.
+    queue = event_queue(stack, "chaos", ["Model Promoted", "Model Rejected", "Training Failed"])
     registry = Registry(stack.client("dynamodb"), stack.outputs["ModelRegistryTableName"])
     deployed: Any = SimpleNamespace(output=stack.outputs.__getitem__, session=SimpleNamespace(client=stack.client))
     models = Models(registry, stack.client("s3"), deployed)
@@ -83,7 +86,7 @@ def aftermath(stack: LocalTrainingStack) -> Aftermath:
     for run_id, arn in started.items():
         found.results[run_id] = execution.outcome(sfn, arn)
     found.running = _running(stack)
-    found.events = _received(stack, queue, len(started))
+    found.events = received(stack, queue, len(started))
     found.files = _files(stack)
     found.pointer = registry.champion(MODEL) or {}
     found.versions, found.recorded_rollbacks = registry.versions(MODEL), registry.rollbacks(MODEL)
@@ -177,31 +180,6 @@ def _kill(stack: LocalTrainingStack, choose: random.Random) -> bool:
         choose.choice(sorted(found, key=lambda process: process.pid)).kill()
         return True
     return False
-
-
-def _event_queue(stack: LocalTrainingStack) -> str:
-    """Return the URL of a queue that gets what the stack announces."""
-    sqs, events = stack.aws.client("sqs"), stack.aws.client("events")
-    url = str(sqs.create_queue(QueueName="chaos")["QueueUrl"])
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    # A rollback announces itself, too, but is no run.
-    pattern = {"source": ["crosstrain"], "detail-type": ["Model Promoted", "Model Rejected", "Training Failed"]}
-    events.put_rule(Name="chaos", EventPattern=json.dumps(pattern))
-    events.put_targets(Rule="chaos", Targets=[{"Id": "queue", "Arn": arn}])
-    return url
-
-
-def _received(stack: LocalTrainingStack, url: str, count: int) -> list[dict[str, Any]]:
-    """Return at least so many events, and those that are one too many."""
-    sqs, found = stack.aws.client("sqs"), []
-    deadline, quiet = time.monotonic() + 30, False
-    while (len(found) < count or not quiet) and time.monotonic() < deadline:
-        messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
-        quiet = not messages
-        for message in messages:
-            found.append(json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-    return found
 
 
 def _files(stack: LocalTrainingStack) -> dict[str, dict[str, bytes]]:

@@ -27,6 +27,9 @@ _GIVEN = {
     "DatasetBucketName": "datasets",
     "DatasetKeyArn": _KEY,
     "TrainingSchedule": "rate(1 day)",
+    "ScoringSchedule": "rate(1 day)",
+    "ScoringPrefix": "incoming/",
+    "ScoringRequest": '{"model_name": "houses"}',
 }
 # Each condition is met in one of them and not in the other; the boundary of target-account.yaml is made in the first.
 LAYOUTS: tuple[dict[str, str], ...] = (

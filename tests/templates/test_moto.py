@@ -45,6 +45,9 @@ GIVEN = {
     "DatasetBucketName": "datasets",
     "DatasetKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/datasets",
     "TrainingSchedule": "rate(1 day)",
+    "ScoringSchedule": "rate(1 day)",
+    "ScoringPrefix": "incoming/",
+    "ScoringRequest": '{"model_name": "houses"}',
     "ServeModel": "houses",
 }
 DEFINITIONS = "definitions"

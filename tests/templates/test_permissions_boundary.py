@@ -107,7 +107,8 @@ def _policy(aws: LocalAws, account: str, name: str) -> Any:
 
 def test_the_boundary_allows_what_the_roles_of_the_training_stack_do(boundary: Any, project: Path) -> None:
     template = yaml_parse((project / "template.yaml").read_text())
-    given = {**DATASETS, "TrainingSchedule": "rate(1 day)", "PermissionsBoundaryName": "boundary"}
+    schedules = dict.fromkeys(("TrainingSchedule", "ScoringSchedule"), "rate(1 day)")
+    given = {**DATASETS, **schedules, "ScoringPrefix": "incoming/", "PermissionsBoundaryName": "boundary"}
     resources = StackResources(template, given, "bounding-test", TEST_ACCOUNT, {})
     pseudo = {**PSEUDO, "AWS::Region": "us-east-1", "AWS::AccountId": TEST_ACCOUNT, "AWS::StackName": "bounding-test"}
     resolver = Resolver(template, given, pseudo)

@@ -21,6 +21,8 @@ from crosstrain.rehearsal.cloudformation.intrinsics import Resolver
 
 PREBUILT = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/crosstrain/training@sha256:" + "ab" * 32
 FUNCTIONS = tuple(functions.FUNCTIONS.values())
+BATCH = "BatchScoring"
+"""The function that has the image of another one."""
 STEPS = tuple(functions.FUNCTIONS[name] for name in functions.STEPS)
 
 
@@ -73,7 +75,7 @@ def test_no_role_has_a_wildcard_action_and_only_log_delivery_has_a_wildcard_reso
         actions = statement["Action"] if isinstance(statement["Action"], list) else [statement["Action"]]
         assert not [action for action in actions if "*" in action], logical_id
         if statement["Resource"] == "*":
-            assert logical_id in ("TrainingStateMachineRole", "RollbackRole", "SystemTestRole")
+            assert logical_id in ("TrainingStateMachineRole", "RollbackRole", "SystemTestRole", "BatchScoringRole")
             assert statement["Sid"] == "DeliverLogs"
 
 
@@ -146,15 +148,17 @@ def test_a_function_has_its_memory_and_the_timeout_and_disk_of_all(template: Any
 
 def test_every_function_and_the_state_machine_have_a_log_group(template: Any) -> None:
     groups = [each for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
-    assert len(groups) == len(FUNCTIONS) + 1
+    # One for each function, with that of batch scoring, and one for all state machines.
+    assert len(groups) == len(FUNCTIONS) + 2
 
 
 def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:
     alarms = {name for name, each in template["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
-    of_steps = {f"{name}{kind}Alarm" for name in STEPS for kind in ("Throttles", "Duration")}
+    of_steps = {f"{name}{kind}Alarm" for name in (*STEPS, BATCH) for kind in ("Throttles", "Duration")}
     of_scoring = {"ScoringThrottlesAlarm", "ScoringFailuresAlarm"}
-    assert alarms == of_steps | of_scoring | {"FailedRunsAlarm", "TimedOutRunsAlarm"}
-    for name in STEPS:
+    of_runs = {f"{kind}{runs}Alarm" for kind in ("Failed", "TimedOut") for runs in ("Runs", "ScoringRuns")}
+    assert alarms == of_steps | of_scoring | of_runs
+    for name in (*STEPS, BATCH):
         metrics = template["Resources"][f"{name}DurationAlarm"]["Properties"]["Metrics"]
         assert metrics[0]["Expression"] == {"Fn::Sub": "duration / (${FunctionTimeout} * 10)"}
         dimension = {"Name": "FunctionName", "Value": {"Ref": f"{name}Function"}}
@@ -204,7 +208,7 @@ def test_the_dashboard_searches_for_exactly_the_functions_of_the_stack(template:
     for text, _ in searches:
         assert text.startswith("{AWS/Lambda,FunctionName} (FunctionName=")
         assert re.findall(r'FunctionName="<(\w+)>"', text) == [
-            f"{name}Function" for name in (FUNCTIONS if served else STEPS)
+            f"{name}Function" for name in (*STEPS, BATCH, *(["Scoring"] if served else []))
         ]
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
         assert len(text) < 1024 - len(FUNCTIONS) * 64

@@ -157,7 +157,7 @@ def _with_build_target(template: dict[str, Any]) -> None:
 
 
 def _with_image_config(template: dict[str, Any]) -> None:
-    template["Resources"]["Trainer"]["Properties"]["ImageConfig"] = {"Command": ["other.handler"]}
+    template["Resources"]["Trainer"]["Properties"]["ImageConfig"] = {"WorkingDirectory": "/srv"}
 
 
 def _as_zip(template: dict[str, Any]) -> None:
@@ -196,8 +196,21 @@ def test_the_template_of_this_project_is_understood(project: Path, tmp_path: Pat
     local = json.loads(write_local_template(project / "template.yaml", tmp_path, ENDPOINT).read_text())
 
     functions = [each for each in local["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
-    assert [each["Properties"]["Handler"] for each in functions] == [f"{name}.app.handler" for name in FUNCTIONS]
-    assert not any({"PackageType", "ImageUri"} & set(each["Properties"]) for each in functions)
+    assert [each["Properties"]["Handler"] for each in functions] == [
+        *(f"{name}.app.handler" for name in FUNCTIONS), "scoring.batch.handler",
+    ]  # fmt: skip
+    assert not any({"PackageType", "ImageUri", "ImageConfig"} & set(each["Properties"]) for each in functions)
+
+
+@pytest.mark.parametrize("command", [[], ["a.handler", "b.handler"]])
+def test_a_command_that_is_no_handler_is_refused(command: list[str], project: Path, tmp_path: Path) -> None:
+    template = (
+        (project / "template.yaml").read_text().replace("Command: [scoring.batch.handler]", f"Command: {command}")
+    )
+    (tmp_path / "template.yaml").write_text(template)
+    (tmp_path / "functions").symlink_to(project / "functions")
+    with pytest.raises(LocalTemplateError, match="Command"):
+        write_local_template(tmp_path / "template.yaml", tmp_path / "local", ENDPOINT)
 
 
 def test_an_image_function_stays_one_and_is_pulled_from_the_registry_that_is_named() -> None:

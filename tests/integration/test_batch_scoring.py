@@ -1,0 +1,180 @@
+"""Batch scoring by the deployed state machine, its function's own role and the real registry."""
+
+from __future__ import annotations
+
+import io
+import json
+import uuid
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_diabetes
+
+from crosstrain.local.server import LocalTrainingStack
+from crosstrain.training import execution
+from event_queues import event_queue, received
+from state_events import follow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MODEL = "batch-scored"
+
+
+class Batches:
+    """Runs of the state machine over objects of the stack's bucket."""
+
+    def __init__(self, stack: LocalTrainingStack) -> None:
+        self.stack, self.s3, self.sfn = stack, stack.aws.client("s3"), stack.aws.client("stepfunctions")
+        self.bucket = stack.outputs["ArtifactBucketName"]
+
+    def put(self, folder: str, files: dict[str, bytes]) -> str:
+        """Store objects in a folder of data/ and return its URI."""
+        for name, content in files.items():
+            self.s3.put_object(Bucket=self.bucket, Key=f"data/{folder}/{name}", Body=content)
+        return f"s3://{self.bucket}/data/{folder}/"
+
+    def __call__(self, request: dict[str, Any], run_id: str | None = None) -> tuple[str, execution.ExecutionResult]:
+        """Run to the end and return the run's id and its result."""
+        run_id = run_id or f"batch-{uuid.uuid4().hex[:8]}"
+        arn = execution.start(self.sfn, self.stack.outputs["BatchScoringStateMachineArn"], request, run_id)
+        return run_id, execution.outcome(self.sfn, arn)
+
+    def read(self, run_id: str, name: str) -> bytes:
+        """Return a file of a run."""
+        body: bytes = self.s3.get_object(Bucket=self.bucket, Key=f"scoring/{run_id}/{name}")["Body"].read()
+        return body
+
+
+@pytest.fixture(scope="module")
+def batches(training_stack: LocalTrainingStack) -> Batches:
+    """Return runs on the session's stack, with root's rights to start them."""
+    return Batches(training_stack)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def champion(batches: Batches) -> str:
+    """Train a model, which is promoted, and return its version."""
+    data = load_diabetes(as_frame=True, scaled=False).frame
+    batches.s3.put_object(Bucket=batches.bucket, Key="data/diabetes.csv", Body=csv(data))
+    request = {"dataset_uri": f"s3://{batches.bucket}/data/diabetes.csv", "target": "target", "model_name": MODEL}
+    arn = batches.stack.outputs["StateMachineArn"]
+    run_id = execution.new_run_id()
+    request = {**request, "search_trials": 0, "estimator": "ridge"}
+    result = execution.outcome(batches.sfn, execution.start(batches.sfn, arn, request, run_id))
+    assert (result.output or {})["evaluation"]["decision"] == "promote", result.cause
+    return run_id
+
+
+def rows() -> pd.DataFrame:
+    return load_diabetes(as_frame=True, scaled=False).frame.drop(columns="target")
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False).encode()
+
+
+def test_ten_objects_one_of_them_broken(batches: Batches) -> None:
+    data = rows()
+    files = {f"{part}.csv": csv(data[part::10]) for part in range(10)}
+    files["3.csv"] = csv(data[3::10].drop(columns="bmi"))
+    uri = batches.put("ten", files)
+    run_id, result = batches({"dataset_uri": uri, "model_name": MODEL, "keep": ["age", "bp"]})
+    assert result.status == "SUCCEEDED", result.cause
+    output = result.output or {}
+    assert output["objects"] == {"scored": 9, "empty": 0, "failed": 1}
+    assert output["rows"] == len(data) - len(data[3::10])
+    assert not output["drifted"]
+    manifest = json.loads(batches.read(run_id, "manifest.json"))
+    assert '"bmi" is missing' in manifest["objects"][3]["reason"]
+    table = pq.read_table(io.BytesIO(batches.read(run_id, "predictions/0.parquet")))
+    assert table.schema.names == ["age", "bp", "prediction"]
+    assert table["bp"].to_pylist() == [str(each) for each in data[0::10]["bp"]]
+
+
+def test_rows_that_have_moved_are_recorded_and_beside_earlier_ones(batches: Batches, champion: str) -> None:
+    data, queue = rows(), event_queue(batches.stack, "scores", ["Scores Ready", "Data Drifted"])
+    for name, frame in {"first": data, "second": data.assign(bmi=data["bmi"] + 20)}.items():
+        run_id, result = batches({"dataset_uri": batches.put(name, {"a.csv": csv(frame)}), "model_name": MODEL})
+        assert result.status == "SUCCEEDED", result.cause
+    output = result.output or {}
+    assert (output["drifted"], output["changed_columns"]) == (True, ["bmi"])
+    assert "batches 1 had changed" in batches.read(run_id, "drift.html").decode()
+    items = batches.stack.aws.client("dynamodb").query(
+        TableName=batches.stack.outputs["ModelRegistryTableName"],
+        KeyConditionExpression="model_name = :name AND begins_with(entry, :scores)",
+        ExpressionAttributeValues={":name": {"S": MODEL}, ":scores": {"S": "scores#"}},
+    )["Items"]
+    assert items[-1]["psi_column"] == {"S": "bmi"}
+    assert items[-1]["scored_version"] == {"S": champion}
+    # Only the second one has moved, and nothing was announced twice.
+    events = received(batches.stack, queue, 3)
+    assert sorted(each["detail-type"] for each in events) == ["Data Drifted", "Scores Ready", "Scores Ready"]
+    (drifted,) = (each["detail"] for each in events if each["detail-type"] == "Data Drifted")
+    assert (drifted["run_id"], drifted["stack"], drifted["model_name"]) == (run_id, batches.stack.name, MODEL)
+    assert (drifted["changed"], drifted["changed_columns"]) == (1, ["bmi"])
+    assert drifted["drift_page_uri"] == f"s3://{batches.bucket}/scoring/{run_id}/drift.html"
+
+
+def test_without_a_champion_the_run_fails_with_the_step(batches: Batches) -> None:
+    uri = batches.put("none", {"a.csv": csv(rows())})
+    _, result = batches({"dataset_uri": uri, "model_name": "never-trained"})
+    assert (result.status, result.error) == ("FAILED", "NoChampionError")
+    assert (result.cause or "").startswith('PlanScoring: The model "never-trained" has no champion yet')
+
+
+def test_one_version_scores_all_objects_whatever_is_promoted_meanwhile(batches: Batches, champion: str) -> None:
+    registry, key = batches.stack.aws.client("dynamodb"), {"model_name": {"S": MODEL}, "entry": {"S": "champion"}}
+    table = batches.stack.outputs["ModelRegistryTableName"]
+    pointer = registry.get_item(TableName=table, Key=key)["Item"]
+    uri = batches.put("meanwhile", {f"{part}.csv": csv(rows()[part::2]) for part in range(2)})
+    run_id = f"batch-{uuid.uuid4().hex[:8]}"
+    arn = execution.start(batches.sfn, _with_pause(batches), {"dataset_uri": uri, "model_name": MODEL}, run_id)
+    moved = False
+    for event in follow(batches.sfn, arn):
+        if (event.state, event.kind) == ("Pause", "entered"):
+            registry.put_item(TableName=table, Item={**pointer, "champion_version": {"S": "another"}})
+            moved = True
+    registry.put_item(TableName=table, Item=pointer)
+    assert moved
+    output = execution.outcome(batches.sfn, arn).output or {}
+    assert (output["version"], output["objects"]["scored"]) == (champion, 2)
+    assert json.loads(batches.read(run_id, "manifest.json"))["version"] == champion
+
+
+def _with_pause(batches: Batches) -> str:
+    """Return a state machine that waits for a second after the plan; the embedded AWS shortens what a state waits."""
+    arn = batches.stack.outputs["BatchScoringStateMachineArn"]
+    deployed = batches.sfn.describe_state_machine(stateMachineArn=arn)
+    definition = json.loads(deployed["definition"])
+    definition["States"]["PlanScoring"]["Next"] = "Pause"
+    definition["States"]["Pause"] = {"Type": "Wait", "Seconds": 1000, "Next": "ScorePieces"}
+    made = batches.sfn.create_state_machine(
+        name="slow-scoring", definition=json.dumps(definition), roleArn=deployed["roleArn"]
+    )
+    return str(made["stateMachineArn"])
+
+
+def test_a_run_id_that_was_used_before_is_refused(batches: Batches) -> None:
+    request = {"dataset_uri": batches.put("twice", {"a.csv": csv(rows())}), "model_name": MODEL}
+    run_id, result = batches(request)
+    assert result.status == "SUCCEEDED"
+    before = batches.read(run_id, "manifest.json")
+    # An execution of another state machine stands for one of ninety days later.
+    arn = execution.start(batches.sfn, _with_pause(batches), request, run_id)
+    again = execution.outcome(batches.sfn, arn)
+    assert (again.status, again.error) == ("FAILED", "RunIdInUseError")
+    assert batches.read(run_id, "manifest.json") == before
+
+
+def test_a_new_object_starts_a_run_as_its_rule_says_and_a_folder_does_not(batches: Batches) -> None:
+    batches.put("incoming", {"a.csv": csv(rows()), "": b""})
+    began = {"bucket": batches.bucket, "key": "data/incoming/a.csv"}
+    _, result = batches({"object": began, "request": {"model_name": MODEL, "output_format": "csv"}})
+    assert result.status == "SUCCEEDED", result.cause
+    assert (result.output or {})["dataset_uri"] == f"s3://{batches.bucket}/data/incoming/a.csv"
+    run_id, result = batches({"object": {**began, "key": "data/incoming/"}, "request": {"model_name": MODEL}})
+    assert result.status == "SUCCEEDED"
+    listed = batches.s3.list_objects_v2(Bucket=batches.bucket, Prefix=f"scoring/{run_id}/")
+    assert listed["KeyCount"] == 0
