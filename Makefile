@@ -21,6 +21,7 @@ VARIABLES := ARGS BUILD
 VARIABLES_train := $(TRAIN_OPTIONS)
 VARIABLES_inspect := DATA TARGET READ COLUMNS
 VARIABLES_serve := MODEL_NAME PORT STACK OUT
+VARIABLES_feedback := LABELS KEY TARGET SCORES SINCE UNTIL MODEL_NAME VERSION STACK FROM READ OUT
 VARIABLES_setup := GROUP
 VARIABLES_package := ARTIFACT_BUCKET REPOSITORY_DATA_PREPARATION
 VARIABLES_taskcat := RELEASE TESTS $(VARIABLES_package)
@@ -86,6 +87,10 @@ local-aws: environment-train ## Keep an embedded AWS with the training stack run
 serve: environment-train ## Serve the champion of a stack on this machine, or OUT=folder that you trust [MODEL_NAME= PORT= STACK=]
 	@$(BIN)/python scripts/serve.py $(foreach name,MODEL_NAME PORT STACK,$(call option,$(name))) \
 	    $(if $(filter OUT,$(given)),--from "$$OUT" --trust) $(ARGS)
+
+.PHONY: feedback
+feedback: environment-train ## Measure predictions by labels that came late: LABELS=file KEY=column [SCORES=run-or-file TARGET= SINCE= STACK= FROM= OUT= …]
+	@$(with_leading_spaces); $(BIN)/python scripts/feedback.py $(foreach name,$(VARIABLES_feedback),$(call option,$(name))) $(ARGS)
 
 .PHONY: rehearse
 rehearse: environment-rehearse ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]

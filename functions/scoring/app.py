@@ -144,7 +144,10 @@ def _sample() -> Sample | None:
 
 def _keep(sample: Sample, version: str) -> None:
     is_kept = _capture().keep(app.lambda_context.aws_request_id, version, sample)
-    _counted.update({"Captured": int(is_kept), "CaptureFailures": int(not is_kept)})
+    if is_kept:
+        _counted["Captured"] = 1
+    else:
+        measures.put_of_all(_settings().stack, _settings().model_name, {"CaptureFailures": 1})
 
 
 @app.get("/model")

@@ -14,18 +14,28 @@ _UNITS = {"Latency": MetricUnit.Milliseconds, "LargestPsi": MetricUnit.NoUnit, "
 
 
 def put(stack: str, model_name: str, version: str | None, measures: Measures) -> None:
-    """Put metrics of one version of a model, all in one line.
+    """Put metrics of one version of a model, all in one line."""
+    _put({"stack": stack, "model": model_name, "version": version or NO_VERSION}, measures)
+
+
+def put_of_all(stack: str, model_name: str, measures: Measures) -> None:
+    """Put metrics of a model, whatever its version is: an alarm knows the values of all dimensions beforehand."""
+    _put({"stack": stack, "model": model_name}, measures)
+
+
+def _put(dimensions: Mapping[str, str], measures: Measures) -> None:
+    """Put metrics.
 
     Parameters
     ----------
-    stack, model_name, version
-        The dimensions.
+    dimensions
+        By name.
     measures
         Values by name: counts, and milliseconds of `Latency`.
     """
     metrics = EphemeralMetrics(namespace=NAMESPACE)
     for name, value in measures.items():
         metrics.add_metric(name, _UNITS.get(name, MetricUnit.Count), value)
-    for name, text in (("stack", stack), ("model", model_name), ("version", version or NO_VERSION)):
+    for name, text in dimensions.items():
         metrics.add_dimension(name, text)
     metrics.flush_metrics()

@@ -63,6 +63,18 @@ def data_scientist_policy(
     return {"Version": "2012-10-17", "Statement": statements}
 
 
+def feedback_statements(state_machine_arn: str, bucket: str, function: str) -> list[dict[str, Any]]:
+    """Return the rights of somebody who brings labels, too: the function writes, and they read what it finds out."""
+    _, partition, _, region, account, *_ = state_machine_arn.split(":")
+    found = [f"arn:{partition}:s3:::{bucket}/{folder}/*" for folder in ("feedback", "watch")]
+    return [
+        _allow(
+            "BringLabels", ["lambda:InvokeFunction"], [f"arn:{partition}:lambda:{region}:{account}:function:{function}"]
+        ),
+        _allow("ReadWhatWasFoundOut", ["s3:GetObject"], found),
+    ]
+
+
 def _executions_of(state_machine_arn: str) -> str:
     return execution_arn(state_machine_arn, "*")
 
