@@ -22,6 +22,7 @@ VARIABLES_train := $(TRAIN_OPTIONS)
 VARIABLES_inspect := DATA TARGET READ COLUMNS
 VARIABLES_serve := MODEL_NAME PORT STACK OUT
 VARIABLES_feedback := LABELS KEY TARGET SCORES SINCE UNTIL MODEL_NAME VERSION STACK FROM READ OUT
+VARIABLES_score := DATA MODEL_NAME VERSION KEEP FORMAT READ OUT STACK FROM
 VARIABLES_setup := GROUP
 VARIABLES_package := ARTIFACT_BUCKET REPOSITORY_DATA_PREPARATION
 VARIABLES_taskcat := RELEASE TESTS $(VARIABLES_package)
@@ -91,6 +92,12 @@ serve: environment-train ## Serve the champion of a stack on this machine, or OU
 .PHONY: feedback
 feedback: environment-train ## Measure predictions by labels that came late: LABELS=file KEY=column [SCORES=run-or-file TARGET= SINCE= STACK= FROM= OUT= …]
 	@$(with_leading_spaces); $(BIN)/python scripts/feedback.py $(foreach name,$(VARIABLES_feedback),$(call option,$(name))) $(ARGS)
+
+.PHONY: score
+score: environment-train ## Score DATA=file-or-folder-or-URI with the champion of a stack, or of FROM=folder that you trust [KEEP=id,date FORMAT=csv OUT= STACK= …]
+	@$(with_leading_spaces); $(BIN)/python scripts/score.py \
+	    $(foreach name,$(filter-out FROM,$(VARIABLES_score)),$(call option,$(name))) \
+	    $(if $(filter FROM,$(given)),--from "$$FROM" --trust) $(ARGS)
 
 .PHONY: rehearse
 rehearse: environment-rehearse ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]

@@ -20,7 +20,7 @@ from scoring.champion import NoChampionError
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MOST_PIECES = 500
+MOST_PIECES = 400
 """How many pieces a run has. One that is tried as often as its retries let it be writes up to 50 events of the 25,000
 of an execution: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 """

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAMESPACE = "Crosstrain"
 """Of the metrics."""
 MOST_NAMES = 20
-"""How many columns that have changed an event names."""
+"""How many columns that have changed are named."""
 _READERS = 16
 _REASON_CHARACTERS = 1000
 
@@ -49,7 +49,7 @@ def compare_with_profile(s3: S3Client, event: Mapping[str, Any]) -> dict[str, An
     Returns
     -------
     dict
-        `rows`, `objects` by state; whether the rows have `drifted`, why, and the names of the changed columns; where
+        `rows`, `objects` by state; whether the rows have `drifted`, why, and the changed columns; where
         the files are; and what is kept of the comparison in short.
 
     Raises
@@ -150,7 +150,7 @@ def _manifest(
 
 
 def _result(plan: Plan, manifest: Document, drift: Document, files: Mapping[str, Stored]) -> Document:
-    changed = [column["name"] for column in drift["columns"] if column["drifted"]]
+    changed = [{"name": each["name"], "why": each["why"]} for each in drift["columns"] if each["drifted"]]
     return {
         "model_name": plan.request.model_name,
         "version": plan.entry["version"],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
@@ -99,7 +102,7 @@ def test_rows_that_have_moved_are_recorded_and_beside_earlier_ones(batches: Batc
         run_id, result = batches({"dataset_uri": batches.put(name, {"a.csv": csv(frame)}), "model_name": MODEL})
         assert result.status == "SUCCEEDED", result.cause
     output = result.output or {}
-    assert (output["drifted"], output["changed_columns"]) == (True, ["bmi"])
+    assert (output["drifted"], output["changed_columns"][0]["name"]) == (True, "bmi")
     assert "batches 1 had changed" in batches.read(run_id, "drift.html").decode()
     items = batches.stack.aws.client("dynamodb").query(
         TableName=batches.stack.outputs["ModelRegistryTableName"],
@@ -178,3 +181,32 @@ def test_a_new_object_starts_a_run_as_its_rule_says_and_a_folder_does_not(batche
     assert result.status == "SUCCEEDED"
     listed = batches.s3.list_objects_v2(Bucket=batches.bucket, Prefix=f"scoring/{run_id}/")
     assert listed["KeyCount"] == 0
+
+
+def test_the_command_scores_with_the_rights_of_a_data_scientist(
+    batches: Batches, project: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for part in range(3):
+        (folder / f"{part}.csv").write_bytes(csv(rows()[part::3]))
+    (folder / "bad.csv").write_text("age\n1\n")
+    done = subprocess.run(
+        [sys.executable, str(project / "scripts/score.py"), "--data", str(folder), "--model-name", MODEL,
+         "--stack", batches.stack.name, "--out", str(tmp_path / "scores"), "--format", "csv", "--json"],
+        env=batches.stack.aws.environment(batches.stack.data_scientist),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ScorePieces" in done.stderr
+    document = json.loads(done.stdout)
+    assert document["objects"] == {"scored": 3, "empty": 0, "failed": 1}
+    assert document["failed"][0][0] == "bad.csv"
+    out = tmp_path / "scores" / document["run_id"]
+    assert {path.name for path in out.iterdir()} == {
+        "0.csv", "1.csv", "2.csv", "manifest.json", "drift.json", "drift.html",
+    }  # fmt: skip
+    assert len((out / "0.csv").read_text().splitlines()) == 1 + len(rows()[0::3])

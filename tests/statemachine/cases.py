@@ -10,6 +10,8 @@ STEPS = {
     "TrainModel": "ModelTrainingFunction",
     "EvaluateModel": "ModelEvaluationFunction",
 }
+# All functions that state machines run.
+FUNCTIONS = {**STEPS, "ScoreBatch": "BatchScoringFunction"}
 SERVICE_ERRORS = (
     "Lambda.ClientExecutionTimeoutException",
     "Lambda.ServiceException",

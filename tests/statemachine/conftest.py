@@ -119,6 +119,13 @@ def rolling_back(training_stack: LocalTrainingStack) -> Machine:
 
 
 @pytest.fixture(scope="session")
+def scoring_batches(training_stack: LocalTrainingStack) -> Machine:
+    """Score by the deployed definition, under the name that mock_config.json knows."""
+    deployed = deployed_machine(training_stack, "BatchScoringStateMachineArn")
+    return _machine(training_stack, "scoring", deployed["definition"], deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
 def rolling_back_slowly(training_stack: LocalTrainingStack) -> Machine:
     """Roll back with a second between what was read and the move; the embedded AWS shortens what a state waits."""
     deployed = deployed_machine(training_stack, "RollbackStateMachineArn")

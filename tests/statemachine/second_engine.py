@@ -37,7 +37,7 @@ from moto.stepfunctions.parser.mocking.mock_config import (
 )
 from samcli.yamlhelper import yaml_parse
 
-from .cases import STEPS
+from .cases import FUNCTIONS
 from .conftest import Machine
 from .scripted_function import answer
 
@@ -164,6 +164,7 @@ class SecondEngine:
     def __init__(self, project: Path, evaluate: Jsonata) -> None:
         self.definition, self.evaluate, self.waits = _definition(project, "TrainingStateMachine"), evaluate, Waits()
         self.rollback_definition = _definition(project, "RollbackStateMachine")
+        self.scoring_definition = _definition(project, "BatchScoringStateMachine")
         self.sfn = StepFunctions(self.client("stepfunctions"))
 
     def client(self, service: str) -> Any:
@@ -206,7 +207,7 @@ def _definition(project: Path, logical_id: str) -> str:
 
 def _resolved(value: Any) -> str:
     names = {"ModelRegistry": TABLE, "AWS::StackName": STACK}
-    arns = {logical_id: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{step}" for step, logical_id in STEPS.items()}
+    arns = {logical_id: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{step}" for step, logical_id in FUNCTIONS.items()}
     match value:
         case {"Ref": name}:
             return names[name]

@@ -9,6 +9,8 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from common.request import TrainingRequest
+from scoring.batch import ServiceUnavailableError
+from scoring.batch_plan import MOST_PIECES
 
 SERVICE_ERRORS = {
     "Lambda.ClientExecutionTimeoutException",
@@ -34,6 +36,9 @@ EXPLAINED = {
 ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure")
 # Of the state machine that rolls back.
 ROLLBACK_CALLS = ("FindChampion", "FindVersion", "FindOwnRollback", "MoveChampion")
+# Of the state machine that scores.
+SCORING_STEPS = ("PlanScoring", "ScorePiece", "CompareWithProfile")
+SCORING_CALLS = ("ClaimRun", "FindChampion", "ReadVersion", "FindEarlierBatches", "RecordScores")
 # What may have been carried out all the same.
 OPEN = {
     "DynamoDb.TransactionCanceledException",
@@ -267,3 +272,76 @@ def test_the_input_of_a_rollback_takes_the_names_that_a_request_takes(rollback_t
         "> 64 or $contains($states.input.model_name, /^[_-]/) or $contains($states.input.model_name, /[^A-Za-z0-9_-]/)"
         in rollback_text
     )
+
+
+@pytest.fixture(scope="module")
+def scoring_text(project: Path) -> str:
+    return (project / "statemachine" / "scoring.asl.json").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def scoring(scoring_text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(scoring_text)["States"]
+    return found | found["ScorePieces"]["ItemProcessor"]["States"]
+
+
+def test_every_task_of_scoring_is_known_ends_in_time_and_is_retried(scoring: dict[str, Any]) -> None:
+    tasks = {name: state for name, state in scoring.items() if state["Type"] == "Task"}
+    assert set(tasks) == {*SCORING_STEPS, *SCORING_CALLS, "AnnounceScores", "AnnounceFailure"}
+    for name in SCORING_STEPS:
+        pending, retrier = tasks[name]["Retry"]
+        assert set(pending["ErrorEquals"]) == PENDING_ERRORS
+        # A service's failure alone, whoever meets it.
+        assert set(retrier["ErrorEquals"]) == {*SERVICE_ERRORS, ServiceUnavailableError.__name__}
+        # The function may run for 900 seconds.
+        assert tasks[name]["TimeoutSeconds"] == 960
+        # An attempt is three events of the history, and each piece has those around them.
+        attempts = 1 + pending["MaxAttempts"] + retrier["MaxAttempts"]
+        assert MOST_PIECES * (3 * attempts + 8) < 25_000
+    for name in SCORING_CALLS:
+        (retrier,) = tasks[name]["Retry"]
+        assert retrier["JitterStrategy"] == "FULL"
+        assert not {error for error in retrier["ErrorEquals"] if "Conditional" in error}
+
+
+def test_whatever_scoring_meets_is_caught(scoring: dict[str, Any]) -> None:
+    for name in (*SCORING_STEPS, *SCORING_CALLS, "ScorePieces"):
+        caught = scoring[name]["Catch"][-1]
+        if name == "ScorePiece":
+            assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "PieceFailed")
+        else:
+            assert caught == EXPLAINED, name
+    assert scoring["AnnounceScores"]["Catch"][-1]["Next"] == "Scored"
+
+
+def test_scoring_and_training_tell_of_failures_alike(scoring: dict[str, Any], states: dict[str, Any]) -> None:
+    for name in ("ExplainFailure", "RunFailed"):
+        assert scoring[name] == states[name]
+    told = json.dumps(states["AnnounceFailure"]).replace("Training Failed", "Scoring Failed")
+    assert json.loads(told) == scoring["AnnounceFailure"]
+
+
+def test_every_state_of_scoring_is_reached_and_nothing_of_it_belongs_to_an_account(
+    scoring_text: str, scoring: dict[str, Any], template: dict[str, Any]
+) -> None:
+    assert set(re.findall(r'"(?:Next|Default|StartAt)": "(\w+)"', scoring_text)) == set(scoring)
+    assert "arn:" not in scoring_text
+    assert not re.search(r"\d{12}", scoring_text)
+    assert not re.findall(r"\)(?:[*+]|\{\d)", scoring_text)
+    machine = template["Resources"]["BatchScoringStateMachine"]["Properties"]
+    assert set(re.findall(r"\$\{(\w+)\}", scoring_text)) == set(machine["DefinitionSubstitutions"])
+
+
+def test_what_all_pieces_may_say_fits_a_state(scoring: dict[str, Any]) -> None:
+    characters = re.search(r", 0, (\d+)\)\) %\}$", scoring["PieceFailed"]["Output"]["error"])
+    assert characters
+    # A character has up to three bytes, and a state hands on 256 KiB.
+    assert MOST_PIECES * (3 * int(characters[1]) + 30) < 256 << 10
+
+
+def test_the_role_of_scoring_records_what_the_definition_writes(scoring_text: str, template: dict[str, Any]) -> None:
+    (policy,) = template["Resources"]["BatchScoringRole"]["Properties"]["Policies"]
+    (record,) = (each for each in policy["PolicyDocument"]["Statement"] if each["Sid"] == "RecordScores")
+    allowed = record["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
+    written = re.findall(r"[\"'](\w+)[\"']: \{[\"'][SN][\"']:", scoring_text)
+    assert {*written} == {*allowed}

@@ -54,6 +54,18 @@ from .test_rollback import (  # noqa: F401
     test_what_never_comes_through_is_tried_three_times,
     trained,
 )
+from .test_scoring import (  # noqa: F401
+    REQUEST,
+    test_a_new_object_is_put_into_the_request_and_a_folder_starts_nothing,
+    test_a_piece_that_fails_is_told_and_ends_nothing,
+    test_a_pinned_version_is_read_instead_of_the_champion,
+    test_a_request_that_is_none_is_left_to_the_function_to_refuse,
+    test_a_service_that_is_away_is_tried_again,
+    test_earlier_batches_of_this_version_are_found_the_newest_first,
+    test_scores_are_recorded_in_the_end,
+    test_scores_that_cannot_be_announced_are_there,
+    test_whatever_fails_is_told_with_the_step,
+)
 from .test_search import (  # noqa: F401
     test_a_round_of_one_trial_is_a_round,
     test_a_search_in_which_all_fail_ends_the_run_with_its_reason,
@@ -97,6 +109,11 @@ def run_explaining(engine: SecondEngine) -> Machine:
 @pytest.fixture(scope="module")
 def rolling_back(engine: SecondEngine) -> Machine:
     return engine.machine("rollback", engine.rollback_definition)
+
+
+@pytest.fixture(scope="module")
+def scoring_batches(engine: SecondEngine) -> Machine:
+    return engine.machine("scoring", engine.scoring_definition)
 
 
 @pytest.fixture(scope="module")
@@ -179,6 +196,36 @@ def test_events_are_announced(
         "error": "InvalidDatasetError",
         "cause": "The column 'größe' / holds 😀 and more.",
     }
+
+
+def test_scores_are_announced(scoring_batches: Machine, announced: Callable[[], list[dict[str, Any]]]) -> None:
+    _, result = scoring_batches(REQUEST, case="SomethingMoved")
+    ready, drifted = sorted(announced(), key=lambda event: event["detail-type"], reverse=True)
+    assert (ready["source"], ready["detail-type"]) == ("crosstrain", "Scores Ready")
+    assert ready["detail"] == {
+        "stack": STACK,
+        "model_name": "mocked",
+        "version": "v1",
+        "run_id": (result.output or {})["run_id"],
+        "dataset_uri": "s3://bucket/data/in/",
+        "rows": 90,
+        "failed_objects": 0,
+        "manifest_uri": "s3://bucket/scoring/r/manifest.json",
+        "drift_uri": "s3://bucket/scoring/r/drift.json",
+        "drift_page_uri": "s3://bucket/scoring/r/drift.html",
+    }
+    assert drifted["detail-type"] == "Data Drifted"
+    assert drifted["detail"] == {
+        **ready["detail"],
+        "changed": 1,
+        "changed_columns": ["'si/ze'"],
+        "reason": "Since training 1 of 2 columns has changed: 'si/ze' (PSI 3).",
+    }
+
+    scoring_batches(REQUEST, case="NothingMoved")
+    assert [event["detail-type"] for event in announced()] == ["Scores Ready"]
+    scoring_batches(REQUEST, case="InvalidRequestInPlanScoring")
+    assert [event["detail-type"] for event in announced()] == ["Scoring Failed"]
 
 
 def test_a_rollback_is_announced(

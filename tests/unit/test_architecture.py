@@ -19,6 +19,7 @@ FUNCTIONS_PACKAGES = {path.parent.name for path in (PROJECT / "functions").glob(
 USERS_OF_FUNCTIONS = {"train", "predict", "models", "inspect_data"} | {
     f"crosstrain.training.{name}"
     for name in (
+        "batches",
         "data_files",
         "errors",
         "folder_models",
@@ -96,6 +97,7 @@ def test_no_command_is_forgotten() -> None:
         "models",
         "inspect_data",
         "rehearse",
+        "score",
         "serve",
         "local_aws",
         "make_variables",

@@ -75,6 +75,17 @@ def feedback_statements(state_machine_arn: str, bucket: str, function: str) -> l
     ]
 
 
+def batch_scoring_statements(state_machine_arn: str, bucket: str) -> list[dict[str, Any]]:
+    """Return the statements of somebody who scores data sets, in a policy that lets them bring data."""
+    bucket_arn = f"arn:{state_machine_arn.split(':')[1]}:s3:::{bucket}"
+    followed = ["states:DescribeExecution", "states:GetExecutionHistory", "states:StopExecution"]
+    return [
+        _allow("ScoreBatches", ["states:StartExecution"], [state_machine_arn]),
+        _allow("FollowBatches", followed, [_executions_of(state_machine_arn)]),
+        _allow("ReadScores", ["s3:GetObject", "s3:GetObjectVersion"], [f"{bucket_arn}/scoring/*"]),
+    ]
+
+
 def _executions_of(state_machine_arn: str) -> str:
     return execution_arn(state_machine_arn, "*")
 

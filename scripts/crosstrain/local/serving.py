@@ -7,19 +7,19 @@ import json
 import shlex
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from botocore.credentials import Credentials
 
 from crosstrain.command import BadInputError, OperationFailedError
-from crosstrain.files import PROJECT
+from crosstrain.local.batches import open_with_model
 from crosstrain.local.front import Front
-from crosstrain.local.server import REGION, LocalAws
+from crosstrain.local.server import REGION
 from crosstrain.training.endpoint import URL, Endpoint
 from crosstrain.training.errors import errors_of_functions
-from crosstrain.training.folder_models import name_in, promote_folder
+from crosstrain.training.folder_models import name_in
 from crosstrain.training.progress import Progress
 from crosstrain.training.stack import find_stack
 
@@ -64,15 +64,12 @@ def _opened(options: argparse.Namespace, errors: Console) -> Iterator[Endpoint]:
         )
     folder, progress = Path(options.folder), Progress(errors)
     name = name_in(folder)
-    with LocalAws() as aws:
-        with progress.step("Deploy the training stack to an embedded AWS"):
-            stack = aws.deploy_training_stack(PROJECT / "template.yaml", parameters={"ServeModel": name})
-        bucket, table = (stack.outputs[each] for each in ("ArtifactBucketName", "ModelRegistryTableName"))
+    with ExitStack() as resources:
         with errors_of_functions():
-            promote_folder(folder, aws.client("s3"), aws.client("dynamodb"), bucket=bucket, table=table)
+            stack = resources.enter_context(open_with_model(progress, folder, name))
         key = stack.data_scientist
         credentials = Credentials(key.access_key_id, key.secret_access_key)
-        yield Endpoint(stack.outputs[URL], credentials, REGION, aws.endpoint_url)
+        yield Endpoint(stack.outputs[URL], credentials, REGION, stack.aws.endpoint_url)
 
 
 def _check_name(asked: str | None, served: str) -> None:

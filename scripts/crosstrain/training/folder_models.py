@@ -21,6 +21,7 @@ _PLACES = {
     "model": ("model.skops", "model/served"),
     "info": ("model.json", "model/served"),
     "profile": ("profile.json", "prepared/served"),
+    "evaluation": ("evaluation.json", "evaluation/served"),
 }
 
 

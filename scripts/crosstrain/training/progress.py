@@ -59,11 +59,11 @@ class Progress:
             self._stop()
 
     def _show(self, event: StateEvent) -> None:
-        """Show what happened to a state; only Task states take time worth showing, and those of a search together."""
+        """Show what happened to a state; only those that work take time, and those of a search are one step."""
         if event.state in SEARCH:
             self._show_search(event)
             return
-        if event.state_type != "Task":
+        if event.state_type not in ("Task", "Map"):
             return
         if event.kind == "entered":
             self._begin(event.state)

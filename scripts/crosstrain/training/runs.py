@@ -40,7 +40,7 @@ FILES = {
     "report.html": ("evaluation", "report"),
 }
 """What is fetched of a run: the step that has written it, and what it is called there."""
-_USERS_ERRORS = frozenset(each.__name__ for each in (InvalidRequestError, InvalidDatasetError))
+_USERS_ERRORS = frozenset({InvalidRequestError.__name__, InvalidDatasetError.__name__, "NoChampionError"})
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,11 @@ class Clients:
     sfn: SFNClient
 
     @classmethod
-    def of(cls, output: Callable[[str], str], client: Callable[[Any], Any]) -> Clients:
-        """Return the clients of a stack whose outputs are found by their names."""
-        return cls(output("StateMachineArn"), output("ArtifactBucketName"), client("s3"), client("stepfunctions"))
+    def of(
+        cls, output: Callable[[str], str], client: Callable[[Any], Any], machine: str = "StateMachineArn"
+    ) -> Clients:
+        """Return the clients of a stack whose outputs are found by their names, `machine` among them."""
+        return cls(output(machine), output("ArtifactBucketName"), client("s3"), client("stepfunctions"))
 
 
 class LocalTrainingStack(Protocol):
@@ -104,9 +106,9 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
             local = resources.enter_context(open_local(progress))
             stack = Clients.of(local.outputs.__getitem__, local.client)
         run_id = new_run_id()
-        uri = options.data if not files else _upload(stack, files, run_id, Path(options.data), progress)
+        uri = options.data if not files else upload_data(stack, files, run_id, Path(options.data), progress)
         request = parse_request(_document(options, uri))
-        with _told_what_goes_on(stack, run_id) if options.stack else nullcontext():
+        with told_what_goes_on(stack, run_id) if options.stack else nullcontext():
             result = _run(stack, request, run_id, progress)
         kept = _keeps_promoted(Path(options.out), result)
         paths = _fetch(stack, result, Path(options.out, run_id if kept else ""), progress)
@@ -194,7 +196,8 @@ def _check_out(out: str) -> None:
         raise BadInputError(f'The results cannot be written to "{out}": "{folder}" is a folder.')
 
 
-def _upload(stack: Clients, files: list[SourceFile], run_id: str, data: Path, progress: Progress) -> str:
+def upload_data(stack: Clients, files: list[SourceFile], run_id: str, data: Path, progress: Progress) -> str:
+    """Copy files to a folder that a run has for itself, and return the URI of the data set."""
     prefix = f"data/{run_id}/"
     with progress.step("Upload the data"):
         for file in files:
@@ -207,11 +210,11 @@ def _run(stack: Clients, request: TrainingRequest, run_id: str, progress: Progre
     with progress.states() as show:
         result = outcome(stack.sfn, arn, on_event=show)
     if result.status != "SUCCEEDED":
-        raise _failure(run_id, result)
+        raise failure_of(run_id, result)
     return result
 
 
-def _failure(run_id: str, result: ExecutionResult) -> BadInputError | OperationFailedError:
+def failure_of(run_id: str, result: ExecutionResult) -> BadInputError | OperationFailedError:
     """Return the error of a run that did not succeed: data and requests are the user's, wherever that was found."""
     # The state machine puts the step before the cause of what it has caught.
     step, found, cause = (result.cause or "").partition(": ")
@@ -223,7 +226,7 @@ def _failure(run_id: str, result: ExecutionResult) -> BadInputError | OperationF
 
 
 @contextmanager
-def _told_what_goes_on(stack: Clients, run_id: str) -> Iterator[None]:
+def told_what_goes_on(stack: Clients, run_id: str) -> Iterator[None]:
     """Say of a run that nobody waits for any longer that it goes on, and how to stop it."""
     try:
         yield
@@ -250,7 +253,7 @@ def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progres
     """Download the run's files into `out`, each whole or not at all, and return their paths."""
     output = result.output or {}
     stored = {name: pinned(output[step], kind) for name, (step, kind) in FILES.items()}
-    with progress.step("Fetch the results"), _folder(out) as folder:
+    with progress.step("Fetch the results"), results_folder(out) as folder:
         for name, file in stored.items():
             try:
                 download(stack.s3, file, folder / name)
@@ -262,7 +265,7 @@ def _fetch(stack: Clients, result: ExecutionResult, out: Path, progress: Progres
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[Path]:
+def results_folder(out: Path) -> Iterator[Path]:
     """Yield a folder in `out` for what is not whole yet; where that fails, there is no more than there was before."""
     made = [each for each in (out, *out.parents) if not each.exists()]
     try:

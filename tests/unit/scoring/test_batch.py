@@ -168,7 +168,7 @@ def test_rows_as_in_training_have_not_changed_and_others_have(runs: Runs, capsys
     capsys.readouterr()
     moved = runs.score(runs.request("data/moved/"), "moved")
     assert moved["drifted"]
-    assert moved["changed_columns"] == ["size"]
+    assert [each["name"] for each in moved["changed_columns"]] == ["size"]
     assert moved["short"]["name"] == "size"
     metrics = json.loads(capsys.readouterr().out)
     assert (metrics["stack"], metrics["model"], metrics["ScoredRows"]) == ("stack", MODEL, [ROWS])

@@ -341,7 +341,7 @@ def test_the_exit_code_says_whose_fault_it_was(
     result = ExecutionResult("FAILED", 1.0, error=error, cause=cause, failed_state="EvaluateModel")
 
     def work(_errors: object) -> None:
-        raise runs._failure("20260101T000000-0", result)
+        raise runs.failure_of("20260101T000000-0", result)
 
     assert run_command(work) == code
     shown = capsys.readouterr().err
