@@ -49,6 +49,8 @@ GIVEN = {
     "ScoringPrefix": "incoming/",
     "ScoringRequest": '{"model_name": "houses"}',
     "ServeModel": "houses",
+    "CaptureShare": "10",
+    "WatchSchedule": "rate(1 day)",
 }
 DEFINITIONS = "definitions"
 
