@@ -27,6 +27,7 @@ from crosstrain.training.models import (
     show,
     verify,
 )
+from crosstrain.training.scored_batches import drift_of_champions
 from crosstrain.training.stack import find_stack
 
 if TYPE_CHECKING:
@@ -163,7 +164,8 @@ def _page(models: Models, **options: Any) -> Document:
     """Write the page; templates and NumPy, which it needs, the other answers do without."""
     from crosstrain.training.models_page import write_page  # noqa: PLC0415 - see above
 
-    return write_page(models, **options)
+    drift = drift_of_champions(models.registry, options.get("model_name"))
+    return write_page(models, **options, drift=drift)
 
 
 def _page_tables(document: Document) -> Iterable[Table | str]:

@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_diabetes
 
-from crosstrain.local.server import LocalTrainingStack
+from crosstrain.local.server import LocalAws, LocalTrainingStack
 from crosstrain.training import execution
 from event_queues import event_queue, received
 from state_events import follow
@@ -210,3 +211,45 @@ def test_the_command_scores_with_the_rights_of_a_data_scientist(
         "0.csv", "1.csv", "2.csv", "manifest.json", "drift.json", "drift.html",
     }  # fmt: skip
     assert len((out / "0.csv").read_text().splitlines()) == 1 + len(rows()[0::3])
+
+
+def test_the_page_of_models_shows_the_newest_batch(batches: Batches, project: Path, tmp_path: Path) -> None:
+    batches({"dataset_uri": batches.put("shown", {"a.csv": csv(rows())}), "model_name": MODEL})
+    done = subprocess.run(
+        [sys.executable, str(project / "scripts/models.py"), "page", "--stack", batches.stack.name,
+         "--model-name", MODEL, "--output", str(tmp_path / "models.html")],
+        env=batches.stack.aws.environment(batches.stack.data_scientist),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "models.html").read_text()
+    assert "columns that have changed" in page
+    assert "0 of 10" in page
+
+
+@pytest.mark.slow
+def test_each_new_object_under_the_prefix_is_scored_and_no_other(local_aws: LocalAws, project: Path) -> None:
+    parameters = {
+        "ScoringPrefix": "incoming/", "ScoringRequest": '{"model_name": "none"}', "ScoringSchedule": "rate(1 day)",
+        "RetentionPolicy": "Delete",
+    }  # fmt: skip
+    stack = local_aws.deploy_training_stack(project / "template.yaml", "crosstrain-prefix", parameters)
+    s3, sfn = local_aws.client("s3"), local_aws.client("stepfunctions")
+    bucket, machine = stack.outputs["ArtifactBucketName"], stack.outputs["BatchScoringStateMachineArn"]
+    for key in ("scoring/run/predictions/a.csv", "data/a.csv", 'incoming/a "b".csv', "incoming/day/"):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"a\n1\n")
+    inputs = _inputs(sfn, machine, 2)
+    begun = [{"bucket": bucket, "key": key} for key in ('incoming/a "b".csv', "incoming/day/")]
+    assert sorted(inputs, key=str) == [{"object": each, "request": {"model_name": "none"}} for each in begun]
+
+
+def _inputs(sfn: Any, machine: str, count: int) -> list[Any]:
+    """Return the inputs of all executions, once there are so many; what came later than those would be one too many."""
+    deadline = time.monotonic() + 30
+    while len(found := sfn.list_executions(stateMachineArn=machine)["executions"]) < count:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+    return [json.loads(sfn.describe_execution(executionArn=each["executionArn"])["input"]) for each in found]

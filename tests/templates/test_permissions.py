@@ -24,6 +24,7 @@ ROLES = {
     "training": "ModelTrainingRole",
     "evaluation": "ModelEvaluationRole",
     "scoring": "ScoringRole",
+    "batch scoring": "BatchScoringFunctionRole",
 }
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 CONTEXT = "kms:EncryptionContext:aws:s3:arn"
@@ -39,6 +40,7 @@ OBJECTS = (
     f"{RUN}/model/{CALL}/model.json",
     f"{RUN}/evaluation/{CALL}/evaluation.json",
     f"{RUN}/evaluation/{CALL}/report.html",
+    "scoring/run-1/manifest.json",
     "other/notes.txt",
 )
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
@@ -60,6 +62,14 @@ READS = {
         f"{RUN}/model/{CALL}/model.skops",
         f"{RUN}/model/{CALL}/model.json",
     },
+    "batch scoring": {
+        "data/houses.csv",
+        f"{RUN}/prepared/{CALL}/profile.json",
+        f"{RUN}/model/{CALL}/model.skops",
+        f"{RUN}/model/{CALL}/model.json",
+        f"{RUN}/evaluation/{CALL}/evaluation.json",
+        "scoring/run-1/manifest.json",
+    },
     "data scientist": set(OBJECTS) - {"other/notes.txt"},
 }
 WRITES = {
@@ -76,6 +86,7 @@ WRITES = {
     },
     "evaluation": {f"{RUN}/evaluation/{CALL}/evaluation.json", f"{RUN}/evaluation/{CALL}/report.html"},
     "scoring": set(),
+    "batch scoring": {"scoring/run-1/manifest.json"},
     "data scientist": {"data/houses.csv"},
 }
 LISTS = {
@@ -83,6 +94,7 @@ LISTS = {
     "training": set(),
     "evaluation": set(),
     "scoring": set(),
+    "batch scoring": {"data/", "scoring/"},
     "data scientist": {"data/", "runs/"},
 }
 WHO = tuple(READS)
@@ -194,6 +206,8 @@ def test_who_writes_what(
         # An upload's beginning and its parts, which have no condition.
         (f"{RUN}/model/{CALL}/model.skops", {"s3:ObjectCreationOperation": "false"}, True),
         (f"{RUN}/anything", {"s3:ObjectCreationOperation": "true"}, False),
+        ("scoring/run-1/manifest.json", {"s3:ObjectCreationOperation": "true"}, False),
+        ("scoring/run-1/manifest.json", {"s3:ObjectCreationOperation": "true", "s3:if-none-match": "*"}, True),
         ("data/houses.csv", {"s3:ObjectCreationOperation": "true"}, True),
     ],
 )

@@ -241,3 +241,25 @@ def test_the_dashboard_searches_for_exactly_the_functions_of_the_stack(template:
         ]
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/search-expression-syntax.html
         assert len(text) < 1024 - len(FUNCTIONS) * 64
+
+
+@pytest.mark.parametrize("prefix", ["", "incoming/", "incoming/sales/day=1/"])
+def test_new_objects_are_scored_below_incoming_alone(template: Any, prefix: str) -> None:
+    assert re.fullmatch(template["Parameters"]["ScoringPrefix"]["AllowedPattern"], prefix)
+
+
+@pytest.mark.parametrize(
+    "prefix", ["scoring/", "runs/", "/incoming/", "incoming", "incoming/sales", "incoming/*/", "data/"]
+)
+def test_what_runs_write_starts_no_run(template: Any, prefix: str) -> None:
+    assert not re.fullmatch(template["Parameters"]["ScoringPrefix"]["AllowedPattern"], prefix)
+
+
+def test_what_starts_batch_scoring_may_start_nothing_else(template: Any) -> None:
+    for name in ("BatchScoringTimerRole", "NewObjectRole"):
+        (policy,) = template["Resources"][name]["Properties"]["Policies"]
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Action"] == "states:StartExecution"
+        assert statement["Resource"] == {"Ref": "BatchScoringStateMachine"}
+    for name in ("BatchScoringTimer", "BatchScoringTimerRole", "NewObjectRule", "NewObjectRole"):
+        assert template["Resources"][name]["Condition"] in ("HasScoringSchedule", "HasScoringPrefix")

@@ -22,7 +22,8 @@ Item = Mapping[str, Any]
 """One entry of the registry, in the types of JSON."""
 
 INDEX = "by-version"
-_CHAMPION, _VERSION, _ROLLBACK = "champion", "version#", "rollback#"
+_CHAMPION, _VERSION, _ROLLBACK, _SCORES = "champion", "version#", "rollback#", "scores#"
+_NEWEST_BATCHES = 100
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,20 @@ class Registry:
     def rollbacks(self, model_name: str) -> list[Item]:
         """Return all rollbacks of a model, newest first."""
         return self._entries(model_name, _ROLLBACK)
+
+    def latest_batch(self, model_name: str, version: str) -> Item | None:
+        """Return the newest batch that a version has scored, or None where there is none among the newest ones."""
+        found = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="model_name = :model_name AND begins_with(entry, :prefix)",
+            ExpressionAttributeValues=to_dynamodb({":model_name": model_name, ":prefix": _SCORES}),
+            ConsistentRead=True,
+            # Their names begin with the time.
+            ScanIndexForward=False,
+            Limit=_NEWEST_BATCHES,
+        )
+        batches = map(from_dynamodb, found["Items"])
+        return next((each for each in batches if each["scored_version"] == version), None)
 
     def champion(self, model_name: str) -> Item | None:
         """Return the pointer to the model's champion, or None where no version was ever promoted."""
