@@ -218,7 +218,7 @@ def _captured(s3: S3Client, settings: WatchSettings, request: FeedbackRequest) -
     }
     told = [sentence for sentence, is_so in sentences.items() if is_so]
     since = "the first" if request.since is None else f"{request.since:%Y-%m-%d %H:%M}"
-    return Found(table, version, f"captured requests, from {since} to {until:%Y-%m-%d %H:%M}", told)
+    return Found(table, version, f"captured requests, from {since} to {until:%Y-%m-%d %H:%M} UTC", told)
 
 
 def _of_run(s3: S3Client, request: FeedbackRequest, uri: str, folder: Path) -> Found:
