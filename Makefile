@@ -21,6 +21,7 @@ VARIABLES := ARGS BUILD
 VARIABLES_train := $(TRAIN_OPTIONS)
 VARIABLES_inspect := DATA TARGET READ COLUMNS
 VARIABLES_serve := MODEL_NAME PORT STACK OUT
+VARIABLES_feedback := LABELS KEY TARGET SCORES SINCE UNTIL MODEL_NAME VERSION STACK FROM READ OUT
 VARIABLES_score := DATA MODEL_NAME VERSION KEEP FORMAT READ OUT STACK FROM
 VARIABLES_setup := GROUP
 VARIABLES_package := ARTIFACT_BUCKET REPOSITORY_DATA_PREPARATION
@@ -87,6 +88,10 @@ local-aws: environment-train ## Keep an embedded AWS with the training stack run
 serve: environment-train ## Serve the champion of a stack on this machine, or OUT=folder that you trust [MODEL_NAME= PORT= STACK=]
 	@$(BIN)/python scripts/serve.py $(foreach name,MODEL_NAME PORT STACK,$(call option,$(name))) \
 	    $(if $(filter OUT,$(given)),--from "$$OUT" --trust) $(ARGS)
+
+.PHONY: feedback
+feedback: environment-train ## Measure predictions by labels that came late: LABELS=file KEY=column [SCORES=run-or-file TARGET= SINCE= STACK= FROM= OUT= …]
+	@$(with_leading_spaces); $(BIN)/python scripts/feedback.py $(foreach name,$(VARIABLES_feedback),$(call option,$(name))) $(ARGS)
 
 .PHONY: score
 score: environment-train ## Score DATA=file-or-folder-or-URI with the champion of a stack, or of FROM=folder that you trust [KEEP=id,date FORMAT=csv OUT= STACK= …]

@@ -15,7 +15,7 @@ from crosstrain.delivery.functions import FUNCTIONS
 FOLDER = ROOT / "functions"
 # What an image has besides its own, and botocore's names of the services that it calls.
 MORE_PACKAGES = {"scoring": ("data_preparation",)}
-SERVICES = {"scoring": ("s3", "dynamodb")}
+SERVICES = {"scoring": ("s3", "dynamodb", "events")}
 
 
 def measure(_options: Options) -> Section:

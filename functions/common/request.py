@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from common.errors import InvalidRequestError
 from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label, MetricName, Scoring
@@ -439,6 +439,56 @@ class ScoringRequest(_Strict):
     read: ReadOptions | None = Field(
         default=None, description="how the files are to be read, if not as training's were said to be"
     )
+
+
+class FeedbackRequest(_Strict):
+    """What is asked of feedback: which labels belong to which predictions.
+
+    Examples
+    --------
+    >>> parse_feedback_request({"model_name": "houses", "labels_uri": "s3://bucket/data/sold.csv", "keys": ["id"]}).keys
+    ['id']
+    """
+
+    model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(description="the model that has predicted")
+    labels_uri: Annotated[str, Field(pattern=_DATASET_URI)] = Field(
+        description="an object with labels on S3, or a prefix of them that ends in a slash"
+    )
+    keys: list[Annotated[str, Field(min_length=1)]] = Field(
+        min_length=1, description="the columns that tell which label belongs to which prediction"
+    )
+    target: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the column of the labels; the target of training, if not given"
+    )
+    predictions_uri: Annotated[str, Field(pattern=_DATASET_URI)] | None = Field(
+        default=None,
+        description="the manifest of a run of batch scoring, or files of predictions; captured requests, if not given",
+    )
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
+        default=None, description="the version that has predicted; the run's or else the champion, if not given"
+    )
+    since: AwareDatetime | None = Field(default=None, strict=False, description="from when on requests were captured")
+    until: AwareDatetime | None = Field(default=None, strict=False, description="before when requests were captured")
+    read: ReadOptions | None = Field(
+        default=None, description="how the labels are to be read, if not as training's files were said to be"
+    )
+
+
+def parse_feedback_request(document: Any) -> FeedbackRequest:
+    """Validate what is asked of feedback.
+
+    Raises
+    ------
+    InvalidRequestError
+        As `parse_request` does.
+    """
+    try:
+        request = FeedbackRequest.model_validate(document)
+    except ValidationError as error:
+        raise InvalidRequestError(_sentence("request", error, FeedbackRequest)) from error
+    if request.read is not None:
+        _check_read(request.read)
+    return request
 
 
 def parse_scoring_request(document: Any) -> ScoringRequest:

@@ -178,8 +178,18 @@ def new_folder(run_id: str, step: str) -> str:
     >>> new_folder("run-1", "model")                                                  # doctest: +SKIP
     's3://bucket/runs/run-1/model/20261128T153012-22f89fbf'
     """
-    call = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-    return f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{run_id}/{step}/{call}"
+    return f"s3://{os.environ['ARTIFACT_BUCKET']}/runs/{run_id}/{step}/{new_call()}"
+
+
+def new_call() -> str:
+    """Return an id that no other call has; they sort by time.
+
+    Examples
+    --------
+    >>> new_call()                                                                    # doctest: +SKIP
+    '20261128T153012-22f89fbf'
+    """
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
 
 
 def download(s3: S3Client, file: Stored, path: Path) -> Path:

@@ -9,19 +9,19 @@ import gc
 import json
 import logging
 import time
+import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import boto3
-import numpy as np
 from aws_lambda_powertools.event_handler import LambdaFunctionUrlResolver, Response
 from botocore.config import Config
 
 from common.conversion import feature_columns
 from common.errors import InvalidDatasetError, InvalidRowsError, UntrustedModelError
-from common.hashing import row_hashes
 from common.storage import s3_client
-from scoring import answers, challenger, schema
+from scoring import answers, challenger, measures, schema
+from scoring.capture import Capture, Sample
 from scoring.champion import Challenger, Champion, Champions, NoChampionError
 from scoring.json_rows import read_rows
 from scoring.page import PAGE, POLICY
@@ -32,14 +32,19 @@ from scoring.settings import Settings
 if TYPE_CHECKING:
     from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 
-ROUTES = {"/predictions": "POST", "/model": "GET", "/health": "GET", "/openapi.json": "GET", "/": "GET"}
+PREDICTIONS = "/predictions"
+ROUTES = {PREDICTIONS: "POST", "/model": "GET", "/health": "GET", "/openapi.json": "GET", "/": "GET"}
 # Whoever waits for a prediction does not wait for a registry that is away, when a champion is loaded.
 _PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2, "mode": "standard"})
+# A request of the sample waits for its rows to be kept.
+_HASTE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1, "mode": "standard"})
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 app = LambdaFunctionUrlResolver()
+# Of the request that is being answered: a worker has one at a time.
+_counted: dict[str, float] = {}
 
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
 gc.freeze()
@@ -61,52 +66,102 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     dict
         `statusCode`, `headers` and `body`: predictions, or why there are none, whatever the request holds.
     """
-    return app.resolve(event, context)
+    _counted.clear()
+    begin = time.monotonic()
+    answer = app.resolve(event, context)
+    if event.get("rawPath") == PREDICTIONS:
+        _measure(answer["statusCode"], time.monotonic() - begin)
+    return answer
+
+
+@functools.cache
+def _settings() -> Settings:
+    return Settings.of()
+
+
+@functools.cache
+def _capture() -> Capture:
+    settings = _settings()
+    s3 = boto3.client("s3", config=_HASTE)
+    return Capture(s3, settings.bucket, settings.model_name, settings.capture_share, settings.private)
 
 
 @functools.cache
 def _champions() -> Champions:
-    settings = Settings.of()
+    settings = _settings()
     dynamodb = boto3.client("dynamodb", config=_PATIENCE)
     champions = Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
     champions.on_broken = functools.partial(challenger.count_error, settings.stack, settings.model_name)
     return champions
 
 
-@app.post("/predictions")
+def _measure(status: int, seconds: float) -> None:
+    """Put the metrics of one request for predictions."""
+    settings, champions = _settings(), _champions()
+    version = None if champions.loaded is None else champions.loaded.version
+    found = {
+        "Requests": 1,
+        "Rows": 0,
+        "Refused": int(400 <= status < 500),
+        "Errors": int(status >= 500),
+        "Latency": 1000 * seconds,
+        **_counted,
+    }
+    measures.put(settings.stack, settings.model_name, version, found)
+
+
+@app.post(PREDICTIONS)
 def predict() -> Response[str]:
     """Score the rows of the body."""
     body, kind = _body(), _media_type(app.current_event.headers)
     champion, warnings = _champions().current()
-    challenging = _champions().challenger
+    challenging, is_captured = _champions().challenger, _is_captured()
+    sample = Sample(keeps_others=is_captured) if is_captured or challenging is not None else None
     begin, most = time.monotonic(), answers.most_rows(champion.model)
-    scored = _score(body, kind, champion, most, with_hashes=challenging is not None)
+    scored = _score(body, kind, champion, most, sample)
     found: challenger.Answers = answers.predictions(champion.model, scored.predictions)
     seconds = round(time.monotonic() - begin, 4)
+    _counted["Rows"] = len(found)
     logger.info("rows scored", extra={"rows": len(found), "version": champion.version, "seconds": seconds})
-    if challenging is not None:
+    if sample is not None and challenging is not None:
         found = challenger.answer(
-            found, scored.hashes, challenging, lambda: _predict_by(challenging, body, kind, most), Settings.of().stack
+            found, sample.hashes(), challenging, lambda: _predict_by(challenging, body, kind, most), _settings().stack
         )
+        sample.answered_by = [each.get(challenger.VERSION) for each in found if each is not None]
+    if sample is not None and is_captured:
+        _keep(sample, champion.version)
     told = answers.warnings_of(scored.oddities, scored.others, [*warnings, *scored.told])
     return _answer(200, answers.document(found, told))
 
 
-def _score(body: bytes, kind: str, champion: Champion, most: int, *, with_hashes: bool) -> Scored:
+def _score(body: bytes, kind: str, champion: Champion, most: int, sample: Sample | None = None) -> Scored:
     if kind == schema.CSV:
         # The reader of data sets takes a while to be imported, and rows of JSON do without it.
         from scoring.csv_rows import score_csv  # noqa: PLC0415
 
-        return score_csv(body, champion, most, with_hashes=with_hashes)
+        return score_csv(body, champion, most, sample)
     rows = read_rows(body, champion.profile, champion.model.known_categories, most)
     predictions, oddities = champion.predict(rows.batch, rows.kinds)
-    hashes = row_hashes(rows.batch, rows.batch.schema.names) if with_hashes else np.zeros(0, np.uint64)
-    return Scored(predictions, oddities, rows.others, (), hashes)
+    if sample is not None:
+        sample.add_table(rows.batch, rows.besides() if sample.keeps_others else [], predictions)
+    return Scored(predictions, oddities, rows.others, ())
 
 
 def _predict_by(challenging: Challenger, body: bytes, kind: str, most: int) -> challenger.Answers:
-    scored = _score(body, kind, challenging.loaded, most, with_hashes=False)
+    scored = _score(body, kind, challenging.loaded, most)
     return answers.predictions(challenging.loaded.model, scored.predictions)
+
+
+def _is_captured() -> bool:
+    return bool(_settings().capture_share) and _capture().wants(app.lambda_context.aws_request_id)
+
+
+def _keep(sample: Sample, version: str) -> None:
+    is_kept = _capture().keep(app.lambda_context.aws_request_id, version, sample)
+    if is_kept:
+        _counted["Captured"] = 1
+    else:
+        measures.put_of_all(_settings().stack, _settings().model_name, {"CaptureFailures": 1})
 
 
 @app.get("/model")
@@ -163,7 +218,12 @@ def _tell_failure(error: UntrustedModelError) -> Response[str]:
 
 def _tell_error(error: Exception) -> Response[str]:
     # The text of an error of ours may hold values of the rows; the log does not leave the account.
-    logger.error("request failed", exc_info=error)
+    if _settings().private:
+        # A value of a private column is not to be in the log either: where it failed, and no text of an error.
+        trace = traceback.format_tb(error.__traceback__)
+        logger.error("request failed", extra={"kind": type(error).__name__, "trace": trace})
+    else:
+        logger.error("request failed", exc_info=error)
     return _answer(500, {"error": "The request has failed, and why is in the function's log."})
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from botocore.exceptions import BotoCoreError, ClientError
@@ -23,11 +23,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from common.conversion import Profile, feature_columns, target_column
 from common.errors import DamagedFileError, InvalidRowsError, UntrustedModelError
 from common.model_file import load_model
-from common.registry_item import Attribute, from_item
 from common.storage import download, pinned, read_json, workspace
 from data_preparation.notation import kind_of
 from scoring.fitted import FittedModel, is_profile
 from scoring.oddities import Oddities
+from scoring.versions import get_entry
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -271,9 +271,7 @@ class Champions:
         logger.error("champion not read", extra={"reason": self._objection}, exc_info=error)
 
     def _get(self, entry: str) -> dict[str, Any] | None:
-        key = {"model_name": {"S": self.model_name}, "entry": {"S": entry}}
-        item = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
-        return None if item is None else from_item(cast("dict[str, Attribute]", item))
+        return get_entry(self._dynamodb, self._table, self.model_name, entry)
 
     def _follow(self, pointer: Mapping[str, Any]) -> Champion:
         """Return the version that the pointer names: one that is loaded, or else from its files."""

@@ -46,11 +46,18 @@ class Rows:
         Of the columns.
     others
         The names that the rows have besides, in the order of their appearance.
+    sent
+        The rows as they came.
     """
 
     batch: pa.RecordBatch
     kinds: Mapping[str, Kind]
     others: Sequence[str]
+    sent: Sequence[Mapping[str, Any]]
+
+    def besides(self) -> list[dict[str, Any]]:
+        """Return of each row what is no feature."""
+        return [{name: row[name] for name in self.others if name in row} for row in self.sent]
 
 
 def read_rows(body: bytes, profile: Profile, known: Mapping[str, frozenset[Any]], most: int) -> Rows:
@@ -80,7 +87,7 @@ def read_rows(body: bytes, profile: Profile, known: Mapping[str, frozenset[Any]]
     arrays, kinds = list[pa.Array](), dict[str, Kind]()
     for column in features:
         name, values = column["name"], [row[column["name"]] for row in rows]
-        array = _READERS[column["role"]](name, values, problems)
+        array = READERS[column["role"]](name, values, problems)
         if array is None:
             continue
         if pa.types.is_string(array.type):
@@ -89,7 +96,7 @@ def read_rows(body: bytes, profile: Profile, known: Mapping[str, frozenset[Any]]
         kinds[name] = _KINDS[column["role"]]
     if problems:
         raise wrong_rows(sorted(problems, key=lambda each: each.row))
-    return Rows(pa.RecordBatch.from_arrays(arrays, names=list(kinds)), kinds, others)
+    return Rows(pa.RecordBatch.from_arrays(arrays, names=list(kinds)), kinds, others, rows)
 
 
 def _document(body: bytes) -> Any:
@@ -269,13 +276,14 @@ def _is_time(text: str) -> bool:
     return True
 
 
-_READERS: Mapping[str, Reader] = {
+READERS: Mapping[str, Reader] = {
     "numeric": _numbers,
     "boolean": _booleans,
     "categorical": _texts,
     "text": _texts,
     "timestamp": _times,
 }
+"""By the role of a column; what they note, they leave out."""
 _KINDS: Mapping[str, Kind] = {
     "numeric": "float",
     "boolean": "boolean",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from common.conversion import Profile, feature_columns
@@ -16,6 +16,7 @@ from scoring.oddities import Oddities
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from scoring.capture import Sample
     from scoring.counts import Counts
 
 
@@ -60,8 +61,7 @@ def score_table(
     table: Table,
     oddities: Oddities,
     read: ReadOptions | None = None,
-    on_rows: Callable[[pa.RecordBatch], None] | None = None,
-    counts: Counts | None = None,
+    counts: Counts | Sample | None = None,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions for the rows of a table, in their order and in batches.
 
@@ -75,10 +75,8 @@ def score_table(
         Where what is odd is counted.
     read
         How the table is written; if not given, as training's were said to be.
-    on_rows
-        Gets the features of each batch, before it is scored.
     counts
-        Where rows and what is predicted of them are counted.
+        Where rows and what is predicted of them are counted, or kept.
 
     Raises
     ------
@@ -95,8 +93,6 @@ def score_table(
             pass
     count_converted(columns, oddities)
     for batch in table.batches(columns, wanted, encode_texts=True):
-        if on_rows is not None:
-            on_rows(batch)
         begin = rows
         for scored in model.score_rows(batch, columns.kinds, name, oddities, rows):
             if counts is not None:

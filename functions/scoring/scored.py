@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from common.hashing import Hashes
 from scoring.oddities import Oddities
 
 if TYPE_CHECKING:
@@ -27,12 +26,9 @@ class Scored:
         The columns that the model does not use.
     told
         What was found out of how a text is written.
-    hashes
-        Of the rows without the blank lines, shape (rows,); empty unless they were asked for.
     """
 
     predictions: pa.Table
     oddities: Oddities
     others: Sequence[str]
     told: Sequence[str]
-    hashes: Hashes

@@ -53,6 +53,8 @@ LAMBDA = {
         "MODEL_REGISTRY_TABLE": "registry",
         "CHAMPION_TTL": "60",
         "STACK_NAME": "crosstrain",
+        "CAPTURE_SHARE": "0",
+        "PRIVATE_COLUMNS": "",
     },
 }
 # Megabytes over the base image, measured with a quarter to spare: growth past them is a dependency nobody asked for.

@@ -54,6 +54,8 @@ GIVEN = {
     "ServeModel": "houses",
     "JwtIssuer": "https://issuer.example.com",
     "JwtAudience": "callers",
+    "CaptureShare": "10",
+    "WatchSchedule": "rate(1 day)",
 }
 DEFINITIONS = "definitions"
 

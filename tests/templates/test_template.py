@@ -161,8 +161,8 @@ def test_a_function_has_its_memory_and_the_timeout_and_disk_of_all(template: Any
 
 def test_every_function_and_the_state_machine_have_a_log_group(template: Any) -> None:
     groups = [each for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
-    # One for each function, with that of batch scoring, and one for all state machines.
-    assert len(groups) == len(FUNCTIONS) + 2
+    # One for each function, with those of batch scoring, watching and feedback, and one for all state machines.
+    assert len(groups) == len(FUNCTIONS) + 4
 
 
 def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:
@@ -170,7 +170,9 @@ def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:
     of_steps = {f"{name}{kind}Alarm" for name in (*STEPS, BATCH) for kind in ("Throttles", "Duration")}
     of_scoring = {"ScoringThrottlesAlarm", "ScoringFailuresAlarm"}
     of_runs = {f"{kind}{runs}Alarm" for kind in ("Failed", "TimedOut") for runs in ("Runs", "ScoringRuns")}
-    assert alarms == of_steps | of_scoring | of_runs | {"FailedRetrainingsAlarm", "ChallengerErrorsAlarm"}
+    # Who brings labels is told by the command that calls the function.
+    of_watching = {"CaptureFailuresAlarm", "WatchFailuresAlarm"}
+    assert alarms == of_steps | of_scoring | of_runs | of_watching | {"FailedRetrainingsAlarm", "ChallengerErrorsAlarm"}
     for name in (*STEPS, BATCH):
         metrics = template["Resources"][f"{name}DurationAlarm"]["Properties"]["Metrics"]
         assert metrics[0]["Expression"] == {"Fn::Sub": "duration / (${FunctionTimeout} * 10)"}
@@ -189,6 +191,33 @@ def test_all_of_scoring_is_there_for_a_served_model_alone(template: Any) -> None
     assert {of_scoring[name] for name in of_scoring.keys() - of_api.keys()} == {"ServesModel"}
     has_issuer = {"Fn::Not": [{"Fn::Equals": [{"Ref": "JwtIssuer"}, ""]}]}
     assert template["Conditions"]["HasScoringApi"] == {"Fn::And": [{"Condition": "ServesModel"}, has_issuer]}
+
+
+def test_where_nothing_is_kept_there_is_no_right_to_keep_it(template: Any) -> None:
+    assert template["Parameters"]["CaptureShare"]["Default"] == 0
+    for share, model, keeps in ((0, "houses", False), (10, "", False), (10, "houses", True)):
+        values = {"CaptureShare": str(share), "ServeModel": model}
+        resolver = Resolver(template, values, {"AWS::StackName": "crosstrain", "AWS::Region": "eu-west-1"})
+        assert resolver.condition("CapturesRequests") is keeps
+    statements = template["Resources"]["ScoringRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    (kept,) = [each["Fn::If"] for each in statements if "Fn::If" in each]
+    assert (kept[0], kept[2]) == ("CapturesRequests", {"Ref": "AWS::NoValue"})
+    assert (kept[1]["Action"], kept[1]["Resource"]) == (
+        "s3:PutObject",
+        {"Fn::Sub": "${ArtifactBucket.Arn}/captured/${ServeModel}/*"},
+    )
+    others = [each for each in statements if "Fn::If" not in each]
+    assert "s3:PutObject" not in json.dumps(others)
+    found = {**template["Resources"], **template["Outputs"]}
+    of_watching = {name: each.get("Condition") for name, each in found.items() if name.startswith("Watch")}
+    assert set(of_watching.values()) == {"CapturesRequests", "HasWatchSchedule"}
+
+
+def test_nobody_replaces_what_functions_have_written(template: Any) -> None:
+    statements = template["Resources"]["ArtifactBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    (denied,) = [each["Resource"] for each in statements if each["Sid"] == "DenyOverwrite"]
+    folders = ("runs", "scoring", "captured", "watch", "feedback")
+    assert denied == [{"Fn::Sub": f"${{ArtifactBucket.Arn}}/{folder}/*"} for folder in folders]
 
 
 def test_the_url_is_for_callers_that_iam_knows(template: Any) -> None:

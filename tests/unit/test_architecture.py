@@ -20,6 +20,7 @@ USERS_OF_FUNCTIONS = {"train", "predict", "models", "inspect_data"} | {
     f"crosstrain.training.{name}"
     for name in (
         "batches",
+        "late_labels",
         "data_files",
         "errors",
         "folder_models",
@@ -98,6 +99,7 @@ def test_no_command_is_forgotten() -> None:
         "inspect_data",
         "rehearse",
         "score",
+        "feedback",
         "serve",
         "local_aws",
         "make_variables",

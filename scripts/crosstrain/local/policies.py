@@ -67,6 +67,18 @@ def data_scientist_policy(
     return {"Version": "2012-10-17", "Statement": statements}
 
 
+def feedback_statements(state_machine_arn: str, bucket: str, function: str) -> list[dict[str, Any]]:
+    """Return the rights of somebody who brings labels, too: the function writes, and they read what it finds out."""
+    _, partition, _, region, account, *_ = state_machine_arn.split(":")
+    found = [f"arn:{partition}:s3:::{bucket}/{folder}/*" for folder in ("feedback", "watch")]
+    return [
+        _allow(
+            "BringLabels", ["lambda:InvokeFunction"], [f"arn:{partition}:lambda:{region}:{account}:function:{function}"]
+        ),
+        _allow("ReadWhatWasFoundOut", ["s3:GetObject"], found),
+    ]
+
+
 def batch_scoring_statements(state_machine_arn: str, bucket: str) -> list[dict[str, Any]]:
     """Return the statements of somebody who scores data sets, in a policy that lets them bring data."""
     bucket_arn = f"arn:{state_machine_arn.split(':')[1]}:s3:::{bucket}"

@@ -34,7 +34,7 @@ from botocore.session import Session
 from crosstrain.command import OperationFailedError
 from crosstrain.files import PROJECT
 from crosstrain.local import GUARD_VARIABLE, guarded_process
-from crosstrain.local.policies import batch_scoring_statements, data_scientist_policy
+from crosstrain.local.policies import batch_scoring_statements, data_scientist_policy, feedback_statements
 from crosstrain.local.template import write_local_template
 
 if TYPE_CHECKING:
@@ -311,6 +311,9 @@ class LocalAws:
             [outputs[name] for name in _ASKED if name in outputs],
             outputs.get("ScoringFunctionName"),
         )
+        if "FeedbackFunctionName" in outputs:
+            of_stack = (outputs["StateMachineArn"], outputs["ArtifactBucketName"], outputs["FeedbackFunctionName"])
+            policy["Statement"] += feedback_statements(*of_stack)
         if "BatchScoringStateMachineArn" in outputs:
             policy["Statement"] += batch_scoring_statements(
                 outputs["BatchScoringStateMachineArn"], outputs["ArtifactBucketName"]

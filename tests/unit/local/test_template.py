@@ -197,7 +197,8 @@ def test_the_template_of_this_project_is_understood(project: Path, tmp_path: Pat
 
     functions = [each for each in local["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
     assert [each["Properties"]["Handler"] for each in functions] == [
-        *(f"{name}.app.handler" for name in FUNCTIONS), "scoring.batch.handler",
+        *(f"{name}.app.handler" for name in FUNCTIONS),
+        *(f"scoring.{name}.handler" for name in ("watch", "feedback", "batch")),
     ]  # fmt: skip
     assert not any({"PackageType", "ImageUri", "ImageConfig"} & set(each["Properties"]) for each in functions)
 

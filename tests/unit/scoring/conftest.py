@@ -26,8 +26,10 @@ from crosstrain.aws import to_dynamodb
 from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
+from scoring import app
 from scoring.challenger import count_error
 from scoring.champion import Champions
+from scoring.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,6 +75,8 @@ class Shop:
         For files in between.
     now
         What the clock of `champions` says, in seconds.
+    evaluation
+        The document of the versions that are trained; None for none.
     """
 
     folder: Path
@@ -82,6 +86,7 @@ class Shop:
     table: str
     now: float = 0.0
     entries: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluation: dict[str, Any] | None = None
 
     def train(
         self, version: str, frame: pd.DataFrame, adjust: Callable[[Any], Any] | None = None, **fields: Any
@@ -89,6 +94,9 @@ class Shop:
         """Train on a frame with the target `y`, record the version, and return its pipeline."""
         folder, problem, pipeline = _trained(self.folder, version, frame, adjust, fields)
         files = {name: folder / file for name, file in FILES.items()}
+        if self.evaluation is not None:
+            files["evaluation"] = folder / "evaluation.json"
+            files["evaluation"].write_text(json.dumps(self.evaluation))
         stored = {
             name: upload(self.s3, path, f"s3://{self.bucket}/runs/{version}/{path.name}")
             for name, path in files.items()
@@ -121,6 +129,12 @@ class Shop:
         champions = Champions(self.dynamodb, self.s3, self.table, MODEL, seconds=seconds, clock=lambda: self.now)
         champions.on_broken = functools.partial(count_error, STACK, MODEL)
         return champions
+
+
+@pytest.fixture(autouse=True)
+def _settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the handler the settings of a stack that keeps nothing."""
+    monkeypatch.setattr(app, "_settings", lambda: Settings(MODEL, "registry", 60, "stack", "bucket"))
 
 
 @contextmanager
