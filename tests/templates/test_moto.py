@@ -45,6 +45,10 @@ GIVEN = {
     "DatasetBucketName": "datasets",
     "DatasetKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/datasets",
     "TrainingSchedule": "rate(1 day)",
+    "RetrainSchedule": "rate(1 day)",
+    "RetrainOn": "drift-or-performance",
+    "RetrainPrefix": "data/sales/",
+    "ApprovePromotion": "true",
     "ServeModel": "houses",
 }
 DEFINITIONS = "definitions"
