@@ -39,3 +39,9 @@ def test_the_parts_of_a_transaction_are_asked_for_as_parts_of_one() -> None:
     ]  # fmt: skip
     assert {arn for _, arn, _ in found} == {"arn:aws:dynamodb:us-east-1:000000000002:table/registry"}
     assert all(context == {"dynamodb:EnclosingOperation": "TransactWriteItems"} for _, _, context in found)
+
+
+def test_a_metric_is_asked_for_without_a_resource() -> None:
+    task = {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:cloudwatch:getMetricStatistics"}
+    found = list(calls_of({"States": {"FindErrors": task}}, "000000000002"))
+    assert found == [("cloudwatch:GetMetricStatistics", "*", {})]

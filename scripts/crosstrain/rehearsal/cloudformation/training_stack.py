@@ -181,6 +181,8 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
             yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
         elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
             yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
+        elif match and (service, match["operation"]) == ("cloudwatch", "getMetricStatistics"):
+            yield service_calls.GET_METRIC_STATISTICS, "*", {}
         else:
             raise OperationFailedError(
                 f"What the task {name} calls ({resource}) is not known: add it to training_stack.py."
