@@ -106,6 +106,9 @@ INVOKE_FUNCTION = "lambda:InvokeFunction"
 # Step Functions, for a task that sends events.
 # https://docs.aws.amazon.com/step-functions/latest/dg/connect-eventbridge.html
 PUT_EVENTS = "events:PutEvents"
+# Step Functions, for a task that looks at a metric, which has no resource level.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+GET_METRIC_STATISTICS = "cloudwatch:GetMetricStatistics"
 # Step Functions, for a task that starts another state machine and does not wait for it.
 # https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
 START_EXECUTION = "states:StartExecution"

@@ -60,3 +60,9 @@ def test_what_a_state_machine_asks_of_step_functions_is_a_call() -> None:
         ("states:DescribeExecution", f"{machine.replace('stateMachine', 'execution')}:any", {}),
         ("states:StartExecution", machine, {}),
     ]
+
+
+def test_a_metric_is_asked_for_without_a_resource() -> None:
+    task = {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:cloudwatch:getMetricStatistics"}
+    found = list(calls_of({"States": {"FindErrors": task}}, "000000000002"))
+    assert found == [("cloudwatch:GetMetricStatistics", "*", {})]

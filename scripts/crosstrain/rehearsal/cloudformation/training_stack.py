@@ -189,6 +189,8 @@ def _calls_of_service(
     elif called == ("sfn", "describeExecution") and machine:
         # Which one is known when it runs: one of the state machine that the definition names.
         yield service_calls.DESCRIBE_EXECUTION, machine[0].replace(":stateMachine:", ":execution:") + ":any", {}
+    elif called == ("cloudwatch", "getMetricStatistics"):
+        yield service_calls.GET_METRIC_STATISTICS, "*", {}
     elif called in (("events", "putEvents"), ("eventbridge", "putEvents")):
         yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
     else:
