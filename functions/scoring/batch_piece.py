@@ -13,7 +13,7 @@ from common.distributions import Distribution
 from common.errors import InvalidDatasetError, InvalidRowsError
 from common.storage import describe_file, exists, pinned, read_json, s3_client, upload, workspace, write_json_once
 from data_preparation.formats import EmptyFileError, recognise
-from data_preparation.objects import Downloads
+from data_preparation.objects import Downloads, SourceObject
 from data_preparation.reading import SourceFile, open_table
 from scoring.batch_plan import Plan, read_plan, run_folder
 from scoring.champion import Champion, load_champion
@@ -93,10 +93,15 @@ def counts_of(profile: Profile, predictions: Distribution | None) -> Counts | No
         return None
 
 
+def about_object(source: SourceObject) -> dict[str, Any]:
+    """Return what is told of an object, whatever became of it."""
+    return {"name": source.name, "uri": source.uri, "etag": source.etag, "bytes": source.size}
+
+
 def _outcome(s3: S3Client, plan: Plan, number: int, champion: Champion, counts: Counts | None) -> dict[str, Any]:
     """Score one object and return what became of it."""
     source = plan.objects[number]
-    about = {"name": source.name, "uri": source.uri, "etag": source.etag, "bytes": source.size}
+    about = about_object(source)
     try:
         with workspace() as folder:
             for file in Downloads(s3, [source], folder):

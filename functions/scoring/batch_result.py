@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import Ama
 
 from common.errors import InvalidDatasetError, first_few
 from common.storage import Stored, describe_file, exists, pinned, read_json, write_bytes, write_json, write_json_once
-from scoring.batch_piece import counts_of, expected_predictions, piece_uri
+from scoring.batch_piece import about_object, counts_of, expected_predictions, piece_uri
 from scoring.batch_plan import Plan, read_plan, run_folder
 from scoring.drift import compare, in_short
 from scoring.drift_page import render_page
@@ -63,7 +63,7 @@ def compare_with_profile(s3: S3Client, event: Mapping[str, Any]) -> dict[str, An
     pieces = _pieces(s3, plan, {each["piece"]: each["error"] for each in event["failed"]})
     objects = [each for piece in pieces for each in piece["objects"]]
     _require_scored(plan, objects, event["failed"])
-    drift = _drift(s3, plan, [piece["counts"] for piece in pieces if piece.get("counts")])
+    drift = _drift(s3, plan, pieces)
     folder = run_folder(plan.run_id)
     page = render_page(drift, _about(plan), event["earlier"][::-1])
     files = {
@@ -92,9 +92,7 @@ def _pieces(s3: S3Client, plan: Plan, failed: Mapping[int, str]) -> list[Documen
 
 
 def _failed(plan: Plan, number: int, reason: str) -> Document:
-    source = plan.objects[number]
-    about = {"name": source.name, "uri": source.uri, "etag": source.etag, "bytes": source.size}
-    return {**about, "state": "failed", "rows": 0, "reason": reason}
+    return {**about_object(plan.objects[number]), "state": "failed", "rows": 0, "reason": reason}
 
 
 def _require_scored(plan: Plan, objects: Sequence[Mapping[str, Any]], failed_pieces: Sequence[object]) -> None:
@@ -107,14 +105,17 @@ def _require_scored(plan: Plan, objects: Sequence[Mapping[str, Any]], failed_pie
     raise kind(f"{which} of {plan.request.dataset_uri} {verb}: {reasons}")
 
 
-def _drift(s3: S3Client, plan: Plan, counted: Sequence[Mapping[str, Any]]) -> Document:
+def _drift(s3: S3Client, plan: Plan, pieces: Sequence[Document]) -> Document:
     profile = read_json(s3, pinned(plan.entry, "profile"))
     counts = counts_of(profile, expected_predictions(s3, plan.entry))
     if counts is None:
-        rows, reason = 0, "The model's profile does not say how its columns are distributed: train again to compare."
+        rows = sum(each["rows"] for piece in pieces for each in piece["objects"])
+        reason = "The model's profile does not say how its columns are distributed: train again to compare."
         return {"rows": rows, "columns": [], "prediction": None, "drifted": False, "reason": reason}
-    for each in counted:
-        counts.merge(each)
+    for piece in pieces:
+        # A piece that failed has counted nothing.
+        if piece["counts"] is not None:
+            counts.merge(piece["counts"])
     return compare(counts)
 
 
@@ -136,6 +137,7 @@ def _manifest(
         "started_at": plan.started_at,
         "model_name": plan.request.model_name,
         "version": plan.entry["version"],
+        "decision": plan.entry.get("decision"),
         "model": describe_file(pinned(plan.entry, "model")),
         "request": plan.request.model_dump(),
         "totals": {

@@ -12,7 +12,15 @@ from pathlib import Path
 import pytest
 
 from common.metric_table import GUESSES, METRIC_TABLE, METRICS
-from common.request import ESTIMATORS, SEARCH_SECONDS, SEARCH_TRIALS, TrainingRequest, parse_request
+from common.request import (
+    ESTIMATORS,
+    SEARCH_SECONDS,
+    SEARCH_TRIALS,
+    ScoringRequest,
+    TrainingRequest,
+    parse_request,
+    parse_scoring_request,
+)
 from crosstrain.training.request_flags import NAMES, known_values
 from crosstrain.training.runs import name_of_model
 
@@ -96,3 +104,20 @@ def test_the_readmes_input_is_a_request_with_every_field_at_its_default(readme: 
 def test_the_readme_tells_how_much_is_searched(rows: dict[str, list[str]]) -> None:
     assert rows["SEARCH_TRIALS"][2].startswith(f"{SEARCH_TRIALS}, {SEARCH_SECONDS:.0f}; ")
     assert quoted(rows["SEARCH_TRIALS"][1]) == [names[0] for names in ESTIMATORS.values()]
+
+
+def test_the_input_of_a_batch_is_a_request_with_every_field_at_its_default(project: Path) -> None:
+    page = (project / "docs/scoring.md").read_text(encoding="utf-8")
+    documents = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (document,) = (json.loads(each) for each in documents if '"output_format"' in each)
+    assert set(document) == set(ScoringRequest.model_fields)
+    needed = {name: document[name] for name in ("dataset_uri", "model_name")}
+    needed["dataset_uri"] = document["dataset_uri"] = "s3://bucket/data/"
+    assert parse_scoring_request(document) == parse_scoring_request(needed)
+    told = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert set(ScoringRequest.model_fields) - {"model_name"} <= set(told)
+
+
+def test_the_sample_event_of_batch_scoring_has_a_request(project: Path) -> None:
+    event = json.loads((project / "events/batch_scoring.json").read_text(encoding="utf-8"))
+    assert parse_scoring_request(event["request"]).model_name == "default"

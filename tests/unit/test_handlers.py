@@ -526,7 +526,7 @@ def test_what_a_killed_invocation_has_left_is_gone_before_free_space_is_measured
         seen.append({path.name for path in tmp_path.iterdir()})
         return SimpleNamespace(free=1 << 30)
 
-    monkeypatch.setattr(preparation.shutil, "disk_usage", free)
+    monkeypatch.setattr(objects.shutil, "disk_usage", free)
     event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"))}
     assert seen
     assert not seen[0] & {own.name, others.name}
@@ -542,7 +542,7 @@ def test_what_a_killed_invocation_has_left_is_gone_before_free_space_is_measured
 
 def test_a_file_larger_than_the_disk_is_refused_before_it_is_read(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = put(s3, frame(), "data/x.csv")
-    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
+    monkeypatch.setattr(objects.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
     with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         prepare(uri)
 

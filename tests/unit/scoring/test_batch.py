@@ -22,8 +22,9 @@ from crosstrain.aws import to_dynamodb
 from crosstrain.training.prediction import Model
 from crosstrain.training.scored_files import score_files
 from data_preparation.reading import SourceFile
-from scoring import batch, batch_plan, fitted
+from scoring import answers, batch, batch_plan, fitted
 from scoring.champion import NoChampionError
+from scoring.csv_rows import score_csv
 
 from .conftest import FILES, MODEL
 
@@ -138,6 +139,27 @@ def test_a_file_of_predictions_for_each_object_is_what_predict_py_writes(runs: R
     assert runs.table("predictions/a.parquet").schema.names == ["id", "prediction"]
 
 
+def test_labels_are_as_training_has_them_and_online_says_the_same(runs: Runs) -> None:
+    data = frame()
+    labelled = data.assign(y=np.where(data["size"] > 50, "yes", "no"))
+    runs.shop.train("labels", labelled, estimator="logistic_regression")
+    runs.shop.promote("labels")
+    rows = frame(seed=5)[["kind", "size"]]
+    runs.put("data/in/a.csv", rows)
+    runs.score(runs.request(output_format="csv", keep=["kind"]), version="labels")
+    table = runs.table("predictions/a.csv")
+    assert table.schema.names[:2] == ["kind", "prediction"]
+    champion, _ = runs.shop.champions().current()
+    online = score_csv(rows.to_csv(index=False).encode(), champion, ROWS)
+    answered = answers.predictions(champion.model, online.predictions)
+    assert table["prediction"].to_pylist() == [each and each["prediction"] for each in answered]
+    assert set(table["prediction"].to_pylist()) == {"yes", "no"}
+    of_class = [each["probabilities"]["yes"] for each in answered if each]
+    # Each row has been scored in the same numbers.
+    names = [name for name in table.schema.names if name.startswith("probability_")]
+    assert any(table[name].to_pylist() == of_class for name in names)
+
+
 def test_the_manifest_says_what_was_scored_by_what(runs: Runs) -> None:
     uri = runs.put("data/in/a.csv", frame(seed=5))
     runs.put("data/in/README.txt", b"about")
@@ -147,7 +169,8 @@ def test_the_manifest_says_what_was_scored_by_what(runs: Runs) -> None:
     etag = runs.s3.head_object(Bucket=runs.shop.bucket, Key="data/in/a.csv")["ETag"]
     assert (scored["uri"], scored["etag"], scored["state"], scored["rows"]) == (uri, etag, "scored", ROWS)
     assert manifest["model"]["sha256"] == runs.shop.entries["run-1"]["sha256"]["model"]
-    assert (manifest["version"], manifest["ignored_files"]) == ("run-1", ["README.txt"])
+    assert (manifest["version"], manifest["decision"]) == ("run-1", "promote")
+    assert manifest["ignored_files"] == ["README.txt"]
     assert manifest["request"] == {
         **runs.request(output_format="csv", keep="all"), "version": None, "read": None,
     }  # fmt: skip
@@ -397,6 +420,7 @@ def test_a_profile_without_distributions_is_scored_and_not_compared(runs: Runs) 
     result = runs.score(runs.request(), version="old")
     assert (result["rows"], result["drifted"], result["short"]["psi"]) == (ROWS, False, None)
     assert "train again" in result["reason"]
+    assert runs.json("drift.json")["rows"] == ROWS
 
 
 @pytest.mark.parametrize("sizes", [[0], [5] * 500, [0] * 501, [7] * 10_000, [1] * 2000 + [10**12] + [1] * 2000])
