@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
-
-from aws_lambda_powertools.metrics import MetricUnit
-from aws_lambda_powertools.metrics.provider.cloudwatch_emf.cloudwatch import AmazonCloudWatchEMFProvider
 
 from common.errors import InvalidDatasetError, first_few
 from common.storage import Stored, describe_file, exists, pinned, read_json, write_bytes, write_json, write_json_once
@@ -17,12 +13,11 @@ from scoring.batch_piece import about_object, counts_of, expected_predictions, p
 from scoring.batch_plan import Plan, read_plan, run_folder
 from scoring.drift import compare, in_short
 from scoring.drift_page import render_page
+from scoring.measures import put_of_all
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-NAMESPACE = "Crosstrain"
-"""Of the metrics."""
 MOST_NAMES = 20
 """How many columns that have changed are named."""
 _READERS = 16
@@ -172,13 +167,13 @@ def _result(plan: Plan, manifest: Document, drift: Document, files: Mapping[str,
 
 def _measure(plan: Plan, result: Mapping[str, Any], drift: Mapping[str, Any]) -> None:
     """Write the run's metrics to the log, from which CloudWatch takes them."""
-    metrics = AmazonCloudWatchEMFProvider(namespace=NAMESPACE)
-    metrics.add_dimension("stack", os.environ["STACK_NAME"])
-    metrics.add_dimension("model", plan.request.model_name)
-    metrics.add_metric("ScoredRows", MetricUnit.Count, result["rows"])
-    metrics.add_metric("FailedObjects", MetricUnit.Count, result["objects"]["failed"])
-    if drift["columns"]:
-        metrics.add_metric("ChangedColumns", MetricUnit.Percent, 100 * result["changed"] / result["columns"])
-    if result["short"]["psi"] is not None:
-        metrics.add_metric("LargestPsi", MetricUnit.NoUnit, result["short"]["psi"])
-    print(json.dumps(metrics.serialize_metric_set()), flush=True)
+    put_of_all(
+        os.environ["STACK_NAME"],
+        plan.request.model_name,
+        {
+            "ScoredRows": result["rows"],
+            "FailedObjects": result["objects"]["failed"],
+            "DriftedColumns": result["changed"] if drift["columns"] else None,
+            "LargestPsi": result["short"]["psi"],
+        },
+    )

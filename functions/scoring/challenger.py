@@ -14,17 +14,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 from common.hashing import Hashes, mix, seed_of
+from scoring import measures
 from scoring.answers import PREDICTION, most_rows
 from scoring.champion import Challenger
 
-NAMESPACE, ERRORS, ROWS, DIFFERENCE = "Crosstrain", "ChallengerErrors", "ChallengerRows", "ChallengerDifference"
+ERRORS, ROWS, DIFFERENCE = "ChallengerErrors", "ChallengerRows", "ChallengerDifference"
 """What CloudWatch has of challengers. The template's alarm is on the errors, and the state machine that ends a canary
 looks which version they are of."""
 VERSION = "version"
-_DIMENSION_CHARACTERS = 200
 
 Answers = Sequence[Mapping[str, Any] | None]
 
@@ -88,7 +87,8 @@ def answer(
     rows = sum(is_its) if challenger.share is not None else len(hashes)
     told = {VERSION: challenger.version, "rows": rows, "difference": difference}
     logger.info("challenger scored", extra={**told, "seconds": round(time.monotonic() - begin, 4)})
-    _write(stack, challenger.loaded.model_name, challenger.version, {ROWS: rows, DIFFERENCE: difference})
+    measured = {ROWS: rows, DIFFERENCE: difference}
+    measures.put_of_both(stack, challenger.loaded.model_name, challenger.version, measured)
     if challenger.share is None:
         return found
     return [
@@ -99,7 +99,7 @@ def answer(
 
 def count_error(stack: str, model_name: str, version: str) -> None:
     """Count a challenger that could not be loaded, or failed at rows of a request."""
-    _write(stack, model_name, version, {ERRORS: 1})
+    measures.put_of_both(stack, model_name, version, {ERRORS: 1})
 
 
 def _checked(others: Answers, found: Answers, challenger: Challenger) -> Answers:
@@ -121,20 +121,3 @@ def _difference(found: Answers, others: Answers, *, is_number: bool) -> float | 
     each = (abs(a - b) if is_number else float(a != b) for a, b in pairs)
     mean = sum(each) / len(pairs)
     return mean if math.isfinite(mean) else None
-
-
-def _write(stack: str, model_name: str, version: str, values: Mapping[str, float | None]) -> None:
-    """Write metrics to the log, in the format that CloudWatch takes them from there: of the model, and of the version.
-
-    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
-    """
-    metrics = EphemeralMetrics(namespace=NAMESPACE)
-    for name, value in {"stack": stack, "model_name": model_name}.items():
-        metrics.add_dimension(name, value)
-    # What the pointer names may be anything.
-    metrics.add_dimensions(stack=stack, model_name=model_name, version=version[:_DIMENSION_CHARACTERS] or "none")
-    for name, measured in values.items():
-        if measured is not None:
-            unit = MetricUnit.NoUnit if name == DIFFERENCE else MetricUnit.Count
-            metrics.add_metric(name=name, unit=unit, value=measured)
-    metrics.flush_metrics()

@@ -9,7 +9,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from common.request import TrainingRequest
-from scoring import challenger
+from scoring import challenger, measures
 from scoring.batch import ServiceUnavailableError
 from scoring.batch_plan import MOST_PIECES
 
@@ -456,6 +456,6 @@ def test_the_metric_that_is_looked_at_is_the_one_that_scoring_writes_and_the_ala
 ) -> None:
     asked, alarm = canary["FindErrors"]["Arguments"], template["Resources"]["ChallengerErrorsAlarm"]["Properties"]
     for each in (asked, alarm):
-        assert (each["Namespace"], each["MetricName"]) == (challenger.NAMESPACE, challenger.ERRORS)
+        assert (each["Namespace"], each["MetricName"]) == (measures.NAMESPACE, challenger.ERRORS)
     assert [each["Name"] for each in alarm["Dimensions"]] == ["stack", "model_name"]
     assert [each["Name"] for each in asked["Dimensions"]] == ["stack", "model_name", challenger.VERSION]

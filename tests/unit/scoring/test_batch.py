@@ -194,8 +194,8 @@ def test_rows_as_in_training_have_not_changed_and_others_have(runs: Runs, capsys
     assert [each["name"] for each in moved["changed_columns"]] == ["size"]
     assert moved["short"]["name"] == "size"
     metrics = json.loads(capsys.readouterr().out)
-    assert (metrics["stack"], metrics["model"], metrics["ScoredRows"]) == ("stack", MODEL, [ROWS])
-    assert metrics["ChangedColumns"] == [50.0]
+    assert (metrics["stack"], metrics["model_name"], metrics["ScoredRows"]) == ("stack", MODEL, [ROWS])
+    assert metrics["DriftedColumns"] == [1]
     assert metrics["LargestPsi"] == [moved["short"]["psi"]]
     assert metrics["_aws"]["CloudWatchMetrics"][0]["Namespace"] == "Crosstrain"
     assert runs.json("drift.json", "moved")["drifted"]

@@ -130,12 +130,12 @@ def unreadable(*_: Any) -> Any:
 def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """Return the metrics of the one request since the last time, without how long it took."""
     *failed, line = [json.loads(each) for each in capsys.readouterr().out.splitlines() if "_aws" in each]
-    assert (line["stack"], line["model"], line["version"]) == ("stack", MODEL, "run-1")
+    assert (line["stack"], line["model_name"], line["version"]) == ("stack", MODEL, "run-1")
     assert line["Latency"][0] > 0
-    found = _values(line, ["stack", "model", "version"])
+    found = _values(line, ["stack", "model_name", "version"])
     del found["Latency"]
     # An alarm knows no version beforehand.
-    return found | {name: value for each in failed for name, value in _values(each, ["stack", "model"]).items()}
+    return found | {name: value for each in failed for name, value in _values(each, ["stack", "model_name"]).items()}
 
 
 def _values(line: dict[str, Any], dimensions: list[str]) -> dict[str, int]:

@@ -59,9 +59,9 @@ def many(count: int = 400) -> list[dict[str, Any]]:
 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    """Return the metrics that were written since the last call, without the time."""
+    """Return the metrics of challengers that were written since the last call."""
     lines = (line for line in capsys.readouterr().out.splitlines() if line.startswith('{"_aws"'))
-    return [json.loads(line) for line in lines]
+    return [found for found in map(json.loads, lines) if any(name.startswith("Challenger") for name in found)]
 
 
 def test_rows_go_to_a_side_by_their_values_whatever_the_worker_the_format_and_the_order(
