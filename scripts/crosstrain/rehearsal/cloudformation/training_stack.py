@@ -146,6 +146,15 @@ class TrainingStack:
             yield resource["Properties"], bucket, key
 
 
+_BUS = f"arn:aws:events:{REGION}:{{account}}:event-bus/default"
+# Calls whose action and resource do not depend on what is said in them.
+_OF_ONE_RESOURCE: Mapping[tuple[str | None, str], tuple[str, str]] = {
+    ("events", "putEvents"): (service_calls.PUT_EVENTS, _BUS),
+    ("eventbridge", "putEvents"): (service_calls.PUT_EVENTS, _BUS),
+    ("cloudwatch", "getMetricStatistics"): (service_calls.GET_METRIC_STATISTICS, "*"),
+}
+
+
 def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
     """Yield action, resource and context of each call that a state machine's tasks make, nested ones included.
 
@@ -179,10 +188,9 @@ def calls_of(definition: Mapping[str, Any], account: str) -> Iterator[tuple[str,
                 yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
         elif match and (service, match["operation"]) == ("states", "startExecution"):
             yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
-        elif match and (service, match["operation"]) in (("events", "putEvents"), ("eventbridge", "putEvents")):
-            yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
-        elif match and (service, match["operation"]) == ("cloudwatch", "getMetricStatistics"):
-            yield service_calls.GET_METRIC_STATISTICS, "*", {}
+        elif match and (service, match["operation"]) in _OF_ONE_RESOURCE:
+            action, arn = _OF_ONE_RESOURCE[service, match["operation"]]
+            yield action, arn.format(account=account), {}
         else:
             raise OperationFailedError(
                 f"What the task {name} calls ({resource}) is not known: add it to training_stack.py."
