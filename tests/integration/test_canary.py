@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -28,14 +28,35 @@ BODY = json.dumps(
 ).encode()
 
 
+def forget(training_stack: LocalTrainingStack) -> None:
+    """Empty the registry of the served model, which other tests serve, too."""
+    dynamodb, table = training_stack.aws.client("dynamodb"), training_stack.outputs["ModelRegistryTableName"]
+    pages = dynamodb.get_paginator("query").paginate(
+        TableName=table,
+        KeyConditionExpression="model_name = :name",
+        ExpressionAttributeValues={":name": {"S": SERVED}},
+    )
+    for item in [item for page in pages for item in page["Items"]]:
+        dynamodb.delete_item(TableName=table, Key={"model_name": item["model_name"], "entry": item["entry"]})
+
+
 @pytest.fixture
-def ask(training_stack: LocalTrainingStack) -> Callable[[], dict[str, Any]]:
-    """Return a function that asks for predictions; workers follow the registry within a second."""
+def followed(training_stack: LocalTrainingStack) -> Iterator[None]:
+    """Let workers follow the registry, which is empty before and after a test, within a second."""
     functions, name = training_stack.aws.client("lambda"), training_stack.outputs["ScoringFunctionName"]
     variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    functions.update_function_configuration(
-        FunctionName=name, Environment={"Variables": variables | {"CHAMPION_TTL": str(TTL)}}
-    )
+    forget(training_stack)
+    for changes in ({"CHAMPION_TTL": str(TTL)}, {}):
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | changes})
+        if changes:
+            yield
+            forget(training_stack)
+
+
+@pytest.fixture
+def ask(training_stack: LocalTrainingStack, followed: None) -> Callable[[], dict[str, Any]]:
+    """Return a function that asks for predictions."""
+    assert followed is None
     key = training_stack.data_scientist
     endpoint = Endpoint(
         training_stack.outputs[URL],

@@ -132,7 +132,7 @@ def test_in_the_shadow_the_champion_answers_and_how_far_they_differ_is_measured(
     (described,) = written["_aws"]["CloudWatchMetrics"]
     assert described["Namespace"] == "Crosstrain"
     assert described["Dimensions"] == [["stack", "model_name"], ["stack", "model_name", "version"]]
-    assert (written["stack"], written["model_name"], written["version"]) == ("crosstrain-test", "houses", "run-2")
+    assert (written["stack"], written["model_name"], written["version"]) == ("stack", "houses", "run-2")
     assert written["ChallengerRows"] == [50]
     values = [each["prediction"] for each in before["predictions"]]
     # On another test part, for rows are told apart by their targets, too.
