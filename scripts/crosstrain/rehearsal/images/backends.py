@@ -26,6 +26,8 @@ NO_IMAGES = (
 )
 _NO_BASE = f"localhost/none@sha256:{'0' * 64}"
 _CODE_BUCKET = "rehearsal-images-{account}"
+# As the handler of a function: the one that its image names.
+_OF_IMAGE = "image"
 
 
 class Images(Protocol):
@@ -204,13 +206,12 @@ class LocalProcesses:
                 continue
             properties = resource["Properties"]
             uri = properties.pop("ImageUri")
-            for name in ("PackageType", "ImageConfig"):
-                properties.pop(name, None)
+            properties.pop("PackageType", None)
+            (handler,) = properties.pop("ImageConfig", {"Command": [_OF_IMAGE]})["Command"]
             resource.pop("Metadata", None)
             digest = {"Fn::Select": [1, {"Fn::Split": ["@sha256:", uri]}]}
             properties["Runtime"] = "provided.al2023"
-            # The code knows its own handler, as an image does.
-            properties["Handler"] = "image"
+            properties["Handler"] = handler
             properties["CodeUri"] = {
                 "Bucket": {"Fn::Sub": _CODE_BUCKET.format(account="${AWS::AccountId}")},
                 "Key": {"Fn::Join": ["", [digest, ".zip"]]},
@@ -258,7 +259,8 @@ class LocalProcesses:
             f"export PYTHONPATH={shlex.quote(str(context))}",
             # Without bytecode files each cold start compiles its imports again.
             "unset PYTHONDONTWRITEBYTECODE",
-            f"exec {shlex.join([sys.executable, '-m', 'awslambdaric', handler])}",
+            f'if [ "$_HANDLER" = {_OF_IMAGE} ]; then _HANDLER={shlex.quote(handler)}; fi',
+            f'exec {shlex.join([sys.executable, "-m", "awslambdaric"])} "$_HANDLER"',
         ]
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as opened:
