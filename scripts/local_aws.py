@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     # A terminal that is closed.
     signal.signal(signal.SIGHUP, terminate)
-    return run_command(lambda errors: serve(options.env_file, errors, options.serve))
+    return run_command(lambda errors: serve(options.env_file, errors, options.parameter_overrides))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -30,7 +30,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="local_aws.py", description="Keep an embedded AWS with the training stack running."
     )
     parser.add_argument("--env-file", type=Path, metavar="PATH", help="write the shell lines to a new file as well")
-    parser.add_argument("--serve", default="", metavar="NAME", help="have the stack serve the champion of this model")
+    parser.add_argument(
+        "--parameter-overrides",
+        nargs="+",
+        default=(),
+        metavar="NAME=VALUE",
+        help="parameters of the stack, as `sam deploy` takes them, such as ServeModel=houses-price",
+    )
     return parser
 
 

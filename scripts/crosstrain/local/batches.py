@@ -29,7 +29,7 @@ def open_with_model(progress: Progress, folder: Path, serve: str = "") -> Iterat
     BadInputError, DamagedFileError
         If the folder holds no model.
     """
-    with open_training_stack(progress, serve) as stack:
+    with open_training_stack(progress, {"ServeModel": serve} if serve else None) as stack:
         bucket, table = (stack.outputs[each] for each in ("ArtifactBucketName", "ModelRegistryTableName"))
         # Nobody but state machines writes to a registry; root may.
         promote_folder(folder, stack.aws.client("s3"), stack.aws.client("dynamodb"), bucket=bucket, table=table)

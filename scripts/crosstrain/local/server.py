@@ -516,15 +516,17 @@ class LocalAws:
 
 
 @contextmanager
-def open_training_stack(progress: Progress, serve: str = "") -> Iterator[LocalTrainingStack]:
+def open_training_stack(
+    progress: Progress, parameters: Mapping[str, str] | None = None
+) -> Iterator[LocalTrainingStack]:
     """Start an embedded AWS with the project's training stack, and stop it at the end.
 
     Parameters
     ----------
     progress
         Where it is told what goes on.
-    serve : str
-        The model that the stack serves; empty for none.
+    parameters
+        Of the stack, by name; the template's defaults for the others.
 
     Raises
     ------
@@ -535,7 +537,6 @@ def open_training_stack(progress: Progress, serve: str = "") -> Iterator[LocalTr
         with progress.step("Start the embedded AWS"):
             aws = resources.enter_context(LocalAws())
         with progress.step("Deploy the training stack"):
-            parameters = {"ServeModel": serve} if serve else None
             stack = aws.deploy_training_stack(PROJECT / "template.yaml", parameters=parameters)
         yield stack
 

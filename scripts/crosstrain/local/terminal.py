@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import shlex
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from samcli.yamlhelper import yaml_parse
+
 from crosstrain.command import BadInputError
+from crosstrain.files import PROJECT
 from crosstrain.local.server import open_training_stack
 from crosstrain.training.progress import Progress
 from crosstrain.training.stack import STACK_VARIABLE
@@ -28,11 +32,11 @@ FOREIGN = (
     "AWS_USE_FIPS_ENDPOINT",
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-    *(f"AWS_ENDPOINT_URL_{service}" for service in ("CLOUDFORMATION", "DYNAMODB", "S3", "SFN", "STS")),
+    *(f"AWS_ENDPOINT_URL_{service}" for service in ("CLOUDFORMATION", "DYNAMODB", "LAMBDA", "S3", "SFN", "STS")),
 )
 
 
-def serve(env_file: Path | None, errors: Console, model_name: str = "") -> None:
+def serve(env_file: Path | None, errors: Console, overrides: Sequence[str] = ()) -> None:
     """Start the embedded AWS, deploy the training stack, say how to reach it, and keep it until it is stopped.
 
     Parameters
@@ -41,20 +45,21 @@ def serve(env_file: Path | None, errors: Console, model_name: str = "") -> None:
         A file to write the shell lines to as well, while it serves.
     errors
         The console for what is not a shell line.
-    model_name : str
-        The model that the stack serves; empty for none.
+    overrides
+        Parameters of the stack, each as NAME=VALUE.
 
     Raises
     ------
     BadInputError
-        If the file is there already or cannot be written.
+        If the file is there already or cannot be written, or a parameter is none.
     LocalAwsError
         If the embedded AWS or the deployment fails, or the embedded AWS ends by itself.
     """
     if env_file is not None:
         _check_env_file(env_file)
+    parameters = parse_overrides(overrides)
     with ExitStack() as resources:
-        stack = resources.enter_context(open_training_stack(Progress(errors), model_name))
+        stack = resources.enter_context(open_training_stack(Progress(errors), parameters))
         lines = shell_lines({**stack.aws.settings(stack.data_scientist), STACK_VARIABLE: stack.name})
         if env_file is not None:
             resources.enter_context(_written(env_file, lines))
@@ -67,6 +72,28 @@ def serve(env_file: Path | None, errors: Console, model_name: str = "") -> None:
             # Whoever presses Ctrl-C twice is to find nothing left, either.
             signal.signal(number, signal.SIG_IGN)
     errors.print("Stopped; nothing is left running.")
+
+
+def parse_overrides(words: Sequence[str]) -> dict[str, str]:
+    """Return parameters by name.
+
+    Raises
+    ------
+    BadInputError
+        If one is no NAME=VALUE, or the template has no parameter of its name.
+    """
+    known = yaml_parse((PROJECT / "template.yaml").read_text(encoding="utf-8"))["Parameters"]
+    values: dict[str, str] = {}
+    for word in words:
+        name, is_there, value = word.partition("=")
+        if not is_there:
+            raise BadInputError(f'"{word}" is no parameter: write NAME=VALUE.')
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            meant = f" (is {near[0]} meant?)" if near else ""
+            raise BadInputError(f'template.yaml has no parameter "{name}"{meant}.')
+        values[name] = value
+    return values
 
 
 def shell_lines(settings: Mapping[str, str]) -> str:

@@ -69,7 +69,7 @@ class Endpoint:
         if URL not in stack.outputs:
             raise BadInputError(
                 f'The stack "{stack.name}" serves no model: deploy it with the parameter ServeModel, the name of one, '
-                'or start the embedded AWS so: make local-aws ARGS="--serve NAME".'
+                'or start the embedded AWS so: make local-aws ARGS="--parameter-overrides ServeModel=NAME".'
             )
         credentials, base = stack.session.get_credentials(), stack.session.client("lambda").meta.endpoint_url
         if credentials is None:
