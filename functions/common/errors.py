@@ -30,7 +30,19 @@ class InvalidDatasetError(_NamedError):
 
 
 class InvalidRowsError(_NamedError):
-    """Rows cannot be scored."""
+    """Rows cannot be scored.
+
+    Parameters
+    ----------
+    message
+        For whoever has the rows.
+    plain
+        The same without values of them, for logs, events and mails; the message, where it has none.
+    """
+
+    def __init__(self, message: str, plain: str | None = None) -> None:
+        super().__init__(message)
+        self.plain = str(self) if plain is None else str(_NamedError(plain))
 
 
 class InvalidModelError(_NamedError):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
 from common.errors import InvalidRequestError
 from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label, MetricName, Scoring
@@ -441,6 +442,17 @@ class ScoringRequest(_Strict):
     )
 
 
+def _in_utc(time: datetime) -> datetime:
+    if time.year < _FIRST_YEAR:
+        raise ValueError(f"It is before {_FIRST_YEAR}, when there was nothing to look at.")
+    return time.astimezone(UTC)
+
+
+_FIRST_YEAR = 2000
+Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+"""A time with its offset, in UTC whichever that was."""
+
+
 class FeedbackRequest(_Strict):
     """What is asked of feedback: which labels belong to which predictions.
 
@@ -467,8 +479,8 @@ class FeedbackRequest(_Strict):
     version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
         default=None, description="the version that has predicted; the run's or else the champion, if not given"
     )
-    since: AwareDatetime | None = Field(default=None, strict=False, description="from when on requests were captured")
-    until: AwareDatetime | None = Field(default=None, strict=False, description="before when requests were captured")
+    since: Time | None = Field(default=None, strict=False, description="from when on requests were captured")
+    until: Time | None = Field(default=None, strict=False, description="before when requests were captured")
     read: ReadOptions | None = Field(
         default=None, description="how the labels are to be read, if not as training's files were said to be"
     )

@@ -111,8 +111,11 @@ def _outcome(s3: S3Client, plan: Plan, number: int, champion: Champion, counts: 
                 return {**about, "state": "scored", **told, "predictions": describe_file(stored)}
     except EmptyFileError as error:
         return {**about, "state": "empty", "rows": 0, "reason": str(error)}
-    except (InvalidDatasetError, InvalidRowsError) as error:
+    except InvalidDatasetError as error:
         return {**about, "state": "failed", "rows": 0, "reason": str(error)}
+    except InvalidRowsError as error:
+        # The reason of the only object, or of all, goes on into logs, events and mails.
+        return {**about, "state": "failed", "rows": 0, "reason": error.plain}
     raise AssertionError(f"{source.uri} was not read")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -79,14 +80,16 @@ def answer(
     try:
         others = _checked(predict(), found, challenger)
         difference = _difference(found, others, is_number=challenger.loaded.model.classes is None)
-    except Exception:
-        # Whatever it is, the champion has answered.
-        logger.exception("challenger failed", extra={VERSION: challenger.version})
+    except Exception as error:  # noqa: BLE001 (whatever it is, the champion has answered)
+        # An error's text may hold values of the rows, which may be private.
+        trace = traceback.format_tb(error.__traceback__)
+        told = {VERSION: challenger.version, "kind": type(error).__name__, "trace": trace}
+        logger.error("challenger failed", extra=told)  # noqa: TRY400 (as above)
         count_error(stack, challenger.loaded.model_name, challenger.version)
         return found
     rows = sum(is_its) if challenger.share is not None else len(hashes)
-    told = {VERSION: challenger.version, "rows": rows, "difference": difference}
-    logger.info("challenger scored", extra={**told, "seconds": round(time.monotonic() - begin, 4)})
+    scored = {VERSION: challenger.version, "rows": rows, "difference": difference}
+    logger.info("challenger scored", extra={**scored, "seconds": round(time.monotonic() - begin, 4)})
     measured = {ROWS: rows, DIFFERENCE: difference}
     measures.put_of_both(stack, challenger.loaded.model_name, challenger.version, measured)
     if challenger.share is None:

@@ -210,10 +210,11 @@ def _captured(s3: S3Client, settings: WatchSettings, request: FeedbackRequest) -
     until = datetime.now(UTC) if request.until is None else request.until
     objects = find_objects(s3, settings.bucket, request.model_name, request.since, until)
     lines = chain.from_iterable(read_objects(s3, objects.uris))
-    table, others, without = captured_predictions(lines, version, request.keys)
+    table, others, without, beyond = captured_predictions(lines, version, request.keys)
     sentences = {
         f"{rows_in_words(others)} of other versions left out.": others,
         f"{rows_in_words(without)} without the key, or with a private one, left out.": without,
+        f"There are more rows than are read: {beyond:,} left out. Name a shorter time.": beyond,
         f"There are more requests than are read: {objects.left_out:,}, drawn by chance, left out.": objects.left_out,
     }
     told = [sentence for sentence, is_so in sentences.items() if is_so]

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from common import conversion
 from common.conversion import Profile, feature_columns
-from common.errors import InvalidRowsError, UntrustedModelError
+from common.errors import InvalidRowsError, UntrustedModelError, without_values
 from common.metric_table import METRICS
 from common.metrics import PROBABILITY, interval_width_of, label_texts, predict
 from common.model_file import pipelines_of
@@ -181,9 +181,10 @@ class FittedModel:
                 with np.errstate(over="ignore"):
                     yield self.score(batch, oddities)
             except ValueError as error:
+                which = f'The rows {first + begin + 1:,} to {first + begin + batch.num_rows:,} of "{source}"'
                 raise InvalidRowsError(
-                    f'The rows {first + begin + 1:,} to {first + begin + batch.num_rows:,} of "{source}" cannot be '
-                    f"scored: {' '.join(str(error).split())}"
+                    f"{which} cannot be scored: {' '.join(str(error).split())}",
+                    f"{which} cannot be scored: {without_values(str(error))}",
                 ) from error
 
     def _match_categories(self, rows: pd.DataFrame, oddities: Oddities) -> None:
@@ -275,10 +276,9 @@ def _check_kind(described: Mapping[str, Any], kind: Kind, column: pa.Array, file
         different = (value.as_py() for value in pc.unique(column))
         shown = next((value for value in different if value is not None and not _fits(value, role)), None)
         example = f' such as "{shown[:40]}"' if shown is not None else ""
-    raise InvalidRowsError(
-        f'Column "{described["name"]}" of "{file}" holds {_KIND_WORDS.get(kind, "texts")}{example}, and the model was '
-        f"trained on {_WORDS[role]}."
-    )
+    holds = f'Column "{described["name"]}" of "{file}" holds {_KIND_WORDS.get(kind, "texts")}'
+    trained = f"and the model was trained on {_WORDS[role]}."
+    raise InvalidRowsError(f"{holds}{example}, {trained}", f"{holds}, {trained}")
 
 
 def _fits(value: str, role: str) -> bool:

@@ -17,7 +17,7 @@ from data_preparation.notation import Notation
 from data_preparation.parquet_reading import ParquetTable
 from data_preparation.reading import SourceFile, Table, open_table
 from scoring.capture import ROW, VERSION
-from scoring.captured import Line
+from scoring.captured import MOST_ROWS, Line
 from scoring.kept_columns import KeptRows
 from scoring.prediction_files import PREDICTION
 from scoring.reading import read_options
@@ -98,19 +98,22 @@ def _label_notation(profile: Profile) -> Notation:
     return Notation.of_document(described["kind"], spelled)
 
 
-def captured_predictions(lines: Iterable[Line], version: str, keys: Sequence[str]) -> tuple[pa.Table, int, int]:
+def captured_predictions(lines: Iterable[Line], version: str, keys: Sequence[str]) -> tuple[pa.Table, int, int, int]:
     """Return the predictions of captured rows.
 
     Returns
     -------
     predictions : pyarrow.Table
-        With the key's columns.
-    others, without
-        How many rows another version predicted, and how many have no such columns, or had them private.
+        With the key's columns, of `MOST_ROWS` rows at most.
+    others, without, beyond
+        How many rows another version predicted, how many have no such columns, or had them private, and how many are
+        more than that.
     """
-    kept, others, without = list[dict[str, Any]](), 0, 0
+    kept, others, without, beyond = list[dict[str, Any]](), 0, 0, 0
     for line in lines:
-        if line[VERSION] != version:
+        if len(kept) == MOST_ROWS:
+            beyond += 1
+        elif line[VERSION] != version:
             others += 1
         elif not all(name in line[ROW] for name in keys):
             without += 1
@@ -118,14 +121,14 @@ def captured_predictions(lines: Iterable[Line], version: str, keys: Sequence[str
             of_model = {name: each for name, each in line.items() if name.startswith((PREDICTION, PROBABILITY))}
             kept.append({**{name: line[ROW][name] for name in keys}, **of_model})
     names = list(kept[0]) if kept else [*keys, PREDICTION]
-    return pa.table({name: _plain([row[name] for row in kept]) for name in names}), others, without
+    return pa.table({name: _plain([row[name] for row in kept]) for name in names}), others, without, beyond
 
 
 def _plain(values: Sequence[Any]) -> pa.Array:
     """Return values of one kind; of several, as of ids that some callers send as numbers, the texts of all."""
     try:
         return pa.array(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
         return pa.array([None if each is None else str(each) for each in values], pa.string())
 
 

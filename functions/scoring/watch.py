@@ -104,7 +104,9 @@ def _time(event: Mapping[str, Any], name: str) -> datetime | None:
         raise InvalidRequestError(f"{name} is no time such as 2026-01-31T12:00:00Z.") from error
     if found.tzinfo is None:
         raise InvalidRequestError(f"{name} has no offset: write a Z behind a time in UTC.")
-    return found
+    if found.year < 2000:
+        raise InvalidRequestError(f"{name} is before there was anything to look at: name a later year.")
+    return found.astimezone(UTC)
 
 
 def _run(settings: WatchSettings, asked: _Asked, version: str) -> dict[str, Any]:

@@ -45,8 +45,8 @@ def promoted(stack: LocalTrainingStack, started: str) -> str:
     return str(result.output["run_id"])
 
 
-def put_event(stack: LocalTrainingStack, model_name: str, detail_type: str = "Data Drifted") -> None:
-    detail = json.dumps({"stack": stack.name, "model_name": model_name})
+def put_event(stack: LocalTrainingStack, model_name: str, version: str, detail_type: str = "Data Drifted") -> None:
+    detail = json.dumps({"stack": stack.name, "model_name": model_name, "version": version})
     entry = {"Source": "crosstrain", "DetailType": detail_type, "Detail": detail}
     assert stack.aws.client("events").put_events(Entries=[entry])["FailedEntryCount"] == 0
 
@@ -81,8 +81,8 @@ def test_drift_and_new_data_retrain_by_the_request_of_the_champion(
     champion = promoted(training_stack, trained(training_stack, RETRAINED, old))
     sfn = training_stack.client("stepfunctions")
 
-    put_event(training_stack, "another")
-    put_event(training_stack, RETRAINED)
+    put_event(training_stack, "another", champion)
+    put_event(training_stack, RETRAINED, champion)
 
     drifted = claimed(training_stack, RETRAINED, 1)
     result = execution.outcome(sfn, drifted["execution"]["S"])
@@ -102,7 +102,7 @@ def test_drift_and_new_data_retrain_by_the_request_of_the_champion(
     assert result.output["prepared"]["rows"]["in"] == 442
 
     # Within the cool-down a further event starts none, which a person is not bound by.
-    put_event(training_stack, RETRAINED, "Performance Dropped")
+    put_event(training_stack, RETRAINED, champion, "Performance Dropped")
     answer = models("retrain", RETRAINED, "--data", old, "--reason", "fewer rows", "--json")
     assert answer.code == 0, answer.stderr
     assert answer.document["retrained_from"] in (champion, result.output["run_id"])

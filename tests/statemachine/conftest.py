@@ -68,6 +68,16 @@ class Registry:
         """Write an item of strings."""
         self.client.put_item(TableName=self.table, Item={name: {"S": value} for name, value in attributes.items()})
 
+    def challenge(self, name: str, challenger: str) -> None:
+        """Let a version challenge the champion, as a canary does."""
+        trial = {":version": challenger, ":entry": f"canary#{challenger}"}
+        self.client.update_item(
+            TableName=self.table,
+            Key={"model_name": {"S": name}, "entry": {"S": "champion"}},
+            UpdateExpression="SET challenger_version = :version, challenger_entry = :entry",
+            ExpressionAttributeValues={key: {"S": value} for key, value in trial.items()},
+        )
+
     def promote(self, name: str, version: str, value: int, *, moves: int, decision: str = "promote") -> None:
         """Write what a promotion writes; of a rejection, the version alone."""
         key = {"model_name": {"S": name}}

@@ -34,7 +34,7 @@ def ask(machine: Machine, registry: Registry, name: str, run_id: str, *, case: s
 
 def question(registry: Registry, name: str, run_id: str, *, other_than: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the question that a run waits with, once it is asked."""
-    for _ in range(400):
+    for _ in range(1200):
         asked = registry.items(name).get(f"approval#{run_id}")
         if asked is not None and asked != other_than:
             return asked
@@ -113,6 +113,23 @@ def test_a_champion_that_moves_meanwhile_is_compared_and_asked_about_again(
     assert answer(answering, "moved", "moved-1", approved=True).status == "SUCCEEDED"
     assert execution.outcome(run_approving.sfn, started).status == "SUCCEEDED"
     assert registry.champion("moved") == "moved-1"
+
+
+def test_a_canary_that_begins_meanwhile_ends_with_the_promotion_and_asks_nobody_again(
+    run_approving: Machine, answering: Machine, registry: Registry
+) -> None:
+    registry.promote("tried", "first", 1, moves=1)
+    started = ask(run_approving, registry, "tried", "tried-1")
+    first = question(registry, "tried", "tried-1")
+    registry.challenge("tried", "second")
+    assert answer(answering, "tried", "tried-1", approved=True).status == "SUCCEEDED"
+
+    assert execution.outcome(run_approving.sfn, started).status == "SUCCEEDED"
+    items = registry.items("tried")
+    assert items["approval#tried-1"] == first
+    assert items["champion"]["champion_version"]["S"] == "tried-1"
+    assert "challenger_version" not in items["champion"]
+    assert items["version#tried-1"]["ended_challenger"]["S"] == "second"
 
 
 def test_a_better_champion_meanwhile_ends_it_without_another_question(

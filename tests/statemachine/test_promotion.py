@@ -70,23 +70,12 @@ def test_a_promotion_that_came_too_late_is_compared_with_the_new_champion(
     assert registry.items("late")["version#late-1"]["move"]["N"] == "6"
 
 
-def challenge(registry: Registry, name: str, challenger: str) -> None:
-    """Let a version challenge the champion, as a canary does."""
-    trial = {":version": challenger, ":entry": f"canary#{challenger}"}
-    registry.client.update_item(
-        TableName=registry.table,
-        Key={"model_name": {"S": name}, "entry": {"S": "champion"}},
-        UpdateExpression="SET challenger_version = :version, challenger_entry = :entry",
-        ExpressionAttributeValues={key: {"S": value} for key, value in trial.items()},
-    )
-
-
 def test_a_promotion_ends_a_canary_and_the_version_says_so_and_a_rejection_leaves_it(
     run_scripted: Machine, registry: Registry
 ) -> None:
     name = "challenged"
     registry.promote(name, "old", 3, moves=1)
-    challenge(registry, name, "tried")
+    registry.challenge(name, "tried")
     _, rejected = run_scripted({"model_name": name, "score": 1})
     assert rejected.status == "SUCCEEDED", rejected
     assert registry.items(name)["champion"]["challenger_version"] == {"S": "tried"}
@@ -106,7 +95,7 @@ def test_a_canary_that_begins_while_a_run_evaluates_is_the_one_that_its_promotio
     started = run_scripted.start({"model_name": name, "score": 5, "seconds": {"EvaluateModel": 1}}, f"{name}-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
-    challenge(registry, name, "tried")
+    registry.challenge(name, "tried")
     entered = [event.state for event in events if event.kind == "entered"]
     assert entered.count("EvaluateModel") == 1
     assert entered.count("Promote") == 2

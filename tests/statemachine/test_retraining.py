@@ -21,6 +21,7 @@ MALFORMED: list[tuple[Any, str]] = [
     *(({**OK, "model_name": each}, "model_name has to be") for each in ("", "#runs", "a\n", 5, ["a"])),
     *(({**OK, "trigger": each}, "trigger has to be") for each in ("", "else", None, ["drift"])),
     *(({**OK, "dataset_uri": each}, "dataset_uri has to be") for each in ("", "s3://", "data/", "xs3://b/k", 5, None)),
+    *(({**OK, "of_version": each}, "of_version has to be") for each in ("v" * 81, None, 5)),
     *(({**OK, "reason": each}, "reason has to be") for each in ("r" * 1001, None, {"S": "r"})),
 ]
 Retrain = Callable[..., dict[str, Any]]
@@ -126,6 +127,17 @@ def test_a_hundred_events_at_once_start_one_run(
     assert {each["rule"] for each in outputs if not each["started"]} <= {"cooling_down", "contended"}
     item = registry.items("storm")["retraining"]
     assert (item["claims"]["N"], item["retrainings"]["N"]) == ("1", "1")
+
+
+def test_what_was_found_of_another_version_than_the_champion_retrains_nothing(
+    retrain: Retrain, champion: Callable[..., str], registry: Registry
+) -> None:
+    version = champion("followed")
+    answer = retrain("followed", "performance", of_version="earlier")
+    assert (answer["started"], answer["rule"]) == (False, "other_version")
+    assert answer["reason"] == f"It was found of earlier, and the champion is {version}."
+    assert "retraining" not in registry.items("followed")
+    assert retrain("followed", "drift", of_version=version)["started"] is True
 
 
 def test_within_the_cool_down_only_a_person_retrains(

@@ -24,6 +24,9 @@ def list_tables(document: Document) -> Iterable[Table | str]:
         what = ("none", "", "") if item is None else (item["version"], _metric(item), _data(item))
         table.add_row(each["model_name"], *what, f"{len(each['versions']):,}")
     yield table
+    waiting = [each["model_name"] for each in documents if each["waiting"]]
+    if waiting:
+        yield f"Waiting for approval: versions of {', '.join(waiting)}."
     yield "The versions of one of them: models.py list --model-name NAME"
 
 

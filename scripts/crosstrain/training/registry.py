@@ -71,6 +71,17 @@ class Registry:
         """Return the names of all models, for which it reads the whole table."""
         return sorted({name for name, _ in self._all_versions()})
 
+    def names_that_wait(self) -> list[str]:
+        """Return the names of the models that people were asked about, for which it reads the whole table."""
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression="begins_with(entry, :prefix)",
+            ProjectionExpression="model_name",
+            ExpressionAttributeValues=to_dynamodb({":prefix": _APPROVAL}),
+            ConsistentRead=True,
+        )
+        return sorted({from_dynamodb(item)["model_name"] for page in pages for item in page["Items"]})
+
     def versions(self, model_name: str) -> list[Item]:
         """Return all versions of a model, newest first."""
         return self._entries(model_name, _VERSION)

@@ -228,7 +228,7 @@ def test_earlier_batches_are_on_the_page_in_their_order(runs: Runs) -> None:
     ("name", "content", "state", "told"),
     [
         ("b.csv", b"size\n1\n", "failed", '"kind" is missing.'),
-        ("b.csv", b"size,kind\nlarge,flat\n", "failed", 'Column "size" of "b.csv" holds texts such as "large"'),
+        ("b.csv", b"size,kind\nlarge,flat\n", "failed", 'Column "size" of "b.csv" holds texts, and the'),
         ("b.parquet", b"no parquet", "failed", '"b.parquet"'),
         ("b.csv.gz", gzip.compress(b"size,kind\n1,flat\n" * 9)[:40], "failed", '"b.csv.gz"'),
         ("b.csv", b"", "empty", '"b.csv"'),

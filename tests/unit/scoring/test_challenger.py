@@ -152,13 +152,16 @@ def test_labels_differ_by_their_share(
 
 
 @pytest.mark.parametrize("kind", [{"challenger_share": 99}, {"shadow": True}])
-@pytest.mark.parametrize("error", [UntrustedModelError("broken"), ValueError("v"), MemoryError(), ZeroDivisionError()])
+@pytest.mark.parametrize(
+    "error", [UntrustedModelError("jane@doe"), ValueError("jane@doe"), MemoryError(), ZeroDivisionError()]
+)
 def test_a_challenger_that_fails_leaves_the_champions_answers_and_is_counted(
     tried: Tried,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     kind: dict[str, Any],
     error: Exception,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     before = tried.ask(*many(20))
     tried.challenge(**kind)
@@ -178,6 +181,12 @@ def test_a_challenger_that_fails_leaves_the_champions_answers_and_is_counted(
     assert tried.ask(*many(20)) == before
     (written,) = metrics(capsys)
     assert (written["ChallengerErrors"], written["version"]) == ([1], "run-2")
+    (logged,) = (each for each in caplog.records if each.getMessage() == "challenger failed")
+    # What scikit-learn refuses is of the rows.
+    told = "InvalidRowsError" if isinstance(error, ValueError) else type(error).__name__
+    assert vars(logged)["kind"] == told
+    # Its text may hold values of the rows.
+    assert "jane@doe" not in str(vars(logged))
 
 
 def test_a_challenger_that_needs_other_columns_leaves_the_champions_answers(

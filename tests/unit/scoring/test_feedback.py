@@ -15,7 +15,8 @@ import pytest
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.storage import describe_file, split_uri, write_bytes, write_json
-from scoring import feedback
+from scoring import feedback, label_files
+from scoring.label_files import captured_predictions
 
 from .conftest import MODEL, Shop
 
@@ -197,9 +198,20 @@ def test_captured_requests_are_joined_by_what_came_with_their_rows(shop: Shop, b
     found = ask(labels_uri=labels_uri)
     assert (found["rows"], found["unmatched_labels"], found["version"]) == (ROWS - 2, 2, "run-1")
     assert " ".join(found["told"]).count("left out") == 2
+    assert "to 2026-01-30 22:00 UTC" in ask(labels_uri=labels_uri, until="2026-01-31T00:00:00+02:00")["rows_from"]
     later = ask(labels_uri=labels_uri, since="2999-01-01T00:00:00Z", until="2999-01-02T00:00:00Z")
     assert (later["rows"], later["dropped"]) == (0, False)
     assert bus.entries == []
+
+
+def test_captured_rows_are_as_many_as_fit_and_keys_of_any_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [{"version": "run-1", "row": {"id": key}, "prediction": 1.0} for key in (2**70, "a", 3, None)]
+    table, others, without, beyond = captured_predictions(lines, "run-1", ["id"])
+    assert table["id"].to_pylist() == [str(2**70), "a", "3", None]
+    assert (others, without, beyond) == (0, 0, 0)
+    monkeypatch.setattr(label_files, "MOST_ROWS", 3)
+    table, others, without, beyond = captured_predictions(lines, "run-1", ["id"])
+    assert (table.num_rows, beyond) == (3, 1)
 
 
 def test_what_cannot_be_used_is_refused_by_name(shop: Shop, bus: Bus) -> None:
