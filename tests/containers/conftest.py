@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -66,7 +67,8 @@ def images(engine: docker.DockerClient, base_image: str, tmp_path_factory: pytes
     directory = tmp_path_factory.mktemp("sam")
     text = (ROOT / "template.yaml").read_text()
     metadata = f"DockerTag: {TAG}, DockerBuildArgs: {{ BASE_IMAGE: '{base_image}' }} }}"
-    assert text.count("DockerTag: latest }") == len(FUNCTIONS)
+    # Several functions may share an image.
+    assert {*re.findall(r"Dockerfile: (\w+)/Dockerfile, DockerTag: latest }", text)} == FUNCTIONS.keys()
     template = directory / "template.yaml"
     template.write_text(text.replace("DockerTag: latest }", metadata))
     command = [sys.executable, "-m", "samcli", "build", "--template", str(template), "--base-dir", str(ROOT)]

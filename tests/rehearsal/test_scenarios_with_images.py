@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from crosstrain.command import BadInputError
-from crosstrain.delivery.functions import FUNCTIONS
+from crosstrain.delivery.functions import FUNCTIONS, STEPS
 from crosstrain.rehearsal.accounts import Accounts
 from crosstrain.rehearsal.environment import Folders, open_environment
 from crosstrain.rehearsal.images.backends import ContainerImages, open_containers
@@ -43,7 +43,8 @@ def test_all_green_with_the_same_digests_in_both_stages(first: FirstRelease) -> 
     assert {action.state for action in record.actions} == {State.SUCCEEDED}
     for stage in ("test", "prod"):
         functions = delivery.client("lambda", stage).list_functions()["Functions"]
-        assert len(functions) == 3
+        # Those of a run, and those that score batches and measure predictions by labels.
+        assert len(functions) == len(STEPS) + 2
         deployed = delivery.stack(stage)
         digests = {uri.rpartition("@")[2] for name, uri in deployed.items() if name.endswith("ImageUri")}
         for function in functions:

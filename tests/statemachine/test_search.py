@@ -33,7 +33,8 @@ def test_rounds_of_trials_are_made_until_nothing_is_left_and_the_best_is_trained
     assert result.output["request"]["hyperparameters"] == {"number": 3}
     assert [each["score"] for each in result.output["model"]["search"]["trials"]] == [0.0, 0.1, 0.2, 0.3]
     assert set(result.output) == {
-        "run_id", "request", "prepared", "model", "evaluations", "comparisons", "champion", "evaluation",
+        "run_id", "request", "prepared", "model", "evaluations", "comparisons", "champion", "challenger",
+        "evaluation",
     }  # fmt: skip
 
 

@@ -188,6 +188,7 @@ def metrics(engine: SecondEngine) -> Metrics:
     return Metrics(engine.client("cloudwatch"), STACK)
 
 
+@pytest.fixture(scope="module")
 def retraining(engine: SecondEngine) -> Machine:
     # It waits truly.
     assert "10 * 60" in engine.retraining_definition
