@@ -244,7 +244,7 @@ def test_a_claim_without_an_answer_is_looked_for(
 
 
 def test_a_run_that_cannot_be_started_fails_aloud(retraining: Machine, champion: Callable[..., str]) -> None:
-    champion("refused")
-    _, result = retraining({"model_name": "refused", "trigger": "drift"}, case="RefusedInStartTraining")
+    champion("unstartable")
+    _, result = retraining({"model_name": "unstartable", "trigger": "drift"}, case="RefusedInStartTraining")
     assert (result.status, result.error) == ("FAILED", "StepFunctions.AWSStepFunctionsException")
     assert (result.cause or "").startswith("StartTraining: ")
