@@ -173,6 +173,9 @@ def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:
     # Who brings labels is told by the command that calls the function.
     of_watching = {"CaptureFailuresAlarm", "WatchFailuresAlarm"}
     assert alarms == of_steps | of_scoring | of_runs | of_watching | {"FailedRetrainingsAlarm", "ChallengerErrorsAlarm"}
+    # CloudWatch gives an account ten.
+    idle = {name for name in alarms if "Condition" not in template["Resources"][name]}
+    assert len(idle) == 8
     for name in (*STEPS, BATCH):
         metrics = template["Resources"][f"{name}DurationAlarm"]["Properties"]["Metrics"]
         assert metrics[0]["Expression"] == {"Fn::Sub": "duration / (${FunctionTimeout} * 10)"}
