@@ -11,6 +11,7 @@ from rich.markup import escape
 
 SEARCH = ("PlanSearch", "MakeTrials")
 """The states of a search."""
+_WAITING = "WaitForApproval"
 _SEARCH = "Search"
 
 if TYPE_CHECKING:
@@ -65,6 +66,10 @@ class Progress:
             return
         if event.state_type not in ("Task", "Map"):
             return
+        if event.kind == "entered" and event.state == _WAITING:
+            self._line(
+                "[yellow]⏸[/] A person is to approve it: models.py approve MODEL VERSION, or refuse; list says which."
+            )
         if event.kind == "entered":
             self._begin(event.state)
         elif event.kind == "retried":

@@ -53,3 +53,9 @@ def test_a_search_that_fails_or_is_tried_again_says_so() -> None:
 def test_of_one_trial_there_is_one() -> None:
     last = event("PlanSearch", "succeeded", 0.1, planned(1, 0))
     assert shown(event("PlanSearch", "entered"), last) == ["✓ Search 0.1 s 1 trial, best ridge: rmse 54.92"]
+
+
+def test_a_run_that_waits_for_a_person_says_what_to_do() -> None:
+    lines = shown(event("WaitForApproval", "entered"), event("WaitForApproval", "succeeded", 3.0, {}))
+    assert "models.py approve MODEL VERSION, or refuse" in lines[0]
+    assert lines[1].endswith("WaitForApproval 3.0 s")
