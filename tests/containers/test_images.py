@@ -67,7 +67,9 @@ def run(engine: Any, images: dict[str, Any]) -> Callable[..., Any]:
 
     def run_source(function: str, source: str, *arguments: str) -> Any:
         command = ["-c", source, *arguments]
-        return json.loads(engine.containers.run(images[function], command, entrypoint="python3", remove=True, **LAMBDA))
+        written = engine.containers.run(images[function], command, entrypoint="python3", remove=True, **LAMBDA)
+        # What a handler puts for CloudWatch comes first.
+        return json.loads(written.splitlines()[-1])
 
     return run_source
 

@@ -72,18 +72,18 @@ def test_an_approval_promotes_and_is_recorded(run_approving: Machine, answering:
 
 
 def test_a_refusal_rejects_with_its_reason(run_approving: Machine, answering: Machine, registry: Registry) -> None:
-    started = ask(run_approving, registry, "refused", "refused-1")
-    given = answer(answering, "refused", "refused-1", approved=False, reason="unfair")
+    started = ask(run_approving, registry, "declined", "declined-1")
+    given = answer(answering, "declined", "declined-1", approved=False, reason="unfair")
 
     result = execution.outcome(run_approving.sfn, started)
     assert given.output is not None
     assert result.output is not None
     assert (result.output["evaluation"]["decision"], result.output["evaluation"]["rule"]) == ("reject", "refused")
-    item = registry.items("refused")["version#refused-1"]
+    item = registry.items("declined")["version#declined-1"]
     assert (item["decision"]["S"], item["rule"]["S"]) == ("reject", "refused")
     assert item["reason"]["S"].startswith("A person has refused it (unfair). Evaluation would have promoted it: ")
     assert item["approval"]["M"]["execution"]["S"] == given.output["execution"]
-    assert registry.champion("refused") is None
+    assert registry.champion("declined") is None
 
 
 def test_what_nobody_approves_in_time_is_rejected(run_approving: Machine, registry: Registry) -> None:
