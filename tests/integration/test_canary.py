@@ -21,6 +21,9 @@ from training_stacks import SERVED, physical_id
 
 from .conftest import Command, Train
 
+# Its parts are tested one by one.
+pytestmark = pytest.mark.slow
+
 TTL = 1
 PATIENCE_SECONDS = 60
 BODY = json.dumps(

@@ -22,6 +22,9 @@ from crosstrain.training.endpoint import URL, Endpoint
 from event_queues import event_queue, received
 from training_stacks import physical_id
 
+# Its parts are tested one by one.
+pytestmark = pytest.mark.slow
+
 MODEL = "watched"
 PRIVATE = "private-1f8b"
 Ask = Callable[[pd.DataFrame], dict[str, Any]]
