@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
 
@@ -407,12 +407,7 @@ def parse_request(document: Any) -> TrainingRequest:
     InvalidRequestError
         Naming the fields that are wrong, eight at most, with the nearest valid name where one is close.
     """
-    if not isinstance(document, dict):
-        raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")
-    try:
-        return _checked(TrainingRequest.model_validate(document))
-    except ValidationError as error:
-        raise InvalidRequestError(_sentence("request", error, TrainingRequest)) from error
+    return _checked(_validated(TrainingRequest, document))
 
 
 class ScoringRequest(_Strict):
@@ -494,13 +489,7 @@ def parse_feedback_request(document: Any) -> FeedbackRequest:
     InvalidRequestError
         As `parse_request` does.
     """
-    try:
-        request = FeedbackRequest.model_validate(document)
-    except ValidationError as error:
-        raise InvalidRequestError(_sentence("request", error, FeedbackRequest)) from error
-    if request.read is not None:
-        _check_read(request.read)
-    return request
+    return _with_checked_read(_validated(FeedbackRequest, document))
 
 
 def parse_scoring_request(document: Any) -> ScoringRequest:
@@ -511,12 +500,23 @@ def parse_scoring_request(document: Any) -> ScoringRequest:
     InvalidRequestError
         As `parse_request` does.
     """
+    return _with_checked_read(_validated(ScoringRequest, document))
+
+
+_Request = TypeVar("_Request", bound=_Strict)
+_OfReading = TypeVar("_OfReading", FeedbackRequest, ScoringRequest)
+
+
+def _validated(kind: type[_Request], document: Any) -> _Request:
     if not isinstance(document, dict):
         raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")
     try:
-        request = ScoringRequest.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        raise InvalidRequestError(_sentence("request", error, ScoringRequest)) from error
+        raise InvalidRequestError(_sentence("request", error, kind)) from error
+
+
+def _with_checked_read(request: _OfReading) -> _OfReading:
     if request.read is not None:
         _check_read(request.read)
     return request
