@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from crosstrain.command import result_console, run_command
 from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.late_labels import feedback, lines
-from crosstrain.training.request_flags import json_object, names_of
+from crosstrain.training.request_flags import add_read_flag, names_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,12 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from", dest="folder", metavar="FOLDER", help="a folder that `make train` has written, instead of a stack"
     )
-    parser.add_argument(
-        "--read",
-        type=json_object,
-        metavar="JSON",
-        help='how the labels are written, such as {"separator": ";"} (as was said for training)',
-    )
+    add_read_flag(parser, "labels")
     parser.add_argument("--out", default="out", help="the folder for feedback.json and feedback.html (out)")
     parser.add_argument("--json", action="store_true", help="print the document instead of what it says")
     return parser

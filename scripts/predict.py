@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from crosstrain.command import run_command
 from crosstrain.training.errors import errors_of_functions
-from crosstrain.training.request_flags import json_object, names_of
+from crosstrain.training.request_flags import add_keep_flags, add_read_flag
 from crosstrain.training.scored_files import predict
 
 if TYPE_CHECKING:
@@ -42,20 +42,8 @@ def _parser() -> argparse.ArgumentParser:
         "--from", dest="folder", metavar="FOLDER", help="a folder that `make train` has written, instead of a stack"
     )
     parser.add_argument("--trust", action="store_true", help="load the model of --from, for which nobody else vouches")
-    parser.add_argument(
-        "--read",
-        type=json_object,
-        metavar="JSON",
-        help='how the files are written, such as {"separator": ";"} (as was said for training)',
-    )
-    kept = parser.add_mutually_exclusive_group()
-    kept.add_argument(
-        "--keep",
-        type=names_of,
-        metavar="NAME,NAME",
-        help="columns of the input to write before the predictions, as they are (none)",
-    )
-    kept.add_argument("--keep-all", action="store_true", help="write all columns of the input before the predictions")
+    add_read_flag(parser, "files")
+    add_keep_flags(parser)
     parser.add_argument(
         "--keep-formulas",
         action="store_true",

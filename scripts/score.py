@@ -13,14 +13,13 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from crosstrain.command import result_console, run_command
 from crosstrain.local.batches import open_with_model
 from crosstrain.training.batches import score
 from crosstrain.training.errors import errors_of_functions
 from crosstrain.training.progress import Progress
-from crosstrain.training.request_flags import json_object, names_of
+from crosstrain.training.request_flags import add_keep_flags, add_read_flag
+from crosstrain.training.tables import pairs_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.json:
             print(json.dumps(result, indent=2, ensure_ascii=False))
         else:
-            result_console().print(_table(result))
+            result_console().print(pairs_table(_lines(result), title=f"Run {result['run_id']}"))
 
     return run_command(work)
 
@@ -48,21 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="a file of rows, a folder of them, or an s3:// URI")
     parser.add_argument("--model-name", help="the name of the model (the only model's)")
     parser.add_argument("--version", help="a version of the model (the champion)")
-    kept = parser.add_mutually_exclusive_group()
-    kept.add_argument(
-        "--keep",
-        type=names_of,
-        metavar="NAME,NAME",
-        help="columns of the input to write before the predictions, as they are (none)",
-    )
-    kept.add_argument("--keep-all", action="store_true", help="write all columns of the input before the predictions")
+    add_keep_flags(parser)
     parser.add_argument("--format", choices=["parquet", "csv"], help="what the predictions are written as (parquet)")
-    parser.add_argument(
-        "--read",
-        type=json_object,
-        metavar="JSON",
-        help='how the files are written, such as {"separator": ";"} (as was said for training)',
-    )
+    add_read_flag(parser, "files")
     parser.add_argument("--out", default="scores", help="the folder that gets a folder for this run (scores)")
     parser.add_argument("--stack", help="the deployed stack (the one that CROSSTRAIN_STACK names)")
     parser.add_argument(
@@ -71,15 +58,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trust", action="store_true", help="load the model of --from, for which nobody else vouches")
     parser.add_argument("--json", action="store_true", help="print the result document instead of the table")
     return parser
-
-
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(show_header=False, title=f"Run {result['run_id']}", title_justify="left")
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in _lines(result):
-        table.add_row(name, text)
-    return table
 
 
 def _lines(result: dict[str, Any]) -> list[tuple[str, str]]:

@@ -13,8 +13,6 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from crosstrain.command import result_console, run_command
 from crosstrain.local.server import open_training_stack
 from crosstrain.training.errors import errors_of_functions
@@ -22,6 +20,7 @@ from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import add_request_flags
 from crosstrain.training.runs import train
 from crosstrain.training.summary import lines
+from crosstrain.training.tables import pairs_table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,7 +42,7 @@ def _show(result: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     else:
-        result_console().print(_table(result))
+        result_console().print(pairs_table(lines(result), title=f"Run {result['run_id']}"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,15 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--stack", help="a deployed stack (the one that CROSSTRAIN_STACK names, else none)")
     parser.add_argument("--json", action="store_true", help="print the result document instead of the table")
     return parser
-
-
-def _table(result: dict[str, Any]) -> Table:
-    table = Table(show_header=False, title=f"Run {result['run_id']}", title_justify="left")
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in lines(result):
-        table.add_row(name, text)
-    return table
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from crosstrain.training.models import Document
+from crosstrain.training.tables import pairs_table
 
 
 def list_tables(document: Document) -> Iterable[Table | str]:
@@ -117,7 +118,7 @@ def item_tables(document: Document) -> Iterable[Table | str]:
     ]
     names = [name for name in first if name in document]
     names += sorted(document.keys() - {*names, "entry"})
-    yield _pairs((name, _text(document[name])) for name in names)
+    yield pairs_table((name, _text(document[name])) for name in names)
 
 
 def compare_tables(document: Document) -> Iterable[Table | str]:
@@ -200,7 +201,7 @@ def lineage_tables(document: Document) -> Iterable[Table | str]:
             )
         )
     rows += [("contradiction", each) for each in document["contradictions"]]
-    yield _pairs(rows)
+    yield pairs_table(rows)
 
 
 def page_tables(document: Document) -> Iterable[Table | str]:
@@ -217,7 +218,7 @@ def export_tables(document: Document) -> Iterable[Table | str]:
     """Return what to print of an exported version."""
     decision = {"promote": "promoted", "reject": "rejected"}[document["decision"]]
     yield f"{document['version']} of {document['model_name']} ({decision}) as MLflow loads it:"
-    yield _pairs(
+    yield pairs_table(
         [
             ("in Python", f"mlflow.pyfunc.load_model({document['model']!r})"),
             (
@@ -226,15 +227,6 @@ def export_tables(document: Document) -> Iterable[Table | str]:
             ),
         ]
     )
-
-
-def _pairs(rows: Iterable[tuple[str, str]]) -> Table:
-    table = Table(show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, text in rows:
-        table.add_row(name, text)
-    return table
 
 
 def _text(value: Any) -> str:

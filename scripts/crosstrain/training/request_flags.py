@@ -38,6 +38,28 @@ def add_request_flags(parser: argparse.ArgumentParser) -> None:
         )
 
 
+def add_read_flag(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--read`, for files that may be written otherwise than those of training."""
+    parser.add_argument(
+        "--read",
+        type=json_object,
+        metavar="JSON",
+        help=f'how the {what} are written, such as {{"separator": ";"}} (as was said for training)',
+    )
+
+
+def add_keep_flags(parser: argparse.ArgumentParser) -> None:
+    """Add `--keep` and `--keep-all`, of which one may be given."""
+    kept = parser.add_mutually_exclusive_group()
+    kept.add_argument(
+        "--keep",
+        type=names_of,
+        metavar="NAME,NAME",
+        help="columns of the input to write before the predictions, as they are (none)",
+    )
+    kept.add_argument("--keep-all", action="store_true", help="write all columns of the input before the predictions")
+
+
 def known_values(field: FieldInfo) -> tuple[str, ...]:
     """Return the names that a field may hold; none, where it takes more than names."""
     alternatives = _alternatives(field)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-import train
 from crosstrain.training.summary import facts, lines
+from crosstrain.training.tables import pairs_table
 
 OVER = {"metric": "rmse", "value": 26.1535, "low": 17.8227, "high": 34.8273, "loss": 80.9872}
 
@@ -170,7 +170,7 @@ def test_the_table_names_a_few_and_counts_the_rest() -> None:
     )
     console = Console(width=80, markup=False)
     with console.capture() as capture:
-        console.print(train._table(document))
+        console.print(pairs_table(lines(document), title=f"Run {document['run_id']}"))
     shown = capture.get()
     for word in ("1,000 in, 999 used, 1 dropped", "c2", "and 2 more: see profile.json", "age: 41% of the values"):
         assert word in shown
