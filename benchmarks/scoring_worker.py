@@ -48,6 +48,7 @@ def main() -> None:
     champions = Champions(aws, aws, "registry", "model", seconds=60)
     # The clients, which take a call of their own to be made, are not what is measured.
     app._champions = lambda: champions  # type: ignore[assignment]
+    # Both are functions with a cache.
     app._settings = lambda: Settings("model", "registry", 60, "benchmark")  # type: ignore[assignment]
     if what == "bulk":
         print(json.dumps(bulk(champions.current()[0], int(count[0]))))

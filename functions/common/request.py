@@ -437,14 +437,21 @@ class ScoringRequest(_Strict):
     )
 
 
-def _in_utc(time: datetime) -> datetime:
+def in_utc(time: datetime) -> datetime:
+    """Return a time in UTC.
+
+    Raises
+    ------
+    ValueError
+        If there was nothing to look at yet.
+    """
     if time.year < _FIRST_YEAR:
         raise ValueError(f"It is before {_FIRST_YEAR}, when there was nothing to look at.")
     return time.astimezone(UTC)
 
 
 _FIRST_YEAR = 2000
-Time = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+Time = Annotated[AwareDatetime, AfterValidator(in_utc)]
 """A time with its offset, in UTC whichever that was."""
 
 

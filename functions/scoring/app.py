@@ -9,7 +9,6 @@ import gc
 import json
 import logging
 import time
-import traceback
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from scoring.capture import Capture, Sample
 from scoring.champion import Challenger, Champion, Champions, NoChampionError
 from scoring.json_rows import read_rows
 from scoring.page import PAGE, POLICY
+from scoring.private import log_without_text
 from scoring.refusal import RefusedError
 from scoring.scored import Scored
 from scoring.settings import Settings
@@ -219,9 +219,8 @@ def _tell_failure(error: UntrustedModelError) -> Response[str]:
 def _tell_error(error: Exception) -> Response[str]:
     # The text of an error of ours may hold values of the rows; the log does not leave the account.
     if _settings().private:
-        # A value of a private column is not to be in the log either: where it failed, and no text of an error.
-        trace = traceback.format_tb(error.__traceback__)
-        logger.error("request failed", extra={"kind": type(error).__name__, "trace": trace})
+        # A value of a private column is not to be in the log either.
+        log_without_text(logger, "request failed", error)
     else:
         logger.error("request failed", exc_info=error)
     return _answer(500, {"error": "The request has failed, and why is in the function's log."})

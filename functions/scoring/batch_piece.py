@@ -56,8 +56,8 @@ def score_piece(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
     if exists(s3, uri):
         return {"piece": event["piece"]}
     plan = read_plan(s3, event["plan"])
-    champion = _champion(json.dumps({"model_name": plan.request.model_name, **plan.entry}, sort_keys=True))
-    predictions = expected_predictions(s3, plan.entry)
+    entry = json.dumps({"model_name": plan.request.model_name, **plan.entry}, sort_keys=True)
+    champion, predictions = _version(entry)
     objects, all_counts = list[dict[str, Any]](), counts_of(champion.profile, predictions)
     for number in plan.pieces[event["piece"]]:
         counts = counts_of(champion.profile, predictions)
@@ -71,10 +71,10 @@ def score_piece(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _champion(entry: str) -> Champion:
-    """Return a version, which a worker keeps for the next piece; an entry as text can be compared."""
+def _version(entry: str) -> tuple[Champion, Distribution | None]:
+    """Return a version, and what it is to predict, which a worker keeps for the next piece; a text can be compared."""
     known = json.loads(entry)
-    return load_champion(s3_client(), known["model_name"], "", known)
+    return load_champion(s3_client(), known["model_name"], "", known), expected_predictions(s3_client(), known)
 
 
 def expected_predictions(s3: S3Client, entry: Mapping[str, Any]) -> Distribution | None:

@@ -13,13 +13,12 @@ from scoring.batch_piece import about_object, counts_of, expected_predictions, p
 from scoring.batch_plan import Plan, read_plan, run_folder
 from scoring.drift import compare, in_short
 from scoring.drift_page import render_page
+from scoring.events import MOST_NAMES
 from scoring.measures import put_of_all
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MOST_NAMES = 20
-"""How many columns that have changed are named."""
 _READERS = 16
 _REASON_CHARACTERS = 1000
 

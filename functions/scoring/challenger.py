@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ from common.hashing import Hashes, mix, seed_of
 from scoring import measures
 from scoring.answers import PREDICTION, most_rows
 from scoring.champion import Challenger
+from scoring.private import log_without_text
 
 ERRORS, ROWS, DIFFERENCE = "ChallengerErrors", "ChallengerRows", "ChallengerDifference"
 """What CloudWatch has of challengers. The template's alarm is on the errors, and the state machine that ends a canary
@@ -81,15 +81,12 @@ def answer(
         others = _checked(predict(), found, challenger)
         difference = _difference(found, others, is_number=challenger.loaded.model.classes is None)
     except Exception as error:  # noqa: BLE001 (whatever it is, the champion has answered)
-        # An error's text may hold values of the rows, which may be private.
-        trace = traceback.format_tb(error.__traceback__)
-        told = {VERSION: challenger.version, "kind": type(error).__name__, "trace": trace}
-        logger.error("challenger failed", extra=told)  # noqa: TRY400 (as above)
+        log_without_text(logger, "challenger failed", error, version=challenger.version)
         count_error(stack, challenger.loaded.model_name, challenger.version)
         return found
     rows = sum(is_its) if challenger.share is not None else len(hashes)
-    scored = {VERSION: challenger.version, "rows": rows, "difference": difference}
-    logger.info("challenger scored", extra={**scored, "seconds": round(time.monotonic() - begin, 4)})
+    told = {VERSION: challenger.version, "rows": rows, "difference": difference}
+    logger.info("challenger scored", extra={**told, "seconds": round(time.monotonic() - begin, 4)})
     measured = {ROWS: rows, DIFFERENCE: difference}
     measures.put_of_both(stack, challenger.loaded.model_name, challenger.version, measured)
     if challenger.share is None:

@@ -5,7 +5,6 @@ Whoever brings labels needs the right to call it and none to write what it finds
 
 from __future__ import annotations
 
-import functools
 import gc
 import json
 import logging
@@ -16,7 +15,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import boto3
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -41,6 +39,7 @@ from data_preparation.objects import Downloads, list_objects
 from data_preparation.reading import SourceFile
 from scoring import events, measures
 from scoring.captured import find_objects, read_objects
+from scoring.clients import client as _client
 from scoring.drift_page import render_page
 from scoring.label_files import captured_predictions, read_labels, read_predictions
 from scoring.live import live_metric
@@ -59,11 +58,6 @@ logger.setLevel(logging.INFO)
 
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
 gc.freeze()
-
-
-@functools.cache
-def _client(service: str) -> Any:
-    return boto3.client(service)  # type: ignore[call-overload]  # a name that is not literal
 
 
 @dataclass(frozen=True)
@@ -198,7 +192,7 @@ def _predictions(s3: S3Client, settings: WatchSettings, request: FeedbackRequest
     if uri is None:
         return _captured(s3, settings, request)
     if uri.endswith(f"/{MANIFEST}"):
-        return _of_run(s3, request, uri, folder)
+        return _of_run(s3, settings, request, uri, folder)
     version = request.version or _champion(settings, request)
     files = Downloads(s3, list_objects(s3, uri).objects, folder)
     profile = read_json(s3, pinned(_entry(settings, request, version), "profile"))
@@ -222,7 +216,7 @@ def _captured(s3: S3Client, settings: WatchSettings, request: FeedbackRequest) -
     return Found(table, version, f"captured requests, from {since} to {until:%Y-%m-%d %H:%M} UTC", told)
 
 
-def _of_run(s3: S3Client, request: FeedbackRequest, uri: str, folder: Path) -> Found:
+def _of_run(s3: S3Client, settings: WatchSettings, request: FeedbackRequest, uri: str, folder: Path) -> Found:
     """Read the predictions of a run of batch scoring, each file as the run's manifest has recorded it."""
     manifest = read_json(s3, Stored(uri))
     if manifest["model_name"] != request.model_name:
@@ -232,7 +226,6 @@ def _of_run(s3: S3Client, request: FeedbackRequest, uri: str, folder: Path) -> F
         )
     if request.version not in (None, manifest["version"]):
         raise InvalidRequestError(f'"{uri}" has scored with the version {manifest["version"]}: leave the version out.')
-    settings = WatchSettings.of()
     profile = read_json(s3, pinned(_entry(settings, request, manifest["version"]), "profile"))
     scored = [each for each in manifest["objects"] if each["state"] == "scored"]
     table = read_predictions(_stored_files(s3, scored, folder), profile, request.keys)

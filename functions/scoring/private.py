@@ -1,7 +1,9 @@
-"""The columns of which no value is ever kept, as people name them."""
+"""The columns of which no value is ever kept, as people name them, and a log without values."""
 
 from __future__ import annotations
 
+import logging
+import traceback
 from dataclasses import dataclass
 
 
@@ -35,6 +37,12 @@ class Private:
     def __bool__(self) -> bool:
         """Return whether there are any."""
         return bool(self.names)
+
+
+def log_without_text(logger: logging.Logger, message: str, error: Exception, **more: object) -> None:
+    """Tell the log where something failed, and not the error's text, which may hold values of the rows."""
+    trace = traceback.format_tb(error.__traceback__)
+    logger.error(message, extra={"kind": type(error).__name__, "trace": trace, **more})
 
 
 def _folded(name: str) -> str:

@@ -6,7 +6,6 @@ if it had never been, and the next one looks at its requests.
 
 from __future__ import annotations
 
-import functools
 import gc
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import boto3
-
 from common.conversion import Profile
 from common.errors import InvalidRequestError
 from common.lineage import now
+from common.request import in_utc
 from common.storage import Stored, new_call, pinned, read_json, s3_client, write_bytes, write_json
 from scoring import events, measures
 from scoring.captured import find_objects, read_objects
+from scoring.clients import client as _client
 from scoring.drift import LEAST_ROWS, in_short
 from scoring.drift_page import MOST_EARLIER, render_page
 from scoring.settings import WatchSettings
@@ -40,11 +39,6 @@ logger.setLevel(logging.INFO)
 
 # What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
 gc.freeze()
-
-
-@functools.cache
-def _client(service: str) -> Any:
-    return boto3.client(service)  # type: ignore[call-overload]  # a name that is not literal
 
 
 def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
@@ -104,9 +98,10 @@ def _time(event: Mapping[str, Any], name: str) -> datetime | None:
         raise InvalidRequestError(f"{name} is no time such as 2026-01-31T12:00:00Z.") from error
     if found.tzinfo is None:
         raise InvalidRequestError(f"{name} has no offset: write a Z behind a time in UTC.")
-    if found.year < 2000:
-        raise InvalidRequestError(f"{name} is before there was anything to look at: name a later year.")
-    return found.astimezone(UTC)
+    try:
+        return in_utc(found)
+    except ValueError as error:
+        raise InvalidRequestError(f"{name}: {error}") from error
 
 
 def _run(settings: WatchSettings, asked: _Asked, version: str) -> dict[str, Any]:

@@ -156,8 +156,8 @@ def _invoke(client: Any, function: str, request: Mapping[str, Any]) -> Document:
 
 def _here(options: argparse.Namespace) -> tuple[Document, str]:
     # They import scikit-learn, which a stack's function does elsewhere.
-    from scoring.feedback import Found, feedback_page, measure_feedback  # noqa: PLC0415
-    from scoring.label_files import read_predictions  # noqa: PLC0415
+    from scoring.feedback import Found, feedback_page, measure_feedback  # noqa: PLC0415 (as said above)
+    from scoring.label_files import read_predictions  # noqa: PLC0415 (as said above)
 
     _check_local(options)
     folder = Path(options.folder)

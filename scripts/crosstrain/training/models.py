@@ -115,9 +115,10 @@ def list_models(models: Models, model_name: str | None = None) -> Document:
     """
     if model_name is not None:
         return list_versions(models, model_name)
-    known = models.registry.model_names()
+    known = {*models.registry.model_names()}
     # The first version of a model may wait, and is no version before it is answered.
-    names = sorted({*known, *(name for name in models.registry.names_that_wait() if models.registry.waiting(name))})
+    asked = {*models.registry.names_that_wait()} - known
+    names = sorted({*known, *filter(models.registry.waiting, asked)})
     if not names:
         raise models.registry.without_champion("default")
     return {"models": [list_versions(models, name) for name in names]}

@@ -124,6 +124,13 @@ class Shop:
         pointer |= challenger
         self.dynamodb.put_item(TableName=self.table, Item=to_dynamodb(pointer))
 
+    def set_watch_settings(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Give the handlers of watching and of feedback the settings of this stack, nothing of which is private."""
+        monkeypatch.setenv("MODEL_REGISTRY_TABLE", self.table)
+        monkeypatch.setenv("STACK_NAME", "stack")
+        monkeypatch.setenv("ARTIFACT_BUCKET", self.bucket)
+        monkeypatch.setenv("PRIVATE_COLUMNS", "")
+
     def champions(self, seconds: float = 60) -> Champions:
         """Return what a worker has that has just started."""
         champions = Champions(self.dynamodb, self.s3, self.table, MODEL, seconds=seconds, clock=lambda: self.now)

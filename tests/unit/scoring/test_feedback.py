@@ -48,13 +48,7 @@ class Bus:
 @pytest.fixture
 def bus(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Bus:
     """Let the handler work with the shop."""
-    for name, value in {
-        "MODEL_REGISTRY_TABLE": shop.table,
-        "STACK_NAME": "stack",
-        "ARTIFACT_BUCKET": shop.bucket,
-        "PRIVATE_COLUMNS": "",
-    }.items():
-        monkeypatch.setenv(name, value)
+    shop.set_watch_settings(monkeypatch)
     opened = Bus()
     monkeypatch.setattr(feedback, "_client", {"dynamodb": shop.dynamodb, "events": opened}.__getitem__)
     return opened

@@ -60,13 +60,7 @@ def bus(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Bus:
     shop.evaluation = {"predictions": {"of": "prediction", **of_numbers(signal.to_numpy())}}
     shop.train("run-1", data.assign(y=signal + np.random.default_rng(9).normal(0, 1, ROWS)), estimator="ridge")
     shop.promote("run-1")
-    for name, value in {
-        "MODEL_REGISTRY_TABLE": shop.table,
-        "STACK_NAME": "stack",
-        "ARTIFACT_BUCKET": shop.bucket,
-        "PRIVATE_COLUMNS": "",
-    }.items():
-        monkeypatch.setenv(name, value)
+    shop.set_watch_settings(monkeypatch)
     opened = Bus()
     clients = {"dynamodb": shop.dynamodb, "events": opened}
     monkeypatch.setattr(watch, "_client", clients.__getitem__)
