@@ -79,6 +79,7 @@ def csv(frame: pd.DataFrame) -> bytes:
     return frame.to_csv(index=False).encode()
 
 
+@pytest.mark.slow
 def test_ten_objects_one_of_them_broken(batches: Batches) -> None:
     data = rows()
     files = {f"{part}.csv": csv(data[part::10]) for part in range(10)}

@@ -33,6 +33,7 @@ def trained(train: Train, tmp_path: Path) -> Callable[[str], list[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_the_life_of_a_model(
     training_stack: LocalTrainingStack,
     models: Command,

@@ -55,6 +55,7 @@ def test_a_classification_is_decided_by_its_threshold(
     assert evaluation["reason"] == result["reason"]
 
 
+@pytest.mark.slow
 def test_every_format_gives_the_same_result(train: Train, tmp_path: Path) -> None:
     data = load_breast_cancer(as_frame=True).frame
     data.to_csv(tmp_path / "one.csv", index=False)
