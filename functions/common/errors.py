@@ -29,6 +29,10 @@ class InvalidDatasetError(_NamedError):
     """The data cannot be trained on."""
 
 
+class TooLargeForFunctionError(_NamedError):
+    """The work needs more than a function has, and there is another way for it, which the state machine takes."""
+
+
 class InvalidRowsError(_NamedError):
     """Rows cannot be scored.
 
