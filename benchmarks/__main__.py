@@ -35,6 +35,7 @@ NAMES = (
     "flights",
     "estimators",
     "cost",
+    "idle",
     "decisions",
     "coverage",
     "drift",

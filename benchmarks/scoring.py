@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -22,6 +23,8 @@ from model_training.training import build_pipeline, fit
 
 ESTIMATORS = ("ridge", "hist_gradient_boosting")
 TRAINING_ROWS = 10_000
+MEMORY_MB = 1769
+"""The template's ScoringMemory by default: one vCPU."""
 LIBRARIES = (
     "boto3, numpy, pyarrow.compute, aws_lambda_powertools.event_handler, pandas, skops.io, sklearn.compose, "
     "sklearn.impute, sklearn.linear_model, sklearn.pipeline, sklearn.preprocessing, threadpoolctl"
@@ -51,6 +54,7 @@ def measure(options: Options) -> Section:
             section.goals.append(
                 at_most("one row by ridge, of the handler: median", Spread.of([1000 * median]), 10, " ms")
             )
+            section.goals.append(Goal("1,000 calls of one row, by list prices", f"${rounded(_price_of_calls(median))}"))
         section.goals.append(Goal(f"one row by {estimator}, of the handler: 99 %", f"≤ {rounded(1000 * late)} ms"))
         pairs = [_run("bulk", folder, rows) for _ in range(options.repeats)]
         share = ratio([alone for _, alone in pairs], [whole for whole, _ in pairs])
@@ -80,8 +84,20 @@ def measure(options: Options) -> Section:
         "The pipeline alone gets the frame that training would have made of the rows; the champion makes it of Arrow's "
         "columns, counts what is odd in them and hands the predictions over as Arrow's."
     )
+    section.notes.append(
+        f"1,000 calls: at {MEMORY_MB:,} MB, a Function URL, nothing captured; logs and custom metrics not in it "
+        "(docs/scoring.md)."
+    )
     section.data = {"seconds": seconds}
     return section
+
+
+def _price_of_calls(seconds: float) -> float:
+    """Return what 1,000 calls cost that take so long each: Lambda bills whole milliseconds, and each request."""
+    prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
+    billed = math.ceil(1000 * seconds) / 1000 * MEMORY_MB / 1024
+    each: float = billed * prices["lambda_gb_second"]["price"] + prices["lambda_request"]["price"]
+    return 1000 * each
 
 
 def _run(what: str, folder: Path, count: int) -> list[float]:

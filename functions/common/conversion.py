@@ -228,10 +228,14 @@ def numbers(column: pa.Array | pa.ChunkedArray) -> npt.NDArray[Any]:
 
 def categories(pieces: Iterable[pa.Array]) -> pd.Series:
     """Return a part's texts as a categorical; nulls are missing values."""
-    texts: Any = pa.chunked_array(pieces).unify_dictionaries().combine_chunks().to_pandas()
+    import pandas as pd  # noqa: PLC0415 (preparation does without it)
+
+    texts: Any = pa.chunked_array(pieces).unify_dictionaries().combine_chunks()
+    codes = pc.fill_null(texts.indices, -1).to_numpy()
     # Python's own strings: encoders ask for each row's text, and of pandas' they would get a copy each time.
-    renamed: pd.Series = texts.cat.rename_categories(texts.cat.categories.astype(object))
-    return renamed
+    different = pd.Index(np.array(texts.dictionary.to_pylist(), dtype=object), dtype=object)
+    # Not validated: Arrow's codes are of its dictionary.
+    return pd.Series(pd.Categorical.from_codes(codes, different, validate=False))
 
 
 def strings(pieces: Iterable[pa.Array]) -> pd.Series:

@@ -46,6 +46,8 @@ class Front(http.server.ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 128
+    """How many callers may wait to be heard; beyond five, which is http.server's own number, they would be cut off."""
 
     def __init__(self, endpoint: Endpoint, port: int) -> None:
         self.endpoint = endpoint
