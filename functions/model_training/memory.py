@@ -11,6 +11,7 @@ from common.conversion import Profile, feature_columns, free_texts
 from common.errors import InvalidDatasetError
 from common.request import TrainingRequest
 from model_training.features import (
+    BOOSTING,
     Added,
     categorical_columns,
     has_runs,
@@ -28,6 +29,7 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     "logistic_regression": 17,
     "random_forest": 13,
     "hist_gradient_boosting": 32,
+    "xgboost": 16,
     # Nobody knows what it holds: as much as the one that holds most.
     "custom": 32,
 }
@@ -92,7 +94,7 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
     row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
     per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
     per_row += _free_text_bytes(request, profile)
-    if request.estimator in ("logistic_regression", "hist_gradient_boosting"):
+    if request.estimator in ("logistic_regression", *BOOSTING):
         # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
         per_row += classes * 8 * 3
     # The fitted trees, and once more as the bytes that are saved.
@@ -106,7 +108,7 @@ def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     texts = categorical_columns(request, profile)
     categories = [int(column["distinct"]) for column in columns if column["name"] in texts]
     categories += [_values(column) for column in columns if column["name"] in added.whole_numbers]
-    if request.estimator == "hist_gradient_boosting" or not categories:
+    if request.estimator in BOOSTING or not categories:
         return 0
     others = len(columns) - len(texts) + added.dense_columns(request) + _components(request, profile)
     there = others + len(categories)

@@ -22,6 +22,7 @@ MOST_ROWS = {
     "ridge": 10_000,
     "logistic_regression": 10_000,
     "hist_gradient_boosting": 4_000,
+    "xgboost": 4_000,
 }
 """How many rows are predicted once more, by the estimator: as many as take it about as long; of others `SLOW_ROWS`."""
 

@@ -26,7 +26,7 @@ from common.request import TrainingRequest
 from common.threads import few_threads
 from model_training.blend import build_blend, join, members_of
 from model_training.custom import build_custom, check_names
-from model_training.features import MANY_LEVELS, build_features, categorical_columns, numeric_columns
+from model_training.features import BOOSTING, MANY_LEVELS, build_features, categorical_columns, numeric_columns
 from model_training.threads import ThreadBackend
 
 if TYPE_CHECKING:
@@ -40,9 +40,11 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
     ("regression", "ridge"): "sklearn.linear_model.Ridge",
     ("regression", "random_forest"): "sklearn.ensemble.RandomForestRegressor",
     ("regression", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingRegressor",
+    ("regression", "xgboost"): "model_training.boosting.XgboostRegressor",
     ("classification", "logistic_regression"): "sklearn.linear_model.LogisticRegression",
     ("classification", "random_forest"): "sklearn.ensemble.RandomForestClassifier",
     ("classification", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingClassifier",
+    ("classification", "xgboost"): "model_training.boosting.XgboostClassifier",
 }
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -92,7 +94,7 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
         names = [column["name"] for column in feature_columns(profile)]
         return build_blend([build_pipeline(each, profile) for each in chosen], weights, str(request.problem), names)
     estimator = _estimator(request)
-    if request.estimator == "hist_gradient_boosting":
+    if request.estimator in BOOSTING:
         start, categorical = len(numeric_columns(profile)), categorical_columns(request, profile)
         estimator.set_params(categorical_features=list(range(start, start + len(categorical))) or None)
     return Pipeline([("features", build_features(request, profile)), ("model", estimator)])
@@ -182,6 +184,7 @@ def fit(
         except ValueError as error:
             told = without_values(str(error))
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
+    _keep_what_predicts(pipeline)
     if "n_jobs" in pipeline["model"].get_params():
         # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
         pipeline["model"].set_params(n_jobs=None)
@@ -190,6 +193,13 @@ def fit(
     meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
     messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def _keep_what_predicts(pipeline: Pipeline) -> None:
+    """Put in the place of what has grown trees what predicts with them, which alone is in a model's file."""
+    grown = pipeline["model"]
+    if hasattr(grown, "fitted"):
+        pipeline.steps[-1] = ("model", grown.fitted())
 
 
 def _know_levels(pipeline: Pipeline, features: pd.DataFrame) -> None:
@@ -274,9 +284,19 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
         "data_fingerprint": profile["fingerprint"],
         "seconds": round(model.seconds, 3),
         "warnings": model.warnings,
-        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "versions": {name: version(name) for name in RECORDED_VERSIONS} | _versions_of(request),
         "request": request.model_dump(),
     }
+
+
+def _versions_of(request: TrainingRequest) -> dict[str, str]:
+    """Return the versions of what this estimator alone needs."""
+    chosen = [member for member, _ in request.members()] if request.estimator == "blend" else [request]
+    if all(each.estimator != "xgboost" for each in chosen):
+        return {}
+    import xgboost  # noqa: PLC0415 (as it was to fit)
+
+    return {"xgboost": xgboost.__version__}
 
 
 def _parameters(estimator: BaseEstimator, request: TrainingRequest) -> dict[str, Any]:
