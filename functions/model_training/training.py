@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -164,42 +165,63 @@ def fit(
     if members is not None:
         # The frame is there for the last of them, too.
         models = [fit(member, features, target, weights) for member in members]
-        messages = [message for model in models for message in model.warnings]
+        told = [message for model in models for message in model.warnings]
         joined = join(pipeline, [model.pipeline for model in models], features, target)
-        return FittedModel(joined, list(dict.fromkeys(messages)), sum(model.seconds for model in models))
+        return FittedModel(joined, list(dict.fromkeys(told)), sum(model.seconds for model in models))
     started, features_size = time.perf_counter(), features.size
+    with noted_warnings(pipeline) as messages:
+        # What Pipeline.fit does, in two steps.
+        transformed = learn_features(pipeline, features, target, weights)
+        if consume:
+            _empty(features)
+        with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
+            pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
+    keep_what_predicts(pipeline)
+    return FittedModel(pipeline, messages(), time.perf_counter() - started)
+
+
+@contextmanager
+def noted_warnings(pipeline: Pipeline) -> Iterator[Callable[[], list[str]]]:
+    """Take down what is warned of while a pipeline is fitted, and name the error of data that it cannot be fitted on.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If a library refuses the data.
+    """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            filled = _without_empty_columns(features)
-            _know_levels(pipeline, filled)
-            # What Pipeline.fit does, in two steps.
-            transformed = _transform(pipeline["features"], filled, target, weights)
-            del filled
-            _keep_levels_once(pipeline)
-            if consume:
-                _empty(features)
-            with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
-                pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
+            yield lambda: _told(caught)
         except ValueError as error:
             told = without_values(str(error))
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
-    _keep_what_predicts(pipeline)
-    if "n_jobs" in pipeline["model"].get_params():
-        # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
-        pipeline["model"].set_params(n_jobs=None)
-    # Boosting keeps the generator that it drew features by, which no prediction needs.
-    vars(pipeline["model"]).pop("_feature_subsample_rng", None)
+
+
+def _told(caught: Sequence[warnings.WarningMessage]) -> list[str]:
     meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
-    messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
-    return FittedModel(pipeline, messages, time.perf_counter() - started)
+    return list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
 
 
-def _keep_what_predicts(pipeline: Pipeline) -> None:
-    """Put in the place of what has grown trees what predicts with them, which alone is in a model's file."""
-    grown = pipeline["model"]
-    if hasattr(grown, "fitted"):
-        pipeline.steps[-1] = ("model", grown.fitted())
+def learn_features(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights) -> Any:
+    """Fit the features of a pipeline, and return what they make of the rows that they are fitted on."""
+    filled = _without_empty_columns(features)
+    _know_levels(pipeline, filled)
+    transformed = _transform(pipeline["features"], filled, target, weights)
+    _keep_levels_once(pipeline)
+    return transformed
+
+
+def keep_what_predicts(pipeline: Pipeline) -> None:
+    """Leave of a fitted pipeline's model what a prediction needs, which alone is in a model's file."""
+    model = pipeline["model"]
+    if hasattr(model, "fitted"):
+        pipeline.steps[-1] = ("model", model.fitted())
+    if "n_jobs" in model.get_params():
+        # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
+        model.set_params(n_jobs=None)
+    # Boosting keeps the generator that it drew features by, which no prediction needs.
+    vars(model).pop("_feature_subsample_rng", None)
 
 
 def _know_levels(pipeline: Pipeline, features: pd.DataFrame) -> None:
