@@ -119,6 +119,23 @@ class TrainingStack:
                 authorizer.check(machine["roleArn"], service_calls.DELIVER_LOGS, "*")
             for action, arn, context in calls_of(json.loads(machine["definition"]), self._account):
                 authorizer.check(machine["roleArn"], action, arn, context)
+                if action == service_calls.RUN_TASK:
+                    self._check_task(aws, authorizer, machine["roleArn"], arn.rpartition("/")[2].partition(":")[0])
+
+    def _check_task(self, aws: LocalAws, authorizer: Authorizer, role: str, family: str) -> None:
+        """Ask whether a state machine's role may pass the roles of a task, and ECS may take them and start it."""
+        ecs = aws.client("ecs", root_of(self._account))
+        definition = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
+        passed = {service_calls.PASSED_TO: service_calls.ECS_TASKS}
+        for each in (definition["taskRoleArn"], definition["executionRoleArn"]):
+            authorizer.check(role, service_calls.PASS_ROLE, each, passed)
+            authorizer.check_trust(service_calls.ECS_TASKS, each, definition["taskDefinitionArn"])
+        authorizer.check(definition["executionRoleArn"], service_calls.SIGN_IN_TO_REGISTRY, "*")
+        image = ECR.match(definition["containerDefinitions"][0]["image"])
+        if image is not None:
+            repository = f"arn:aws:ecr:{image['region']}:{image['account']}:repository/{image['name']}"
+            for action in service_calls.PULL_IMAGE:
+                authorizer.check(definition["executionRoleArn"], action, repository)
 
     def _read_images(self) -> dict[str, str]:
         """Return the image that the parameters give each function."""
@@ -182,6 +199,12 @@ def _calls_of_service(
             context = {service_calls.ENCLOSING_OPERATION: operation}
         for action in actions:
             yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
+    elif called == ("ecs", "runTask"):
+        yield from _calls_of_task(state["Arguments"], account)
+    elif called == ("s3", "putObject"):
+        # A stack without tasks stores nothing, and its role may not.
+        if '"none"' not in definition:
+            yield service_calls.PUT_OBJECT, f"arn:aws:s3:::{state['Arguments']['Bucket']}/large/any", {}
     elif called == ("states", "startExecution"):
         yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
     elif called == ("sfn", "sendTaskSuccess"):
@@ -197,3 +220,10 @@ def _calls_of_service(
         raise OperationFailedError(
             f"What the task {name} calls ({state['Resource']}) is not known: add it to training_stack.py."
         )
+
+
+def _calls_of_task(arguments: Mapping[str, Any], account: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield what running a task of ECS calls; nothing of a stack without tasks, whose states lead nowhere."""
+    if arguments["Cluster"] != "none":
+        family = f"arn:aws:ecs:{REGION}:{account}:task-definition/{arguments['TaskDefinition']}:1"
+        yield service_calls.RUN_TASK, family, {service_calls.TASK_CLUSTER: arguments["Cluster"]}
