@@ -191,20 +191,13 @@ def _calls_of_service(
     table = _TABLE.search(json.dumps(state.get("Arguments", {})))
     called = (match["service"], match["operation"]) if match else ("", "")
     if called[0] == "dynamodb" and table:
-        operation, context = f"{called[1][0].upper()}{called[1][1:]}", {}
-        actions = [f"dynamodb:{operation}"]
-        if operation == "TransactWriteItems":
-            parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
-            actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
-            context = {service_calls.ENCLOSING_OPERATION: operation}
-        for action in actions:
-            yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
-    elif called == ("ecs", "runTask"):
-        yield from _calls_of_task(state["Arguments"], account)
-    elif called == ("s3", "putObject"):
-        # A stack without tasks stores nothing, and its role may not.
-        if '"none"' not in definition:
-            yield service_calls.PUT_OBJECT, f"arn:aws:s3:::{state['Arguments']['Bucket']}/large/any", {}
+        yield from _calls_of_table(
+            called[1], state["Arguments"], f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
+        )
+    elif called in (("ecs", "runTask"), ("s3", "putObject")):
+        # A stack without tasks has no cluster: these states lead nowhere, and its role may do nothing of it.
+        if '"Cluster": "none"' not in definition:
+            yield _call_for_task(called[1], state["Arguments"], account)
     elif called == ("states", "startExecution"):
         yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
     elif called == ("sfn", "sendTaskSuccess"):
@@ -222,8 +215,22 @@ def _calls_of_service(
         )
 
 
-def _calls_of_task(arguments: Mapping[str, Any], account: str) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    """Yield what running a task of ECS calls; nothing of a stack without tasks, whose states lead nowhere."""
-    if arguments["Cluster"] != "none":
-        family = f"arn:aws:ecs:{REGION}:{account}:task-definition/{arguments['TaskDefinition']}:1"
-        yield service_calls.RUN_TASK, family, {service_calls.TASK_CLUSTER: arguments["Cluster"]}
+def _calls_of_table(
+    operation: str, arguments: Mapping[str, Any], arn: str
+) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield what a task calls of a table."""
+    name = f"{operation[0].upper()}{operation[1:]}"
+    if name != "TransactWriteItems":
+        yield f"dynamodb:{name}", arn, {}
+        return
+    parts = {key for item in arguments["TransactItems"] for key in item}
+    for action in sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts):
+        yield action, arn, {service_calls.ENCLOSING_OPERATION: name}
+
+
+def _call_for_task(operation: str, arguments: Mapping[str, Any], account: str) -> tuple[str, str, Mapping[str, str]]:
+    """Return the call that runs a task of ECS, or that stores what it is to work on."""
+    if operation == "putObject":
+        return service_calls.PUT_OBJECT, f"arn:aws:s3:::{arguments['Bucket']}/large/any", {}
+    family = f"arn:aws:ecs:{REGION}:{account}:task-definition/{arguments['TaskDefinition']}:1"
+    return service_calls.RUN_TASK, family, {service_calls.TASK_CLUSTER: arguments["Cluster"]}
