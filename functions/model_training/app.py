@@ -90,12 +90,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     -------
     dict
         Of a training: the URIs and digests of the model, of the record of its training rows and of its description, the
-        number of rows, and the seconds of the fit.
+        number of rows, the seconds of the fit, and what it ran on.
 
     Raises
     ------
+    TooLargeForFunctionError
+        If a task is to do it, which has more memory.
     InvalidRequestError, InvalidDatasetError, DamagedFileError
-        If the request cannot be used, the data does not fit the function's memory or the estimator, or is not what data
+        If the request cannot be used, the data does not fit the memory or the estimator, or is not what data
         preparation has written.
     """
     if event.get("task") == "plan_search":
@@ -247,6 +249,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         **describe_files(files),
         "rows": description["rows"],
         "seconds": description["seconds"],
+        "compute": description["compute"],
     }
 
 
