@@ -21,6 +21,7 @@ Estimator = Literal[
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 Features = Literal["auto", "plain"]
 Adjust = Literal["auto", "always", "none"]
+Compute = Literal["auto", "lambda", "task"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
@@ -313,6 +314,11 @@ class TrainingRequest(_Strict):
     )
     replace_unusable_champion: bool = Field(
         default=False, description="whether a champion that cannot be compared is replaced all the same"
+    )
+    compute: Compute = Field(
+        default="auto",
+        description="where steps run: auto takes a function, and for what does not fit one a task of the size that it "
+        "needs; lambda takes no task; task trains and evaluates as one, whatever the size",
     )
     model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(
         default="default",

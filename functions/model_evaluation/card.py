@@ -71,6 +71,7 @@ def _model_details(data: ReportData) -> dict[str, Any]:
         "seed": request["seed"],
         "search": search and {name: search[name] for name in ("estimators", "metric", "by", "folds", "rows", "ended")},
         "fit_seconds": model["seconds"],
+        "compute": model.get("compute"),
         "versions": model["versions"],
         "lineage": {
             "model_uri": evaluation["model_uri"],

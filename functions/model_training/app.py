@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from common.capacity import compute, memory_mb, require_task
 from common.frames import load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
@@ -33,7 +34,7 @@ from common.storage import (
 )
 from common.threads import few_threads
 from common.training_rows import Columns, RowHashes, TrainingRows
-from model_training.memory import check_memory
+from model_training.memory import check_memory, needed_memory_mb
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
 from model_training.suspicions import Suspicions
@@ -89,12 +90,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     -------
     dict
         Of a training: the URIs and digests of the model, of the record of its training rows and of its description, the
-        number of rows, and the seconds of the fit.
+        number of rows, the seconds of the fit, and what it ran on.
 
     Raises
     ------
+    TooLargeForFunctionError
+        If a task is to do it, which has more memory.
     InvalidRequestError, InvalidDatasetError, DamagedFileError
-        If the request cannot be used, the data does not fit the function's memory or the estimator, or is not what data
+        If the request cannot be used, the data does not fit the memory or the estimator, or is not what data
         preparation has written.
     """
     if event.get("task") == "plan_search":
@@ -116,7 +119,7 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
         profile,
         [Tried.of(each) for each in event["done"]],
         at_once=int(os.environ.get("TRIALS_AT_ONCE", "1")),
-        memory_mb=int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
+        memory_mb=memory_mb(),
         most_seconds=most_seconds,
     )
     if request.estimator == "auto" and not planned.trials:
@@ -133,9 +136,8 @@ def _blended(
     from model_training.search import blend_candidates, that_fits, with_blend  # noqa: PLC0415
     from model_training.trials import drawn_folds  # noqa: PLC0415
 
-    memory_mb = int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
     values = rows_to_try(request, profile) * len(profile["classes"] or "1")
-    most = min(CANDIDATES, int(_SHARE_OF_OUTPUTS * memory_mb * 2**20 / (8 * values)))
+    most = min(CANDIDATES, int(_SHARE_OF_OUTPUTS * memory_mb() * 2**20 / (8 * values)))
     candidates = blend_candidates(planned, request, profile, most_seconds)[:most]
     if len(candidates) < 2:
         return planned
@@ -145,7 +147,7 @@ def _blended(
     rows = HeldOutRows.of(folds, part.target, part.weights, str(request.problem))
     outputs = {each.number: _outputs(s3, each) for each in candidates}
     blended = with_blend(planned, choose_blend(outputs, rows, request))
-    return that_fits(blended, planned, request, profile, memory_mb)
+    return that_fits(blended, planned, request, profile, memory_mb())
 
 
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -201,7 +203,8 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
     request = request.with_positive_class(profile)
-    check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
+    require_task(request.compute, needed_memory_mb(request, profile))
+    check_memory(request, profile, memory_mb())
     with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
         hashes = RowHashes(Columns.of(profile))
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
@@ -236,6 +239,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "suspicions": suspected.result(),
         "training_rows": training_rows.description(),
         "sha256": {name: file.sha256 for name, file in files.items()},
+        "compute": compute(),
         **_lineage(),
     }
     # The description is written last: where it is, the model is whole.
@@ -245,6 +249,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         **describe_files(files),
         "rows": description["rows"],
         "seconds": description["seconds"],
+        "compute": description["compute"],
     }
 
 

@@ -1,4 +1,4 @@
-"""What training takes of memory, and the refusal of data that need more than the function has."""
+"""What training takes of memory, and the refusal of data that need more than there is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from sklearn.compose import ColumnTransformer
 
+from common.capacity import kind, too_large
 from common.conversion import Profile, feature_columns, free_texts
-from common.errors import InvalidDatasetError
 from common.request import TrainingRequest
 from model_training.features import (
     BOOSTING,
@@ -52,7 +52,7 @@ IMPORTS_MB = 300
 
 
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
-    """Refuse data whose fit would not fit the function's memory, before it is read.
+    """Refuse data whose fit would not fit the memory, before it is read.
 
     Parameters
     ----------
@@ -61,13 +61,29 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     profile
         Of the prepared data.
     memory_mb
-        The function's memory in MB.
+        The memory in MB.
 
     Raises
     ------
-    InvalidDatasetError
-        Naming both figures and the parameter to raise.
+    TooLargeForFunctionError, InvalidDatasetError
+        Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
+    needed_mb = needed_memory_mb(request, profile)
+    if needed_mb <= memory_mb:
+        return
+    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    raise too_large(
+        f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
+        f"the {kind()} has {memory_mb:,} MB",
+        "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
+        "raises that), bring fewer rows, limit the trees or choose another estimator",
+        where=request.compute,
+        needed_mb=needed_mb,
+    )
+
+
+def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
+    """Return about how much memory training takes at its peak, in MB."""
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     if request.estimator == "blend":
         # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
@@ -76,14 +92,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
     else:
         needed = sum(_needed_bytes(request, profile))
-    needed_mb = IMPORTS_MB + (needed >> 20)
-    if needed_mb > memory_mb:
-        raise InvalidDatasetError(
-            f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
-            f"the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 "
-            "in a new account until AWS's support raises that), bring fewer rows, limit the trees or choose another "
-            "estimator."
-        )
+    return IMPORTS_MB + (needed >> 20)
 
 
 def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]:

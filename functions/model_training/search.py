@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from common.conversion import Profile
-from common.errors import InvalidDatasetError, InvalidRequestError, first_few
+from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import ESTIMATORS, TrainingRequest
 from model_training.blend_choice import Blend
@@ -143,18 +143,20 @@ def plan(
 
 
 def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> list[str]:
-    """Return the estimators whose fit on all rows fits the memory."""
+    """Return the estimators whose fit on all rows fits the memory or, if there is none, a task."""
     names = PORTFOLIO[str(request.problem)] if request.estimator == "auto" else (request.estimator,)
-    fitting, refused = list[str](), None
+    fitting, as_task, refused = list[str](), list[str](), None
     for name in names:
         try:
             check_memory(request.with_choice(name, {}), profile, memory_mb)
             fitting.append(name)
+        except TooLargeForFunctionError:
+            as_task.append(name)
         except InvalidDatasetError as error:
             refused = error
-    if not fitting and refused is not None:
+    if not fitting and not as_task and refused is not None:
         raise refused
-    return fitting
+    return fitting or as_task
 
 
 def _within_payload(request: TrainingRequest, asked: Sequence[Proposal], done: Sequence[Tried]) -> list[Proposal]:
@@ -304,7 +306,7 @@ def that_fits(blended: Plan, planned: Plan, request: TrainingRequest, profile: P
         return planned
     try:
         check_memory(request.with_choice(**blended.chosen), profile, memory_mb)
-    except InvalidDatasetError as error:
+    except (TooLargeForFunctionError, InvalidDatasetError) as error:
         told = [*planned.record["told"], f"A blend of trials was better. {error}"]
         return replace(planned, record={**planned.record, "told": told})
     return blended
