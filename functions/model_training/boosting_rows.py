@@ -24,7 +24,7 @@ from common.request import TrainingRequest
 from common.threads import few_threads
 from model_training.boosting import Batch, Rows
 from model_training.features import MAX_NATIVE_CATEGORIES
-from model_training.training import FittedModel, keep_what_predicts, learn_features, noted_warnings
+from model_training.training import FittedModel, as_told, keep_what_predicts, learn_features
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -83,13 +83,13 @@ def fit_block_by_block(
     sample = _sample(part, profile, watch)
     features = part.take(sample)
     size = part.rows * len(part.columns)
-    with noted_warnings(pipeline) as messages, few_threads(size):
+    with as_told(pipeline) as messages, few_threads(size):
         learned = learn_features(pipeline, features, target[sample], None if weights is None else weights[sample])
         del features
         blocks = _Blocks(pipeline, part, sample, learned, target, weights)
         pipeline["model"].fit_rows(Rows(blocks.batches, blocks.targets))
     keep_what_predicts(pipeline)
-    return FittedModel(pipeline, messages(), time.perf_counter() - started)
+    return FittedModel(pipeline, messages, time.perf_counter() - started)
 
 
 def _sample(part: PartFile, profile: Profile, watch: Callable[[pa.RecordBatch], None] | None) -> npt.NDArray[np.intp]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
@@ -169,7 +169,7 @@ def fit(
         joined = join(pipeline, [model.pipeline for model in models], features, target)
         return FittedModel(joined, list(dict.fromkeys(told)), sum(model.seconds for model in models))
     started, features_size = time.perf_counter(), features.size
-    with noted_warnings(pipeline) as messages:
+    with as_told(pipeline) as messages:
         # What Pipeline.fit does, in two steps.
         transformed = learn_features(pipeline, features, target, weights)
         if consume:
@@ -177,35 +177,33 @@ def fit(
         with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
             pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
     keep_what_predicts(pipeline)
-    return FittedModel(pipeline, messages(), time.perf_counter() - started)
+    return FittedModel(pipeline, messages, time.perf_counter() - started)
 
 
 @contextmanager
-def noted_warnings(pipeline: Pipeline) -> Iterator[Callable[[], list[str]]]:
-    """Take down what is warned of while a pipeline is fitted, and name the error of data that it cannot be fitted on.
+def as_told(pipeline: Pipeline) -> Iterator[list[str]]:
+    """Yield a list that is filled, at the end, with what is warned of while a pipeline is fitted.
 
     Raises
     ------
     InvalidDatasetError
-        If a library refuses the data.
+        If scikit-learn refuses the data.
     """
+    messages = list[str]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            yield lambda: _told(caught)
+            yield messages
         except ValueError as error:
             told = without_values(str(error))
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
-
-
-def _told(caught: Sequence[warnings.WarningMessage]) -> list[str]:
     meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
-    return list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
+    messages += dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant)
 
 
 def learn_features(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights) -> Any:
     """Fit the features of a pipeline, and return what they make of the rows that they are fitted on."""
-    filled = _without_empty_columns(features)
+    filled = without_empty_columns(features)
     _know_levels(pipeline, filled)
     transformed = _transform(pipeline["features"], filled, target, weights)
     _keep_levels_once(pipeline)
@@ -282,7 +280,7 @@ def _empty(frame: pd.DataFrame) -> None:
         frame.drop(columns=list(frame.columns), inplace=True)  # noqa: PD002 - one by one takes minutes
 
 
-def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
+def without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
     """Fill columns whose values are all in the test part: boosting cannot bin a column without any value."""
     filled = features
     for name in features.columns[features.isna().all()]:
