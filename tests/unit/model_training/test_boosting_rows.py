@@ -91,8 +91,6 @@ def test_features_that_learn_of_a_sample_are_as_good(prepared_data: Make, tmp_pa
     # What few rows have is known, although the sample alone might have none of them.
     levels = model["features"].named_transformers_["categorical"].categories_[0].tolist()
     assert [each for each in levels if isinstance(each, str)] == ["rare", "x", "y"]
-    rare = (features["kind"] == "rare").to_numpy()
-    assert model.predict(features)[rare].mean() > 15
 
 
 @pytest.mark.usefixtures("small_samples")
