@@ -76,9 +76,23 @@ class _Growing:
         ValueError
             If the target is of one class.
         """
-        chosen, batches = self._told(rows)
-        self.trees_, self.n_features_in_ = grow(self, chosen, batches)
+        told = self.told(rows.targets())
+        return self.take(grow(Growth.of(self, told), rows.batches))
+
+    def take(self, booster: xgboost.Booster) -> Self:
+        """Take trees that were grown for it, wherever that was."""
+        self.trees_, self.n_features_in_ = trees_of(booster), booster.num_features()
         return self
+
+    def told(self, targets: Iterator[tuple[npt.NDArray[Any], Weights]]) -> Told:
+        """Learn of all rows' target what is not for trees to learn, and return what XGBoost is told of it.
+
+        Raises
+        ------
+        ValueError
+            If the target is of one class.
+        """
+        raise NotImplementedError
 
     def fitted(self) -> Any:
         """Return the estimator as it is saved, which can do nothing but predict."""
@@ -86,10 +100,6 @@ class _Growing:
         for name in saved.OWN:
             setattr(saved, name, getattr(self, name))
         return saved
-
-    def _told(self, rows: Rows) -> tuple[dict[str, Any], Callable[[], Iterator[Batch]]]:
-        """Return what XGBoost is told of the objective, and the batches as that takes them."""
-        raise NotImplementedError
 
 
 class XgboostRegressor(_Growing, BoostedRegressor):  # type: ignore[misc] # scikit-learn has no types
@@ -101,18 +111,14 @@ class XgboostRegressor(_Growing, BoostedRegressor):  # type: ignore[misc] # scik
 
     _saved_as = BoostedRegressor
 
-    def _told(self, rows: Rows) -> tuple[dict[str, Any], Callable[[], Iterator[Batch]]]:
-        mean, deviation = _moments(rows.targets())
+    def told(self, targets: Iterator[tuple[npt.NDArray[Any], Weights]]) -> Told:
+        """Return what XGBoost is told of the objective."""
+        mean, deviation = _moments(targets)
         is_log = self.loss in LOG_LOSSES
-        centre, scale = (0.0, mean) if is_log else (mean, deviation)
         self.base_, self.scale_ = np.array([math.log(mean) if is_log else mean]), 1.0 if is_log else deviation
-
-        def batches() -> Iterator[Batch]:
-            for features, target, weights in rows.batches():
-                yield features, (np.asarray(target, np.float64) - centre) / scale, weights
-
-        told = {"objective": OBJECTIVES[self.loss], "base_score": 1.0 if is_log else 0.0}
-        return told | ({"quantile_alpha": self.quantile} if self.loss == "quantile" else {}), batches
+        chosen = {"objective": OBJECTIVES[self.loss], "base_score": 1.0 if is_log else 0.0}
+        chosen |= {"quantile_alpha": self.quantile} if self.loss == "quantile" else {}
+        return Told(chosen, centre=0.0 if is_log else mean, scale=mean if is_log else deviation)
 
 
 class XgboostClassifier(_Growing, BoostedClassifier):  # type: ignore[misc] # scikit-learn has no types
@@ -120,60 +126,124 @@ class XgboostClassifier(_Growing, BoostedClassifier):  # type: ignore[misc] # sc
 
     _saved_as = BoostedClassifier
 
-    def _told(self, rows: Rows) -> tuple[dict[str, Any], Callable[[], Iterator[Batch]]]:
-        counts, weighed = _counts(rows.targets())
-        self.classes_, self.scale_ = np.array(sorted(counts)), 1.0
-        if len(counts) < 2:
-            raise ValueError("The target is of one class.")
+    def told(self, targets: Iterator[tuple[npt.NDArray[Any], Weights]]) -> Told:
+        """Return what XGBoost is told of the objective."""
+        counts, weighed = _counts(targets)
         classes = sorted(counts)
+        if len(classes) < 2:
+            raise ValueError("The target is of one class.")
+        self.classes_, self.scale_ = np.array(classes), 1.0
         each, total = (np.array([found[label] for label in classes]) for found in (counts, weighed))
-        balance = each.sum() / (len(each) * each) if self.class_weight == "balanced" else np.ones(len(each))
-        is_weighed = self.class_weight == "balanced"
-
-        def batches() -> Iterator[Batch]:
-            for features, target, weights in rows.batches():
-                codes = np.searchsorted(self.classes_, target)
-                weighed = balance[codes] * (1.0 if weights is None else weights) if is_weighed else weights
-                yield features, codes, weighed
-
+        balance = each.sum() / (len(each) * each) if self.class_weight == "balanced" else None
         if len(classes) > 2:
             self.base_ = np.zeros(len(classes))
-            return {"objective": "multi:softprob", "num_class": len(classes), "base_score": 0.5}, batches
-        share = _rounded(total[1] * balance[1] / (total * balance).sum())
-        share = min(max(share, LEAST_SHARE), 1 - LEAST_SHARE)
+            chosen = {"objective": "multi:softprob", "num_class": len(classes), "base_score": 0.5}
+            return Told(chosen, classes=self.classes_, balance=balance)
+        total = total if balance is None else total * balance
+        share = min(max(_rounded(total[1] / total.sum()), LEAST_SHARE), 1 - LEAST_SHARE)
         self.base_ = np.array([math.log(share / (1 - share))])
-        return {"objective": "binary:logistic", "base_score": share}, batches
+        chosen = {"objective": "binary:logistic", "base_score": share}
+        return Told(chosen, classes=self.classes_, balance=balance)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What XGBoost is told of a target.
+
+    Attributes
+    ----------
+    chosen
+        Parameters: the objective, and what trees begin with.
+    centre, scale
+        What is taken off each number, and what it is divided by then.
+    classes
+        The labels, sorted; None for numbers.
+    balance
+        What the weight of a row of each class is multiplied by, shape (classes,); None for nothing.
+    """
+
+    chosen: Mapping[str, Any]
+    centre: float = 0.0
+    scale: float = 1.0
+    classes: npt.NDArray[Any] | None = None
+    balance: npt.NDArray[np.float64] | None = None
+
+    def labels(self, target: npt.NDArray[Any], weights: Weights) -> tuple[npt.NDArray[Any], Weights]:
+        """Return a target, of shape (rows,), and weights as XGBoost gets them."""
+        if self.classes is None:
+            return (np.asarray(target, np.float64) - self.centre) / self.scale, weights
+        codes = np.searchsorted(self.classes, target)
+        if self.balance is None:
+            return codes, weights
+        return codes, self.balance[codes] * (1.0 if weights is None else weights)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """How trees are to be grown: all that XGBoost is told, beside the rows.
+
+    Attributes
+    ----------
+    parameters
+        Of XGBoost.
+    trees
+        How many rounds there are.
+    categorical
+        The columns that hold categories.
+    told
+        Of the target.
+    """
+
+    parameters: Mapping[str, Any]
+    trees: int
+    categorical: tuple[int, ...]
+    told: Told
+
+    @classmethod
+    def of(cls, estimator: Any, told: Told) -> Self:
+        """Return how the trees of an estimator are to be grown."""
+        chosen = {**parameters(estimator), **told.chosen}
+        return cls(chosen, estimator.n_estimators, tuple(estimator.categorical_features or ()), told)
+
+    def feature_types(self, columns: int) -> list[str]:
+        """Return what XGBoost is told of each column: `c` for a category, `q` for a number."""
+        return ["c" if column in self.categorical else "q" for column in range(columns)]
 
 
 def grow(
-    estimator: Any, chosen: Mapping[str, Any], batches: Callable[[], Iterator[Batch]]
-) -> tuple[dict[str, npt.NDArray[Any]], int]:
-    """Return the trees that XGBoost grows, as `common.boosted` holds them, and how many columns they know.
+    growth: Growth,
+    batches: Callable[[], Iterator[Batch]],
+    begun: xgboost.Booster | None = None,
+    callbacks: Sequence[Any] = (),
+) -> xgboost.Booster:
+    """Return the trees that XGBoost grows.
 
     Parameters
     ----------
-    estimator
-        Says the hyperparameters.
-    chosen
-        What XGBoost is told of the objective.
+    growth
+        How they are to be grown.
     batches
-        Begins a new pass over the rows, their target as the objective takes it.
+        Begins a new pass over the rows.
+    begun
+        The first of the trees, where a fit goes on that was broken off.
+    callbacks
+        XGBoost's, which see each round.
     """
     # Other estimators do without it.
     import xgboost  # noqa: PLC0415
 
-    columns = next(batches())[0].shape[1]
+    # As few threads as scikit-learn's code has, where that is bidden to.
+    threads = _openmp_effective_n_threads()
     matrix = xgboost.QuantileDMatrix(
-        _iterator(batches, feature_types(estimator, columns)), max_bin=estimator.max_bin, enable_categorical=True
+        _iterator(growth, batches), max_bin=growth.parameters["max_bin"], enable_categorical=True, nthread=threads
     )
-    booster = xgboost.train({**parameters(estimator), **chosen}, matrix, num_boost_round=estimator.n_estimators)
-    return trees_of(booster), columns
-
-
-def feature_types(estimator: Any, columns: int) -> list[str]:
-    """Return what XGBoost is told of each column: `c` for a category, `q` for a number."""
-    categorical = set(estimator.categorical_features or ())
-    return ["c" if column in categorical else "q" for column in range(columns)]
+    return xgboost.train(
+        {**growth.parameters, "nthread": threads},
+        matrix,
+        num_boost_round=growth.trees - (begun.num_boosted_rounds() if begun else 0),
+        xgb_model=begun,
+        callbacks=list(callbacks),
+    )
 
 
 def parameters(estimator: Any) -> dict[str, Any]:
@@ -196,11 +266,10 @@ def parameters(estimator: Any) -> dict[str, Any]:
         "colsample_bytree": estimator.colsample_bytree,
         "max_bin": estimator.max_bin,
         "seed": estimator.random_state % 2**31,
-        "nthread": _openmp_effective_n_threads(),
     }
 
 
-def _iterator(batches: Callable[[], Iterator[Batch]], types: Sequence[str]) -> xgboost.DataIter:
+def _iterator(growth: Growth, batches: Callable[[], Iterator[Batch]]) -> xgboost.DataIter:
     import xgboost  # noqa: PLC0415 (as above)
 
     class Batches(xgboost.DataIter):
@@ -218,7 +287,9 @@ def _iterator(batches: Callable[[], Iterator[Batch]], types: Sequence[str]) -> x
             if batch is None:
                 return False
             features, target, weights = batch
-            input_data(data=features, label=target, weight=weights, feature_types=types)
+            labels, weights = growth.told.labels(target, weights)
+            types = growth.feature_types(features.shape[1])
+            input_data(data=features, label=labels, weight=weights, feature_types=types)
             return True
 
     return Batches()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from boosted_tables import CATEGORY, table
 from common.boosted import BoostedRegressor
 from model_training import boosting
-from model_training.boosting import Rows, XgboostClassifier, XgboostRegressor, feature_types
+from model_training.boosting import Growth, Rows, Told, XgboostClassifier, XgboostRegressor
 
 LOSSES = ("squared_error", "absolute_error", "quantile", "poisson", "gamma")
 
@@ -37,7 +37,7 @@ def boosters(monkeypatch: pytest.MonkeyPatch) -> list[xgboost.Booster]:
 
 
 def said_by(booster: xgboost.Booster, model: Any, features: Any) -> Any:
-    types = feature_types(model, features.shape[1])
+    types = Growth.of(model, Told({})).feature_types(features.shape[1])
     return booster.predict(xgboost.DMatrix(features, feature_types=types, enable_categorical=True))
 
 
@@ -91,7 +91,8 @@ def test_every_row_goes_where_xgboost_sends_it(
         boosters = kept_boosters(patch)
         saved = model.fit(features, target).fitted()
     rows = np.vstack([features, at_thresholds(saved)])
-    matrix = xgboost.DMatrix(rows, feature_types=feature_types(model, 3), enable_categorical=True)
+    types = Growth.of(model, Told({})).feature_types(3)
+    matrix = xgboost.DMatrix(rows, feature_types=types, enable_categorical=True)
     expected = boosters[0].predict(matrix, pred_leaf=True)
     for number in range(len(saved.trees_["sizes"])):
         np.testing.assert_array_equal(leaves_of(saved, number, rows), expected[:, number])
