@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,27 +61,61 @@ def load_part(
     """
     target = target_column(profile)
     columns = feature_columns(profile)
-    # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
-    # file's pages to the function's memory.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
+    # Row group by row group, so that beside what is returned one of them is in memory.
+    with _opened(path, profile) as parquet:
         rows = parquet.metadata.num_rows
         fill = _Fill(rows, large=is_large(profile))
         labels = list[pa.ChunkedArray]()
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, columns=[*(column["name"] for column in columns), target["name"]])
-            for column in columns:
-                fill.add(column, table[column["name"]])
+            fill.add_rows(table, columns)
             labels.append(table[target["name"]])
             if watch is not None:
                 for batch in table.to_batches():
                     watch(batch)
-            fill.rows_read += table.num_rows
     whole = pa.chunked_array([chunk for label in labels for chunk in label.chunks], labels[0].type)
     features, target_values = fill.frame(), _target(whole, target, profile["problem"])
     # What reading took goes back to the system, which the fit needs it from.
     pa.default_memory_pool().release_unused()
     return features, target_values
+
+
+def row_groups(
+    path: Path, profile: Profile
+) -> Iterator[tuple[pd.DataFrame, npt.NDArray[Any], npt.NDArray[np.float64] | None]]:
+    """Read one part of the prepared data row group by row group, of which one is in memory.
+
+    Parameters
+    ----------
+    path
+        `train.parquet` or `test.parquet`.
+    profile
+        The profile that was written with it.
+
+    Yields
+    ------
+    features : pandas.DataFrame of shape (rows, features)
+        The same values and dtypes as `load_part` has for these rows; the categories of a text are those of its row
+        group.
+    target : numpy.ndarray of shape (rows,)
+        As `load_part` has it.
+    weights : numpy.ndarray of shape (rows,), optional
+        Above 0; None where the data set has no column of weights.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    columns, target, weight = feature_columns(profile), target_column(profile), _weight_name(profile)
+    names = [*(column["name"] for column in columns), target["name"], *([] if weight is None else [weight])]
+    with _opened(path, profile) as parquet:
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns=names)
+            fill = _Fill(table.num_rows, large=is_large(profile))
+            fill.add_rows(table, columns)
+            weights = None if weight is None else np.asarray(table[weight].to_numpy(), np.float64)
+            yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
 
 
 def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None:
@@ -103,12 +138,11 @@ def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    column = next((column for column in profile["columns"] if column["use"] == "weight"), None)
-    if column is None:
+    name = _weight_name(profile)
+    if name is None:
         return None
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
-        weights = np.asarray(parquet.read(columns=[column["name"]])[column["name"]].to_numpy(), np.float64)
+    with _opened(path, profile) as parquet:
+        weights = np.asarray(parquet.read(columns=[name])[name].to_numpy(), np.float64)
     return None if (weights == 1).all() else weights
 
 
@@ -134,9 +168,23 @@ def load_order(path: Path, profile: Profile) -> npt.NDArray[np.uint64] | None:
     """
     if profile["split"]["by"] not in ("key", "time"):
         return None
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
+    with _opened(path, profile) as parquet:
         return np.asarray(parquet.read(columns=[ORDER])[ORDER].to_numpy(), np.uint64)
+
+
+def _weight_name(profile: Profile) -> str | None:
+    return next((column["name"] for column in profile["columns"] if column["use"] == "weight"), None)
+
+
+@contextmanager
+def _opened(path: Path, profile: Profile) -> Iterator[pq.ParquetFile]:
+    """Open a part that was written with the profile.
+
+    A memory map would count the file's pages to the function's memory.
+    """
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
+        _require_same_reading(path, parquet.schema_arrow, profile)
+        yield parquet
 
 
 def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:
@@ -154,10 +202,15 @@ class _Fill:
     def __init__(self, rows: int, *, large: bool) -> None:
         self._rows, self._large = rows, large
         self._columns: dict[str, npt.NDArray[Any] | list[pa.Array]] = {}
-        self.rows_read = 0
+        self._rows_read = 0
 
-    def add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
-        """Take in a row group's values of one column."""
+    def add_rows(self, table: pa.Table, columns: Iterable[Mapping[str, Any]]) -> None:
+        """Take in some more rows of the columns, each by the profile's entry of it."""
+        for column in columns:
+            self._add(column, table[column["name"]])
+        self._rows_read += table.num_rows
+
+    def _add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
         name = described["name"]
         if described["role"] == "text" or described["dtype"] == "category":
             pieces = self._columns.setdefault(name, [])
@@ -165,7 +218,7 @@ class _Fill:
             return
         if name not in self._columns:
             self._columns[name] = np.empty(self._rows, feature_dtype(described, large=self._large))
-        self._columns[name][self.rows_read : self.rows_read + len(column)] = numbers(column)
+        self._columns[name][self._rows_read : self._rows_read + len(column)] = numbers(column)
 
     def frame(self) -> pd.DataFrame:
         """Return the frame; it holds the arrays themselves."""
