@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ from common.errors import DamagedFileError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+KEPT_BYTES = 1 << 28
+"""A part that is no larger in its file, without compression, is decoded once and kept so."""
 
 
 def load_part(
@@ -118,6 +121,108 @@ def row_groups(
             yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
 
 
+class PartFile:
+    """One part of the prepared data, of which no more is in memory than what is asked for.
+
+    A part that takes less than `KEPT_BYTES` is decoded once. The features of one column or of some rows are asked for
+    as of a frame.
+
+    Parameters
+    ----------
+    path
+        `train.parquet` or `test.parquet`, which has to stay where it is.
+    profile
+        The profile that was written with it.
+
+    Attributes
+    ----------
+    rows
+        How many there are.
+    columns
+        The names of the features.
+    watched
+        Of the features and the target.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+
+    def __init__(self, path: Path, profile: Profile) -> None:
+        self._path, self._profile = path, profile
+        self.columns = [column["name"] for column in feature_columns(profile)]
+        self.watched = [*self.columns, target_column(profile)["name"]]
+        with _opened(path, profile) as parquet:
+            groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+            self.rows: int = parquet.metadata.num_rows
+        self._keeps = sum(group.total_byte_size for group in groups) <= KEPT_BYTES
+        self._kept: list[pa.Table] | None = None
+
+    def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield some columns of the rows, row group by row group."""
+        if self._kept is not None:
+            yield from (table.select(names) for table in self._kept)
+            return
+        with _opened(self._path, self._profile) as parquet:
+            kept = list[pa.Table]()
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=None if self._keeps else list(names))
+                if self._keeps:
+                    kept.append(table)
+                yield table.select(names)
+        self._kept = kept if self._keeps else None
+
+    def blocks(self, names: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Yield some columns of so many rows at a time, fewer at the end, wherever row groups begin."""
+        waiting, missing = list[pa.Table](), rows
+        for table in self.tables(names):
+            at = 0
+            while table.num_rows - at >= missing:
+                yield pa.concat_tables([*waiting, table.slice(at, missing)])
+                at, waiting, missing = at + missing, [], rows
+            if at < table.num_rows:
+                waiting.append(table.slice(at))
+                missing -= table.num_rows - at
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+    def frame(self, table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+        """Return features of some rows as `load_part` has them; the categories of a text are those of the rows."""
+        fill = _Fill(table.num_rows, large=is_large(self._profile))
+        fill.add_rows(table, self._described(names))
+        return fill.frame()
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> pd.DataFrame:
+        """Return the features of some rows, as `load_part(…)[0].take(rows)` would, row group by row group."""
+        order = np.argsort(rows, kind="stable")
+        wanted, described = rows[order], self._described(self.columns)
+        fill, begin = _Fill(len(rows), large=is_large(self._profile)), 0
+        for table in self.tables(self.columns):
+            for batch in table.to_batches():
+                here = wanted[np.searchsorted(wanted, begin) : np.searchsorted(wanted, begin + batch.num_rows)]
+                fill.add_rows(batch.take(pa.array(here - begin)), described)
+                begin += batch.num_rows
+        frame = fill.frame()
+        return frame if (order == np.arange(len(order))).all() else frame.take(np.argsort(order, kind="stable"))
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        fill, described = _Fill(self.rows, large=is_large(self._profile)), self._described([name])
+        for table in self.tables([name]):
+            fill.add_rows(table, described)
+        return fill.frame()[name]
+
+    def target(self) -> npt.NDArray[Any]:
+        """Read the target, as `load_part` has it."""
+        target = target_column(self._profile)
+        chunks = [chunk for table in self.tables([target["name"]]) for chunk in table[target["name"]].chunks]
+        return _target(pa.chunked_array(chunks, chunks[0].type), target, self._profile["problem"])
+
+    def _described(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        columns = {column["name"]: column for column in feature_columns(self._profile)}
+        return [columns[name] for name in names]
+
+
 def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None:
     """Read how much each row of a part counts, in the order of `load_part`.
 
@@ -204,17 +309,17 @@ class _Fill:
         self._columns: dict[str, npt.NDArray[Any] | list[pa.Array]] = {}
         self._rows_read = 0
 
-    def add_rows(self, table: pa.Table, columns: Iterable[Mapping[str, Any]]) -> None:
+    def add_rows(self, table: pa.Table | pa.RecordBatch, columns: Iterable[Mapping[str, Any]]) -> None:
         """Take in some more rows of the columns, each by the profile's entry of it."""
         for column in columns:
             self._add(column, table[column["name"]])
         self._rows_read += table.num_rows
 
-    def _add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
+    def _add(self, described: Mapping[str, Any], column: pa.ChunkedArray | pa.Array) -> None:
         name = described["name"]
         if described["role"] == "text" or described["dtype"] == "category":
             pieces = self._columns.setdefault(name, [])
-            pieces += column.chunks
+            pieces += column.chunks if isinstance(column, pa.ChunkedArray) else [column]
             return
         if name not in self._columns:
             self._columns[name] = np.empty(self._rows, feature_dtype(described, large=self._large))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -166,30 +167,44 @@ def fit(
         joined = join(pipeline, [model.pipeline for model in models], features, target)
         return FittedModel(joined, list(dict.fromkeys(messages)), sum(model.seconds for model in models))
     started, features_size = time.perf_counter(), features.size
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            filled = _without_empty_columns(features)
-            _know_levels(pipeline, filled)
-            # What Pipeline.fit does, in two steps.
-            transformed = _transform(pipeline["features"], filled, target, weights)
-            del filled
-            _keep_levels_once(pipeline)
-            if consume:
-                _empty(features)
-            with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
-                pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
-        except ValueError as error:
-            told = without_values(str(error))
-            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
+    with as_told(pipeline) as messages:
+        filled = without_empty_columns(features)
+        _know_levels(pipeline, filled)
+        # What Pipeline.fit does, in two steps.
+        transformed = _transform(pipeline["features"], filled, target, weights)
+        del filled
+        _keep_levels_once(pipeline)
+        if consume:
+            _empty(features)
+        with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
+            pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
     if "n_jobs" in pipeline["model"].get_params():
         # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
         pipeline["model"].set_params(n_jobs=None)
     # Boosting keeps the generator that it drew features by, which no prediction needs.
     vars(pipeline["model"]).pop("_feature_subsample_rng", None)
-    meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
-    messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
     return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+@contextmanager
+def as_told(pipeline: Pipeline) -> Iterator[list[str]]:
+    """Yield a list that is filled, at the end, with what is warned of while a pipeline is fitted.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If scikit-learn refuses the data.
+    """
+    messages = list[str]()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield messages
+        except ValueError as error:
+            told = without_values(str(error))
+            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
+    meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
+    messages += dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant)
 
 
 def _know_levels(pipeline: Pipeline, features: pd.DataFrame) -> None:
@@ -250,7 +265,7 @@ def _empty(frame: pd.DataFrame) -> None:
         frame.drop(columns=list(frame.columns), inplace=True)  # noqa: PD002 - one by one takes minutes
 
 
-def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
+def without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
     """Fill columns whose values are all in the test part: boosting cannot bin a column without any value."""
     filled = features
     for name in features.columns[features.isna().all()]:
