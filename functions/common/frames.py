@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KEPT_BYTES = 1 << 28
-"""A part that is no larger in its file, without compression, is decoded once and kept so."""
+"""How large a part that is kept once it is decoded may be in its file, without compression."""
 
 
 def load_part(
@@ -124,8 +124,7 @@ def row_groups(
 class PartFile:
     """One part of the prepared data, of which no more is in memory than what is asked for.
 
-    A part that takes less than `KEPT_BYTES` is decoded once. The features of one column or of some rows are asked for
-    as of a frame.
+    The features of one column or of some rows are asked for as of a frame.
 
     Parameters
     ----------
@@ -133,6 +132,8 @@ class PartFile:
         `train.parquet` or `test.parquet`, which has to stay where it is.
     profile
         The profile that was written with it.
+    keep : bool
+        Whether to keep what was decoded, of a part of `KEPT_BYTES` at most: for whoever reads it several times.
 
     Attributes
     ----------
@@ -140,6 +141,8 @@ class PartFile:
         How many there are.
     columns
         The names of the features.
+    watched
+        Of the features and the target.
 
     Raises
     ------
@@ -147,14 +150,14 @@ class PartFile:
         If the part is of another reading of the data set than the profile.
     """
 
-    def __init__(self, path: Path, profile: Profile) -> None:
+    def __init__(self, path: Path, profile: Profile, *, keep: bool = False) -> None:
         self._path, self._profile = path, profile
         self.columns = [column["name"] for column in feature_columns(profile)]
+        self.watched = [*self.columns, target_column(profile)["name"]]
         with _opened(path, profile) as parquet:
             groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
             self.rows: int = parquet.metadata.num_rows
-            self.all_columns: list[str] = parquet.schema_arrow.names
-        self._keeps = sum(group.total_byte_size for group in groups) <= KEPT_BYTES
+        self._keeps = keep and sum(group.total_byte_size for group in groups) <= KEPT_BYTES
         self._kept: list[pa.Table] | None = None
 
     def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:

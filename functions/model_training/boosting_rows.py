@@ -99,7 +99,7 @@ def _sample(part: PartFile, profile: Profile, watch: Callable[[pa.RecordBatch], 
     seen: dict[str, set[Any]] = {name: set() for name in texts}
     chosen, begin = [np.arange(0, part.rows, step)], 0
     if step > 1 or watch is not None:
-        for block in part.blocks(texts if watch is None else part.all_columns, ROWS_AT_ONCE):
+        for block in part.blocks(texts if watch is None else part.watched, ROWS_AT_ONCE):
             if watch is not None:
                 for batch in block.to_batches():
                     watch(batch)

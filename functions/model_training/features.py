@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
@@ -85,6 +85,19 @@ class Added:
         """Return how many columns are added at most, but for those of `whole_numbers`."""
         waves = 2 * HARMONICS if request.estimator in LINEAR else 1
         return len(self.missing) + len(self.times) * len(PERIODS) * waves
+
+
+def made_columns(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many columns a linear model gets at most, of features without free texts and texts of many values."""
+    columns, added = feature_columns(profile), Added.of(request, profile)
+    texts = [int(each["distinct"]) + bool(each["nulls"]) for each in columns if each["role"] == "categorical"]
+    values = [values_of(each) for each in columns if each["name"] in added.whole_numbers]
+    return len(columns) - len(texts) + sum(texts) + sum(values) + added.dense_columns(request)
+
+
+def values_of(column: Mapping[str, Any]) -> int:
+    """Return how many different values a column of few whole numbers has at most; a missing one is one of them."""
+    return int(column["max"] - column["min"]) + 1 + bool(column["nulls"])
 
 
 def _has_few_values(column: dict[str, Any]) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sklearn.compose import ColumnTransformer
 
@@ -18,6 +17,7 @@ from model_training.features import (
     text_characters,
     text_components,
     texts_of,
+    values_of,
     wide_columns,
 )
 
@@ -116,18 +116,13 @@ def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     columns, added = feature_columns(profile), Added.of(request, profile)
     texts = categorical_columns(request, profile)
     categories = [int(column["distinct"]) for column in columns if column["name"] in texts]
-    categories += [_values(column) for column in columns if column["name"] in added.whole_numbers]
+    categories += [values_of(column) for column in columns if column["name"] in added.whole_numbers]
     if request.estimator in BOOSTING or not categories:
         return 0
     others = len(columns) - len(texts) + added.dense_columns(request) + _components(request, profile)
     there = others + len(categories)
     dense = there >= ColumnTransformer([]).sparse_threshold * (others + sum(categories))
     return sum(categories) * BYTES_PER_ONE_HOT if dense else there * BYTES_PER_SPARSE_VALUE
-
-
-def _values(column: Mapping[str, Any]) -> int:
-    """Return how many different values a column of few whole numbers has at most; a missing one is one of them."""
-    return int(column["max"] - column["min"]) + 1 + bool(column["nulls"])
 
 
 def _means_bytes(request: TrainingRequest, profile: Profile) -> int:

@@ -180,27 +180,6 @@ def fit(
     return FittedModel(pipeline, messages, time.perf_counter() - started)
 
 
-@contextmanager
-def as_told(pipeline: Pipeline) -> Iterator[list[str]]:
-    """Yield a list that is filled, at the end, with what is warned of while a pipeline is fitted.
-
-    Raises
-    ------
-    InvalidDatasetError
-        If scikit-learn refuses the data.
-    """
-    messages = list[str]()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield messages
-        except ValueError as error:
-            told = without_values(str(error))
-            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
-    meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
-    messages += dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant)
-
-
 def learn_features(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights) -> Any:
     """Fit the features of a pipeline, and return what they make of the rows that they are fitted on."""
     filled = without_empty_columns(features)
@@ -220,6 +199,27 @@ def keep_what_predicts(pipeline: Pipeline) -> None:
         model.set_params(n_jobs=None)
     # Boosting keeps the generator that it drew features by, which no prediction needs.
     vars(model).pop("_feature_subsample_rng", None)
+
+
+@contextmanager
+def as_told(pipeline: Pipeline) -> Iterator[list[str]]:
+    """Yield a list that is filled, at the end, with what is warned of while a pipeline is fitted.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If scikit-learn refuses the data.
+    """
+    messages = list[str]()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            yield messages
+        except ValueError as error:
+            told = without_values(str(error))
+            raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
+    meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
+    messages += dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant)
 
 
 def _know_levels(pipeline: Pipeline, features: pd.DataFrame) -> None:
