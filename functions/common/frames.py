@@ -31,6 +31,8 @@ from common.errors import DamagedFileError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.ranges import ObjectFile
+
 KEPT_BYTES = 1 << 28
 """How large a part that is kept once it is decoded may be in its file, without compression."""
 
@@ -84,7 +86,7 @@ def load_part(
 
 
 def row_groups(
-    path: Path, profile: Profile
+    path: Path | ObjectFile, profile: Profile, groups: Sequence[int] | None = None
 ) -> Iterator[tuple[pd.DataFrame, npt.NDArray[Any], npt.NDArray[np.float64] | None]]:
     """Read one part of the prepared data row group by row group, of which one is in memory.
 
@@ -94,6 +96,8 @@ def row_groups(
         `train.parquet` or `test.parquet`.
     profile
         The profile that was written with it.
+    groups
+        Which row groups; None for all.
 
     Yields
     ------
@@ -113,12 +117,24 @@ def row_groups(
     columns, target, weight = feature_columns(profile), target_column(profile), _weight_name(profile)
     names = [*(column["name"] for column in columns), target["name"], *([] if weight is None else [weight])]
     with _opened(path, profile) as parquet:
-        for group in range(parquet.num_row_groups):
+        for group in range(parquet.num_row_groups) if groups is None else groups:
             table = parquet.read_row_group(group, columns=names)
             fill = _Fill(table.num_rows, large=is_large(profile))
             fill.add_rows(table, columns)
             weights = None if weight is None else np.asarray(table[weight].to_numpy(), np.float64)
             yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
+
+
+def rows_of_groups(path: Path, profile: Profile) -> list[int]:
+    """Return how many rows each row group of a part has.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    with _opened(path, profile) as parquet:
+        return [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
 
 
 class PartFile:
@@ -283,7 +299,7 @@ def _weight_name(profile: Profile) -> str | None:
 
 
 @contextmanager
-def _opened(path: Path, profile: Profile) -> Iterator[pq.ParquetFile]:
+def _opened(path: Path | ObjectFile, profile: Profile) -> Iterator[pq.ParquetFile]:
     """Open a part that was written with the profile.
 
     A memory map would count the file's pages to the function's memory.
@@ -293,7 +309,7 @@ def _opened(path: Path, profile: Profile) -> Iterator[pq.ParquetFile]:
         yield parquet
 
 
-def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:
+def _require_same_reading(path: Path | ObjectFile, schema: pa.Schema, profile: Profile) -> None:
     found = (schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode()
     if found != profile["fingerprint"]:
         raise DamagedFileError(
