@@ -20,6 +20,9 @@ CASES: tuple[tuple[str, str, dict[str, Any], int], ...] = (
     ("linear_regression", "numeric", {}, 1_000_000),
     ("hist_gradient_boosting", "numeric", {"max_iter": 3}, 1_000_000),
     ("hist_gradient_boosting", "mixed", {"max_iter": 3}, 1_000_000),
+    ("xgboost", "numeric", {"n_estimators": 3}, 1_000_000),
+    ("xgboost", "mixed", {"n_estimators": 3}, 1_000_000),
+    ("xgboost", "classes", {"n_estimators": 3}, 1_000_000),
     ("logistic_regression", "classes", {"max_iter": 10}, 1_000_000),
     ("random_forest", "numeric", {"n_estimators": 3, "max_depth": 10}, 500_000),
 )

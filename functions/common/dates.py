@@ -93,7 +93,7 @@ class DateParts(TransformerMixin, BaseEstimator):  # type: ignore[misc] # scikit
     def _values(self, columns: Seconds) -> Iterator[Seconds]:
         for column, parts in zip(columns, self._known_parts(), strict=True):
             for part in parts:
-                values = _part(column, part)
+                values = part_of(column, part)
                 if self.cyclic:
                     yield from _waves(values * (2 * np.pi / PERIODS[part]))
                 else:
@@ -115,8 +115,16 @@ def _seconds(transformer: DateParts, times: pd.DataFrame | Seconds, *, reset: bo
     return checked
 
 
-def _part(seconds: Seconds, part: str) -> Seconds:
-    """Return one part of each time, from 0 on; NaN where there is none. Minutes are fractions of an hour."""
+def part_of(seconds: Seconds, part: str) -> Seconds:
+    """Return one part of each time, from 0 on; NaN where there is none. Minutes are fractions of an hour.
+
+    Parameters
+    ----------
+    seconds
+        Since 1970-01-01 UTC, NaN where a time is missing, of any shape.
+    part
+        One of `PERIODS`.
+    """
     days, seconds_of_day = np.divmod(np.clip(seconds, -MOST_SECONDS, MOST_SECONDS), SECONDS_PER_DAY)
     values: Seconds
     if part == "hour":
@@ -136,7 +144,7 @@ def _recurs(seconds: Seconds, part: str) -> bool:
     known = seconds[~np.isnan(seconds)]
     if not len(known) or np.ptp(known) < COVERED * PERIODS[part] * UNITS[part]:
         return False
-    return bool(np.ptp(_part(known, part)) > 0)
+    return bool(np.ptp(part_of(known, part)) > 0)
 
 
 def _waves(angles: Seconds) -> Iterator[Seconds]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,11 @@ from common.errors import DamagedFileError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from common.ranges import ObjectFile
+
+KEPT_BYTES = 1 << 28
+"""How large a part that is kept once it is decoded may be in its file, without compression."""
 
 
 def load_part(
@@ -60,27 +66,178 @@ def load_part(
     """
     target = target_column(profile)
     columns = feature_columns(profile)
-    # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
-    # file's pages to the function's memory.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
+    # Row group by row group, so that beside what is returned one of them is in memory.
+    with _opened(path, profile) as parquet:
         rows = parquet.metadata.num_rows
         fill = _Fill(rows, large=is_large(profile))
         labels = list[pa.ChunkedArray]()
         for group in range(parquet.num_row_groups):
             table = parquet.read_row_group(group, columns=[*(column["name"] for column in columns), target["name"]])
-            for column in columns:
-                fill.add(column, table[column["name"]])
+            fill.add_rows(table, columns)
             labels.append(table[target["name"]])
             if watch is not None:
                 for batch in table.to_batches():
                     watch(batch)
-            fill.rows_read += table.num_rows
     whole = pa.chunked_array([chunk for label in labels for chunk in label.chunks], labels[0].type)
     features, target_values = fill.frame(), _target(whole, target, profile["problem"])
     # What reading took goes back to the system, which the fit needs it from.
     pa.default_memory_pool().release_unused()
     return features, target_values
+
+
+def row_groups(
+    path: Path | ObjectFile, profile: Profile, groups: Sequence[int] | None = None
+) -> Iterator[tuple[pd.DataFrame, npt.NDArray[Any], npt.NDArray[np.float64] | None]]:
+    """Read one part of the prepared data row group by row group, of which one is in memory.
+
+    Parameters
+    ----------
+    path
+        `train.parquet` or `test.parquet`.
+    profile
+        The profile that was written with it.
+    groups
+        Which row groups; None for all.
+
+    Yields
+    ------
+    features : pandas.DataFrame of shape (rows, features)
+        The same values and dtypes as `load_part` has for these rows; the categories of a text are those of its row
+        group.
+    target : numpy.ndarray of shape (rows,)
+        As `load_part` has it.
+    weights : numpy.ndarray of shape (rows,), optional
+        Above 0; None where the data set has no column of weights.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    columns, target, weight = feature_columns(profile), target_column(profile), _weight_name(profile)
+    names = [*(column["name"] for column in columns), target["name"], *([] if weight is None else [weight])]
+    with _opened(path, profile) as parquet:
+        for group in range(parquet.num_row_groups) if groups is None else groups:
+            table = parquet.read_row_group(group, columns=names)
+            fill = _Fill(table.num_rows, large=is_large(profile))
+            fill.add_rows(table, columns)
+            weights = None if weight is None else np.asarray(table[weight].to_numpy(), np.float64)
+            yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
+
+
+def rows_of_groups(path: Path, profile: Profile) -> list[int]:
+    """Return how many rows each row group of a part has.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    with _opened(path, profile) as parquet:
+        return [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
+
+
+class PartFile:
+    """One part of the prepared data, of which no more is in memory than what is asked for.
+
+    The features of one column or of some rows are asked for as of a frame.
+
+    Parameters
+    ----------
+    path
+        `train.parquet` or `test.parquet`, which has to stay where it is.
+    profile
+        The profile that was written with it.
+    keep : bool
+        Whether to keep what was decoded, of a part of `KEPT_BYTES` at most: for whoever reads it several times.
+
+    Attributes
+    ----------
+    rows
+        How many there are.
+    columns
+        The names of the features.
+    watched
+        Of the features and the target.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+
+    def __init__(self, path: Path, profile: Profile, *, keep: bool = False) -> None:
+        self._path, self._profile = path, profile
+        self.columns = [column["name"] for column in feature_columns(profile)]
+        self.watched = [*self.columns, target_column(profile)["name"]]
+        with _opened(path, profile) as parquet:
+            groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
+            self.rows: int = parquet.metadata.num_rows
+        self._keeps = keep and sum(group.total_byte_size for group in groups) <= KEPT_BYTES
+        self._kept: list[pa.Table] | None = None
+
+    def tables(self, names: Sequence[str]) -> Iterator[pa.Table]:
+        """Yield some columns of the rows, row group by row group."""
+        if self._kept is not None:
+            yield from (table.select(names) for table in self._kept)
+            return
+        with _opened(self._path, self._profile) as parquet:
+            kept = list[pa.Table]()
+            for group in range(parquet.num_row_groups):
+                table = parquet.read_row_group(group, columns=None if self._keeps else list(names))
+                if self._keeps:
+                    kept.append(table)
+                yield table.select(names)
+        self._kept = kept if self._keeps else None
+
+    def blocks(self, names: Sequence[str], rows: int) -> Iterator[pa.Table]:
+        """Yield some columns of so many rows at a time, fewer at the end, wherever row groups begin."""
+        waiting, missing = list[pa.Table](), rows
+        for table in self.tables(names):
+            at = 0
+            while table.num_rows - at >= missing:
+                yield pa.concat_tables([*waiting, table.slice(at, missing)])
+                at, waiting, missing = at + missing, [], rows
+            if at < table.num_rows:
+                waiting.append(table.slice(at))
+                missing -= table.num_rows - at
+        if waiting:
+            yield pa.concat_tables(waiting)
+
+    def frame(self, table: pa.Table, names: Sequence[str]) -> pd.DataFrame:
+        """Return features of some rows as `load_part` has them; the categories of a text are those of the rows."""
+        fill = _Fill(table.num_rows, large=is_large(self._profile))
+        fill.add_rows(table, self._described(names))
+        return fill.frame()
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> pd.DataFrame:
+        """Return the features of some rows, as `load_part(…)[0].take(rows)` would, row group by row group."""
+        order = np.argsort(rows, kind="stable")
+        wanted, described = rows[order], self._described(self.columns)
+        fill, begin = _Fill(len(rows), large=is_large(self._profile)), 0
+        for table in self.tables(self.columns):
+            for batch in table.to_batches():
+                here = wanted[np.searchsorted(wanted, begin) : np.searchsorted(wanted, begin + batch.num_rows)]
+                fill.add_rows(batch.take(pa.array(here - begin)), described)
+                begin += batch.num_rows
+        frame = fill.frame()
+        return frame if (order == np.arange(len(order))).all() else frame.take(np.argsort(order, kind="stable"))
+
+    def __getitem__(self, name: str) -> pd.Series[Any]:
+        fill, described = _Fill(self.rows, large=is_large(self._profile)), self._described([name])
+        for table in self.tables([name]):
+            fill.add_rows(table, described)
+        return fill.frame()[name]
+
+    def target(self) -> npt.NDArray[Any]:
+        """Read the target, as `load_part` has it."""
+        target = target_column(self._profile)
+        chunks = [chunk for table in self.tables([target["name"]]) for chunk in table[target["name"]].chunks]
+        return _target(pa.chunked_array(chunks, chunks[0].type), target, self._profile["problem"])
+
+    def _described(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        columns = {column["name"]: column for column in feature_columns(self._profile)}
+        return [columns[name] for name in names]
 
 
 def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None:
@@ -103,12 +260,11 @@ def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    column = next((column for column in profile["columns"] if column["use"] == "weight"), None)
-    if column is None:
+    name = _weight_name(profile)
+    if name is None:
         return None
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
-        weights = np.asarray(parquet.read(columns=[column["name"]])[column["name"]].to_numpy(), np.float64)
+    with _opened(path, profile) as parquet:
+        weights = np.asarray(parquet.read(columns=[name])[name].to_numpy(), np.float64)
     return None if (weights == 1).all() else weights
 
 
@@ -134,12 +290,26 @@ def load_order(path: Path, profile: Profile) -> npt.NDArray[np.uint64] | None:
     """
     if profile["split"]["by"] not in ("key", "time"):
         return None
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
+    with _opened(path, profile) as parquet:
         return np.asarray(parquet.read(columns=[ORDER])[ORDER].to_numpy(), np.uint64)
 
 
-def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:
+def _weight_name(profile: Profile) -> str | None:
+    return next((column["name"] for column in profile["columns"] if column["use"] == "weight"), None)
+
+
+@contextmanager
+def _opened(path: Path | ObjectFile, profile: Profile) -> Iterator[pq.ParquetFile]:
+    """Open a part that was written with the profile.
+
+    A memory map would count the file's pages to the function's memory.
+    """
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
+        _require_same_reading(path, parquet.schema_arrow, profile)
+        yield parquet
+
+
+def _require_same_reading(path: Path | ObjectFile, schema: pa.Schema, profile: Profile) -> None:
     found = (schema.metadata or {}).get(FINGERPRINT.encode(), b"").decode()
     if found != profile["fingerprint"]:
         raise DamagedFileError(
@@ -154,18 +324,23 @@ class _Fill:
     def __init__(self, rows: int, *, large: bool) -> None:
         self._rows, self._large = rows, large
         self._columns: dict[str, npt.NDArray[Any] | list[pa.Array]] = {}
-        self.rows_read = 0
+        self._rows_read = 0
 
-    def add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
-        """Take in a row group's values of one column."""
+    def add_rows(self, table: pa.Table | pa.RecordBatch, columns: Iterable[Mapping[str, Any]]) -> None:
+        """Take in some more rows of the columns, each by the profile's entry of it."""
+        for column in columns:
+            self._add(column, table[column["name"]])
+        self._rows_read += table.num_rows
+
+    def _add(self, described: Mapping[str, Any], column: pa.ChunkedArray | pa.Array) -> None:
         name = described["name"]
         if described["role"] == "text" or described["dtype"] == "category":
             pieces = self._columns.setdefault(name, [])
-            pieces += column.chunks
+            pieces += column.chunks if isinstance(column, pa.ChunkedArray) else [column]
             return
         if name not in self._columns:
             self._columns[name] = np.empty(self._rows, feature_dtype(described, large=self._large))
-        self._columns[name][self.rows_read : self.rows_read + len(column)] = numbers(column)
+        self._columns[name][self._rows_read : self._rows_read + len(column)] = numbers(column)
 
     def frame(self) -> pd.DataFrame:
         """Return the frame; it holds the arrays themselves."""

@@ -58,6 +58,9 @@ ALLOWED: Mapping[str, frozenset[str]] = {
             *own_types.ESTIMATORS,
             *(trees for trees in own_types.ESTIMATORS.values() if trees is not None),
             *own_types.OTHERS,
+            # Ours: these hold numbers, which their `checked` looks at.
+            "common.boosted.BoostedClassifier",
+            "common.boosted.BoostedRegressor",
             # Ours: these hold numbers, which `_check_adjusted` looks at.
             "common.adjusted.AdjustedClassifier",
             "common.adjusted.IntervalRegressor",
@@ -115,6 +118,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
 
 _FEATURES = "sklearn.compose._column_transformer.ColumnTransformer"
 _BLENDS = frozenset({"sklearn.ensemble._voting.VotingClassifier", "sklearn.ensemble._voting.VotingRegressor"})
+_BOOSTED = ("common.boosted.BoostedClassifier", "common.boosted.BoostedRegressor")
 _FROZEN = "sklearn.frozen._frozen.FrozenEstimator"
 ESTIMATORS: Mapping[str, str | None] = {
     "sklearn.linear_model._base.LinearRegression": None,
@@ -128,6 +132,8 @@ ESTIMATORS: Mapping[str, str | None] = {
         )
         for kind in ("Classifier", "Regressor")
     },
+    # Their trees are arrays of their own, of no type that a file could put in their place.
+    **dict.fromkeys(_BOOSTED),
     **own_types.ESTIMATORS,
 }
 """What a pipeline of ours ends in, and what its trees are: nothing else that holds trees is looked into."""
@@ -316,6 +322,10 @@ def _unreadable_is_untrusted() -> Iterator[None]:
 
 def _check_trees(estimator: Any) -> None:
     """Refuse trees whose nodes lead out of them, or back, or to a feature that is none."""
+    if _name_of(estimator) in _BOOSTED:
+        # Of its type: an object of a file may have attributes of any name.
+        type(estimator).checked(estimator)
+        return
     kind = ESTIMATORS[_name_of(estimator)]
     predictors = [each for iteration in getattr(estimator, "_predictors", ()) for each in iteration]
     trees = list(getattr(estimator, "estimators_", ()))

@@ -15,17 +15,18 @@ from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label,
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal[
-    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting", "custom",
-    "blend",
+    "auto", "linear_regression", "ridge", "logistic_regression", "random_forest", "hist_gradient_boosting", "xgboost",
+    "custom", "blend",
 ]  # fmt: skip
 ColumnKind = Literal["ignore", "number", "category", "text", "date", "boolean", "identifier"]
 Features = Literal["auto", "plain"]
 Adjust = Literal["auto", "always", "none"]
+Compute = Literal["auto", "lambda", "task"]
 PromoteIf = Literal["auto", "not_worse", "significant", "better", "non_inferior"]
 
 ESTIMATORS: Mapping[str, tuple[str, ...]] = {
-    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting"),
-    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting"),
+    "regression": ("ridge", "linear_regression", "random_forest", "hist_gradient_boosting", "xgboost"),
+    "classification": ("logistic_regression", "random_forest", "hist_gradient_boosting", "xgboost"),
 }
 OF_ANY_PROBLEM = ("auto", "custom", "blend")
 """What is no estimator of scikit-learn's: a search, a model of one's own, and the weighted mean of several."""
@@ -104,6 +105,23 @@ class HistGradientBoostingParameters(_Strict):
     class_weight: Literal["balanced"] | None = None
 
 
+class XgboostParameters(_Strict):
+    """Hyperparameters of XGBoost's trees (`common.boosted`); what it calls an objective is the `loss`, as above."""
+
+    n_estimators: Annotated[int, Field(ge=1, le=10_000)] = 100
+    learning_rate: Annotated[float, Field(gt=0)] = 0.3
+    max_depth: Annotated[int, Field(ge=1, le=16)] = 6
+    max_leaves: Annotated[int, Field(ge=2, le=2**16)] | None = None
+    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
+    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
+    reg_alpha: Annotated[float, Field(ge=0)] = 0.0
+    subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
+    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
+    max_bin: Annotated[int, Field(ge=2, le=256)] = 256
+    loss: Literal["squared_error", "absolute_error", "poisson", "gamma", "quantile"] = "squared_error"
+    class_weight: Literal["balanced"] | None = None
+
+
 class CustomParameters(_Strict):
     """Hyperparameters of the model of `model_training/model.py`, which alone knows their names."""
 
@@ -132,6 +150,7 @@ HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
     "logistic_regression": LogisticRegressionParameters,
     "random_forest": RandomForestParameters,
     "hist_gradient_boosting": HistGradientBoostingParameters,
+    "xgboost": XgboostParameters,
     "custom": CustomParameters,
     "blend": BlendParameters,
 }
@@ -295,6 +314,11 @@ class TrainingRequest(_Strict):
     )
     replace_unusable_champion: bool = Field(
         default=False, description="whether a champion that cannot be compared is replaced all the same"
+    )
+    compute: Compute = Field(
+        default="auto",
+        description="where steps run: auto takes a function, and for what does not fit one a task of the size that it "
+        "needs; lambda takes no task; task trains and evaluates as one, whatever the size",
     )
     model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(
         default="default",

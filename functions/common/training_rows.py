@@ -87,6 +87,31 @@ class RowHashes:
         return np.concatenate([np.empty(0, np.uint64), *(piece[place] for piece in self._pieces)])
 
 
+class RowRecorder:
+    """Records a training part's rows, batch by batch: of none of them more is kept than the bits of the filters.
+
+    Parameters
+    ----------
+    columns
+        What the rows are told apart by.
+    rows
+        How many there will be.
+    """
+
+    def __init__(self, columns: Columns, rows: int) -> None:
+        self.columns = columns
+        self._flags = _flags_for(rows), _flags_for(rows)
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in some more rows."""
+        for flags, hashes in zip(self._flags, self.columns.hashes(batch), strict=True):
+            _raise_flags(flags, hashes)
+
+    def training_rows(self) -> TrainingRows:
+        """Return what is to be kept of the rows."""
+        return TrainingRows(self.columns, *(BloomFilter(np.packbits(flags)) for flags in self._flags))
+
+
 class BloomFilter:
     """A set of hashes that never forgets one and takes few others for known.
 
@@ -102,10 +127,8 @@ class BloomFilter:
     @classmethod
     def of(cls, hashes: Hashes) -> Self:
         """Return the filter of some hashes."""
-        size = max(8, -(-len(hashes) * BITS_PER_ROW // 8))
-        flags = np.zeros(size * 8, np.bool_)
-        for places in _places(hashes, len(flags)):
-            flags[places] = True
+        flags = _flags_for(len(hashes))
+        _raise_flags(flags, hashes)
         return cls(np.packbits(flags))
 
     def contains(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
@@ -165,6 +188,15 @@ class TrainingRows:
         columns = Columns(tuple(description["features"]), tuple(description["times"]), str(description["target"]))
         bits = np.frombuffer(content, np.uint8)
         return cls(columns, BloomFilter(bits[:size]), BloomFilter(bits[size:]))
+
+
+def _flags_for(rows: int) -> npt.NDArray[np.bool_]:
+    return np.zeros(max(8, -(-rows * BITS_PER_ROW // 8)) * 8, np.bool_)
+
+
+def _raise_flags(flags: npt.NDArray[np.bool_], hashes: Hashes) -> None:
+    for places in _places(hashes, len(flags)):
+        flags[places] = True
 
 
 def _places(hashes: Hashes, bits: int) -> Iterable[npt.NDArray[np.intp]]:

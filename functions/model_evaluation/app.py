@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.bootstrap import Improvement, Interval
+from common.capacity import compute, require_task
 from common.frames import load_part, load_weights
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
@@ -68,15 +69,18 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     -------
     dict
         The URIs of the evaluation and of its report, the metric that decides with its value, all metrics, the decision
-        with its rule and its reason, and the registry's items.
+        with its rule and its reason, what it ran on, and the registry's items.
 
     Raises
     ------
+    TooLargeForFunctionError
+        If a task is to do it.
     InvalidRequestError, InvalidDatasetError, UntrustedModelError, DamagedFileError
         If the request cannot be used, the data do not fit, the model may not be loaded, or a file is not the one that
         an earlier step has written.
     """
     s3, request = s3_client(), parse_request(event["request"])
+    require_task(request.compute, 0)
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     scored = _score(s3, run, request, event.get("champion"), context)
     comparisons = event.get("comparisons", 1)
@@ -96,6 +100,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "comparisons": comparisons,
         "model_uri": run.model["model_uri"],
         "evaluated_at": now(),
+        "compute": {"model_training": scored.info.get("compute"), "model_evaluation": compute()},
     }
     document["card"], report = _card_and_report(document, scored)
     files = _store(s3, run.run_id, document, report)
@@ -103,6 +108,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {
         **files,
         **{name: document[name] for name in ANSWERED},
+        "compute": document["compute"]["model_evaluation"],
         "registry": registry_items(
             run, {**document, **files}, _lineage(scored.profile, scored.info), scored.profile["split"]
         ),

@@ -27,7 +27,7 @@ COLUMNS, CLASSES, CATEGORIES = 200, 200, 10
 _STRAIGHT, _FLAT = "a line goes on as it is, and ", "trees predict as at the end of the range, and "
 _BEYOND = {
     **dict.fromkeys(("linear_regression", "ridge", "logistic_regression"), _STRAIGHT),
-    **dict.fromkeys(("random_forest", "hist_gradient_boosting"), _FLAT),
+    **dict.fromkeys(("random_forest", "hist_gradient_boosting", "xgboost"), _FLAT),
 }
 """What estimators do beyond the values that they were trained on."""
 
@@ -71,6 +71,7 @@ def _model_details(data: ReportData) -> dict[str, Any]:
         "seed": request["seed"],
         "search": search and {name: search[name] for name in ("estimators", "metric", "by", "folds", "rows", "ended")},
         "fit_seconds": model["seconds"],
+        "compute": model.get("compute"),
         "versions": model["versions"],
         "lineage": {
             "model_uri": evaluation["model_uri"],

@@ -21,7 +21,7 @@ from common.metric_table import METRIC_TABLE
 from common.request import TrainingRequest
 from model_training.calibration import calibrate
 from model_training.decisions import Goal, judge_decision, tune
-from model_training.folds import Part
+from model_training.folds import Part, PartOnDisk
 from model_training.held_out import Floats, OutOfFold, predict_folds, rounded
 
 
@@ -47,7 +47,7 @@ class Adjustment:
         return Pipeline([*pipeline.steps[:-1], ("model", self.apply(pipeline.steps[-1][1]))])
 
 
-def learn(request: TrainingRequest, profile: Profile, part: Part, seconds: float) -> Adjustment:
+def learn(request: TrainingRequest, profile: Profile, part: Part | PartOnDisk, seconds: float) -> Adjustment:
     """Fit the request's pipeline on folds of the training part, and learn of its errors.
 
     Parameters

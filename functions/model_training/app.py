@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.frames import load_order, load_part, load_weights
+from common.capacity import compute, memory_mb, require_task
+from common.frames import PartFile, load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
 from common.request import parse_request
@@ -32,10 +33,12 @@ from common.storage import (
     write_json,
 )
 from common.threads import few_threads
-from common.training_rows import Columns, RowHashes, TrainingRows
-from model_training.memory import check_memory
+from common.training_rows import Columns, RowRecorder
+from model_training.boosting_rows import fit_block_by_block, fits_block_by_block
+from model_training.memory import check_memory, needed_memory_mb
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
+from model_training.streaming import fit_streamed, streams
 from model_training.suspicions import Suspicions
 from model_training.training import build_pipeline, describe, describe_baseline, fit
 from model_training.trial import Trial, Tried
@@ -51,7 +54,7 @@ if TYPE_CHECKING:
     from common.metrics import Weights
     from common.request import TrainingRequest
     from model_training.adjustment import Adjustment
-    from model_training.folds import Part
+    from model_training.folds import PartOnDisk
     from model_training.search import Plan
 
 logger = logging.getLogger(__name__)
@@ -89,12 +92,14 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     -------
     dict
         Of a training: the URIs and digests of the model, of the record of its training rows and of its description, the
-        number of rows, and the seconds of the fit.
+        number of rows, the seconds of the fit, and what it ran on.
 
     Raises
     ------
+    TooLargeForFunctionError
+        If a task is to do it, which has more memory.
     InvalidRequestError, InvalidDatasetError, DamagedFileError
-        If the request cannot be used, the data does not fit the function's memory or the estimator, or is not what data
+        If the request cannot be used, the data does not fit the memory or the estimator, or is not what data
         preparation has written.
     """
     if event.get("task") == "plan_search":
@@ -116,7 +121,7 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
         profile,
         [Tried.of(each) for each in event["done"]],
         at_once=int(os.environ.get("TRIALS_AT_ONCE", "1")),
-        memory_mb=int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]),
+        memory_mb=memory_mb(),
         most_seconds=most_seconds,
     )
     if request.estimator == "auto" and not planned.trials:
@@ -133,9 +138,8 @@ def _blended(
     from model_training.search import blend_candidates, that_fits, with_blend  # noqa: PLC0415
     from model_training.trials import drawn_folds  # noqa: PLC0415
 
-    memory_mb = int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])
     values = rows_to_try(request, profile) * len(profile["classes"] or "1")
-    most = min(CANDIDATES, int(_SHARE_OF_OUTPUTS * memory_mb * 2**20 / (8 * values)))
+    most = min(CANDIDATES, int(_SHARE_OF_OUTPUTS * memory_mb() * 2**20 / (8 * values)))
     candidates = blend_candidates(planned, request, profile, most_seconds)[:most]
     if len(candidates) < 2:
         return planned
@@ -145,7 +149,7 @@ def _blended(
     rows = HeldOutRows.of(folds, part.target, part.weights, str(request.problem))
     outputs = {each.number: _outputs(s3, each) for each in candidates}
     blended = with_blend(planned, choose_blend(outputs, rows, request))
-    return that_fits(blended, planned, request, profile, memory_mb)
+    return that_fits(blended, planned, request, profile, memory_mb())
 
 
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -167,11 +171,13 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     return {**vars(outcome.tried), "uri": stored.uri, "outputs": outputs}
 
 
-def _part(s3: S3Client, prepared: dict[str, Any], profile: dict[str, Any], folder: Path) -> Part:
-    from model_training.folds import Part  # noqa: PLC0415 (as above)
+def _part(s3: S3Client, prepared: dict[str, Any], profile: dict[str, Any], folder: Path) -> PartOnDisk:
+    from model_training.folds import PartOnDisk  # noqa: PLC0415 (as above)
 
     path = download(s3, pinned(prepared, "train"), folder / "train.parquet")
-    return Part(*load_part(path, profile), load_weights(path, profile), load_order(path, profile))
+    # Trials are made on few rows.
+    features = PartFile(path, profile)
+    return PartOnDisk(features, features.target(), load_weights(path, profile), load_order(path, profile))
 
 
 def _write_outputs(s3: S3Client, outputs: npt.NDArray[Any], uri: str) -> dict[str, str]:
@@ -201,11 +207,12 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
     request = request.with_positive_class(profile)
-    check_memory(request, profile, int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]))
+    require_task(request.compute, needed_memory_mb(request, profile))
+    check_memory(request, profile, memory_mb())
     with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
-        hashes = RowHashes(Columns.of(profile))
+        recorder = RowRecorder(Columns.of(profile), profile["rows"]["train"])
         part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
-        features, target = load_part(part, profile, hashes.add)
+        features, target = _features(part, request, profile, recorder)
         weights = load_weights(part, profile)
         baseline = describe_baseline(target, request, weights)
         # Of the features, which the fit consumes, these keep a sample.
@@ -215,7 +222,13 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         suspected = beside.submit(suspicions.found)
         adjustment = _learn_of_folds(event, context, request, profile, part, (features, target, weights))
         begin = time.process_time()
-        model = fit(build_pipeline(request, profile), features, target, weights, consume=True)
+        pipeline = build_pipeline(request, profile)
+        if fits_block_by_block(request) and isinstance(features, PartFile):
+            model = fit_block_by_block(pipeline, features, profile, target, weights, recorder.add)
+        elif isinstance(features, PartFile):
+            model = fit_streamed(pipeline, features, target, weights, recorder.add)
+        else:
+            model = fit(pipeline, features, target, weights, consume=True)
         # Not beside the fit: warnings are caught for all threads at once, and each is to have its own.
         tried = beside.submit(other_splits.metrics, time.process_time() - begin)
         pipeline = model.pipeline if adjustment is None else adjustment.applied(model.pipeline)
@@ -223,7 +236,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         file = save_model(pipeline, folder / "model.skops")
         files = {"model": upload(s3, file, f"{prefix}/model.skops")}
         # Not beside the fit, which needs the memory.
-        training_rows, kind = TrainingRows.of(hashes), "application/octet-stream"
+        training_rows, kind = recorder.training_rows(), "application/octet-stream"
         files["training_rows"] = write_bytes(s3, bytes(training_rows), f"{prefix}/training_rows.bloom", kind)
     description = {
         "run_id": event["run_id"],
@@ -236,6 +249,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "suspicions": suspected.result(),
         "training_rows": training_rows.description(),
         "sha256": {name: file.sha256 for name, file in files.items()},
+        "compute": compute(),
         **_lineage(),
     }
     # The description is written last: where it is, the model is whole.
@@ -245,7 +259,18 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         **describe_files(files),
         "rows": description["rows"],
         "seconds": description["seconds"],
+        "compute": description["compute"],
     }
+
+
+def _features(
+    path: Path, request: TrainingRequest, profile: Profile, recorder: RowRecorder
+) -> tuple[pd.DataFrame | PartFile, npt.NDArray[Any]]:
+    """Return the features, as a file of which the fit takes block after block or as a frame, and the target."""
+    if not (streams(request, profile) or fits_block_by_block(request)):
+        return load_part(path, profile, recorder.add)
+    features = PartFile(path, profile, keep=True)
+    return features, features.target()
 
 
 def _learn_of_folds(
@@ -254,16 +279,21 @@ def _learn_of_folds(
     request: TrainingRequest,
     profile: Profile,
     path: Path,
-    loaded: tuple[pd.DataFrame, npt.NDArray[Any], Weights],
+    loaded: tuple[pd.DataFrame | PartFile, npt.NDArray[Any], Weights],
 ) -> Adjustment | None:
     """Return what held-out folds teach of the model, before its own fit consumes the rows; None where nobody asks."""
     if not request.learns_of_folds(searched=event.get("search") is not None):
         return None
     # A run that learns nothing does without scipy's optimizers.
     from model_training.adjustment import learn  # noqa: PLC0415
-    from model_training.folds import Part  # noqa: PLC0415
+    from model_training.folds import Part, PartOnDisk  # noqa: PLC0415
 
-    part = Part(*loaded, load_order(path, profile))
+    (features, target, weights), order = loaded, load_order(path, profile)
+    part = (
+        PartOnDisk(features, target, weights, order)
+        if isinstance(features, PartFile)
+        else Part(features, target, weights, order)
+    )
     return learn(request, profile, part, _seconds_left(context) * _SHARE_OF_FOLDS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Self
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
     from common.texts import TextFeatures
 
 LINEAR = frozenset({"linear_regression", "ridge", "logistic_regression"})
+BOOSTING = frozenset({"hist_gradient_boosting", "xgboost"})
+"""These split on missing values and on categories by themselves."""
+TREES = BOOSTING | {"random_forest"}
 MAX_NATIVE_CATEGORIES = 254
 """Trees get a column of more different texts as the target's means.
 
-hist_gradient_boosting bins a category in one of 255 bins and keeps one bin for missing values. A forest that gets a
+Boosting bins a category in one of 255 bins and keeps one bin for missing values. A forest that gets a
 column for each text is slower, and no better.
 """
 MAX_OWN_COLUMNS = 1000
@@ -71,7 +74,7 @@ class Added:
         """Return what is added for a request with every choice made."""
         if request.features == "plain":
             return cls()
-        linear, boosting = request.estimator in LINEAR, request.estimator == "hist_gradient_boosting"
+        linear, boosting = request.estimator in LINEAR, request.estimator in BOOSTING
         columns = [each for each in feature_columns(profile) if each["role"] not in TEXT_ROLES]
         few = tuple(each["name"] for each in columns if linear and _has_few_values(each))
         # Of whole numbers of few values, a missing one is a value, too.
@@ -82,6 +85,19 @@ class Added:
         """Return how many columns are added at most, but for those of `whole_numbers`."""
         waves = 2 * HARMONICS if request.estimator in LINEAR else 1
         return len(self.missing) + len(self.times) * len(PERIODS) * waves
+
+
+def made_columns(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many columns a linear model gets at most, of features without free texts and texts of many values."""
+    columns, added = feature_columns(profile), Added.of(request, profile)
+    texts = [int(each["distinct"]) + bool(each["nulls"]) for each in columns if each["role"] == "categorical"]
+    values = [values_of(each) for each in columns if each["name"] in added.whole_numbers]
+    return len(columns) - len(texts) + sum(texts) + sum(values) + added.dense_columns(request)
+
+
+def values_of(column: Mapping[str, Any]) -> int:
+    """Return how many different values a column of few whole numbers has at most; a missing one is one of them."""
+    return int(column["max"] - column["min"]) + 1 + bool(column["nulls"])
 
 
 def _has_few_values(column: dict[str, Any]) -> bool:
@@ -103,9 +119,9 @@ def build_features(request: TrainingRequest, profile: Profile) -> ColumnTransfor
     """
     texts, many = texts_of(request, profile)
     categorical, numeric = categorical_columns(request, profile), numeric_columns(profile)
-    if request.estimator == "hist_gradient_boosting":
-        # It splits on missing values and on categories by itself: neither imputing nor one-hot columns are needed.
-        transformers = [("numeric", "passthrough", numeric), ("categorical", _ordinal_encoder(), categorical)]
+    if request.estimator in BOOSTING:
+        # Neither imputing nor one-hot columns are needed.
+        transformers = [*_unchanged(request, profile, numeric), ("categorical", _ordinal_encoder(), categorical)]
     else:
         transformers = [*_numeric(request, profile, numeric), ("categorical", _one_hot_encoder(), categorical)]
     transformers.append((MANY_LEVELS, _means_of_levels(request, profile), [name for name in texts if name in many]))
@@ -180,8 +196,7 @@ def numeric_columns(profile: Profile) -> list[str]:
 
 def texts_of(request: TrainingRequest, profile: Profile) -> tuple[dict[str, int | str], frozenset[str]]:
     """Return how many different texts a column has, and the columns of too many for each to be told apart."""
-    trees = request.estimator in ("random_forest", "hist_gradient_boosting")
-    most = MAX_NATIVE_CATEGORIES if trees else MAX_OWN_COLUMNS
+    most = MAX_NATIVE_CATEGORIES if request.estimator in TREES else MAX_OWN_COLUMNS
     texts = {each["name"]: each["distinct"] for each in feature_columns(profile) if each["role"] == "categorical"}
     # A text says that there are more than are counted.
     many = (name for name, distinct in texts.items() if isinstance(distinct, str) or distinct > most)
@@ -203,11 +218,23 @@ def _means_of_levels(request: TrainingRequest, profile: Profile) -> Pipeline:
         ("levels", OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, dtype=np.float32)),
         ("means", TargetEncoder(target_type="continuous" if request.problem == "regression" else "auto", cv=folds)),
     ]
-    if request.estimator not in ("random_forest", "hist_gradient_boosting"):
+    if request.estimator not in TREES:
         steps.append(("scale", StandardScaler(copy=False)))
-    if request.estimator != "hist_gradient_boosting" and is_large(profile):
+    if request.estimator not in BOOSTING and is_large(profile):
         steps.append(("narrow", FunctionTransformer(np.float32, feature_names_out="one-to-one")))
     return Pipeline(steps)
+
+
+def _unchanged(request: TrainingRequest, profile: Profile, names: list[str]) -> list[tuple[str, Any, list[str]]]:
+    """Return the transformers of numbers for boosting: none, but where XGBoost's float32 would lose digits."""
+    if request.estimator != "xgboost":
+        return [("numeric", "passthrough", names)]
+    wide = wide_columns(profile)
+    # In their places among the others, for columns are drawn by them.
+    return [
+        (f"numeric_{number}", StandardScaler() if group[0] in wide else "passthrough", group)
+        for number, group in enumerate(_groups(names, wide, large=False), 1)
+    ]
 
 
 def _numeric(request: TrainingRequest, profile: Profile, names: list[str]) -> list[tuple[str, Pipeline, list[str]]]:

@@ -19,6 +19,8 @@ from common.request import SEARCH_SECONDS, TrainingRequest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.frames import PartFile
+
 FEW_ROWS = 3000
 MOST_FOLDS, FEWER_FOLDS = 5, 3
 """How many folds there are: below `FEW_ROWS` a fold more costs little and tells much."""
@@ -61,9 +63,27 @@ class Part:
 
     def take(self, rows: Rows) -> Part:
         """Return some of the rows."""
-        weights = None if self.weights is None else self.weights[rows]
-        order = None if self.order is None else self.order[rows]
-        return Part(self.features.iloc[rows], self.target[rows], weights, order)
+        return _taken(self, rows)
+
+
+@dataclass(frozen=True)
+class PartOnDisk:
+    """The training part, of whose features those of some rows are read when they are asked for; else as `Part`."""
+
+    features: PartFile
+    target: npt.NDArray[Any]
+    weights: Weights = None
+    order: Order = None
+
+    def take(self, rows: Rows) -> Part:
+        """Return some of the rows."""
+        return _taken(self, rows)
+
+
+def _taken(part: Part | PartOnDisk, rows: Rows) -> Part:
+    weights = None if part.weights is None else part.weights[rows]
+    order = None if part.order is None else part.order[rows]
+    return Part(part.features.take(rows), part.target[rows], weights, order)
 
 
 def rows_to_try(request: TrainingRequest, profile: Profile) -> int:

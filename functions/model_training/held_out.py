@@ -14,7 +14,7 @@ from common.conversion import Profile
 from common.errors import InvalidDatasetError
 from common.metrics import Codes, class_codes, predict
 from common.request import SEARCH_SECONDS, TrainingRequest
-from model_training.folds import Part, draw_rows, make_folds, rows_to_try
+from model_training.folds import Part, PartOnDisk, draw_rows, make_folds, rows_to_try
 from model_training.training import build_pipeline, fit
 
 Floats = npt.NDArray[np.float64]
@@ -59,7 +59,7 @@ class OutOfFold:
         return class_codes(np.asarray(self.classes), self.target)[0]
 
 
-def predict_folds(request: TrainingRequest, profile: Profile, part: Part, seconds: float) -> OutOfFold:
+def predict_folds(request: TrainingRequest, profile: Profile, part: Part | PartOnDisk, seconds: float) -> OutOfFold:
     """Return predictions of held-out folds, of as many rows and the same folds as the trials of a search of a minute.
 
     Raises

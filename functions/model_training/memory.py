@@ -1,22 +1,23 @@
-"""What training takes of memory, and the refusal of data that need more than the function has."""
+"""What training takes of memory, and the refusal of data that need more than there is."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from sklearn.compose import ColumnTransformer
 
+from common.capacity import kind, too_large
 from common.conversion import Profile, feature_columns, free_texts
-from common.errors import InvalidDatasetError
 from common.request import TrainingRequest
 from model_training.features import (
+    BOOSTING,
     Added,
     categorical_columns,
     has_runs,
     text_characters,
     text_components,
     texts_of,
+    values_of,
     wide_columns,
 )
 
@@ -28,6 +29,7 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     "logistic_regression": 17,
     "random_forest": 13,
     "hist_gradient_boosting": 32,
+    "xgboost": 16,
     # Nobody knows what it holds: as much as the one that holds most.
     "custom": 32,
 }
@@ -50,7 +52,7 @@ IMPORTS_MB = 300
 
 
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
-    """Refuse data whose fit would not fit the function's memory, before it is read.
+    """Refuse data whose fit would not fit the memory, before it is read.
 
     Parameters
     ----------
@@ -59,13 +61,29 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     profile
         Of the prepared data.
     memory_mb
-        The function's memory in MB.
+        The memory in MB.
 
     Raises
     ------
-    InvalidDatasetError
-        Naming both figures and the parameter to raise.
+    TooLargeForFunctionError, InvalidDatasetError
+        Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
+    needed_mb = needed_memory_mb(request, profile)
+    if needed_mb <= memory_mb:
+        return
+    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    raise too_large(
+        f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
+        f"the {kind()} has {memory_mb:,} MB",
+        "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
+        "raises that), bring fewer rows, limit the trees or choose another estimator",
+        where=request.compute,
+        needed_mb=needed_mb,
+    )
+
+
+def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
+    """Return about how much memory training takes at its peak, in MB."""
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     if request.estimator == "blend":
         # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
@@ -74,14 +92,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
     else:
         needed = sum(_needed_bytes(request, profile))
-    needed_mb = IMPORTS_MB + (needed >> 20)
-    if needed_mb > memory_mb:
-        raise InvalidDatasetError(
-            f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
-            f"the function has {memory_mb:,} MB: raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 "
-            "in a new account until AWS's support raises that), bring fewer rows, limit the trees or choose another "
-            "estimator."
-        )
+    return IMPORTS_MB + (needed >> 20)
 
 
 def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]:
@@ -92,7 +103,7 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
     row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
     per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
     per_row += _free_text_bytes(request, profile)
-    if request.estimator in ("logistic_regression", "hist_gradient_boosting"):
+    if request.estimator in ("logistic_regression", *BOOSTING):
         # Gradients, probabilities and one-hot labels: eight-byte values for each row and class.
         per_row += classes * 8 * 3
     # The fitted trees, and once more as the bytes that are saved.
@@ -105,18 +116,13 @@ def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     columns, added = feature_columns(profile), Added.of(request, profile)
     texts = categorical_columns(request, profile)
     categories = [int(column["distinct"]) for column in columns if column["name"] in texts]
-    categories += [_values(column) for column in columns if column["name"] in added.whole_numbers]
-    if request.estimator == "hist_gradient_boosting" or not categories:
+    categories += [values_of(column) for column in columns if column["name"] in added.whole_numbers]
+    if request.estimator in BOOSTING or not categories:
         return 0
     others = len(columns) - len(texts) + added.dense_columns(request) + _components(request, profile)
     there = others + len(categories)
     dense = there >= ColumnTransformer([]).sparse_threshold * (others + sum(categories))
     return sum(categories) * BYTES_PER_ONE_HOT if dense else there * BYTES_PER_SPARSE_VALUE
-
-
-def _values(column: Mapping[str, Any]) -> int:
-    """Return how many different values a column of few whole numbers has at most; a missing one is one of them."""
-    return int(column["max"] - column["min"]) + 1 + bool(column["nulls"])
 
 
 def _means_bytes(request: TrainingRequest, profile: Profile) -> int:

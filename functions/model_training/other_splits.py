@@ -23,6 +23,8 @@ from model_training.training import build_pipeline, fit
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.frames import PartFile
+
 MOST_ROWS, MOST_VALUES = 5_000, 2_000_000
 """How much a split is tried on: kin that are neighbours in time, or whole keys, so that they stay as alike as they
 are."""
@@ -55,7 +57,7 @@ class OtherSplits:
         self,
         request: TrainingRequest,
         profile: Profile,
-        features: pd.DataFrame,
+        features: pd.DataFrame | PartFile,
         target: npt.NDArray[Any],
         weights: Weights = None,
     ) -> None:
@@ -71,7 +73,7 @@ class OtherSplits:
             if len(rows) < LEAST_ROWS or not 0 < held_out.mean() <= 0.5:
                 continue
             told = {"column": column["name"], "by": column["splits_by"], "metric": request.metric, "rows": len(rows)}
-            drawn = features.iloc[rows], target[rows], None if weights is None else weights[rows]
+            drawn = features.take(rows), target[rows], None if weights is None else weights[rows]
             self._tries.append((told, _Try(request, profile, *drawn, held_out)))
 
     def metrics(self, fit_seconds: float) -> list[dict[str, Any]]:

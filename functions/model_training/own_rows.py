@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+    from common.frames import PartFile
+
 MOST_VALUES = 200_000
 """How much is predicted once more: of a wide table fewer rows."""
 SLOW_ROWS = 1_500
@@ -22,6 +24,7 @@ MOST_ROWS = {
     "ridge": 10_000,
     "logistic_regression": 10_000,
     "hist_gradient_boosting": 4_000,
+    "xgboost": 4_000,
 }
 """How many rows are predicted once more, by the estimator: as many as take it about as long; of others `SLOW_ROWS`."""
 
@@ -40,13 +43,17 @@ class OwnRows:
     """
 
     def __init__(
-        self, request: TrainingRequest, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights = None
+        self,
+        request: TrainingRequest,
+        features: pd.DataFrame | PartFile,
+        target: npt.NDArray[Any],
+        weights: Weights = None,
     ) -> None:
         self._request = request
         most = max(1, min(MOST_ROWS.get(str(request.estimator), SLOW_ROWS), MOST_VALUES // len(features.columns)))
         drawn = np.random.default_rng(request.seed).permutation(len(target))[:most]
         rows = np.sort(drawn)
-        self._features, self._target = features.iloc[rows], target[rows]
+        self._features, self._target = features.take(rows), target[rows]
         self._weights = None if weights is None else weights[rows]
 
     def metric(self, pipeline: Pipeline) -> dict[str, Any]:

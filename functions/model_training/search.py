@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from common.conversion import Profile
-from common.errors import InvalidDatasetError, InvalidRequestError, first_few
+from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import ESTIMATORS, TrainingRequest
 from model_training.blend_choice import Blend
 from model_training.folds import rows_to_try
-from model_training.memory import check_memory
+from model_training.memory import check_memory, needed_memory_mb
 from model_training.model import PORTFOLIO
 from model_training.proposals import Proposal, propose
 from model_training.spaces import space_of
@@ -98,7 +98,7 @@ def plan(
     InvalidRequestError
         If no trial ends within the seconds that the search has, or the request leaves no room for one.
     """
-    names = _affordable(request, profile, memory_mb)
+    names, told = _affordable(request, profile, memory_mb)
     left = float(request.search_seconds or 0) - sum(each.seconds for each in done)
     reason = _end(request, done, left, at_once) if done else None
     so_far = _best_so_far(request, done)
@@ -127,34 +127,58 @@ def plan(
         "seconds": round(sum(each.seconds for each in done), 3),
         "memory_mb": memory_mb,
         "ended": reason,
-        "told": [],
+        "told": told,
         "blend": None,
         "trials": [asdict(each) for each in done],
     }
     first = ESTIMATORS[str(request.problem)][0]
     if first in names and "search" in profile["left_open"] and not _ranked(request, done):
         # Nobody has asked for the search: who trains with no option gets the model that there is without one.
-        record["told"] = [f"{_of_none(request, done)} {first} was fitted without a search."]
+        record["told"] = [*told, f"{_of_none(request, done)} {first} was fitted without a search."]
         return Plan([], {"estimator": first, "hyperparameters": {}}, record, len(done))
     best, slow = _best(request, profile, done, most_seconds)
-    record |= {"folds": best.folds, "rows": best.rows, "best": best.number, "told": slow}
+    record |= {"folds": best.folds, "rows": best.rows, "best": best.number, "told": [*told, *slow]}
     chosen = {"estimator": best.estimator, "hyperparameters": dict(best.hyperparameters)}
     return Plan([], chosen, record, len(done), so_far)
 
 
-def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> list[str]:
-    """Return the estimators whose fit on all rows fits the memory."""
+def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> tuple[list[str], list[str]]:
+    """Return the estimators whose fit on all rows fits the memory or, if there is none, a task, and what is told."""
     names = PORTFOLIO[str(request.problem)] if request.estimator == "auto" else (request.estimator,)
-    fitting, refused = list[str](), None
+    fitting, as_task, refused, told = list[str](), list[str](), None, list[str]()
     for name in names:
         try:
             check_memory(request.with_choice(name, {}), profile, memory_mb)
             fitting.append(name)
+        except TooLargeForFunctionError:
+            as_task.append(name)
         except InvalidDatasetError as error:
             refused = error
-    if not fitting and refused is not None:
+        if name == _BOOSTING and request.estimator == "auto" and name not in fitting:
+            other = _instead(request, profile, memory_mb)
+            fitting += [_OTHER_BOOSTING] * bool(other)
+            told += other
+    if not fitting and not as_task and refused is not None:
         raise refused
-    return fitting
+    return fitting or as_task, told
+
+
+_BOOSTING, _OTHER_BOOSTING = "hist_gradient_boosting", "xgboost"
+
+
+def _instead(request: TrainingRequest, profile: Profile, memory_mb: int) -> list[str]:
+    """Return what is told of the boosting that takes the place of the other one, which does not fit the memory.
+
+    It is empty where that does not fit, either.
+    """
+    needed = {each: needed_memory_mb(request.with_choice(each, {}), profile) for each in (_BOOSTING, _OTHER_BOOSTING)}
+    if needed[_OTHER_BOOSTING] > memory_mb:
+        return []
+    told = (
+        f"{_OTHER_BOOSTING} was tried in place of {_BOOSTING}, whose fit on all rows needs about "
+        f"{needed[_BOOSTING]:,} MB and not {needed[_OTHER_BOOSTING]:,}, and there are {memory_mb:,} MB."
+    )
+    return [told]
 
 
 def _within_payload(request: TrainingRequest, asked: Sequence[Proposal], done: Sequence[Tried]) -> list[Proposal]:
@@ -304,7 +328,7 @@ def that_fits(blended: Plan, planned: Plan, request: TrainingRequest, profile: P
         return planned
     try:
         check_memory(request.with_choice(**blended.chosen), profile, memory_mb)
-    except InvalidDatasetError as error:
+    except (TooLargeForFunctionError, InvalidDatasetError) as error:
         told = [*planned.record["told"], f"A blend of trials was better. {error}"]
         return replace(planned, record={**planned.record, "told": told})
     return blended

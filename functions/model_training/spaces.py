@@ -12,6 +12,7 @@ from common.conversion import Profile, target_column
 from common.metric_table import METRIC_TABLE
 from common.request import TrainingRequest
 from model_training.custom import build_custom
+from model_training.features import BOOSTING
 from model_training.space import Space
 
 SKEWED = 0.5
@@ -50,6 +51,22 @@ SPACES: Mapping[str, Space] = {
             "early_stopping": CategoricalDistribution([False, True]),
         },
     ),
+    "xgboost": Space(
+        (
+            {"learning_rate": 0.1, "n_estimators": 200},
+            {},
+            {"learning_rate": 0.05, "n_estimators": 300, "max_depth": 4, "colsample_bytree": 0.7},
+        ),
+        {
+            "learning_rate": FloatDistribution(0.01, 0.3, log=True),
+            "n_estimators": IntDistribution(50, 800, log=True),
+            "max_depth": IntDistribution(3, 10),
+            "min_child_weight": FloatDistribution(0.5, 60.0, log=True),
+            "reg_lambda": FloatDistribution(1e-3, 30.0, log=True),
+            "colsample_bytree": FloatDistribution(0.3, 1.0),
+            "subsample": FloatDistribution(0.5, 1.0),
+        },
+    ),
 }
 
 
@@ -81,7 +98,7 @@ def space_of(name: str, request: TrainingRequest, profile: Profile) -> Space:
     space, metric = SPACES[name], str(request.metric)
     if name == "hist_gradient_boosting" and _too_few_of_a_class(profile):
         space = _without_early_stopping(space)
-    if name == "hist_gradient_boosting" and request.problem == "regression":
+    if name in BOOSTING and request.problem == "regression":
         return _with_losses(space, _losses(metric, target_column(profile)))
     if request.problem == "classification" and METRIC_TABLE[metric].of_labels and metric != "accuracy":
         return _also_with(space, "class_weight", (None, "balanced"))

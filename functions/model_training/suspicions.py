@@ -22,6 +22,8 @@ from common.threads import few_threads
 if TYPE_CHECKING:
     import pandas as pd
 
+    from common.frames import PartFile
+
 MOST_ROWS, MOST_VALUES = 10_000, 2_000_000
 """How much is looked at: a draw of the training rows."""
 LEAST_ROWS = 100
@@ -62,7 +64,7 @@ class Suspicions:
     """
 
     def __init__(
-        self, request: TrainingRequest, profile: Profile, features: pd.DataFrame, target: npt.NDArray[Any]
+        self, request: TrainingRequest, profile: Profile, features: pd.DataFrame | PartFile, target: npt.NDArray[Any]
     ) -> None:
         self._problem, self._profile = str(request.problem), profile
         self._of_choices = [*_of_problem(request, profile, target), *_of_metric(request, profile)]
@@ -73,7 +75,7 @@ class Suspicions:
         rows = np.random.default_rng(request.seed).permutation(len(target))[:size]
         self._outputs = _outputs(target[rows], self._problem)
         # Free texts, of which each row has its own, are in no bins.
-        self._sample, self._target = features.iloc[rows].drop(columns=free_texts(profile)), target[rows]
+        self._sample, self._target = features.take(rows).drop(columns=free_texts(profile)), target[rows]
         # What repeats in the draw already is not looked at in all rows.
         self._counting = [
             name

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -26,7 +27,7 @@ from common.request import TrainingRequest
 from common.threads import few_threads
 from model_training.blend import build_blend, join, members_of
 from model_training.custom import build_custom, check_names
-from model_training.features import MANY_LEVELS, build_features, categorical_columns, numeric_columns
+from model_training.features import BOOSTING, MANY_LEVELS, build_features, categorical_columns, numeric_columns
 from model_training.threads import ThreadBackend
 
 if TYPE_CHECKING:
@@ -40,9 +41,11 @@ ESTIMATOR_CLASSES: Mapping[tuple[str, str], str] = {
     ("regression", "ridge"): "sklearn.linear_model.Ridge",
     ("regression", "random_forest"): "sklearn.ensemble.RandomForestRegressor",
     ("regression", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingRegressor",
+    ("regression", "xgboost"): "model_training.boosting.XgboostRegressor",
     ("classification", "logistic_regression"): "sklearn.linear_model.LogisticRegression",
     ("classification", "random_forest"): "sklearn.ensemble.RandomForestClassifier",
     ("classification", "hist_gradient_boosting"): "sklearn.ensemble.HistGradientBoostingClassifier",
+    ("classification", "xgboost"): "model_training.boosting.XgboostClassifier",
 }
 RECORDED_VERSIONS = ("numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")
 
@@ -92,7 +95,7 @@ def build_pipeline(request: TrainingRequest, profile: Profile) -> Pipeline:
         names = [column["name"] for column in feature_columns(profile)]
         return build_blend([build_pipeline(each, profile) for each in chosen], weights, str(request.problem), names)
     estimator = _estimator(request)
-    if request.estimator == "hist_gradient_boosting":
+    if request.estimator in BOOSTING:
         start, categorical = len(numeric_columns(profile)), categorical_columns(request, profile)
         estimator.set_params(categorical_features=list(range(start, start + len(categorical))) or None)
     return Pipeline([("features", build_features(request, profile)), ("model", estimator)])
@@ -162,34 +165,61 @@ def fit(
     if members is not None:
         # The frame is there for the last of them, too.
         models = [fit(member, features, target, weights) for member in members]
-        messages = [message for model in models for message in model.warnings]
+        told = [message for model in models for message in model.warnings]
         joined = join(pipeline, [model.pipeline for model in models], features, target)
-        return FittedModel(joined, list(dict.fromkeys(messages)), sum(model.seconds for model in models))
+        return FittedModel(joined, list(dict.fromkeys(told)), sum(model.seconds for model in models))
     started, features_size = time.perf_counter(), features.size
+    with as_told(pipeline) as messages:
+        # What Pipeline.fit does, in two steps.
+        transformed = learn_features(pipeline, features, target, weights)
+        if consume:
+            _empty(features)
+        with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
+            pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
+    keep_what_predicts(pipeline)
+    return FittedModel(pipeline, messages, time.perf_counter() - started)
+
+
+def learn_features(pipeline: Pipeline, features: pd.DataFrame, target: npt.NDArray[Any], weights: Weights) -> Any:
+    """Fit the features of a pipeline, and return what they make of the rows that they are fitted on."""
+    filled = without_empty_columns(features)
+    _know_levels(pipeline, filled)
+    transformed = _transform(pipeline["features"], filled, target, weights)
+    _keep_levels_once(pipeline)
+    return transformed
+
+
+def keep_what_predicts(pipeline: Pipeline) -> None:
+    """Leave of a fitted pipeline's model what a prediction needs, which alone is in a model's file."""
+    model = pipeline["model"]
+    if hasattr(model, "fitted"):
+        pipeline.steps[-1] = ("model", model.fitted())
+    if "n_jobs" in model.get_params():
+        # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
+        model.set_params(n_jobs=None)
+    # Boosting keeps the generator that it drew features by, which no prediction needs.
+    vars(model).pop("_feature_subsample_rng", None)
+
+
+@contextmanager
+def as_told(pipeline: Pipeline) -> Iterator[list[str]]:
+    """Yield a list that is filled, at the end, with what is warned of while a pipeline is fitted.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If scikit-learn refuses the data.
+    """
+    messages = list[str]()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            filled = _without_empty_columns(features)
-            _know_levels(pipeline, filled)
-            # What Pipeline.fit does, in two steps.
-            transformed = _transform(pipeline["features"], filled, target, weights)
-            del filled
-            _keep_levels_once(pipeline)
-            if consume:
-                _empty(features)
-            with joblib.parallel_config(backend=ThreadBackend()), few_threads(features_size):
-                pipeline["model"].fit(transformed, target, **({} if weights is None else {"sample_weight": weights}))
+            yield messages
         except ValueError as error:
             told = without_values(str(error))
             raise InvalidDatasetError(f"scikit-learn cannot fit {pipeline['model']}: {told}") from error
-    if "n_jobs" in pipeline["model"].get_params():
-        # Threads add up a forest's trees in any order; one thread gives the same prediction each time, to the last bit.
-        pipeline["model"].set_params(n_jobs=None)
-    # Boosting keeps the generator that it drew features by, which no prediction needs.
-    vars(pipeline["model"]).pop("_feature_subsample_rng", None)
     meant = [warning for warning in caught if not issubclass(warning.category, OF_LIBRARIES)]
-    messages = list(dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant))
-    return FittedModel(pipeline, messages, time.perf_counter() - started)
+    messages += dict.fromkeys(" ".join(str(warning.message).split()) for warning in meant)
 
 
 def _know_levels(pipeline: Pipeline, features: pd.DataFrame) -> None:
@@ -250,7 +280,7 @@ def _empty(frame: pd.DataFrame) -> None:
         frame.drop(columns=list(frame.columns), inplace=True)  # noqa: PD002 - one by one takes minutes
 
 
-def _without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
+def without_empty_columns(features: pd.DataFrame) -> pd.DataFrame:
     """Fill columns whose values are all in the test part: boosting cannot bin a column without any value."""
     filled = features
     for name in features.columns[features.isna().all()]:
@@ -274,9 +304,19 @@ def describe(model: FittedModel, request: TrainingRequest, profile: Profile) -> 
         "data_fingerprint": profile["fingerprint"],
         "seconds": round(model.seconds, 3),
         "warnings": model.warnings,
-        "versions": {name: version(name) for name in RECORDED_VERSIONS},
+        "versions": {name: version(name) for name in RECORDED_VERSIONS} | _versions_of(request),
         "request": request.model_dump(),
     }
+
+
+def _versions_of(request: TrainingRequest) -> dict[str, str]:
+    """Return the versions of what this estimator alone needs."""
+    chosen = [member for member, _ in request.members()] if request.estimator == "blend" else [request]
+    if all(each.estimator != "xgboost" for each in chosen):
+        return {}
+    import xgboost  # noqa: PLC0415 (as it was to fit)
+
+    return {"xgboost": xgboost.__version__}
 
 
 def _parameters(estimator: BaseEstimator, request: TrainingRequest) -> dict[str, Any]:

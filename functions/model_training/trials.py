@@ -21,7 +21,7 @@ from common.metric_table import OF_POSITIVE_CLASS
 from common.metrics import Predictions, metrics_of, predict
 from common.request import TrainingRequest
 from common.threads import few_threads
-from model_training.folds import Fold, Part, draw_rows, make_folds
+from model_training.folds import Fold, Part, PartOnDisk, draw_rows, make_folds
 from model_training.training import build_pipeline, fit
 from model_training.trial import MOST_CHARACTERS, OUT_OF_TIME, Trial, Tried
 
@@ -50,7 +50,9 @@ class Outcome:
     outputs: Outputs | None
 
 
-def drawn_folds(trial_rows: int, request: TrainingRequest, profile: Profile, part: Part) -> tuple[Part, list[Fold]]:
+def drawn_folds(
+    trial_rows: int, request: TrainingRequest, profile: Profile, part: Part | PartOnDisk
+) -> tuple[Part, list[Fold]]:
     """Return the rows that trials are made on, and their folds: the same for all trials of a search."""
     drawn = part.take(draw_rows(len(part.target), part.order, profile["split"]["by"], trial_rows, request.seed))
     return drawn, make_folds(drawn.target, drawn.order, profile, request.seed, _least_rows(request, drawn.target))
@@ -63,7 +65,7 @@ def _least_rows(request: TrainingRequest, target: npt.NDArray[Any]) -> int | Non
     return int((target == request.pos_label).sum()) if request.metric in OF_POSITIVE_CLASS else None
 
 
-def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part) -> Outcome:
+def run_trial(trial: Trial, request: TrainingRequest, profile: Profile, part: Part | PartOnDisk) -> Outcome:
     """Fit and score the trial's pipeline on each fold, until its time is over.
 
     Parameters

@@ -26,7 +26,7 @@ from crosstrain.training.runs import name_of_model
 
 FIELDS = TrainingRequest.model_fields
 # What `make train` hands on besides the fields.
-OWN = {"DATA", "OUT", "STACK"}
+OWN = {"DATA", "OUT", "STACK", "MEMORY"}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_make_hands_on_every_flag(project: Path) -> None:
 
 def test_the_readme_lists_every_variable(rows: dict[str, list[str]]) -> None:
     # DATA and TARGET are told in the sentences before it, STACK where AWS is.
-    assert set(rows) == {"OUT"} | {name.upper() for name in NAMES if name != "target"}
+    assert set(rows) == {"OUT", "MEMORY"} | {name.upper() for name in NAMES if name != "target"}
 
 
 @pytest.mark.parametrize("name", ["problem", "estimator", "metric"])

@@ -25,7 +25,7 @@ from ministack.core.responses import _account_from_sts_session
 from ministack.core.router import detect_service, extract_access_key_id
 from ministack.services import apigateway, cognito, lambda_svc, sts
 
-from crosstrain.local import GUARD_VARIABLE, corrections
+from crosstrain.local import GUARD_VARIABLE, corrections, tasks
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -195,14 +195,18 @@ async def _refuse(scope: Scope, send: Send, failure: Failure) -> None:
 
 
 def _execution_credentials(config: dict[str, Any]) -> dict[str, str]:
-    """Register a session of a function's role, and return its keys, which the root secret makes."""
-    function, role = config["FunctionArn"], config.get("Role", "")
-    account, name = function.split(":")[4], role.rsplit("/", 1)[-1]
+    """Return the keys of a session of a function's role."""
+    return _session_of(config.get("Role", ""), config["FunctionArn"], config.get("FunctionName", "function"))
+
+
+def _session_of(role: str, holder: str, session: str) -> dict[str, str]:
+    """Register a session of a role for whoever has this ARN, and return its keys, which the root secret makes."""
+    account, name, session = holder.split(":")[4], role.rsplit("/", 1)[-1], session[:64]
     derived = {
-        use: hmac.new(_secret.encode(), f"{use}:{function}:{role}".encode(), hashlib.sha256).hexdigest()
+        use: hmac.new(_secret.encode(), f"{use}:{holder}:{role}".encode(), hashlib.sha256).hexdigest()
         for use in ("key", "secret", "token")
     }
-    key, session = f"ASIA{derived['key'][:16].upper()}", config.get("FunctionName", "function")[:64]
+    key = f"ASIA{derived['key'][:16].upper()}"
     sts.register_session(
         key,
         {
@@ -237,6 +241,7 @@ def _parse_request(handler: http.server.BaseHTTPRequestHandler) -> bool:
 
 
 corrections.apply()
+tasks.apply(_session_of)
 _runtime_path = f"/{secrets.token_urlsafe(30)}"
 _ministacks_worker_environment = lambda_svc._provided_worker_env
 _parse_any_request = http.server.BaseHTTPRequestHandler.parse_request

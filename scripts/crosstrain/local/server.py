@@ -54,6 +54,8 @@ _SAM_SECONDS = 300.0
 # The factor for the waits of a state machine, those between retries included.
 _WAIT_SCALE = "0.001"
 # The outputs of the state machines that people start, besides training.
+# A network of no account, in which the processes that stand for tasks are not.
+TASKS = {"JobSubnetIds": "subnet-00000000", "JobVpcId": "vpc-00000000"}
 _ASKED = tuple(f"{name}StateMachineArn" for name in ("Rollback", "Canary", "Retraining", "Approval"))
 # What the user has set for the AWS of everyday work, for proxies, or for an emulator of their own.
 _FOREIGN_PREFIXES = ("AWS_", "BOTO_", "SAM_CLI_", "__SAM_CLI", "MINISTACK_", "LOCALSTACK_", "LAMBDA_", "SFN_", "S3_")
@@ -335,6 +337,7 @@ class LocalAws:
             "Commit": checked_out_commit(template.parent),
             "ModelTrainingMemory": "10240",
             "TrialsAtOnce": str(min(4, os.cpu_count() or 1)),
+            **TASKS,
         }
         outputs = self.deploy(local, stack_name, {**here, **(parameters or {})})
         return LocalTrainingStack(self, stack_name, outputs, self.data_scientist(stack_name))

@@ -44,7 +44,8 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
 
     Each container-image function becomes a custom runtime that starts the same handler in this Python environment;
     bucket and topic policies lose the statement that denies calls without TLS; alarms on metric math are left out.
-    Every other part stays what it is, parameters, conditions, roles and the state machine included.
+    A task definition's command becomes that of a process, which `tasks.py` runs. Every other part stays what it is,
+    parameters, conditions, roles and the state machine included.
 
     Parameters
     ----------
@@ -74,6 +75,11 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
             contexts.add(_use_custom_runtime(logical_id, resource, source.parent, code))
         elif resource["Type"] == "AWS::Serverless::StateMachine":
             _use_absolute_definition(logical_id, resource, source.parent)
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::ECS::TaskDefinition":
+            _use_process(resource, _copies(code, sorted(contexts)), endpoint_url)
+    # Of images, which these tasks have no more than the functions.
+    template.get("Rules", {}).pop("ATaskNeedsItsImage", None)
     _write_bootstrap(code, sorted(contexts), endpoint_url)
     path = directory / "template.json"
     path.write_text(json.dumps(template, indent=2), encoding="utf-8")
@@ -185,6 +191,23 @@ def _use_absolute_definition(logical_id: str, machine: dict[str, Any], base: Pat
     machine["Properties"]["DefinitionUri"] = str((base / definition).resolve())
 
 
+def _use_process(definition: dict[str, Any], copies: list[Path], endpoint_url: str) -> None:
+    """Let a task run in this Python environment, with what functions import, and find out soon that nobody waits."""
+    for container in definition["Properties"]["ContainerDefinitions"]:
+        container["EntryPoint"] = [sys.executable, *container["EntryPoint"][1:]]
+        more = {
+            "AWS_ENDPOINT_URL": endpoint_url,
+            "PYTHONPATH": ":".join(map(str, copies)),
+            "HEARTBEAT_SECONDS": "1",
+        }
+        container["Environment"] += [{"Name": name, "Value": value} for name, value in more.items()]
+
+
+def _copies(code: Path, contexts: list[Path]) -> list[Path]:
+    """Return where the copies of the folders are that imports start from."""
+    return [code.parent / f"context-{number}" for number, _ in enumerate(contexts)]
+
+
 def _keep_statements_with_tls(policy: dict[str, Any]) -> bool:
     """Drop the statements that deny calls without TLS, and return whether any other is left."""
     document = policy["Properties"]["PolicyDocument"]
@@ -201,7 +224,7 @@ def _write_bootstrap(code: Path, contexts: list[Path], endpoint_url: str) -> Non
 
     Functions import copies, as images hold them: what is edited meanwhile would reach some processes, and others not.
     """
-    copies = [code.parent / f"context-{number}" for number, _ in enumerate(contexts)]
+    copies = _copies(code, contexts)
     for context, copy in zip(contexts, copies, strict=True):
         # Its bytecode files stay valid, for the copy has the times of the original.
         shutil.copytree(context, copy)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 CLOUDFORMATION = "cloudformation.amazonaws.com"
 CODEBUILD = "codebuild.amazonaws.com"
 CODEPIPELINE = "codepipeline.amazonaws.com"
+ECS_TASKS = "ecs-tasks.amazonaws.com"
 EVENTBRIDGE = "events.amazonaws.com"
 LAMBDA = "lambda.amazonaws.com"
 SCHEDULER = "scheduler.amazonaws.com"
@@ -79,6 +80,9 @@ PUSH_IMAGE = (
 # Lambda, with the rights of whoever makes a function and with its own, to pull the function's image.
 # https://docs.aws.amazon.com/lambda/latest/dg/images-create.html#configuration-images-xaccount-permissions
 PULL_IMAGE = ("ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer")
+# ECS, with a task's execution role, before it pulls; it has no resource level.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_execution_IAM_role.html
+SIGN_IN_TO_REGISTRY = "ecr:GetAuthorizationToken"
 
 # CloudFormation, to apply the transforms of a template: a right on each, by the last part of its ARN.
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/control-access-with-iam.html
@@ -116,6 +120,13 @@ START_EXECUTION = "states:StartExecution"
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_awsstepfunctions.html
 DESCRIBE_EXECUTION = "states:DescribeExecution"
 ANSWER_TASK = "states:SendTaskSuccess"
+# Step Functions, for a task that runs one of ECS and waits for its token, with the cluster that the context names.
+# https://docs.aws.amazon.com/step-functions/latest/dg/connect-ecs.html
+RUN_TASK = "ecs:RunTask"
+TASK_CLUSTER = "ecs:cluster"
+# Step Functions, for a task that stores an object.
+# https://docs.aws.amazon.com/step-functions/latest/dg/supported-services-awssdk.html
+PUT_OBJECT = "s3:PutObject"
 # DynamoDB, for the parts of a transaction: there is no right to the transaction itself.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis-iam.html
 PARTS_OF_TRANSACTION: Mapping[str, str] = {

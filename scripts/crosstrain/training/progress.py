@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ SEARCH = ("PlanSearch", "MakeTrials")
 """The states of a search."""
 _WAITING = "WaitForApproval"
 _SEARCH = "Search"
+_TOO_LARGE = "TooLargeForFunctionError"
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,6 +74,10 @@ class Progress:
             )
         if event.kind == "entered":
             self._begin(event.state)
+        elif event.error == _TOO_LARGE:
+            # No failure: a task goes on with it.
+            self._stop()
+            self._line(f"[yellow]→[/] {event.state}: {escape(_message(event.cause))}")
         elif event.kind == "retried":
             self._line(f"[yellow]↻[/] {event.state} is tried again after {escape(event.error or 'an error')}")
         else:
@@ -111,6 +117,14 @@ class Progress:
         if self._spinner is not None:
             self._spinner.stop()
             self._spinner = None
+
+
+def _message(cause: str | None) -> str:
+    """Return what a function's error says to people: without the size as the state machine reads it."""
+    try:
+        return str(json.loads(cause or "")["errorMessage"]).partition(" [")[0]
+    except (ValueError, LookupError, TypeError):
+        return cause or "no cause was given."
 
 
 def _so_far(plan: Mapping[str, Any]) -> str:

@@ -87,6 +87,11 @@ def train(options: argparse.Namespace, progress: Progress, open_local: OpenLocal
     """
     # What `make local-aws` keeps running is taken before an embedded AWS of this run's own.
     options.stack = options.stack or os.environ.get(STACK_VARIABLE)
+    if options.stack and getattr(options, "memory", None) is not None:
+        raise BadInputError(
+            "MEMORY is of the functions that run on this machine; those of a deployed stack have its parameters "
+            "ModelTrainingMemory and ModelEvaluationMemory."
+        )
     with ExitStack() as resources:
         _expand_homes(options)
         if options.data is None:
@@ -299,5 +304,6 @@ def _result_document(run_id: str, result: ExecutionResult, files: dict[str, str]
         "decision": evaluation["decision"],
         "reason": evaluation["reason"],
         "doubts": evaluation["doubts"],
+        "compute": {"training": output["model"].get("compute"), "evaluation": evaluation.get("compute")},
         "files": files,
     }

@@ -151,6 +151,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     suspicions = [each["text"] for each in result["suspicions"]]
     if suspicions:
         yield "suspicions", "\n".join(suspicions)
+    if any(each and each["kind"] == "task" for each in result["compute"].values()):
+        told = [f"{step} by a {on['kind']} with {on['memory_mb']:,} MB" for step, on in result["compute"].items() if on]
+        yield "ran on", "\n".join(told)
     yield "files", "\n".join(result["files"].values())
     if result["kept"] is not None:
         yield "kept", f"{result['kept']} has the files of an earlier run, which was promoted, as they were"

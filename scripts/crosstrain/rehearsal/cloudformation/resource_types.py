@@ -36,7 +36,10 @@ UNUSED = re.compile(
     r"|sns:PutDataProtectionPolicy"
     r"|ecr:Delete(LifecyclePolicy|RepositoryPolicy)"
     r"|codepipeline:(En|Dis)ableStageTransition|codestar-connections:"
+    r"|ecs:PutAccountSetting"
 )
+# Of a security group, what one without ingress does not need.
+UNUSED_OF_SECURITY_GROUPS = re.compile("ec2:(.*Ingress|DescribeInstances)")
 # Of those, what is needed all the same where a resource sets one of these properties.
 OF_PROPERTIES: Mapping[str, str] = {
     "AbacStatus": "s3:.*Abac",
@@ -120,6 +123,13 @@ KINDS: Mapping[str, Kind] = {
         f"arn:aws:codepipeline:{_IN_ACCOUNT}:{{name}}", "Name", (("RoleArn", service_calls.CODEPIPELINE),)
     ),
     "AWS::DynamoDB::Table": Kind(f"arn:aws:dynamodb:{_IN_ACCOUNT}:table/{{name}}", "TableName"),
+    "AWS::EC2::SecurityGroup": Kind(f"arn:aws:ec2:{_IN_ACCOUNT}:security-group/{{name}}"),
+    "AWS::ECS::Cluster": Kind(f"arn:aws:ecs:{_IN_ACCOUNT}:cluster/{{name}}", "ClusterName"),
+    "AWS::ECS::TaskDefinition": Kind(
+        f"arn:aws:ecs:{_IN_ACCOUNT}:task-definition/{{name}}",
+        "Family",
+        (("TaskRoleArn", service_calls.ECS_TASKS), ("ExecutionRoleArn", service_calls.ECS_TASKS)),
+    ),
     "AWS::ECR::Repository": Kind(f"arn:aws:ecr:{_IN_ACCOUNT}:repository/{{name}}", "RepositoryName"),
     "AWS::Events::Rule": Kind(
         f"arn:aws:events:{_IN_ACCOUNT}:rule/{{name}}", "Name", (("Targets.*.RoleArn", service_calls.EVENTBRIDGE),)
@@ -175,6 +185,7 @@ def actions_of(kind: str, handlers: set[str], properties: Iterable[str] = ()) ->
     needed = {action for handler in handlers for action in declared.get(handler, ())}
     # Keys of others are reached by those who use them, not by whoever makes what is encrypted.
     is_key = kind.startswith("AWS::KMS::")
-    in_use = {each for each in needed if not UNUSED.match(each) and (is_key or not each.startswith("kms:"))}
+    unused = UNUSED_OF_SECURITY_GROUPS if kind == "AWS::EC2::SecurityGroup" else UNUSED
+    in_use = {each for each in needed if not unused.match(each) and (is_key or not each.startswith("kms:"))}
     more = [OF_PROPERTIES[name] for name in properties if name in OF_PROPERTIES]
     return in_use | {each for each in needed if any(re.match(pattern, each) for pattern in more)}

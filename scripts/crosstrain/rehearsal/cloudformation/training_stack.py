@@ -119,6 +119,23 @@ class TrainingStack:
                 authorizer.check(machine["roleArn"], service_calls.DELIVER_LOGS, "*")
             for action, arn, context in calls_of(json.loads(machine["definition"]), self._account):
                 authorizer.check(machine["roleArn"], action, arn, context)
+                if action == service_calls.RUN_TASK:
+                    self._check_task(aws, authorizer, machine["roleArn"], arn.rpartition("/")[2].partition(":")[0])
+
+    def _check_task(self, aws: LocalAws, authorizer: Authorizer, role: str, family: str) -> None:
+        """Ask whether a state machine's role may pass the roles of a task, and ECS may take them and start it."""
+        ecs = aws.client("ecs", root_of(self._account))
+        definition = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
+        passed = {service_calls.PASSED_TO: service_calls.ECS_TASKS}
+        for each in (definition["taskRoleArn"], definition["executionRoleArn"]):
+            authorizer.check(role, service_calls.PASS_ROLE, each, passed)
+            authorizer.check_trust(service_calls.ECS_TASKS, each, definition["taskDefinitionArn"])
+        authorizer.check(definition["executionRoleArn"], service_calls.SIGN_IN_TO_REGISTRY, "*")
+        image = ECR.match(definition["containerDefinitions"][0]["image"])
+        if image is not None:
+            repository = f"arn:aws:ecr:{image['region']}:{image['account']}:repository/{image['name']}"
+            for action in service_calls.PULL_IMAGE:
+                authorizer.check(definition["executionRoleArn"], action, repository)
 
     def _read_images(self) -> dict[str, str]:
         """Return the image that the parameters give each function."""
@@ -174,14 +191,13 @@ def _calls_of_service(
     table = _TABLE.search(json.dumps(state.get("Arguments", {})))
     called = (match["service"], match["operation"]) if match else ("", "")
     if called[0] == "dynamodb" and table:
-        operation, context = f"{called[1][0].upper()}{called[1][1:]}", {}
-        actions = [f"dynamodb:{operation}"]
-        if operation == "TransactWriteItems":
-            parts = {key for item in state["Arguments"]["TransactItems"] for key in item}
-            actions = sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts)
-            context = {service_calls.ENCLOSING_OPERATION: operation}
-        for action in actions:
-            yield action, f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}", context
+        yield from _calls_of_table(
+            called[1], state["Arguments"], f"arn:aws:dynamodb:{REGION}:{account}:table/{table['name']}"
+        )
+    elif called in (("ecs", "runTask"), ("s3", "putObject")):
+        # A stack without tasks has no cluster: these states lead nowhere, and its role may do nothing of it.
+        if '"Cluster": "none"' not in definition:
+            yield _call_for_task(called[1], state["Arguments"], account)
     elif called == ("states", "startExecution"):
         yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
     elif called == ("sfn", "sendTaskSuccess"):
@@ -197,3 +213,24 @@ def _calls_of_service(
         raise OperationFailedError(
             f"What the task {name} calls ({state['Resource']}) is not known: add it to training_stack.py."
         )
+
+
+def _calls_of_table(
+    operation: str, arguments: Mapping[str, Any], arn: str
+) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield what a task calls of a table."""
+    name = f"{operation[0].upper()}{operation[1:]}"
+    if name != "TransactWriteItems":
+        yield f"dynamodb:{name}", arn, {}
+        return
+    parts = {key for item in arguments["TransactItems"] for key in item}
+    for action in sorted(service_calls.PARTS_OF_TRANSACTION[part] for part in parts):
+        yield action, arn, {service_calls.ENCLOSING_OPERATION: name}
+
+
+def _call_for_task(operation: str, arguments: Mapping[str, Any], account: str) -> tuple[str, str, Mapping[str, str]]:
+    """Return the call that runs a task of ECS, or that stores what it is to work on."""
+    if operation == "putObject":
+        return service_calls.PUT_OBJECT, f"arn:aws:s3:::{arguments['Bucket']}/large/any", {}
+    family = f"arn:aws:ecs:{REGION}:{account}:task-definition/{arguments['TaskDefinition']}:1"
+    return service_calls.RUN_TASK, family, {service_calls.TASK_CLUSTER: arguments["Cluster"]}

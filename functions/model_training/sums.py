@@ -1,0 +1,237 @@
+"""Sums of products of the columns that features make of rows, and the fit of a linear model on them.
+
+References
+----------
+A. Miller, "Algorithm AS 274: Least squares routines to supplement those of Gentleman", Applied Statistics 41, 1992:
+least squares need to know no more of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from scipy import linalg, sparse
+
+from common.conversion import numbers
+from common.metrics import Weights
+
+if TYPE_CHECKING:
+    from sklearn.base import BaseEstimator
+    from sklearn.compose import ColumnTransformer
+
+    from common.frames import PartFile
+
+Floats = npt.NDArray[np.float64]
+Places = npt.NDArray[np.intp]
+_ZEROS = 4.0
+"""How many roundings of the largest eigenvalue the others are 0 within."""
+
+
+class _Number(NamedTuple):
+    """A column that is filled and scaled."""
+
+    name: str
+    filling: float
+    mean: float
+    scale: float
+
+
+class _OneHot(NamedTuple):
+    """A column that becomes one for each of its values: texts, or numbers in ascending order.
+
+    Attributes
+    ----------
+    values
+        Those that are there.
+    first
+        The place of the first of them among all one-hot columns.
+    missing
+        The place of a missing value.
+    """
+
+    name: str
+    values: pa.StringArray | Floats
+    first: int
+    missing: int
+
+    @classmethod
+    def of(cls, name: str, categories: npt.NDArray[Any], first: int) -> Self:
+        """Return that of the values that an encoder knows, of which a missing one is the last."""
+        known = pd.notna(categories)
+        values = categories[known]
+        # Where an encoder knows no missing value, all are, and training has put one value in their place.
+        missing = first if known.all() else first + len(values)
+        return cls(name, pa.array(values, pa.string()) if values.dtype == object else values, first, missing)
+
+    def places(self, column: pa.ChunkedArray) -> Places:
+        """Return the place of each row's value, shape (rows,)."""
+        if isinstance(self.values, np.ndarray):
+            found = numbers(column)
+            return np.where(np.isnan(found), self.missing, self.first + np.searchsorted(self.values, found))
+        return np.concatenate([self._places_of_texts(chunk) for chunk in column.chunks])
+
+    def _places_of_texts(self, chunk: pa.DictionaryArray) -> Places:
+        # A file's dictionary may have texts that no row has.
+        known = pc.fill_null(pc.index_in(chunk.dictionary, self.values), 0).to_numpy()
+        places = np.append(self.first + known.astype(np.intp), self.missing)
+        codes = chunk.indices.fill_null(len(known)) if chunk.null_count else chunk.indices
+        found: Places = places[codes.to_numpy()]
+        return found
+
+
+class Design:
+    """What fitted features make of a block of rows: dense columns, and where the ones of the one-hot columns are.
+
+    What `features.transform` makes of the rows as a frame, without a frame.
+
+    Parameters
+    ----------
+    features
+        As `model_training.features.build_features` makes it for linear models, fitted.
+    part
+        The part that the rows are of.
+    empty
+        The columns that have no value, in whose place training puts one.
+
+    Attributes
+    ----------
+    dense, one_hot
+        The places of either columns among those that `features` makes.
+    """
+
+    def __init__(self, features: ColumnTransformer, part: PartFile, empty: frozenset[str]) -> None:
+        self._part, self._empty = part, empty
+        self._numbers, self._one_hots = list[_Number](), list[_OneHot]()
+        self._indicated, self._times, self._dates = list[str](), list[str](), None
+        dense, one_hot = list[int](), list[int]()
+        for name, steps, columns in features.transformers_:
+            places = features.output_indices_[name]
+            made = one_hot if name in ("categorical", "values") else dense
+            if name.startswith("numeric"):
+                scaler = steps["scale"]
+                learned = steps["impute"].statistics_, scaler.mean_, scaler.scale_
+                self._numbers += [_Number(*each) for each in zip(columns, *learned, strict=True)]
+            elif name == "missing":
+                self._indicated = list(columns)
+            elif name == "dates":
+                self._times, self._dates = list(columns), steps
+            elif made is one_hot:
+                firsts = len(one_hot) + np.cumsum([0, *(len(values) for values in steps.categories_)])
+                self._one_hots += map(_OneHot.of, columns, steps.categories_, firsts[:-1].tolist())
+            made += range(places.start, places.stop)
+        self.dense, self.one_hot = np.array(dense, np.intp), np.array(one_hot, np.intp)
+
+    def of(self, block: pa.Table) -> tuple[Floats, Places]:
+        """Return what becomes of a block of rows.
+
+        Returns
+        -------
+        dense : numpy.ndarray of shape (rows, 1 + dense columns + 1)
+            With ones before the dense columns, and behind them a column to be filled.
+        ones : numpy.ndarray of shape (rows, columns that are one-hot)
+            Which of all one-hot columns are 1.
+        """
+        dense = np.empty((block.num_rows, len(self.dense) + 2), order="F")
+        dense[:, 0] = 1.0
+        for at, column in enumerate(self._numbers, 1):
+            values = numbers(block[column.name])
+            if block[column.name].null_count:
+                values = np.where(np.isnan(values), column.filling, values)
+            np.subtract(values, column.mean, out=dense[:, at], dtype=np.float64)
+            dense[:, at] /= column.scale
+        for at, name in enumerate(self._indicated, 1 + len(self._numbers)):
+            dense[:, at] = name not in self._empty and np.isnan(numbers(block[name]))
+        if self._dates is not None:
+            frame = self._part.frame(block, self._times)
+            parts = self._dates.transform(frame.fillna(dict.fromkeys(self._empty.intersection(self._times), 0.0)))
+            dense[:, -1 - parts.shape[1] : -1] = parts
+        ones = np.empty((block.num_rows, len(self._one_hots)), np.intp)
+        for at, each in enumerate(self._one_hots):
+            ones[:, at] = each.places(block[each.name])
+        return dense, ones
+
+
+class Sums:
+    """The sums of the products of each two columns of a design, of ones and of the target, block by block.
+
+    Parameters
+    ----------
+    design
+        What becomes of a block.
+    shift
+        What is taken from the target, so that a large offset takes no digits.
+    """
+
+    def __init__(self, design: Design, shift: float) -> None:
+        self._design, self._shift = design, shift
+        dense, one_hot = len(design.dense) + 2, len(design.one_hot)
+        self._dense = np.zeros((dense, dense))
+        self._mixed = np.zeros((one_hot, dense))
+        self._one_hot = np.zeros((one_hot, one_hot))
+
+    def add(self, block: pa.Table, target: npt.NDArray[Any], weights: Weights = None) -> None:
+        """Take in some more rows."""
+        dense, places = self._design.of(block)
+        dense[:, -1] = target - self._shift
+        roots = None if weights is None else np.sqrt(weights)
+        if roots is not None:
+            dense *= roots[:, None]
+        self._dense += dense.T @ dense
+        rows, columns = places.shape
+        if columns:
+            values = np.ones(places.size) if roots is None else np.repeat(roots, columns)
+            starts = np.arange(0, places.size + 1, columns)
+            ones = sparse.csr_array((values, places.ravel(), starts), shape=(rows, len(self._one_hot)))
+            self._mixed += ones.T @ dense
+            self._one_hot += (ones.T @ ones).toarray()
+
+    def fit(self, model: BaseEstimator, names: Sequence[str] | None) -> None:
+        """Fit a linear model as on all rows.
+
+        Parameters
+        ----------
+        model
+            A linear regression or a ridge, which get the columns of the design.
+        names
+            Of these, if the model is to know them.
+        """
+        products, sums, weight = self._products()
+        intercept = bool(model.fit_intercept)
+        if intercept:
+            products -= np.outer(sums, sums) / weight
+        else:
+            products[:, -1] += self._shift * sums
+        rows, target = _rows_of(products[:-1, :-1], products[:-1, -1])
+        # Taken off already.
+        model.set_params(fit_intercept=False)
+        model.fit(rows if names is None else pd.DataFrame(rows, columns=list(names)), target)
+        model.set_params(fit_intercept=intercept)
+        if intercept:
+            model.intercept_ = self._shift + (sums[-1] - sums[:-1] @ model.coef_) / weight
+
+    def _products(self) -> tuple[Floats, Floats, float]:
+        """Return the products of columns in the order of the features, the target behind them, and their sums."""
+        design, size = self._design, len(self._dense) + len(self._one_hot) - 1
+        dense, one_hot = np.append(design.dense, size - 1), design.one_hot
+        products, sums = np.empty((size, size)), np.empty(size)
+        products[np.ix_(dense, dense)] = self._dense[1:, 1:]
+        products[np.ix_(one_hot, dense)] = self._mixed[:, 1:]
+        products[np.ix_(dense, one_hot)] = self._mixed[:, 1:].T
+        products[np.ix_(one_hot, one_hot)] = self._one_hot
+        sums[dense], sums[one_hot] = self._dense[0, 1:], self._mixed[:, 0]
+        return products, sums, float(self._dense[0, 0])
+
+
+def _rows_of(products: Floats, by_target: Floats) -> tuple[Floats, Floats]:
+    """Return as many rows as there are columns, and their target, whose sums of products these are."""
+    values, vectors = linalg.eigh(products)
+    known = values > _ZEROS * len(values) * np.finfo(np.float64).eps * values[-1]
+    roots = np.sqrt(np.where(known, values, 0.0))
+    target = np.where(known, vectors.T @ by_target, 0.0) / np.where(known, roots, 1.0)
+    return roots[:, None] * vectors.T, target
