@@ -47,7 +47,7 @@ OBJECTS = (
     "other/notes.txt",
 )
 TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
-# What a role reads the newest version of alone: data sets are read as they are, and what a task is called with is there once.
+# Read in the newest version alone: data sets are taken as they are, and what a task is called with is there once.
 UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
