@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from common.frames import PartFile, load_part, load_weights
+from common.model_file import load_model, save_model
 from common.request import parse_request
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
