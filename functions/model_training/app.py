@@ -224,7 +224,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         begin = time.process_time()
         pipeline = build_pipeline(request, profile)
         if fits_block_by_block(request) and isinstance(features, PartFile):
-            model = fit_block_by_block(pipeline, features, profile, target, weights, recorder.add)
+            model = fit_block_by_block(pipeline, features, profile, target, weights, watch=recorder.add)
         elif isinstance(features, PartFile):
             model = fit_streamed(pipeline, features, target, weights, recorder.add)
         else:

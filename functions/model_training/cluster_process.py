@@ -20,6 +20,8 @@ from distributed import Scheduler, Worker
 from common.storage import Stored, read_bytes, s3_client
 from model_training.distributed import security_of
 
+LOOPBACK = "127.0.0.1:0"
+"""Where its pages are shown, which nobody is asked a password for."""
 SECONDS_WITHOUT_SCHEDULER = 60
 """After so long without it a worker ends: nobody waits for its trees."""
 
@@ -28,7 +30,7 @@ async def schedule(credentials: dict[str, str], address: str) -> None:
     """Run the scheduler until it is told to end, and print its address."""
     host, _, port = address.rpartition(":")
     where = f"tls://{host}:{port}"
-    scheduler = Scheduler(host=where, security=security_of(credentials), dashboard=False)
+    scheduler = Scheduler(host=where, security=security_of(credentials), dashboard_address=LOOPBACK)
     async with scheduler:
         print(scheduler.address, flush=True)
         await scheduler.finished()
@@ -41,7 +43,7 @@ async def work(credentials: dict[str, str], address: str) -> None:
         security=security_of(credentials),
         nthreads=1,
         memory_limit=0,
-        dashboard=False,
+        dashboard_address=LOOPBACK,
         death_timeout=SECONDS_WITHOUT_SCHEDULER,
     )
     async with worker:

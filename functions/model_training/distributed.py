@@ -29,6 +29,7 @@ from common.frames import row_groups
 from common.ranges import ObjectFile
 from common.storage import Stored, s3_client
 from model_training.boosting import Batch, Growth, grow
+from model_training.boosting_rows import Learned, not_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,8 @@ class Share:
         The fitted transformer of the features.
     sample
         The places of the rows that it was fitted on, sorted: these are among the batches of one worker, as `learned`.
+    is_weighed
+        Whether some rows count more than others.
     learned
         What it has made of them, with target and weights; None for all other workers.
     """
@@ -84,6 +87,7 @@ class Share:
     starts: tuple[int, ...]
     features: Any
     sample: npt.NDArray[np.intp]
+    is_weighed: bool
     learned: Batch | None = None
 
     def batches(self) -> Iterator[Batch]:
@@ -92,12 +96,9 @@ class Share:
             yield self.learned
         read = row_groups(ObjectFile(s3_client(), self.part), self.profile, self.groups)
         for start, (frame, target, weights) in zip(self.starts, read, strict=True):
-            end = start + len(target)
-            learned = self.sample[np.searchsorted(self.sample, start) : np.searchsorted(self.sample, end)] - start
-            others = np.ones(len(target), np.bool_)
-            others[learned] = False
+            others = not_in(self.sample, start, len(target))
             made = as_floats(self.features.transform(frame), slice(None))
-            yield made[others], target[others], None if weights is None else weights[others]
+            yield made[others], target[others], weights[others] if self.is_weighed and weights is not None else None
 
 
 def shares(share: Share, rows: Sequence[int], learned: Batch, workers: int) -> list[Share]:
@@ -118,7 +119,7 @@ def shares(share: Share, rows: Sequence[int], learned: Batch, workers: int) -> l
     return [
         Share(
             share.part, share.profile, tuple(groups.tolist()), tuple(starts[groups].tolist()), share.features,
-            share.sample, None if number else learned,
+            share.sample, share.is_weighed, None if number else learned,
         )
         for number, groups in enumerate(np.array_split(np.arange(len(rows)), workers))
     ]  # fmt: skip
@@ -305,6 +306,39 @@ class Cluster:
             time.sleep(0.2)
         for _, worker in left:
             self.client.run(os._exit, 1, workers=[worker], wait=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Grows trees on workers, for `model_training.boosting_rows.fit_block_by_block`.
+
+    Attributes
+    ----------
+    cluster
+        Whose workers have begun.
+    part
+        The training part on S3, where the workers read it.
+    least
+        How many workers have the memory for it.
+    """
+
+    cluster: Cluster
+    part: Stored
+    least: int = 1
+
+    def __call__(self, growth: Growth, learned: Learned) -> xgboost.Booster:
+        """Return the trees.
+
+        Raises
+        ------
+        WorkersGoneError
+            If there are too few workers, or they were lost too often.
+        """
+        rows = learned.rows_of_groups
+        share = Share(self.part, learned.profile, (), (), learned.features, learned.sample, learned.made[2] is not None)
+        return self.cluster.grow(
+            growth, lambda count: shares(share, rows, learned.made, count), min(self.least, len(rows)), len(rows)
+        )
 
 
 @contextmanager
