@@ -277,22 +277,24 @@ class Cluster:
             if set(workers) - set(self.workers()) or any(future.status == "error" for future in futures):
                 break
         errors = [future.exception(timeout=SECONDS_OF_END) for future in futures if future.status == "error"]
-        if self._is_broken_off(errors, workers):
+        is_broken_off = self._is_one_gone(workers, SECONDS_TO_BE_MISSED if errors else 0)
+        # Others find that they cannot reach the worker that was refused its rows.
+        refused = [each for each in errors if not _OF_COLLECTIVE.search(str(each))]
+        if errors or is_broken_off:
             self._let_go(futures, workers)
+        if refused and not is_broken_off:
+            raise refused[0]
+        if errors or is_broken_off:
             return None
-        if errors:
-            raise errors[0]
         trees: bytes = futures[0].result()
         return trees
 
-    def _is_broken_off(self, errors: Sequence[Exception], workers: Sequence[str]) -> bool:
-        """Return whether a worker is gone, or could not be reached by another one."""
-        end = time.monotonic() + (SECONDS_TO_BE_MISSED if errors else 0)
-        while not set(workers) - set(self.workers()):
-            if time.monotonic() >= end:
-                return any(_OF_COLLECTIVE.search(str(each)) for each in errors)
+    def _is_one_gone(self, workers: Sequence[str], seconds: float) -> bool:
+        """Return whether one of the workers is gone, or is within some time."""
+        end = time.monotonic() + seconds
+        while not (gone := bool(set(workers) - set(self.workers()))) and time.monotonic() < end:
             time.sleep(0.2)
-        return True
+        return gone
 
     def _let_go(self, futures: Sequence[Future], workers: Sequence[str]) -> None:
         """Give the workers that are left time to notice, and end those that do not."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -68,7 +68,9 @@ def stored(
         monkeypatch.setenv(name, value)
     storage.s3_client.cache_clear()
     bucket = training_stack.outputs["ArtifactBucketName"]
-    yield storage.upload(storage.s3_client(), prepared.train, f"s3://{bucket}/runs/cluster/train-{os.getpid()}.parquet")
+    yield storage.upload(
+        storage.s3_client(), prepared.train, f"s3://{bucket}/runs/cluster/{uuid.uuid4().hex}/train.parquet"
+    )
     storage.s3_client.cache_clear()
 
 

@@ -239,9 +239,25 @@ def test_what_training_has_no_time_for_is_not_chosen_and_that_is_told() -> None:
 
 def test_an_estimator_that_does_not_fit_the_memory_is_not_tried() -> None:
     large = profile(rows=20_000_000)
-    assert {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=2000).trials} == {"ridge"}
+    assert {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=2000).trials} <= {"ridge", "xgboost"}
     with pytest.raises(InvalidDatasetError, match="ModelTrainingMemory"):
         next_plan(request(), [], profile=large, memory_mb=400)
+
+
+def test_where_the_boosting_of_scikit_learn_does_not_fit_the_memory_the_other_one_is_tried_and_told() -> None:
+    large = profile(rows=50_000_000)
+    chosen = {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=4000).trials}
+    assert "xgboost" in chosen
+    assert "hist_gradient_boosting" not in chosen
+    done = [Tried(0, "xgboost", {}, 1.0, seconds=60.0, fitted_rows=10**9)]
+    record = next_plan(request(), done, profile=large, memory_mb=4000).record
+    assert record is not None
+    assert "xgboost" in record["estimators"]
+    (told,) = record["told"]
+    assert told.startswith("xgboost was tried in place of hist_gradient_boosting, whose fit on all rows needs about ")
+    small = next_plan(request(), done, profile=profile(rows=1000)).record
+    assert small is not None
+    assert not small["told"]
 
 
 def test_more_time_is_for_more_rows() -> None:
