@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from common.capacity import largest_task_mb
 from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError, first_few
 from common.metric_table import LOWER_IS_BETTER
@@ -143,7 +144,7 @@ def plan(
 
 
 def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> list[str]:
-    """Return the estimators whose fit on all rows fits the memory or, if there is none, a task."""
+    """Return the estimators whose fit on all rows fits the memory; if none does, or a task is asked for, a task."""
     names = PORTFOLIO[str(request.problem)] if request.estimator == "auto" else (request.estimator,)
     fitting, as_task, refused = list[str](), list[str](), None
     for name in names:
@@ -156,6 +157,8 @@ def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> l
             refused = error
     if not fitting and not as_task and refused is not None:
         raise refused
+    if request.compute == "task":
+        return [name for name in names if name in fitting or name in as_task]
     return fitting or as_task
 
 
@@ -223,6 +226,9 @@ def _best(
             f"{seconds:,.0f} s, more than the {most_seconds:,.0f} s that training has: raise ModelTrainingMemory for "
             "more vCPUs, or bring fewer rows."
         )
+    if largest_task_mb() and request.compute != "lambda":
+        seconds = _seconds_on_all(ranked[0], profile)
+        return ranked[0], [f"The fit on all {rows:,} rows takes about {seconds:,.0f} s: a task has the time for it."]
     raise InvalidDatasetError(slow[-1])
 
 
@@ -306,7 +312,13 @@ def that_fits(blended: Plan, planned: Plan, request: TrainingRequest, profile: P
         return planned
     try:
         check_memory(request.with_choice(**blended.chosen), profile, memory_mb)
-    except (TooLargeForFunctionError, InvalidDatasetError) as error:
+    except TooLargeForFunctionError:
+        if request.compute == "task":
+            return blended
+        more = "A blend of trials was better, and its fits do not fit a function: with the compute task it is taken."
+        told = [*planned.record["told"], more]
+        return replace(planned, record={**planned.record, "told": told})
+    except InvalidDatasetError as error:
         told = [*planned.record["told"], f"A blend of trials was better. {error}"]
         return replace(planned, record={**planned.record, "told": told})
     return blended
