@@ -42,7 +42,8 @@ def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
     errors = event["request"].get("errors", {}).get(step, [])
     time.sleep(event["request"].get("seconds", {}).get(step, 0))
     if attempt < len(errors):
-        return "error", {"errorType": errors[attempt], "errorMessage": f"attempt {attempt + 1}", "stackTrace": []}
+        message = event["request"].get("message", f"attempt {attempt + 1}")
+        return "error", {"errorType": errors[attempt], "errorMessage": message, "stackTrace": []}
     answers = {"PrepareData": prepared, "TrainModel": trained, "EvaluateModel": evaluated}
     return "response", {**answers[step](event), "attempts": attempt + 1}
 

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 from ministack.core.iam_evaluator import parse_policy_document
 
-from crosstrain.local.server import Credentials, LocalAws, LocalTrainingStack
+from crosstrain.local.server import TASKS, Credentials, LocalAws, LocalTrainingStack
 from policy_evaluation import is_allowed_with, policies_of
 from training_stacks import SERVED, physical_id
 
@@ -41,8 +41,14 @@ OBJECTS = (
     f"{RUN}/evaluation/{CALL}/evaluation.json",
     f"{RUN}/evaluation/{CALL}/report.html",
     "scoring/run-1/manifest.json",
+    "large/run-1/TrainModel.json",
+    "large/run-1/PlanSearch.json",
+    "large/run-1/EvaluateModel.json",
     "other/notes.txt",
 )
+TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
+# Read in the newest version alone: data sets are taken as they are, and what a task is called with is there once.
+UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
     "preparation": {"data/houses.csv"},
@@ -50,8 +56,10 @@ READS = {
         f"{RUN}/prepared/{CALL}/train.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
         f"{RUN}/trials/000/{CALL}/out_of_fold.npy",
+        *TRAINING_EVENTS,
     },
     "evaluation": {
+        "large/run-1/EvaluateModel.json",
         f"{RUN}/prepared/{CALL}/test.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
         f"{RUN}/model/{CALL}/model.skops",
@@ -70,7 +78,7 @@ READS = {
         f"{RUN}/evaluation/{CALL}/evaluation.json",
         "scoring/run-1/manifest.json",
     },
-    "data scientist": set(OBJECTS) - {"other/notes.txt"},
+    "data scientist": {key for key in OBJECTS if not key.startswith(("other/", "large/"))},
 }
 WRITES = {
     "preparation": {
@@ -182,8 +190,7 @@ def test_who_reads_what(
     (version,) = training_stack.aws.client("s3").list_object_versions(Bucket=bucket, Prefix=key)["Versions"][-1:]
 
     assert is_allowed(s3.get_object, Bucket=bucket, Key=key) == (key in READS[who])
-    # Data sets are read as they are.
-    by_version = READS[who] - {"data/houses.csv"}
+    by_version = READS[who] - UNVERSIONED
     assert is_allowed(s3.get_object, Bucket=bucket, Key=key, VersionId=version["VersionId"]) == (key in by_version)
 
 
@@ -395,6 +402,89 @@ def test_the_state_machine_reaches_its_functions_and_its_registry_only(
     )
 
     assert [each["EvalDecision"] for each in simulated["EvaluationResults"]] == [decision]
+
+
+ECS = "arn:aws:ecs:us-east-1:123456789012"
+OWN_CLUSTER = {"ecs:cluster": f"{ECS}:cluster/crosstrain-local-tasks"}
+TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context", "allowed"),
+    [
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:3", OWN_CLUSTER, True),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-evaluation:1", OWN_CLUSTER, True),
+        ("ecs:RunTask", f"{ECS}:task-definition/another:1", OWN_CLUSTER, False),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:3", {}, False),
+        (
+            "ecs:RunTask",
+            f"{ECS}:task-definition/crosstrain-local-model-training:3",
+            {"ecs:cluster": f"{ECS}:cluster/another"},
+            False,
+        ),
+        ("ecs:StopTask", f"{ECS}:task/crosstrain-local-tasks/1", OWN_CLUSTER, False),
+        ("ecs:RegisterTaskDefinition", f"{ECS}:task-definition/crosstrain-local-model-training:3", OWN_CLUSTER, False),
+        ("iam:PassRole", "ModelTrainingRole", TO_TASKS, True),
+        ("iam:PassRole", "ModelEvaluationRole", TO_TASKS, True),
+        ("iam:PassRole", "TaskExecutionRole", TO_TASKS, True),
+        ("iam:PassRole", "ModelTrainingRole", {"iam:PassedToService": "ec2.amazonaws.com"}, False),
+        ("iam:PassRole", "TrainingStateMachineRole", TO_TASKS, False),
+        ("iam:PassRole", "DataPreparationRole", TO_TASKS, False),
+        ("s3:PutObject", "large/run-1/TrainModel.json", {}, True),
+        ("s3:PutObject", "runs/run-1/model/1/model.skops", {}, False),
+        ("s3:GetObject", "large/run-1/TrainModel.json", {}, False),
+    ],
+)
+def test_the_state_machine_runs_the_tasks_of_its_own_cluster_with_the_roles_of_its_functions(
+    training_stack: LocalTrainingStack, action: str, resource: str, context: dict[str, str], allowed: bool
+) -> None:
+    if resource.endswith("Role"):
+        resource = role_arn(training_stack, resource)
+    elif action.startswith("s3:"):
+        resource = f"arn:aws:s3:::{training_stack.outputs['ArtifactBucketName']}/{resource}"
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "TrainingStateMachineRole"))
+    assert is_allowed_with(context, policies, action, resource) == allowed
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "allowed"),
+    [
+        ("ecr:GetAuthorizationToken", "*", True),
+        (
+            "logs:PutLogEvents",
+            "arn:aws:logs:us-east-1:123456789012:log-group:/aws/ecs/crosstrain-local-tasks:job",
+            True,
+        ),
+        ("logs:PutLogEvents", "arn:aws:logs:us-east-1:123456789012:log-group:/aws/ecs/another:job", False),
+        ("ecr:PutImage", "arn:aws:ecr:us-east-1:123456789012:repository/crosstrain/model-training", False),
+        ("s3:GetObject", "arn:aws:s3:::any/runs/run-1/model", False),
+        ("states:SendTaskSuccess", "*", False),
+    ],
+)
+def test_what_starts_a_task_pulls_and_logs_and_does_nothing_else(
+    training_stack: LocalTrainingStack, action: str, resource: str, allowed: bool
+) -> None:
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "TaskExecutionRole"))
+    assert is_allowed_with({}, policies, action, resource) == allowed
+
+
+def test_a_stack_without_tasks_has_nothing_of_them(
+    training_stack: LocalTrainingStack, request: pytest.FixtureRequest
+) -> None:
+    aws, parameters = training_stack.aws, dict.fromkeys(TASKS, "")
+    stack = aws.deploy_training_stack(
+        request.config.rootpath / "template.yaml", "crosstrain-small", {"RetentionPolicy": "Delete", **parameters}
+    )
+    found = aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
+    assert not [each for each in found if each["ResourceType"].startswith(("AWS::ECS::", "AWS::EC2::"))]
+    iam = aws.client("iam")
+    for role in ("ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole"):
+        policies = policies_of(iam, physical_id(stack, role))
+        assert not any(is_allowed_with({}, policies, f"states:SendTask{end}", "*") for end in ("Success", "Failure"))
+        trust = iam.get_role(RoleName=physical_id(stack, role))["Role"]["AssumeRolePolicyDocument"]
+        assert "ecs-tasks" not in json.dumps(trust)
+    function = aws.client("lambda").get_function(FunctionName=stack.outputs["ModelTrainingFunctionName"])
+    assert function["Configuration"]["Environment"]["Variables"]["LARGEST_TASK_MEMORY"] == "0"
 
 
 TABLE = "arn:aws:dynamodb:us-east-1:123456789012:table/"

@@ -76,6 +76,7 @@ SOURCES: dict[str, dict[str, str]] = {
     "connected": {"ConnectionArn": CONNECTION, "InfrastructureRepository": "a/b", "ModelRepository": "a/c"},
     "connected-one": {"ConnectionArn": CONNECTION, "InfrastructureRepository": "a/b", "ModelRepository": ""},
 }
+IMAGE = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/bounding/model-training@sha256:{'0' * 64}"
 DATASETS = {"DatasetBucketName": "datasets", "DatasetKeyArn": f"arn:aws:kms:us-east-1:{TEST_ACCOUNT}:key/datasets"}
 
 
@@ -108,7 +109,8 @@ def _policy(aws: LocalAws, account: str, name: str) -> Any:
 def test_the_boundary_allows_what_the_roles_of_the_training_stack_do(boundary: Any, project: Path) -> None:
     template = yaml_parse((project / "template.yaml").read_text())
     schedules = dict.fromkeys(("TrainingSchedule", "ScoringSchedule"), "rate(1 day)")
-    given = {**DATASETS, **schedules, "ScoringPrefix": "incoming/", "PermissionsBoundaryName": "boundary"}
+    tasks = {"JobSubnetIds": "subnet-00000000", "JobVpcId": "vpc-00000000", "ModelTrainingImageUri": IMAGE}
+    given = {**DATASETS, **schedules, **tasks, "ScoringPrefix": "incoming/", "PermissionsBoundaryName": "boundary"}
     resources = StackResources(template, given, "bounding-test", TEST_ACCOUNT, {})
     pseudo = {**PSEUDO, "AWS::Region": "us-east-1", "AWS::AccountId": TEST_ACCOUNT, "AWS::StackName": "bounding-test"}
     resolver = Resolver(template, given, pseudo)

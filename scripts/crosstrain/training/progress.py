@@ -63,6 +63,11 @@ class Progress:
 
     def _show(self, event: StateEvent) -> None:
         """Show what happened to a state; only those that work take time, and those of a search are one step."""
+        if event.kind == "failed" and event.error == _TOO_LARGE:
+            # No failure: a task goes on with it.
+            self._stop()
+            self._line(f"[yellow]→[/] {event.state}: {escape(_message(event.cause))}")
+            return
         if event.state in SEARCH:
             self._show_search(event)
             return
@@ -74,10 +79,6 @@ class Progress:
             )
         if event.kind == "entered":
             self._begin(event.state)
-        elif event.error == _TOO_LARGE:
-            # No failure: a task goes on with it.
-            self._stop()
-            self._line(f"[yellow]→[/] {event.state}: {escape(_message(event.cause))}")
         elif event.kind == "retried":
             self._line(f"[yellow]↻[/] {event.state} is tried again after {escape(event.error or 'an error')}")
         else:

@@ -201,6 +201,14 @@ def test_the_template_of_this_project_is_understood(project: Path, tmp_path: Pat
         *(f"scoring.{name}.handler" for name in ("watch", "feedback", "batch")),
     ]  # fmt: skip
     assert not any({"PackageType", "ImageUri", "ImageConfig"} & set(each["Properties"]) for each in functions)
+    tasks = [each for each in local["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
+    for task in tasks:
+        (container,) = task["Properties"]["ContainerDefinitions"]
+        given = {each["Name"]: each["Value"] for each in container["Environment"]}
+        assert container["EntryPoint"] == [sys.executable, "-m", "common.job"]
+        assert given["AWS_ENDPOINT_URL"] == ENDPOINT
+        assert (Path(given["PYTHONPATH"]) / "common/job.py").is_file()
+    assert len(tasks) == 2
 
 
 @pytest.mark.parametrize("command", [[], ["a.handler", "b.handler"]])

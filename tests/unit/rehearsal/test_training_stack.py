@@ -66,3 +66,28 @@ def test_a_metric_is_asked_for_without_a_resource() -> None:
     task = {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:cloudwatch:getMetricStatistics"}
     found = list(calls_of({"States": {"FindErrors": task}}, "000000000002"))
     assert found == [("cloudwatch:GetMetricStatistics", "*", {})]
+
+
+def large(cluster: str) -> dict[str, object]:
+    """Return the definition of a state machine that runs a task, where it has a cluster."""
+    run = {"Cluster": cluster, "TaskDefinition": "stack-model-training"}
+    stored = {"Bucket": "artifacts", "Key": "large/one.json"}
+    return {
+        "States": {
+            "Store": {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:s3:putObject", "Arguments": stored},
+            "Run": {"Type": "Task", "Resource": "arn:aws:states:::ecs:runTask.waitForTaskToken", "Arguments": run},
+        }
+    }
+
+
+def test_a_task_is_run_in_its_cluster_with_what_was_stored_for_it() -> None:
+    cluster = "arn:aws:ecs:us-east-1:000000000002:cluster/stack-tasks"
+    family = "arn:aws:ecs:us-east-1:000000000002:task-definition/stack-model-training:1"
+    assert list(calls_of(large(cluster), "000000000002")) == [
+        ("s3:PutObject", "arn:aws:s3:::artifacts/large/any", {}),
+        ("ecs:RunTask", family, {"ecs:cluster": cluster}),
+    ]
+
+
+def test_a_stack_without_tasks_needs_no_right_to_them() -> None:
+    assert list(calls_of(large("none"), "000000000002")) == []

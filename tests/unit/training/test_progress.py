@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from rich.console import Console
@@ -59,3 +60,19 @@ def test_a_run_that_waits_for_a_person_says_what_to_do() -> None:
     lines = shown(event("WaitForApproval", "entered"), event("WaitForApproval", "succeeded", 3.0, {}))
     assert "models.py approve MODEL VERSION, or refuse" in lines[0]
     assert lines[1].endswith("WaitForApproval 3.0 s")
+
+
+def test_what_is_too_large_for_a_function_is_told_and_is_no_failure() -> None:
+    told = {"errorMessage": "9 rows need 9 MB: it runs as a task of 4 vCPU. [cpu=4096 memory=8192]", "errorType": "T"}
+    error, cause = "TooLargeForFunctionError", json.dumps(told)
+    assert shown(
+        event("TrainModel", "entered"),
+        StateEvent("TrainModel", "Task", "failed", 0.2, 1, error, cause),
+        StateEvent("PlanSearch", "Task", "failed", 0.2, 1, error, "no JSON"),
+        event("TrainLargeModel", "entered"),
+        event("TrainLargeModel", "succeeded", 9.0),
+    ) == [
+        "→ TrainModel: 9 rows need 9 MB: it runs as a task of 4 vCPU.",
+        "→ PlanSearch: no JSON",
+        "✓ TrainLargeModel 9.0 s",
+    ]

@@ -45,6 +45,7 @@ def result(**fields: Any) -> dict[str, Any]:
         "decision": "reject",
         "reason": "because",
         "doubts": [],
+        "compute": {"training": {"kind": "function", "memory_mb": 3008}, "evaluation": None},
         "suspicions": [],
         "files": {"model.json": "out/model.json"},
         "kept": None,

@@ -1,0 +1,234 @@
+"""What does not fit a function goes on as a task; whatever becomes of it, the run says what, and none is left."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crosstrain.local.server import TASKS, LocalTrainingStack
+from crosstrain.training import execution
+from state_events import follow
+from training_stacks import physical_id
+
+from .conftest import Machine, Registry, _machine
+
+HERE = Path(__file__).parent
+TOO_LARGE = {"TrainModel": ["TooLargeForFunctionError"]}
+MESSAGE = "It needs much: it runs as a task. [cpu=8192 memory=40960]"
+SUBNETS = f"'{TASKS['JobSubnetIds']}' = ''"
+
+
+class Tasks:
+    """The tasks of the stack's cluster, with root's rights."""
+
+    def __init__(self, stack: LocalTrainingStack) -> None:
+        self.ecs, self.cluster = stack.aws.client("ecs"), f"{stack.name}-tasks"
+
+    def all(self, status: str) -> list[dict[str, Any]]:
+        """Return those that are to run, or to have stopped."""
+        arns = self.ecs.list_tasks(cluster=self.cluster, desiredStatus=status)["taskArns"]
+        return list(self.ecs.describe_tasks(cluster=self.cluster, tasks=arns)["tasks"]) if arns else []
+
+    def of(self, run_id: str, status: str) -> list[dict[str, Any]]:
+        """Return those of a run, which their events name."""
+        return [each for each in self.all(status) if f"/{run_id}/" in json.dumps(each["overrides"])]
+
+
+def wait_for(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Return what it answers at last, which is to be soon."""
+    deadline = time.monotonic() + seconds
+    while not (answer := happened()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return answer
+
+
+@pytest.fixture
+def tasks(training_stack: LocalTrainingStack) -> Tasks:
+    return Tasks(training_stack)
+
+
+@pytest.fixture(scope="module")
+def family(training_stack: LocalTrainingStack, project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Register a task definition that differs from the deployed one in its handler alone."""
+    ecs = training_stack.aws.client("ecs")
+    deployed = ecs.describe_task_definition(taskDefinition=f"{training_stack.name}-model-training")["taskDefinition"]
+    container = deployed["containerDefinitions"][0]
+    more = {
+        "PYTHONPATH": f"{project / 'functions'}:{HERE}",
+        "ATTEMPTS": str(tmp_path_factory.mktemp("attempts")),
+        "HEARTBEAT_SECONDS": "3",
+    }
+    kept = [each for each in container["environment"] if each["name"] not in more]
+    scripted = {
+        **{name: deployed[name] for name in ("cpu", "memory", "taskRoleArn", "executionRoleArn", "networkMode")},
+        "family": "scripted-job",
+        "requiresCompatibilities": ["FARGATE"],
+        "containerDefinitions": [
+            {
+                **{name: container[name] for name in ("name", "image", "essential")},
+                "entryPoint": [sys.executable, "-m", "common.job"],
+                "command": ["scripted_job.handler"],
+                "environment": [*kept, *({"name": name, "value": value} for name, value in more.items())],
+            }
+        ],
+    }
+    ecs.register_task_definition(**scripted)
+    return "scripted-job"
+
+
+@pytest.fixture(scope="module")
+def definition(training_stack: LocalTrainingStack, run_scripted: Machine, family: str) -> str:
+    """Return the deployed definition with scripted functions and with a scripted job."""
+    found = str(run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)["definition"])
+    changed = found.replace(f'"{training_stack.name}-model-training"', f'"{family}"')
+    assert changed != found
+    return changed
+
+
+@pytest.fixture(scope="module")
+def make(training_stack: LocalTrainingStack, run_scripted: Machine) -> Callable[[str, str], Machine]:
+    """Return a function that makes a state machine of a definition."""
+    role = run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)["roleArn"]
+    return lambda name, text: _machine(training_stack, name, text, role)
+
+
+@pytest.fixture(scope="module")
+def run_large(make: Callable[[str, str], Machine], definition: str) -> Machine:
+    return make("large", definition)
+
+
+def states(events: list[execution.StateEvent], kind: str = "succeeded") -> list[str]:
+    return [each.state for each in events if each.kind == kind]
+
+
+def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_it_names(
+    run_large: Machine, registry: Registry, tasks: Tasks, training_stack: LocalTrainingStack
+) -> None:
+    request = {"model_name": "large-1", "errors": TOO_LARGE, "message": MESSAGE, "score": 3}
+    started = run_large.start(request, "large-run-1")
+    events, result = list(follow(run_large.sfn, started)), execution.outcome(run_large.sfn, started)
+    assert result.status == "SUCCEEDED", result.cause
+    assert registry.champion("large-1") == "large-run-1"
+    assert "TrainLargeModel" in states(events)
+    (task,) = wait_for(lambda: tasks.of("large-run-1", "STOPPED"))
+    assert (task["overrides"]["cpu"], task["overrides"]["memory"]) == ("8192", "40960")
+    assert len(json.dumps(task["overrides"])) < 8192
+    bucket = training_stack.outputs["ArtifactBucketName"]
+    stored = training_stack.aws.client("s3").get_object(Bucket=bucket, Key="large/large-run-1/TrainModel.json")
+    event = json.loads(stored["Body"].read())
+    assert set(event) == {"run_id", "request", "prepared"}
+    # Nothing of the way is left in what goes on.
+    assert not any(
+        "large" in (each.output or {}) for each in events if each.state in ("TrainLargeModel", "EvaluateModel")
+    )
+
+
+@pytest.mark.parametrize("error", ["Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError", "States.Timeout"])
+def test_a_function_that_was_stopped_goes_on_as_a_task_of_more_than_any_function_has(
+    error: str, run_large: Machine, tasks: Tasks
+) -> None:
+    run_id = f"large-{error.replace('.', '-')}"
+    arn = run_large.start({"model_name": run_id, "errors": {"TrainModel": [error]}}, run_id)
+    assert execution.outcome(run_large.sfn, arn).status == "SUCCEEDED"
+    (task,) = wait_for(lambda: tasks.of(run_id, "STOPPED"))
+    assert task["overrides"]["memory"] == "30720"
+
+
+def test_without_an_error_nothing_of_it_is_passed_through(run_large: Machine) -> None:
+    events, result = run_large({"model_name": "large-small"})
+    assert result.status == "SUCCEEDED", result.cause
+    assert not {"IsTaskOpen", "StoreEvent", "ChooseTask", "TrainLargeModel"} & set(states(events, "entered"))
+
+
+@pytest.mark.parametrize("closed", ["no subnets", "compute"])
+def test_without_tasks_the_run_ends_as_if_there_were_no_such_way(
+    closed: str, make: Callable[[str, str], Machine], definition: str
+) -> None:
+    machine, request = make(f"closed-{closed[:2]}", definition), {"model_name": "large-closed", "errors": TOO_LARGE}
+    if closed == "no subnets":
+        assert SUBNETS in definition
+        machine = make("closed", definition.replace(SUBNETS, "'' = ''"))
+    else:
+        request["compute"] = "lambda"
+    events, result = machine(request)
+    assert (result.status, result.error) == ("FAILED", "TooLargeForFunctionError")
+    assert result.cause == "TrainModel: attempt 1"
+    assert "StoreEvent" not in states(events, "entered")
+
+
+def test_an_error_of_a_task_keeps_its_name_and_its_message(run_large: Machine) -> None:
+    _, result = run_large({"model_name": "large-refused", "errors": TOO_LARGE, "job": "refuse"})
+    assert (result.error, result.cause) == ("InvalidDatasetError", "TrainLargeModel: The data set has no rows.")
+
+
+def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Machine, tasks: Tasks) -> None:
+    request = {"model_name": "large-grown", "errors": TOO_LARGE, "message": "cpu=4096 memory=400", "job": "grow"}
+    arn = run_large.start(request, "large-grown")
+    result = execution.outcome(run_large.sfn, arn)
+    assert result.error == "OutOfMemoryError"
+    assert "400 MB" in str(result.cause)
+    (task,) = wait_for(lambda: tasks.of("large-grown", "STOPPED"))
+    assert "OutOfMemoryError" in task["stoppedReason"]
+
+
+def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
+    events, result = run_large({"model_name": "large-stopped", "errors": TOO_LARGE, "job": "die"})
+    assert result.status == "SUCCEEDED", result.cause
+    (retried,) = [each for each in events if each.kind == "retried"]
+    assert (retried.state, retried.error) == ("TrainLargeModel", "JobStoppedError")
+
+
+def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, tasks: Tasks) -> None:
+    arn = run_large.start({"model_name": "large-ended", "errors": TOO_LARGE, "job": "hang"}, "large-ended")
+    (first,) = wait_for(lambda: tasks.of("large-ended", "RUNNING"))
+    time.sleep(2)
+    tasks.ecs.stop_task(cluster=tasks.cluster, task=first["taskArn"])
+    (second,) = wait_for(lambda: tasks.of("large-ended", "RUNNING"))
+    assert second["taskArn"] != first["taskArn"]
+    run_large.sfn.stop_execution(executionArn=arn)
+    wait_for(lambda: not tasks.of("large-ended", "RUNNING"))
+
+
+def test_a_stopped_execution_leaves_no_task(run_large: Machine, tasks: Tasks) -> None:
+    arn = run_large.start({"model_name": "large-left", "errors": TOO_LARGE, "job": "hang"}, "large-left")
+    wait_for(lambda: tasks.of("large-left", "RUNNING"))
+    run_large.sfn.stop_execution(executionArn=arn)
+    wait_for(lambda: not tasks.of("large-left", "RUNNING"))
+    (task,) = tasks.of("large-left", "STOPPED")
+    # It has ended itself: nobody has stopped it.
+    assert task["stopCode"] == "EssentialContainerExited"
+
+
+def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends_itself(
+    make: Callable[[str, str], Machine], definition: str, tasks: Tasks
+) -> None:
+    """What cannot pull its image looks like this on AWS: the first heartbeat never comes."""
+    machine = make("impatient", definition.replace('"HeartbeatSeconds": 600', '"HeartbeatSeconds": 1'))
+    arn = machine.start({"model_name": "large-silent", "errors": TOO_LARGE, "job": "hang"}, "large-silent")
+    result = execution.outcome(machine.sfn, arn)
+    assert result.error == "TaskUnreachableError"
+    for word in ("CannotPullContainerError", "ResourceInitializationError", "JobSubnetIds"):
+        assert word in str(result.cause)
+    wait_for(lambda: not tasks.of("large-silent", "RUNNING"))
+    assert len(tasks.of("large-silent", "STOPPED")) == 2
+
+
+def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_stack: LocalTrainingStack) -> None:
+    ecs, functions = training_stack.aws.client("ecs"), training_stack.aws.client("lambda")
+    for step, name in (("ModelTraining", "model-training"), ("ModelEvaluation", "model-evaluation")):
+        task = ecs.describe_task_definition(taskDefinition=f"{training_stack.name}-{name}")["taskDefinition"]
+        function = functions.get_function(FunctionName=physical_id(training_stack, f"{step}Function"))["Configuration"]
+        (container,) = task["containerDefinitions"]
+        assert task["taskRoleArn"] == function["Role"]
+        assert task["executionRoleArn"] != function["Role"]
+        assert container["command"] == [function["Handler"]]
+        given = {each["name"]: each["value"] for each in container["environment"]}
+        shared = {"ARTIFACT_BUCKET", "RELEASE", "COMMIT", "IMAGE_URI", "LARGEST_TASK_MEMORY"}
+        assert {key: given[key] for key in shared} == {key: function["Environment"]["Variables"][key] for key in shared}
