@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -246,6 +246,7 @@ class Cluster:
 
     def _fit(self, workers: Sequence[str], growth: Growth, each: Sequence[Share], begun: bytes | None) -> bytes | None:
         """Return the trees; None where a worker was lost."""
+        import xgboost  # noqa: PLC0415 (as above)
         from xgboost.tracker import RabitTracker  # noqa: PLC0415 (as above)
 
         tracker = RabitTracker(n_workers=len(workers), host_ip=self.host, sortby="task")
@@ -262,7 +263,9 @@ class Cluster:
             return self._first_whole(futures, workers)
         finally:
             self.client.cancel(futures, force=True)
-            tracker.free()
+            # It complains of the connections that were broken off.
+            with suppress(xgboost.core.XGBoostError):
+                tracker.free()
 
     def _first_whole(self, futures: Sequence[Future], workers: Sequence[str]) -> bytes | None:
         """Wait for all of them, and return what the first one has; None where a worker was lost.
