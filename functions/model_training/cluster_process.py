@@ -1,15 +1,17 @@
 """The processes beside the coordinator of a fit on several machines: the scheduler, and each worker.
 
     python3 -m model_training.cluster_process scheduler CREDENTIALS HOST:PORT
-    python3 -m model_training.cluster_process worker CREDENTIALS tls://HOST:PORT
+    python3 -m model_training.cluster_process worker [CREDENTIALS tls://HOST:PORT]
 
-`CREDENTIALS` is the file that `model_training.distributed.started` writes, here or, as `s3://…`, there.
+`CREDENTIALS` is the file that `model_training.distributed.started` writes, here or, as `s3://…`, there. A task is told
+both by the variables CREDENTIALS and SCHEDULER.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +54,8 @@ async def work(credentials: dict[str, str], address: str) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line."""
-    kind, where, address = arguments
+    told = [os.environ.get(name, "") for name in ("CREDENTIALS", "SCHEDULER")]
+    kind, where, address = arguments if len(arguments) > 1 else [*arguments, *told]
     content = read_bytes(s3_client(), Stored(where)) if where.startswith("s3://") else Path(where).read_bytes()
     credentials = json.loads(content)
     # Batches are counted by nobody: XGBoost holds what a worker holds.

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 from sklearn.compose import ColumnTransformer
 
-from common.capacity import kind, too_large
+from common.capacity import is_task, kind, largest_task_mb, too_large
 from common.conversion import Profile, feature_columns, free_texts
 from common.request import TrainingRequest
 from model_training.boosting_rows import fits_block_by_block, sample_rows
+from model_training.cluster_tasks import SPARE, coordinator_mb, workers_for
 from model_training.features import (
     BOOSTING,
     Added,
@@ -73,18 +74,29 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     TooLargeForFunctionError, InvalidDatasetError
         Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
-    needed_mb = needed_memory_mb(request, profile)
+    needed_mb, told = needed_memory_mb(request, profile), ""
     if needed_mb <= memory_mb:
         return
+    if workers := workers_of(request, profile):
+        # A task tells them what to do.
+        told = f" alone, and {workers + SPARE} tasks of {largest_task_mb():,} MB grow its trees together"
+        needed_mb = coordinator_mb(profile, IMPORTS_MB, _sample_bytes(request, profile))
+        if is_task() and needed_mb <= memory_mb:
+            return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     raise too_large(
         f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
-        f"the {kind()} has {memory_mb:,} MB",
+        f"the {kind()} has {memory_mb:,} MB{told}",
         "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
         "raises that), bring fewer rows, limit the trees or choose another estimator",
         where=request.compute,
         needed_mb=needed_mb,
     )
+
+
+def workers_of(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many workers have the memory for a fit that no task has (`cluster_tasks.workers_for`)."""
+    return workers_for(request, needed_memory_mb(request, profile), IMPORTS_MB)
 
 
 def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
@@ -124,9 +136,14 @@ def _needed_bytes_block_by_block(request: TrainingRequest, profile: Profile) -> 
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
     columns += _components(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
     per_row = _weight_bytes(request, columns) + classes * 8 * 3
-    per_row_of_sample = _means_bytes(request, profile) + _free_text_bytes(request, profile)
-    sample = sample_rows(profile) * (columns * BYTES_PER_SAMPLE_VALUE + per_row_of_sample)
-    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + sample
+    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile)
+
+
+def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return what the rows take that the features of such a fit learn of."""
+    per_row = _means_bytes(request, profile) + _free_text_bytes(request, profile)
+    columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
+    return sample_rows(profile) * ((columns + _components(request, profile)) * BYTES_PER_SAMPLE_VALUE + per_row)
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:

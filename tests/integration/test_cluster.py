@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import boto3
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -25,6 +27,7 @@ from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from model_training import distributed
 from model_training.boosting_rows import fit_block_by_block
+from model_training.cluster_tasks import on_tasks
 from model_training.distributed import Cluster, Workers, started
 from model_training.training import FittedModel, build_pipeline
 
@@ -110,14 +113,57 @@ def is_as_good(prepared: PreparedData, model: FittedModel) -> bool:
     return bool(errors[1] < 1.1 * errors[0] + 0.01 and len(trees["sizes"]) == 60)
 
 
+class Fargate:
+    """An ECS whose tasks are processes of this machine, told what a task is told."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def run_task(self, **request: Any) -> dict[str, Any]:
+        """Start processes."""
+        self.requests.append(request)
+        (container,) = request["overrides"]["containerOverrides"]
+        told = {each["name"]: each["value"] for each in container["environment"]}
+        for _ in range(request["count"]):
+            command = [sys.executable, "-m", "model_training.cluster_process", "worker"]
+            self.processes.append(subprocess.Popen(command, env={**os.environ, **told}))
+        return {"failures": []}
+
+
+@pytest.fixture
+def fargate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fargate]:
+    found, client = Fargate(), boto3.client
+    for name, value in {
+        "LARGEST_TASK_MEMORY": "122880", "TASK_CLUSTER_ARN": "cluster", "WORKER_TASK_DEFINITION": "worker:1",
+        "TASK_SUBNET_IDS": "subnet-1,subnet-2", "TASK_SECURITY_GROUP_ID": "sg-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(boto3, "client", lambda name, **given: found if name == "ecs" else client(name, **given))
+    yield found
+    for process in found.processes:
+        process.kill()
+        process.wait()
+
+
 @pytest.mark.slow
-def test_two_workers_grow_the_trees_that_one_machine_does(
-    prepared: PreparedData, stored: storage.Stored, tmp_path: Path
+def test_tasks_grow_the_trees_that_one_machine_does_and_end(
+    prepared: PreparedData, stored: storage.Stored, tmp_path: Path, fargate: Fargate
 ) -> None:
-    assert len(PartFile(prepared.train, prepared.profile).rows_of_groups) > 3
-    with started(HOST, tmp_path) as cluster, workers(cluster, tmp_path, 2):
-        assert cluster.address.startswith("tls://")
-        found = [fitted(prepared, cluster, stored, 2) for _ in range(2)]
+    part = PartFile(prepared.train, prepared.profile)
+    assert len(part.rows_of_groups) > 3
+    prefix = f"{stored.uri.rpartition('/')[0]}/model"
+    found = []
+    with on_tasks("run-1", stored, tmp_path, prefix, count=1) as elsewhere:
+        elsewhere.cluster.wait(2, 60)
+        assert elsewhere.cluster.address.startswith("tls://")
+        for _ in range(2):
+            pipeline = build_pipeline(prepared.request, prepared.profile)
+            target = part.target()
+            found.append(fit_block_by_block(pipeline, part, prepared.profile, target, elsewhere=elsewhere))
+    (asked,) = fargate.requests
+    assert (asked["count"], asked["overrides"]["cpu"], asked["overrides"]["memory"]) == (2, "16384", "122880")
+    assert [process.wait(60) for process in fargate.processes] == [0, 0]
     assert is_as_good(prepared, found[0])
     one, other = (each.pipeline["model"] for each in found)
     assert all(np.array_equal(one.trees_[name], other.trees_[name]) for name in one.trees_)
