@@ -125,18 +125,6 @@ def row_groups(
             yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
 
 
-def rows_of_groups(path: Path, profile: Profile) -> list[int]:
-    """Return how many rows each row group of a part has.
-
-    Raises
-    ------
-    DamagedFileError
-        If the part is of another reading of the data set than the profile.
-    """
-    with _opened(path, profile) as parquet:
-        return [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-
-
 class PartFile:
     """One part of the prepared data, of which no more is in memory than what is asked for.
 
@@ -155,6 +143,8 @@ class PartFile:
     ----------
     rows
         How many there are.
+    rows_of_groups
+        How many each row group has.
     columns
         The names of the features.
     watched
@@ -173,6 +163,7 @@ class PartFile:
         with _opened(path, profile) as parquet:
             groups = [parquet.metadata.row_group(number) for number in range(parquet.num_row_groups)]
             self.rows: int = parquet.metadata.num_rows
+        self.rows_of_groups = [int(group.num_rows) for group in groups]
         self._keeps = keep and sum(group.total_byte_size for group in groups) <= KEPT_BYTES
         self._kept: list[pa.Table] | None = None
 

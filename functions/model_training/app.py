@@ -8,6 +8,7 @@ import logging
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,8 @@ from common.storage import (
 from common.threads import few_threads
 from common.training_rows import Columns, RowRecorder
 from model_training.boosting_rows import fit_block_by_block, fits_block_by_block
-from model_training.memory import check_memory, needed_memory_mb
+from model_training.cluster_tasks import on_tasks
+from model_training.memory import check_memory, needed_memory_mb, workers_of
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
 from model_training.streaming import fit_streamed, streams
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from common.metrics import Weights
     from common.request import TrainingRequest
     from model_training.adjustment import Adjustment
+    from model_training.distributed import Workers
     from model_training.folds import PartOnDisk
     from model_training.search import Plan
 
@@ -224,7 +227,11 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         begin = time.process_time()
         pipeline = build_pipeline(request, profile)
         if fits_block_by_block(request) and isinstance(features, PartFile):
-            model = fit_block_by_block(pipeline, features, profile, target, weights, recorder.add)
+            workers = _workers(event, request, profile, folder, prefix)
+            with workers as elsewhere:
+                model = fit_block_by_block(
+                    pipeline, features, profile, target, weights, watch=recorder.add, elsewhere=elsewhere
+                )
         elif isinstance(features, PartFile):
             model = fit_streamed(pipeline, features, target, weights, recorder.add)
         else:
@@ -261,6 +268,16 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         "seconds": description["seconds"],
         "compute": description["compute"],
     }
+
+
+def _workers(
+    event: dict[str, Any], request: TrainingRequest, profile: Profile, folder: Path, prefix: str
+) -> AbstractContextManager[Workers | None]:
+    """Return the workers of a fit that no machine has the memory for; None for any other."""
+    count = workers_of(request, profile)
+    if not count:
+        return nullcontext()
+    return on_tasks(event["run_id"], pinned(event["prepared"], "train"), folder, prefix, count)
 
 
 def _features(

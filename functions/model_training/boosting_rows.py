@@ -22,11 +22,12 @@ from common.conversion import Profile, feature_columns
 from common.metrics import Weights
 from common.request import TrainingRequest
 from common.threads import few_threads
-from model_training.boosting import Batch, Rows
+from model_training.boosting import Batch, Growth, Rows, grow
 from model_training.features import MAX_NATIVE_CATEGORIES
 from model_training.training import FittedModel, as_told, keep_what_predicts, learn_features
 
 if TYPE_CHECKING:
+    import xgboost
     from sklearn.pipeline import Pipeline
 
     from common.frames import PartFile
@@ -49,13 +50,40 @@ def sample_rows(profile: Profile) -> int:
     return min(rows, max(LEAST_SAMPLE_ROWS, SAMPLE_VALUES // max(1, len(feature_columns(profile)))))
 
 
-def fit_block_by_block(
+@dataclass(frozen=True)
+class Learned:
+    """What features have learned, for whoever makes the other rows' features.
+
+    Attributes
+    ----------
+    features
+        The fitted transformer.
+    profile
+        Of the part.
+    rows_of_groups
+        How many rows each row group of the part has.
+    sample
+        The places of the rows that it was fitted on, sorted.
+    made
+        What it has made of them, with target and weights.
+    """
+
+    features: Any
+    profile: Profile
+    rows_of_groups: list[int]
+    sample: npt.NDArray[np.intp]
+    made: Batch
+
+
+def fit_block_by_block(  # noqa: PLR0913 - the rows come in these pieces
     pipeline: Pipeline,
     part: PartFile,
     profile: Profile,
     target: npt.NDArray[Any],
     weights: Weights = None,
+    *,
     watch: Callable[[pa.RecordBatch], None] | None = None,
+    elsewhere: Callable[[Growth, Learned], xgboost.Booster] | None = None,
 ) -> FittedModel:
     """Fit the pipeline of XGBoost's trees.
 
@@ -73,6 +101,8 @@ def fit_block_by_block(
         How much each row counts, shape (rows,); None for all alike.
     watch
         What else is to see the rows, batch by batch.
+    elsewhere
+        Grows the trees on other machines.
 
     Raises
     ------
@@ -80,19 +110,26 @@ def fit_block_by_block(
         If XGBoost or scikit-learn refuses the data.
     """
     started = time.perf_counter()
-    sample = _sample(part, profile, watch)
-    features = part.take(sample)
-    size = part.rows * len(part.columns)
-    with as_told(pipeline) as messages, few_threads(size):
-        learned = learn_features(pipeline, features, target[sample], None if weights is None else weights[sample])
-        del features
-        blocks = _Blocks(pipeline, part, sample, learned, target, weights)
-        pipeline["model"].fit_rows(Rows(blocks.batches, blocks.targets))
+    sample, model = _rows_to_learn_of(part, profile, watch), pipeline["model"]
+    of_sample = None if weights is None else weights[sample]
+    with as_told(pipeline) as messages, few_threads(part.rows * len(part.columns)):
+        made = learn_features(pipeline, part.take(sample), target[sample], of_sample)
+        batch = as_floats(made, slice(None)), target[sample], of_sample
+        del made
+        growth = Growth.of(model, model.told(iter([(target, weights)])))
+        learned = Learned(pipeline["features"], profile, part.rows_of_groups, sample, batch)
+        model.take(
+            grow(growth, _Blocks(learned, part, target, weights).batches)
+            if elsewhere is None
+            else elsewhere(growth, learned)
+        )
     keep_what_predicts(pipeline)
     return FittedModel(pipeline, messages, time.perf_counter() - started)
 
 
-def _sample(part: PartFile, profile: Profile, watch: Callable[[pa.RecordBatch], None] | None) -> npt.NDArray[np.intp]:
+def _rows_to_learn_of(
+    part: PartFile, profile: Profile, watch: Callable[[pa.RecordBatch], None] | None
+) -> npt.NDArray[np.intp]:
     """Return evenly spread rows, and the first row of each text that is told apart, in their order."""
     step = -(-part.rows // sample_rows(profile))
     texts = [column["name"] for column in feature_columns(profile) if column["role"] == "categorical"]
@@ -121,39 +158,28 @@ def _firsts(column: pa.ChunkedArray, seen: set[Any]) -> npt.NDArray[np.intp]:
 class _Blocks:
     """The rows of a part: first those that features have learned of, then all others as they are made."""
 
-    pipeline: Pipeline
+    learned: Learned
     part: PartFile
-    sample: npt.NDArray[np.intp]
-    learned: Any
     target: npt.NDArray[Any]
     weights: Weights
 
     def batches(self) -> Iterator[Batch]:
         """Begin a pass over all rows."""
-        yield from self._learned()
-        if len(self.sample) == self.part.rows:
+        yield from Rows.of(*self.learned.made).batches()
+        sample, begin = self.learned.sample, 0
+        if len(sample) == self.part.rows:
             return
-        begin = 0
         for block in self.part.blocks(self.part.columns, ROWS_AT_ONCE):
-            rows = np.arange(begin, begin + block.num_rows)
-            others = np.isin(rows, self._between(begin, begin + block.num_rows), assume_unique=True, invert=True)
+            others = not_in(sample, begin, block.num_rows)
+            rows = begin + np.flatnonzero(others)
             frame = self.part.frame(block, self.part.columns)
-            made = as_floats(self.pipeline["features"].transform(frame), slice(None))
-            yield made[others], self.target[rows[others]], self._weights(rows[others])
+            made = as_floats(self.learned.features.transform(frame), slice(None))
+            yield made[others], self.target[rows], None if self.weights is None else self.weights[rows]
             begin += block.num_rows
 
-    def targets(self) -> Iterator[tuple[npt.NDArray[Any], Weights]]:
-        """Return the same without the features."""
-        return iter([(self.target, self.weights)])
 
-    def _learned(self) -> Iterator[Batch]:
-        for start in range(0, len(self.sample), ROWS_AT_ONCE):
-            block = slice(start, start + ROWS_AT_ONCE)
-            rows = self.sample[block]
-            yield as_floats(self.learned, block), self.target[rows], self._weights(rows)
-
-    def _between(self, begin: int, end: int) -> npt.NDArray[np.intp]:
-        return self.sample[np.searchsorted(self.sample, begin) : np.searchsorted(self.sample, end)]
-
-    def _weights(self, rows: npt.NDArray[np.intp]) -> Weights:
-        return None if self.weights is None else self.weights[rows]
+def not_in(sample: npt.NDArray[np.intp], begin: int, rows: int) -> npt.NDArray[np.bool_]:
+    """Return which of some rows, one after the other, are not in a sorted sample, shape (rows,)."""
+    others = np.ones(rows, np.bool_)
+    others[sample[np.searchsorted(sample, begin) : np.searchsorted(sample, begin + rows)] - begin] = False
+    return others

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from common.frames import row_groups
 from common.ranges import ObjectFile
 from common.storage import Stored, s3_client
 from model_training.boosting import Batch, Growth, grow
+from model_training.boosting_rows import Learned, not_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,8 @@ class Share:
         The fitted transformer of the features.
     sample
         The places of the rows that it was fitted on, sorted: these are among the batches of one worker, as `learned`.
+    is_weighed
+        Whether some rows count more than others.
     learned
         What it has made of them, with target and weights; None for all other workers.
     """
@@ -84,6 +87,7 @@ class Share:
     starts: tuple[int, ...]
     features: Any
     sample: npt.NDArray[np.intp]
+    is_weighed: bool
     learned: Batch | None = None
 
     def batches(self) -> Iterator[Batch]:
@@ -92,12 +96,9 @@ class Share:
             yield self.learned
         read = row_groups(ObjectFile(s3_client(), self.part), self.profile, self.groups)
         for start, (frame, target, weights) in zip(self.starts, read, strict=True):
-            end = start + len(target)
-            learned = self.sample[np.searchsorted(self.sample, start) : np.searchsorted(self.sample, end)] - start
-            others = np.ones(len(target), np.bool_)
-            others[learned] = False
+            others = not_in(self.sample, start, len(target))
             made = as_floats(self.features.transform(frame), slice(None))
-            yield made[others], target[others], None if weights is None else weights[others]
+            yield made[others], target[others], weights[others] if self.is_weighed and weights is not None else None
 
 
 def shares(share: Share, rows: Sequence[int], learned: Batch, workers: int) -> list[Share]:
@@ -118,7 +119,7 @@ def shares(share: Share, rows: Sequence[int], learned: Batch, workers: int) -> l
     return [
         Share(
             share.part, share.profile, tuple(groups.tolist()), tuple(starts[groups].tolist()), share.features,
-            share.sample, None if number else learned,
+            share.sample, share.is_weighed, None if number else learned,
         )
         for number, groups in enumerate(np.array_split(np.arange(len(rows)), workers))
     ]  # fmt: skip
@@ -245,6 +246,7 @@ class Cluster:
 
     def _fit(self, workers: Sequence[str], growth: Growth, each: Sequence[Share], begun: bytes | None) -> bytes | None:
         """Return the trees; None where a worker was lost."""
+        import xgboost  # noqa: PLC0415 (as above)
         from xgboost.tracker import RabitTracker  # noqa: PLC0415 (as above)
 
         tracker = RabitTracker(n_workers=len(workers), host_ip=self.host, sortby="task")
@@ -261,7 +263,9 @@ class Cluster:
             return self._first_whole(futures, workers)
         finally:
             self.client.cancel(futures, force=True)
-            tracker.free()
+            # It complains of the connections that were broken off.
+            with suppress(xgboost.core.XGBoostError):
+                tracker.free()
 
     def _first_whole(self, futures: Sequence[Future], workers: Sequence[str]) -> bytes | None:
         """Wait for all of them, and return what the first one has; None where a worker was lost.
@@ -276,22 +280,24 @@ class Cluster:
             if set(workers) - set(self.workers()) or any(future.status == "error" for future in futures):
                 break
         errors = [future.exception(timeout=SECONDS_OF_END) for future in futures if future.status == "error"]
-        if self._is_broken_off(errors, workers):
+        is_broken_off = self._is_one_gone(workers, SECONDS_TO_BE_MISSED if errors else 0)
+        # Others find that they cannot reach the worker that was refused its rows.
+        refused = [each for each in errors if not _OF_COLLECTIVE.search(str(each))]
+        if errors or is_broken_off:
             self._let_go(futures, workers)
+        if refused and not is_broken_off:
+            raise refused[0]
+        if errors or is_broken_off:
             return None
-        if errors:
-            raise errors[0]
         trees: bytes = futures[0].result()
         return trees
 
-    def _is_broken_off(self, errors: Sequence[Exception], workers: Sequence[str]) -> bool:
-        """Return whether a worker is gone, or could not be reached by another one."""
-        end = time.monotonic() + (SECONDS_TO_BE_MISSED if errors else 0)
-        while not set(workers) - set(self.workers()):
-            if time.monotonic() >= end:
-                return any(_OF_COLLECTIVE.search(str(each)) for each in errors)
+    def _is_one_gone(self, workers: Sequence[str], seconds: float) -> bool:
+        """Return whether one of the workers is gone, or is within some time."""
+        end = time.monotonic() + seconds
+        while not (gone := bool(set(workers) - set(self.workers()))) and time.monotonic() < end:
             time.sleep(0.2)
-        return True
+        return gone
 
     def _let_go(self, futures: Sequence[Future], workers: Sequence[str]) -> None:
         """Give the workers that are left time to notice, and end those that do not."""
@@ -305,6 +311,39 @@ class Cluster:
             time.sleep(0.2)
         for _, worker in left:
             self.client.run(os._exit, 1, workers=[worker], wait=False)
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Grows trees on workers, for `model_training.boosting_rows.fit_block_by_block`.
+
+    Attributes
+    ----------
+    cluster
+        Whose workers have begun.
+    part
+        The training part on S3, where the workers read it.
+    least
+        How many workers have the memory for it.
+    """
+
+    cluster: Cluster
+    part: Stored
+    least: int = 1
+
+    def __call__(self, growth: Growth, learned: Learned) -> xgboost.Booster:
+        """Return the trees.
+
+        Raises
+        ------
+        WorkersGoneError
+            If there are too few workers, or they were lost too often.
+        """
+        rows = learned.rows_of_groups
+        share = Share(self.part, learned.profile, (), (), learned.features, learned.sample, learned.made[2] is not None)
+        return self.cluster.grow(
+            growth, lambda count: shares(share, rows, learned.made, count), min(self.least, len(rows)), len(rows)
+        )
 
 
 @contextmanager

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 
 from sklearn.compose import ColumnTransformer
 
-from common.capacity import kind, too_large
+from common.capacity import is_task, kind, largest_task_mb, too_large
 from common.conversion import Profile, feature_columns, free_texts
 from common.frames import KEPT_BYTES
 from common.request import TrainingRequest
+from model_training.boosting_rows import fits_block_by_block, sample_rows
+from model_training.cluster_tasks import SPARE, coordinator_mb, workers_for
 from model_training.features import (
     BOOSTING,
     Added,
@@ -32,10 +34,14 @@ BYTES_PER_VALUE: Mapping[str, int] = {
     "logistic_regression": 17,
     "random_forest": 13,
     "hist_gradient_boosting": 32,
+    # In a blend, beside the frame; alone it takes the rows block by block.
     "xgboost": 16,
     # Nobody knows what it holds: as much as the one that holds most.
     "custom": 32,
 }
+BYTES_PER_BINNED_VALUE, BYTES_PER_SAMPLE_VALUE = 4, 32
+"""What XGBoost holds of a value that it is fed block by block, and what the sample takes that its features learn of:
+3.8 bytes from 0.8 to 3.2 million rows of 30 decimals, and beside them 20 to 31 for each value of the sample."""
 BYTES_PER_FRAME_VALUE = 4
 """What the frame holds of a value, which a fit alone gives back to its estimator."""
 BYTES_PER_WIDE_VALUE = 4
@@ -80,18 +86,29 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     TooLargeForFunctionError, InvalidDatasetError
         Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
-    needed_mb = needed_memory_mb(request, profile)
+    needed_mb, told = needed_memory_mb(request, profile), ""
     if needed_mb <= memory_mb:
         return
+    if workers := workers_of(request, profile):
+        # A task tells them what to do.
+        told = f" alone, and {workers + SPARE} tasks of {largest_task_mb():,} MB grow its trees together"
+        needed_mb = coordinator_mb(profile, IMPORTS_MB, _sample_bytes(request, profile))
+        if is_task() and needed_mb <= memory_mb:
+            return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     raise too_large(
         f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
-        f"the {kind()} has {memory_mb:,} MB",
+        f"the {kind()} has {memory_mb:,} MB{told}",
         "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
         "raises that), bring fewer rows, limit the trees or choose another estimator",
         where=request.compute,
         needed_mb=needed_mb,
     )
+
+
+def workers_of(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many workers have the memory for a fit that no task has (`cluster_tasks.workers_for`)."""
+    return workers_for(request, needed_memory_mb(request, profile), IMPORTS_MB)
 
 
 def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
@@ -104,6 +121,8 @@ def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
         needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
     elif streams(request, profile):
         needed = _streamed_bytes(request, profile)
+    elif fits_block_by_block(request):
+        needed = _needed_bytes_block_by_block(request, profile)
     else:
         needed = sum(_needed_bytes(request, profile))
     return IMPORTS_MB + (needed >> 20)
@@ -132,6 +151,22 @@ def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
     weight = 0 if request.weight_column is None else BYTES_PER_WEIGHT
     products = BYTES_PER_PRODUCT * made**2
     return (STREAMED_MB << 20) + int(rows * (BYTES_PER_STREAMED_ROW + weight)) + kept + products
+
+
+def _needed_bytes_block_by_block(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many bytes a fit of XGBoost's trees takes that is not part of a blend."""
+    rows, classes = profile["rows"]["train"], len(profile["classes"] or ())
+    columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
+    columns += _components(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
+    per_row = _weight_bytes(request, columns) + classes * 8 * 3
+    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile)
+
+
+def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return what the rows take that the features of such a fit learn of."""
+    per_row = _means_bytes(request, profile) + _free_text_bytes(request, profile)
+    columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
+    return sample_rows(profile) * ((columns + _components(request, profile)) * BYTES_PER_SAMPLE_VALUE + per_row)
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:

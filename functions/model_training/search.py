@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from common.capacity import largest_task_mb
 from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError, first_few
 from common.metric_table import LOWER_IS_BETTER
@@ -143,40 +144,62 @@ def plan(
 
 
 def _affordable(request: TrainingRequest, profile: Profile, memory_mb: int) -> tuple[list[str], list[str]]:
-    """Return the estimators whose fit on all rows fits the memory or, if there is none, a task, and what is told."""
+    """Return the estimators whose fit on all rows fits the memory, and what is told of them.
+
+    If none does, or a task is asked for, they are those that fit a task.
+    """
     names = PORTFOLIO[str(request.problem)] if request.estimator == "auto" else (request.estimator,)
-    fitting, as_task, refused, told = list[str](), list[str](), None, list[str]()
+    found, refused, told = dict[str, bool](), None, list[str]()
     for name in names:
         try:
-            check_memory(request.with_choice(name, {}), profile, memory_mb)
-            fitting.append(name)
-        except TooLargeForFunctionError:
-            as_task.append(name)
+            found[name] = _fits(name, request, profile, memory_mb)
         except InvalidDatasetError as error:
             refused = error
-        if name == _BOOSTING and request.estimator == "auto" and name not in fitting:
-            other = _instead(request, profile, memory_mb)
-            fitting += [_OTHER_BOOSTING] * bool(other)
-            told += other
-    if not fitting and not as_task and refused is not None:
+        if name == _BOOSTING and request.estimator == "auto" and not _is_enough(found.get(name), request):
+            told += _instead(request, profile, memory_mb, found)
+    if not found and refused is not None:
         raise refused
-    return fitting or as_task, told
+    fitting = [name for name, fits in found.items() if fits]
+    return (fitting if fitting and request.compute != "task" else [*found]), told
 
 
 _BOOSTING, _OTHER_BOOSTING = "hist_gradient_boosting", "xgboost"
 
 
-def _instead(request: TrainingRequest, profile: Profile, memory_mb: int) -> list[str]:
-    """Return what is told of the boosting that takes the place of the other one, which does not fit the memory.
+def _fits(name: str, request: TrainingRequest, profile: Profile, memory_mb: int) -> bool:
+    """Return whether an estimator's fit on all rows fits the memory, and not a task alone.
 
-    It is empty where that does not fit, either.
+    Raises
+    ------
+    InvalidDatasetError
+        If it fits neither.
     """
-    needed = {each: needed_memory_mb(request.with_choice(each, {}), profile) for each in (_BOOSTING, _OTHER_BOOSTING)}
-    if needed[_OTHER_BOOSTING] > memory_mb:
+    try:
+        check_memory(request.with_choice(name, {}), profile, memory_mb)
+    except TooLargeForFunctionError:
+        return False
+    return True
+
+
+def _is_enough(fits: bool | None, request: TrainingRequest) -> bool:
+    return bool(fits) or (fits is not None and request.compute == "task")
+
+
+def _instead(request: TrainingRequest, profile: Profile, memory_mb: int, found: dict[str, bool]) -> list[str]:
+    """Put the other boosting among what fits, if it does, and return what is told of that."""
+    try:
+        fits = _fits(_OTHER_BOOSTING, request, profile, memory_mb)
+    except InvalidDatasetError:
         return []
+    if not fits and _BOOSTING in found:
+        # Both need a task.
+        return []
+    found.pop(_BOOSTING, None)
+    found[_OTHER_BOOSTING] = fits
+    needed = [needed_memory_mb(request.with_choice(each, {}), profile) for each in (_BOOSTING, _OTHER_BOOSTING)]
     told = (
-        f"{_OTHER_BOOSTING} was tried in place of {_BOOSTING}, whose fit on all rows needs about "
-        f"{needed[_BOOSTING]:,} MB and not {needed[_OTHER_BOOSTING]:,}, and there are {memory_mb:,} MB."
+        f"{_OTHER_BOOSTING} was tried in place of {_BOOSTING}, whose fit on all rows needs about {needed[0]:,} MB and "
+        f"not {needed[1]:,}, and there are {memory_mb:,} MB."
     )
     return [told]
 
@@ -245,6 +268,9 @@ def _best(
             f"{seconds:,.0f} s, more than the {most_seconds:,.0f} s that training has: raise ModelTrainingMemory for "
             "more vCPUs, or bring fewer rows."
         )
+    if largest_task_mb() and request.compute != "lambda":
+        seconds = _seconds_on_all(ranked[0], profile)
+        return ranked[0], [f"The fit on all {rows:,} rows takes about {seconds:,.0f} s: a task has the time for it."]
     raise InvalidDatasetError(slow[-1])
 
 
@@ -328,7 +354,13 @@ def that_fits(blended: Plan, planned: Plan, request: TrainingRequest, profile: P
         return planned
     try:
         check_memory(request.with_choice(**blended.chosen), profile, memory_mb)
-    except (TooLargeForFunctionError, InvalidDatasetError) as error:
+    except TooLargeForFunctionError:
+        if request.compute == "task":
+            return blended
+        more = "A blend of trials was better, and its fits do not fit a function: with the compute task it is taken."
+        told = [*planned.record["told"], more]
+        return replace(planned, record={**planned.record, "told": told})
+    except InvalidDatasetError as error:
         told = [*planned.record["told"], f"A blend of trials was better. {error}"]
         return replace(planned, record={**planned.record, "told": told})
     return blended

@@ -114,7 +114,7 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     request = {"model_name": "large-1", "errors": TOO_LARGE, "message": MESSAGE, "score": 3}
     started = run_large.start(request, "large-run-1")
     events, result = list(follow(run_large.sfn, started)), execution.outcome(run_large.sfn, started)
-    assert result.status == "SUCCEEDED"
+    assert result.status == "SUCCEEDED", result.cause
     assert registry.champion("large-1") == "large-run-1"
     assert "TrainLargeModel" in states(events)
     (task,) = wait_for(lambda: tasks.of("large-run-1", "STOPPED"))
@@ -143,7 +143,7 @@ def test_a_function_that_was_stopped_goes_on_as_a_task_of_more_than_any_function
 
 def test_without_an_error_nothing_of_it_is_passed_through(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-small"})
-    assert result.status == "SUCCEEDED"
+    assert result.status == "SUCCEEDED", result.cause
     assert not {"IsTaskOpen", "StoreEvent", "ChooseTask", "TrainLargeModel"} & set(states(events, "entered"))
 
 
@@ -180,7 +180,7 @@ def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Ma
 
 def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-stopped", "errors": TOO_LARGE, "job": "die"})
-    assert result.status == "SUCCEEDED"
+    assert result.status == "SUCCEEDED", result.cause
     (retried,) = [each for each in events if each.kind == "retried"]
     assert (retried.state, retried.error) == ("TrainLargeModel", "JobStoppedError")
 

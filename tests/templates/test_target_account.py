@@ -35,7 +35,8 @@ def test_cloudformation_may_do_what_the_types_of_the_training_stack_need(templat
     """The permissions are those that the providers of the types declare, except for properties that are not used."""
     training = yaml_parse((project / "template.yaml").read_text())
     apis = template["Resources"]["HttpApiPolicy"]["Properties"]["PolicyDocument"]["Statement"]
-    allowed = [each for each in statements(template, "CloudFormationRole") + apis if each["Effect"] == "Allow"]
+    tasks = template["Resources"]["TaskPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    allowed = [each for each in statements(template, "CloudFormationRole") + apis + tasks if each["Effect"] == "Allow"]
     granted = {action for each in allowed for action in listed(each["Action"])}
     kinds = set()
     for name, resource in training["Resources"].items():

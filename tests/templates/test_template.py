@@ -86,9 +86,15 @@ def test_no_role_has_a_wildcard_action_and_only_what_has_no_resource_level_has_a
                 "Retraining",
                 "Canary",
             )
-            assert logical_id.removesuffix("Role") in machines
-            # Neither has a resource level.
-            without_level = (["states:SendTaskSuccess"], ["cloudwatch:GetMetricStatistics"])
+            answering = ("ModelTraining", "ModelEvaluation", "TaskExecution")
+            assert logical_id.removesuffix("Role") in (*machines, *answering)
+            # None has a resource level.
+            without_level = (
+                ["states:SendTaskSuccess"],
+                ["states:SendTaskFailure", "states:SendTaskHeartbeat", "states:SendTaskSuccess"],
+                ["cloudwatch:GetMetricStatistics"],
+                ["ecr:GetAuthorizationToken"],
+            )
             assert statement["Sid"] == "DeliverLogs" or actions in without_level
 
 
@@ -161,8 +167,9 @@ def test_a_function_has_its_memory_and_the_timeout_and_disk_of_all(template: Any
 
 def test_every_function_and_the_state_machine_have_a_log_group(template: Any) -> None:
     groups = [each for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
-    # One for each function, with those of batch scoring, watching and feedback, and one for all state machines.
-    assert len(groups) == len(FUNCTIONS) + 4
+    # One for each function, with those of batch scoring, watching and feedback, one for all state machines, and one for
+    # all tasks.
+    assert len(groups) == len(FUNCTIONS) + 5
 
 
 def test_each_function_and_failed_runs_have_their_alarms(template: Any) -> None:

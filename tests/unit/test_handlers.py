@@ -148,6 +148,24 @@ def test_a_run_from_data_to_decision(s3: Any) -> None:
     assert len(json.dumps({**event, "model": model, "evaluation": result})) < 10_000
 
 
+@pytest.mark.parametrize("problem", ["regression", "classification"])
+def test_a_run_of_trees_that_are_fed_block_by_block(s3: Any, problem: str) -> None:
+    data = frame(400).assign(kind=np.tile(["x", "y", None, "z"], 100))
+    data["y"] = data["y"] + 3 * (data["kind"] == "x")
+    data["y"] = data["y"] if problem == "regression" else np.where(data["y"] > 0, "high", "low")
+    adjust = {"interval": 0.9} if problem == "regression" else {"adjust": "always"}
+    event = {"run_id": "run-1", **prepare(put(s3, data, "data/x.csv"), estimator="xgboost", **adjust)}
+    model = training.handler(event, None)
+    info = json.loads(get(s3, model["info_uri"]))
+    assert info["class"] == f"common.boosted.Boosted{'Regressor' if problem == 'regression' else 'Classifier'}"
+    assert info["parameters"]["n_estimators"] == 100
+    assert info["versions"]["xgboost"]
+    result = evaluation.handler({**event, "model": model}, None)
+    assert result["decision"] == "promote"
+    # Of the record that tells rows of the training part: each was seen.
+    assert info["training_rows"]["features"] == ["a", "b", "c", "kind"]
+
+
 def test_a_search_from_plan_to_model(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRIALS_AT_ONCE", "2")
     event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"), search_trials=3)}

@@ -103,7 +103,7 @@ def test_a_handler_imports_only_what_each_run_uses(function: str, foreign: list[
 
 def test_every_dependency_has_its_reason() -> None:
     groups = tomllib.loads((PROJECT / "pyproject.toml").read_text())["dependency-groups"]
-    names = {re.split(r"[\[=<>]", entry)[0] for group in groups.values() for entry in group if isinstance(entry, str)}
+    names = {re.split(r"[\[=<>;]", entry)[0] for group in groups.values() for entry in group if isinstance(entry, str)}
     reasons = (PROJECT / "docs/decisions.md").read_text()
     assert not {name for name in names if f"`{name}`" not in reasons}
 

@@ -98,7 +98,12 @@ def _call_rest(service: Any, name: str, action: str, given: dict[str, Any]) -> A
     if (name, action) != ("s3", "putObject"):
         return _ministacks_call_rest(service, name, action, given)
     body = given["Body"] if isinstance(given["Body"], str) else json.dumps(given["Body"])
-    headers = {"host": "s3.amazonaws.com", "content-type": given.get("ContentType", "binary/octet-stream")}
+    headers = {
+        "host": "s3.amazonaws.com",
+        # As ministack signs what its state machines call.
+        "authorization": f"AWS4-HMAC-SHA256 Credential=test/20260101/{get_region()}/s3/aws4_request",
+        "content-type": given.get("ContentType", "binary/octet-stream"),
+    }
     path, content = f"/{given['Bucket']}/{given['Key']}", body.encode()
     handler = app.SERVICE_HANDLERS["s3"]
     status, _, answered = app.call_service_handler_sync(handler, "PUT", path, headers, content, {})

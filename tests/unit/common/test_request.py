@@ -56,6 +56,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "minimum_improvement": 0.0,
         "allow_baseline": False,
         "replace_unusable_champion": False,
+        "compute": "auto",
         "model_name": "default",
     }
 

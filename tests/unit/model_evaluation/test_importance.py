@@ -122,7 +122,7 @@ def test_a_shuffled_feature_that_makes_predictions_without_a_logarithm_has_an_im
     assert (losses > 0).all()
 
 
-@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "xgboost"])
 @pytest.mark.parametrize("block", [1 << 22, 1])
 def test_a_free_text_is_shuffled_as_any_other_column(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str, block: int

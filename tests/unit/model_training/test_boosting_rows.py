@@ -26,7 +26,9 @@ Make = Callable[..., PreparedData]
 def fitted(prepared: PreparedData, watch: Any = None) -> FittedModel:
     part, profile = PartFile(prepared.train, prepared.profile), prepared.profile
     weights = load_weights(prepared.train, profile)
-    return fit_block_by_block(build_pipeline(prepared.request, profile), part, profile, part.target(), weights, watch)
+    return fit_block_by_block(
+        build_pipeline(prepared.request, profile), part, profile, part.target(), weights, watch=watch
+    )
 
 
 def digest(model: FittedModel, folder: Path) -> str:
@@ -111,13 +113,13 @@ def test_row_groups_make_no_difference_and_each_row_is_seen_once(prepared_data: 
 def test_every_row_is_trained_on_once(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepared_data("regression", texts(1000), estimator="xgboost", hyperparameters={"n_estimators": 2})
     targets = list[Any]()
-    grow = boosting_rows.Rows
+    grow = boosting_rows.grow
 
-    def kept(batches: Any, others: Any) -> Any:
+    def kept(growth: Any, batches: Any) -> Any:
         targets.extend(target for _, target, _ in batches())
-        return grow(batches, others)
+        return grow(growth, batches)
 
-    monkeypatch.setattr(boosting_rows, "Rows", kept)
+    monkeypatch.setattr(boosting_rows, "grow", kept)
     fitted(prepared)
     _, target = load_part(prepared.train, prepared.profile)
     assert len(targets) > 7

@@ -18,7 +18,7 @@ from common.model_file import load_model, save_model
 from common.request import ESTIMATORS, TrainingRequest
 from data_preparation.preparation import PreparedData
 from model_training import features as made_by
-from model_training.features import LINEAR, Added
+from model_training.features import BOOSTING, LINEAR, Added
 from model_training.memory import BYTES_PER_ONE_HOT, BYTES_PER_VALUE, _one_hot_bytes, check_memory
 from model_training.training import FittedModel, build_pipeline, fit
 
@@ -206,12 +206,12 @@ def profile(rows: int = 1_000_000, **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_whole_numbers_of_a_small_range_are_levels_of_linear_models(changes: dict[str, Any], *, few: bool) -> None:
-    for estimator in ("ridge", "linear_regression", "logistic_regression", "random_forest", "hist_gradient_boosting"):
+    for estimator in ("ridge", "linear_regression", "logistic_regression", "random_forest", *BOOSTING):
         added = Added.of(request(estimator), profile(**changes))
         assert added.whole_numbers == (("n",) if few and estimator in LINEAR else ())
         # Where a level stands for what is missing, nothing else has to.
         gaps = ("n", "gap") if "nulls" in changes and estimator not in LINEAR else ("gap",)
-        assert added.missing == (() if estimator == "hist_gradient_boosting" else gaps)
+        assert added.missing == (() if estimator in BOOSTING else gaps)
         assert added.times == ("when",)
 
 

@@ -239,9 +239,28 @@ def test_what_training_has_no_time_for_is_not_chosen_and_that_is_told() -> None:
 
 def test_an_estimator_that_does_not_fit_the_memory_is_not_tried() -> None:
     large = profile(rows=20_000_000)
-    assert {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=2000).trials} == {"ridge"}
+    assert {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=2000).trials} <= {
+        "ridge",
+        "xgboost",
+    }
     with pytest.raises(InvalidDatasetError, match="ModelTrainingMemory"):
         next_plan(request(), [], profile=large, memory_mb=400)
+
+
+def test_where_the_boosting_of_scikit_learn_does_not_fit_the_memory_the_other_one_is_tried_and_told() -> None:
+    large = profile(rows=50_000_000)
+    chosen = {each.estimator for each in next_plan(request(), [], profile=large, memory_mb=4000).trials}
+    assert "xgboost" in chosen
+    assert "hist_gradient_boosting" not in chosen
+    done = [Tried(0, "xgboost", {}, 1.0, seconds=60.0, fitted_rows=10**9)]
+    record = next_plan(request(), done, profile=large, memory_mb=4000).record
+    assert record is not None
+    assert "xgboost" in record["estimators"]
+    (told,) = record["told"]
+    assert told.startswith("xgboost was tried in place of hist_gradient_boosting, whose fit on all rows needs about ")
+    small = next_plan(request(), done, profile=profile(rows=1000)).record
+    assert small is not None
+    assert not small["told"]
 
 
 def test_more_time_is_for_more_rows() -> None:
@@ -358,6 +377,49 @@ def test_a_blend_that_needs_more_memory_than_there_is_is_not_taken_and_told() ->
     assert kept.record is not None
     assert kept.record["blend"] is None
     assert kept.record["told"][0].startswith("A blend of trials was better. 100,000 training rows")
+
+
+def test_what_needs_a_task_is_searched_where_nothing_fits_a_function_or_a_task_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    described, asked = profile(rows=2_000_000), request(search_trials=4)
+
+    def estimators(memory_mb: int, **fields: str) -> set[str]:
+        found = plan(asked.model_copy(update=fields), described, [], at_once=4, memory_mb=memory_mb, most_seconds=1e6)
+        return {each.estimator for each in found.trials}
+
+    assert "random_forest" not in estimators(1500)
+    assert "random_forest" in estimators(1500, compute="task")
+    # Nothing fits that: a task has the room for each.
+    assert "random_forest" in estimators(301)
+
+
+def test_a_blend_that_needs_a_task_is_taken_where_one_is_asked_for_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    described, asked = profile(rows=100_000), request(search_trials=3)
+    ended, _ = searched(asked, quality, profile=described, most_seconds=1e6)
+    blended = with_blend(ended, Blend({0: 0.5, 2: 0.5}, 0.5, 0.1))
+    kept = that_fits(blended, ended, asked, described, 400)
+    assert kept.record is not None
+    assert kept.record["told"] == [
+        "A blend of trials was better, and its fits do not fit a function: with the compute task it is taken."
+    ]
+    for_task = asked.model_copy(update={"compute": "task"})
+    assert that_fits(blended, ended, for_task, described, 400) is blended
+
+
+def test_what_no_function_has_the_time_for_is_left_to_a_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, done = searched(request(search_trials=4), quality)
+    slow = [replace(each, fit_seconds=100.0) for each in done]
+    with pytest.raises(InvalidDatasetError, match="more than the"):
+        next_plan(request(search_trials=4), slow, profile=profile(rows=100_000), most_seconds=10.0)
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    ended = next_plan(request(search_trials=4), slow, profile=profile(rows=100_000), most_seconds=10.0)
+    assert ended.record is not None
+    assert "a task has the time for it" in ended.record["told"][0]
+    with pytest.raises(InvalidDatasetError, match="more than the"):
+        next_plan(request(search_trials=4, compute="lambda"), slow, profile=profile(rows=100_000), most_seconds=10.0)
 
 
 def test_the_forests_of_a_blend_take_memory_together() -> None:

@@ -33,7 +33,11 @@ from scoring import fitted
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
 ROWS = 240
 # Small ones are as telling, and quick.
-SIZES: dict[str, dict[str, int]] = {"random_forest": {"n_estimators": 10}, "hist_gradient_boosting": {"max_iter": 10}}
+SIZES: dict[str, dict[str, int]] = {
+    "random_forest": {"n_estimators": 10},
+    "hist_gradient_boosting": {"max_iter": 10},
+    "xgboost": {"n_estimators": 10},
+}
 
 
 def frame(labels: list[Any] | None = None) -> pd.DataFrame:

@@ -93,5 +93,11 @@ class Resolver:
     def _on_or(self, argument: list[Any]) -> bool:
         return any(map(self.resolve, argument))
 
+    def _on_select(self, argument: list[Any]) -> Any:
+        return self.resolve(argument[1])[int(self.resolve(argument[0]))]
+
+    def _on_split(self, argument: list[Any]) -> list[str]:
+        return str(self.resolve(argument[1])).split(argument[0])
+
     def _on_join(self, argument: list[Any]) -> str:
         return str(argument[0]).join(map(str, self.resolve(argument[1])))
