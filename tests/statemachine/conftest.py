@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -110,6 +111,11 @@ class Metrics:
         datum = {"MetricName": "ChallengerErrors", "Dimensions": dimensions, "Timestamp": at, "Value": 1}
         self.client.put_metric_data(Namespace="Crosstrain", MetricData=[datum])
 
+    def set_alarm(self, state: str) -> None:
+        """Put the alarm on challengers' errors into a state, ALARM or OK."""
+        name = f"{self.stack}-challenger-errors"
+        self.client.set_alarm_state(AlarmName=name, StateValue=state, StateReason="by hand")
+
 
 @pytest.fixture
 def registry(training_stack: LocalTrainingStack) -> Registry:
@@ -157,6 +163,14 @@ def challenging_slowly(training_stack: LocalTrainingStack) -> Machine:
     deployed = deployed_machine(training_stack, "CanaryStateMachineArn")
     definition = json.dumps(with_pause(json.loads(deployed["definition"]), seconds=1000, before="MoveChallenger"))
     return _machine(training_stack, "slow-canary", definition, deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def challenging_served(training_stack: LocalTrainingStack) -> Machine:
+    """Move challengers as in a stack that serves the model `alarmed-served`."""
+    deployed = deployed_machine(training_stack, "CanaryStateMachineArn")
+    definition = serving(deployed["definition"], "alarmed-served")
+    return _machine(training_stack, "served-canary", definition, deployed["roleArn"])
 
 
 @pytest.fixture
@@ -207,6 +221,13 @@ def asking(definition: str) -> str:
     """Return the definition of training as it is where ApprovePromotion is true."""
     assert "'false' = 'true'" in definition
     return definition.replace("'false' = 'true'", "'true' = 'true'")
+
+
+def serving(definition: str, model_name: str) -> str:
+    """Return the definition of a canary as it is where ServeModel names this model."""
+    changed, count = re.subn(r"(request\.model_name = )'[\w-]*'", rf"\1'{model_name}'", definition)
+    assert count == 1
+    return changed
 
 
 def with_pause(definition: dict[str, Any], seconds: int, before: str = "MoveChampion") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
-from .conftest import Machine, Metrics, Registry, asking, with_pause
+from .conftest import Machine, Metrics, Registry, asking, serving, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_approval import (  # noqa: F401
     test_a_better_champion_meanwhile_ends_it_without_another_question,
@@ -48,9 +48,11 @@ from .test_canary import (  # noqa: F401
     test_a_version_that_is_no_longer_promoted_is_not_given_rows,
     test_an_alarm_ends_the_canary_of_the_version_that_failed_and_only_once,
     test_an_alarm_from_before_a_canary_does_not_end_it,
+    test_an_alarm_that_cannot_be_looked_at_begins_no_canary,
     test_an_alarm_that_was_about_the_challenger_before_does_not_end_the_next_ones_canary,
     test_another_challenger_is_neither_replaced_nor_promoted,
     test_metrics_that_cannot_be_read_leave_the_canary_and_fail,
+    test_while_the_alarm_is_on_no_canary_of_its_model_begins,
 )
 from .test_paths import (  # noqa: F401
     test_a_cause_of_any_form_is_told_in_words,
@@ -183,9 +185,25 @@ def challenging_slowly(engine: SecondEngine) -> Machine:
     return engine.machine("slow-canary", json.dumps(changed))
 
 
+@pytest.fixture(scope="module")
+def challenging_served(engine: SecondEngine) -> Machine:
+    return engine.machine("served-canary", serving(engine.canary_definition, "alarmed-served"))
+
+
 @pytest.fixture
 def metrics(engine: SecondEngine) -> Metrics:
-    return Metrics(engine.client("cloudwatch"), STACK)
+    client = engine.client("cloudwatch")
+    client.put_metric_alarm(
+        AlarmName=f"{STACK}-challenger-errors",
+        Namespace="Crosstrain",
+        MetricName="ChallengerErrors",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    return Metrics(client, STACK)
 
 
 @pytest.fixture(scope="module")
