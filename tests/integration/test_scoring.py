@@ -126,6 +126,14 @@ def test_this_machines_own_server_signs_for_whoever_uses_it_here(front: Front) -
         assert (status, b"error" in body) == (403, True), headers
 
 
+def test_a_body_that_is_too_long_is_told_so_to_whoever_is_still_sending_it(front: Front) -> None:
+    """7 MB: more than a Function URL takes."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{front.address}/predictions", data=bytes(7 << 20), timeout=20)  # noqa: S310 (of this machine)
+    with caught.value as answer:
+        assert (answer.code, b"more than 6 MB" in answer.read()) == (413, True)
+
+
 def test_a_client_that_hangs_up_leaves_no_trace(front: Front, capfd: pytest.CaptureFixture[str]) -> None:
     before = set(threading.enumerate())
     with socket.create_connection((ADDRESS, front.server_port)) as client:
