@@ -90,7 +90,7 @@ def _capture() -> Capture:
 @functools.cache
 def _champions() -> Champions:
     settings = _settings()
-    dynamodb, s3 = (boto3.client(name, config=_PATIENCE) for name in ("dynamodb", "s3"))
+    dynamodb, s3 = boto3.client("dynamodb", config=_PATIENCE), boto3.client("s3", config=_PATIENCE)
     champions = Champions(dynamodb, s3, settings.table, settings.model_name, seconds=settings.champion_ttl)
     champions.on_broken = functools.partial(challenger.count_error, settings.stack, settings.model_name)
     return champions
