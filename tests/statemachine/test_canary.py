@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from crosstrain.training import execution
-from state_events import follow
 
-from .conftest import Machine, Metrics, Registry
+from .conftest import Ended, Machine, Metrics, Registry
 from .test_rollback import entered, meanwhile, point, result_of, trained
 
 READ = ["CheckRequest", "BeginMove", "FindChampion", "FindVersion", "FindOwnMove", "CheckMove"]
@@ -200,17 +199,19 @@ def test_a_rejected_version_is_tried_in_the_shadow_alone(challenging: Machine, r
     assert registry.champion("rejected") == "b"
 
 
-@pytest.mark.parametrize(("document", "cause"), INPUTS)
-def test_a_request_for_a_canary_that_is_none_is_refused(challenging: Machine, document: Any, cause: str) -> None:
-    name = execution.new_run_id()
-    arn = challenging.sfn.start_execution(stateMachineArn=challenging.arn, name=name, input=json.dumps(document))
-    events = list(follow(challenging.sfn, arn["executionArn"]))
-    result = execution.outcome(challenging.sfn, arn["executionArn"])
+@pytest.fixture(scope="module")
+def ended_inputs(challenging: Machine) -> list[Ended]:
+    """Run all inputs that are none at once."""
+    return challenging.run_all((document, None) for document, _ in INPUTS)
 
+
+@pytest.mark.parametrize("number", range(len(INPUTS)))
+def test_a_request_for_a_canary_that_is_none_is_refused(ended_inputs: list[Ended], number: int) -> None:
+    events, result = ended_inputs[number]
     assert entered(events) == ["CheckRequest", "CanaryFailed"]
     assert (result.status, result.error) == ("FAILED", MALFORMED)
     assert result.cause is not None
-    assert result.cause.startswith(cause)
+    assert result.cause.startswith(INPUTS[number][1])
 
 
 @pytest.mark.parametrize(
