@@ -14,9 +14,10 @@ from crosstrain.local.server import LocalAws, LocalTrainingStack
 from training_stacks import RETRAINED, RETRAINED_PREFIX, SERVED, MockedAws, token_issuer
 
 # Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
-# long as the fit takes, and there is a test process for each core already.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+# long as the fit takes, and there is a test process for each core already. Where a test is about threads, those that
+# wait leave their core to others: https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html
+for variable, value in {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+    os.environ.setdefault(variable, value)
 
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
