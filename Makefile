@@ -103,8 +103,8 @@ score: environment-train ## Score DATA=file-or-folder-or-URI with the champion o
 rehearse: environment-rehearse ## Rehearse the delivery in three emulated accounts [ARGS="--approve yes --no-images --worktree …"]
 	@$(BIN)/python scripts/rehearse.py $(ARGS)
 
-# One process for each core; tests/conftest.py says which tests have to share one, and pins the threads.
-PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup
+# One process for each core; tests/conftest.py says which tests have to share one, in which order they begin, and pins the threads.
+PYTEST := $(BIN)/pytest --numprocesses auto --dist loadgroup --no-loadscope-reorder
 
 .PHONY: test
 test: environment-verify ## Run the tests that answer in minutes [ARGS="-k name"]

@@ -14,22 +14,32 @@ from crosstrain.local.server import LocalAws, LocalTrainingStack
 from training_stacks import RETRAINED, RETRAINED_PREFIX, SERVED, MockedAws, token_issuer
 
 # Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
-# long as the fit takes, and there is a test process for each core already.
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
+# long as the fit takes, and there is a test process for each core already. Where a test is about threads, those that
+# wait leave their core to others: https://gcc.gnu.org/onlinedocs/libgomp/OMP_005fWAIT_005fPOLICY.html
+for variable, value in {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}.items():
+    os.environ.setdefault(variable, value)
 
 TESTS = Path(__file__).parent
 PROJECT = TESTS.parent
 # Tests outside of tests/containers that need a container engine.
 ENGINE_USERS = {"test_scenarios_with_images.py"}
 
+# What takes longest begins first, so that nobody waits for one process in the end; the other rooms' files are short.
+LONGEST_FIRST = ("rehearsal", "containers", "regions", "integration", "statemachine", "taskcat", "fuzz", "templates")
+
 # The machine may be busy with anything: how long one example takes says nothing about the code.
-hypothesis.settings.register_profile("crosstrain", deadline=None)
-hypothesis.settings.load_profile("crosstrain")
+hypothesis.settings.register_profile("all", deadline=None)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
+hypothesis.settings.load_profile("all")
 
 
 # A shell lets what it runs in the background ignore Ctrl-C; the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Draw fewer examples where slow tests are left out; whoever runs all of them has all examples."""
+    hypothesis.settings.load_profile("quick" if "not slow" in config.option.markexpr else "all")
 
 
 # Before pytest-xdist's own, which hands the groups on.
@@ -41,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         is_unit = TESTS / "unit" in item.path.parents
         item.add_marker(pytest.mark.disable_socket if is_unit else pytest.mark.allow_hosts(["127.0.0.1"]))
         item.add_marker(pytest.mark.xdist_group(_group(item.path.relative_to(TESTS))))
+    rank = {room: number for number, room in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.relative_to(TESTS).parts[0], len(rank)))
 
 
 def _group(path: Path) -> str:

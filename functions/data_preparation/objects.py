@@ -38,8 +38,17 @@ class Listing:
     ignored: list[str]
 
 
-def list_objects(s3: S3Client, uri: str) -> Listing:
+def list_objects(s3: S3Client, uri: str, way_out: str | None = None) -> Listing:
     """Return the data files at a URI: the object itself or, where it ends in a slash, those below it in name order.
+
+    Parameters
+    ----------
+    s3
+        A client.
+    uri
+        Of the object or the folder.
+    way_out
+        What helps where they may not be read, for people; if not given, what helps a role that reads data sets.
 
     Raises
     ------
@@ -52,7 +61,7 @@ def list_objects(s3: S3Client, uri: str) -> Listing:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         listed = {entry["Key"]: (entry["Size"], entry["ETag"]) for page in pages for entry in page.get("Contents", ())}
     except ClientError as error:
-        raise _unreadable(uri, error) from error
+        raise unreadable(uri, error, way_out) from error
     if not folder:
         if key not in listed:
             hint = f' Did you mean the folder "{uri}/"?' if any(name.startswith(f"{key}/") for name in listed) else ""
@@ -78,6 +87,7 @@ class Downloads:
     s3: S3Client
     objects: list[SourceObject]
     folder: Path
+    way_out: str | None = None
 
     def __iter__(self) -> Iterator[SourceFile]:
         for each in self.objects:
@@ -91,20 +101,20 @@ class Downloads:
             try:
                 download_unchanged(self.s3, each.uri, each.etag, path)
             except ClientError as error:
-                raise _unreadable(each.uri, error) from error
+                raise unreadable(each.uri, error, self.way_out) from error
             yield SourceFile(each.name, path)
             path.unlink()
 
 
-def _unreadable(uri: str, error: ClientError) -> Exception:
+def unreadable(uri: str, error: ClientError, way_out: str | None = None) -> Exception:
     """Return what to raise for a failed S3 call: the user's mistake where it is one, else the call's own error."""
     code = error.response["Error"]["Code"]
     if code in ("AccessDenied", "403"):
-        return InvalidDatasetError(
-            f'"{uri}" may not be read: put data sets under data/ in the bucket {os.environ["ARTIFACT_BUCKET"]}, '
-            "or name their bucket by the parameter DatasetBucketName and, where a key of KMS encrypts it, the key by "
-            "DatasetKeyArn."
+        helps = way_out or (
+            f"put data sets under data/ in the bucket {os.environ['ARTIFACT_BUCKET']}, or name their bucket by the "
+            "parameter DatasetBucketName and, where a key of KMS encrypts it, the key by DatasetKeyArn."
         )
+        return InvalidDatasetError(f'"{uri}" may not be read: {helps}')
     if code in ("PreconditionFailed", "412"):
         return InvalidDatasetError(f'"{uri}" was replaced while the data set was read: start a new run.')
     if code in ("NoSuchBucket", "NoSuchKey", "404"):

@@ -18,7 +18,6 @@ from botocore.config import Config
 
 from common.conversion import feature_columns
 from common.errors import InvalidDatasetError, InvalidRowsError, UntrustedModelError
-from common.storage import s3_client
 from scoring import answers, challenger, measures, schema
 from scoring.capture import Capture, Sample
 from scoring.champion import Challenger, Champion, Champions, NoChampionError
@@ -34,10 +33,12 @@ if TYPE_CHECKING:
 
 PREDICTIONS = "/predictions"
 ROUTES = {PREDICTIONS: "POST", "/model": "GET", "/health": "GET", "/openapi.json": "GET", "/": "GET"}
-# Whoever waits for a prediction does not wait for a registry that is away, when a champion is loaded.
+# Whoever waits for a prediction does not wait for a registry or files that are away, when a champion is loaded.
 _PATIENCE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 2, "mode": "standard"})
 # A request of the sample waits for its rows to be kept.
 _HASTE = Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1, "mode": "standard"})
+# A worker without a champion asks the registry at each request.
+_RETRY_SECONDS = "10"
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 logger = logging.getLogger(__name__)
@@ -89,8 +90,8 @@ def _capture() -> Capture:
 @functools.cache
 def _champions() -> Champions:
     settings = _settings()
-    dynamodb = boto3.client("dynamodb", config=_PATIENCE)
-    champions = Champions(dynamodb, s3_client(), settings.table, settings.model_name, seconds=settings.champion_ttl)
+    dynamodb, s3 = boto3.client("dynamodb", config=_PATIENCE), boto3.client("s3", config=_PATIENCE)
+    champions = Champions(dynamodb, s3, settings.table, settings.model_name, seconds=settings.champion_ttl)
     champions.on_broken = functools.partial(challenger.count_error, settings.stack, settings.model_name)
     return champions
 
@@ -208,7 +209,7 @@ def _refuse_rows(error: Exception) -> Response[str]:
 
 
 def _be_away(error: NoChampionError) -> Response[str]:
-    return _answer(503, {"error": str(error)})
+    return _answer(503, {"error": str(error)}, {"Retry-After": _RETRY_SECONDS} if error.may_pass else None)
 
 
 def _tell_failure(error: UntrustedModelError) -> Response[str]:

@@ -53,7 +53,19 @@ logger = logging.getLogger(__name__)
 
 
 class NoChampionError(Exception):
-    """There is nothing to predict with: no version was promoted, or none can be read."""
+    """There is nothing to predict with: no version was promoted, or none can be read.
+
+    Parameters
+    ----------
+    reason
+        A sentence.
+    may_pass
+        Whether another look may find one in a moment, as where the registry does not answer.
+    """
+
+    def __init__(self, reason: str, *, may_pass: bool = False) -> None:
+        super().__init__(reason)
+        self.may_pass = may_pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +230,7 @@ class Champions:
         self._objection: str | None = None
         self._challenger_objection: str | None = None
         self._looked_up = float("-inf")
+        self._is_away = False
 
     @property
     def loaded(self) -> Champion | None:
@@ -240,11 +253,12 @@ class Champions:
         if self._loaded is None or self._clock() - self._looked_up >= self._seconds:
             self._look_up()
         if self._loaded is None:
-            raise NoChampionError(self._objection)
+            raise NoChampionError(self._objection or "", may_pass=self._is_away)
         return self._loaded, [each for each in (self._objection, self._challenger_objection) if each]
 
     def _look_up(self) -> None:
         self._objection = self._challenger_objection = None
+        self._is_away = False
         try:
             pointer = self._get("champion")
             if pointer is None:
@@ -258,6 +272,7 @@ class Champions:
                 self._loaded = self._follow(pointer)
                 self._challenger = self._try_challenger(pointer, self._loaded)
         except (ClientError, BotoCoreError) as error:
+            self._is_away = _code(error) not in _GONE
             self._object(f"The registry or the model's files cannot be read ({_code(error)})", error)
         except (DamagedFileError, UntrustedModelError) as error:
             self._object(f"The champion of the registry cannot be used: {error}", error)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from botocore.exceptions import ClientError
 
 from common.conversion import Profile, target_column
 from common.errors import InvalidDatasetError, InvalidRequestError
@@ -35,7 +36,7 @@ from common.storage import (
     write_json,
 )
 from common.words import rows_in_words
-from data_preparation.objects import Downloads, list_objects
+from data_preparation.objects import Downloads, list_objects, unreadable
 from data_preparation.reading import SourceFile
 from scoring import events, measures
 from scoring.captured import find_objects, read_objects
@@ -103,11 +104,12 @@ def handler(event: Mapping[str, Any], _context: Any) -> dict[str, Any]:
         If the request, the labels or the predictions cannot be used.
     """
     request, settings, s3 = parse_feedback_request(dict(event)), WatchSettings.of(), s3_client()
+    manifest = _manifest(s3, settings, request)
+    model = _model(s3, settings, request, manifest)
     with workspace() as folder:
-        found = _predictions(s3, settings, request, folder)
-        profile, evaluation = _files(s3, settings, request, found.version)
-        labels = Downloads(s3, list_objects(s3, request.labels_uri).objects, folder)
-        document = measure_feedback(found, labels, profile, evaluation, request)
+        found = _predictions(s3, settings, request, model, manifest, folder)
+        labels = _downloads(s3, settings, request.labels_uri, folder)
+        document = measure_feedback(found, labels, model.profile, model.evaluation, request)
     return _record(s3, settings, request, document)
 
 
@@ -187,20 +189,73 @@ def feedback_page(document: Mapping[str, Any], model_name: str) -> str:
     return render_page(nothing, about, live=document)
 
 
-def _predictions(s3: S3Client, settings: WatchSettings, request: FeedbackRequest, folder: Path) -> Found:
+@dataclass(frozen=True)
+class _Model:
+    """The version that has predicted, and what training and evaluation have recorded of it."""
+
+    version: str
+    profile: Profile
+    evaluation: Mapping[str, Any]
+
+
+def _manifest(s3: S3Client, settings: WatchSettings, request: FeedbackRequest) -> Mapping[str, Any] | None:
+    """Return the manifest of the run of batch scoring that the predictions are of; None if they are of none."""
+    uri = request.predictions_uri
+    if uri is None or not uri.endswith(f"/{MANIFEST}"):
+        return None
+    try:
+        manifest: Mapping[str, Any] = read_json(s3, Stored(uri))
+    except ClientError as error:
+        raise unreadable(uri, error, _way_out(settings)) from error
+    if manifest["model_name"] != request.model_name:
+        raise InvalidRequestError(
+            f'"{uri}" is a run of the model "{manifest["model_name"]}": name that one, or a run of '
+            f'"{request.model_name}".'
+        )
+    if request.version not in (None, manifest["version"]):
+        raise InvalidRequestError(f'"{uri}" has scored with the version {manifest["version"]}: leave the version out.')
+    return manifest
+
+
+def _model(
+    s3: S3Client, settings: WatchSettings, request: FeedbackRequest, manifest: Mapping[str, Any] | None
+) -> _Model:
+    named = request.version if manifest is None else manifest["version"]
+    version = named or _champion(settings, request)
+    entry = entry_of(_client("dynamodb"), settings.table, request.model_name, version)
+    return _Model(version, *(read_json(s3, pinned(entry, name)) for name in ("profile", "evaluation")))
+
+
+def _champion(settings: WatchSettings, request: FeedbackRequest) -> str:
+    version = champion_of(_client("dynamodb"), settings.table, request.model_name)
+    if version is None:
+        raise InvalidRequestError(f'The model "{request.model_name}" has no champion: name the version that predicted.')
+    return version
+
+
+def _predictions(
+    s3: S3Client,
+    settings: WatchSettings,
+    request: FeedbackRequest,
+    model: _Model,
+    manifest: Mapping[str, Any] | None,
+    folder: Path,
+) -> Found:
     uri = request.predictions_uri
     if uri is None:
-        return _captured(s3, settings, request)
-    if uri.endswith(f"/{MANIFEST}"):
-        return _of_run(s3, settings, request, uri, folder)
-    version = request.version or _champion(settings, request)
-    files = Downloads(s3, list_objects(s3, uri).objects, folder)
-    profile = read_json(s3, pinned(_entry(settings, request, version), "profile"))
-    return Found(read_predictions(files, profile, request.keys), version, uri)
+        return _captured(s3, settings, request, model.version)
+    if manifest is None:
+        files = _downloads(s3, settings, uri, folder)
+        return Found(read_predictions(files, model.profile, request.keys), model.version, uri)
+    # Each file as the run's manifest has recorded it.
+    scored = [each for each in manifest["objects"] if each["state"] == "scored"]
+    table = read_predictions(_stored_files(s3, scored, folder), model.profile, request.keys)
+    failed = sum(each["state"] == "failed" for each in manifest["objects"])
+    told = [f"Files that the run could not score: {failed:,}."] if failed else []
+    return Found(table, model.version, uri, told)
 
 
-def _captured(s3: S3Client, settings: WatchSettings, request: FeedbackRequest) -> Found:
-    version = request.version or _champion(settings, request)
+def _captured(s3: S3Client, settings: WatchSettings, request: FeedbackRequest, version: str) -> Found:
     until = datetime.now(UTC) if request.until is None else request.until
     objects = find_objects(s3, settings.bucket, request.model_name, request.since, until)
     lines = chain.from_iterable(read_objects(s3, objects.uris))
@@ -216,24 +271,6 @@ def _captured(s3: S3Client, settings: WatchSettings, request: FeedbackRequest) -
     return Found(table, version, f"captured requests, from {since} to {until:%Y-%m-%d %H:%M} UTC", told)
 
 
-def _of_run(s3: S3Client, settings: WatchSettings, request: FeedbackRequest, uri: str, folder: Path) -> Found:
-    """Read the predictions of a run of batch scoring, each file as the run's manifest has recorded it."""
-    manifest = read_json(s3, Stored(uri))
-    if manifest["model_name"] != request.model_name:
-        raise InvalidRequestError(
-            f'"{uri}" is a run of the model "{manifest["model_name"]}": name that one, or a run of '
-            f'"{request.model_name}".'
-        )
-    if request.version not in (None, manifest["version"]):
-        raise InvalidRequestError(f'"{uri}" has scored with the version {manifest["version"]}: leave the version out.')
-    profile = read_json(s3, pinned(_entry(settings, request, manifest["version"]), "profile"))
-    scored = [each for each in manifest["objects"] if each["state"] == "scored"]
-    table = read_predictions(_stored_files(s3, scored, folder), profile, request.keys)
-    failed = sum(each["state"] == "failed" for each in manifest["objects"])
-    told = [f"Files that the run could not score: {failed:,}."] if failed else []
-    return Found(table, manifest["version"], uri, told)
-
-
 def _stored_files(s3: S3Client, objects: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[SourceFile]:
     for each in objects:
         stored = Stored(**each["predictions"])
@@ -242,23 +279,17 @@ def _stored_files(s3: S3Client, objects: Sequence[Mapping[str, Any]], folder: Pa
         path.unlink()
 
 
-def _champion(settings: WatchSettings, request: FeedbackRequest) -> str:
-    version = champion_of(_client("dynamodb"), settings.table, request.model_name)
-    if version is None:
-        raise InvalidRequestError(f'The model "{request.model_name}" has no champion: name the version that predicted.')
-    return version
+def _downloads(s3: S3Client, settings: WatchSettings, uri: str, folder: Path) -> Downloads:
+    way_out = _way_out(settings)
+    return Downloads(s3, list_objects(s3, uri, way_out).objects, folder, way_out)
 
 
-def _entry(settings: WatchSettings, request: FeedbackRequest, version: str) -> dict[str, Any]:
-    return entry_of(_client("dynamodb"), settings.table, request.model_name, version)
-
-
-def _files(
-    s3: S3Client, settings: WatchSettings, request: FeedbackRequest, version: str | None
-) -> tuple[Profile, dict[str, Any]]:
-    entry = _entry(settings, request, version or _champion(settings, request))
-    profile, evaluation = (read_json(s3, pinned(entry, name)) for name in ("profile", "evaluation"))
-    return profile, evaluation
+def _way_out(settings: WatchSettings) -> str:
+    """Return what helps where labels or predictions may not be read: no parameter opens another bucket to this role."""
+    return (
+        f"put labels and predictions under data/ in the bucket {settings.bucket}, or let scripts/feedback.py send them "
+        "there by naming files of your own."
+    )
 
 
 def _record(s3: S3Client, settings: WatchSettings, request: FeedbackRequest, live: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from sklearn.datasets import load_diabetes
 from crosstrain.delivery.functions import STEPS
 from crosstrain.local.server import LocalTrainingStack
 
-from .conftest import Command, Train
+from .conftest import Command, Train, as_process
 
 
 @pytest.fixture
@@ -99,10 +99,14 @@ def test_a_lineage_of_a_local_run_says_what_only_a_delivery_knows(models: Comman
 
 
 @pytest.mark.slow
-def test_of_two_rollbacks_at_once_one_is_made(models: Command, trained: Callable[[str], list[str]]) -> None:
+def test_of_two_rollbacks_at_once_one_is_made(
+    models: Command, trained: Callable[[str], list[str]], project: Path, in_shell: dict[str, str], tmp_path: Path
+) -> None:
     first, second, third, _ = trained("raced")
+    script = project / "scripts/models.py"
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(lambda to: models("rollback", "raced", "--to", to), (first, second)))
+        words = [["rollback", "raced", "--to", to] for to in (first, second)]
+        done = list(pool.map(lambda each: as_process(script, in_shell, tmp_path, each), words))
     document = models("list", "--model-name", "raced", "--json").document
     won = [each for each in done if each.code == 0]
     # They may also have come one after the other.

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +12,20 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes
 
+import predict as predict_command
 from common.frames import load_part
 from common.model_file import load_model
 from common.storage import download, pinned, split_uri
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training.registry import Registry
 
-from .conftest import Finished, Train
-
-Command = Callable[..., Finished]
+from .conftest import Command, Train, as_process, in_process
 
 
 @pytest.fixture
-def predict(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> Command:
-    """Return a function that runs `scripts/predict.py` with a data scientist's rights."""
-
-    def run(*arguments: str) -> Finished:
-        done = subprocess.run(
-            [sys.executable, str(project / "scripts/predict.py"), *arguments],
-            env=training_stack.aws.environment(training_stack.data_scientist)
-            | {"CROSSTRAIN_STACK": training_stack.name},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        return Finished(done.returncode, done.stdout, done.stderr)
-
-    return run
+def predict(in_shell: dict[str, str], tmp_path: Path) -> Command:
+    """Return a function that does what `scripts/predict.py` does with a data scientist's rights."""
+    return lambda *arguments: in_process(predict_command.main, in_shell, tmp_path, arguments)
 
 
 def find_version(training_stack: LocalTrainingStack, run_id: str) -> Any:
@@ -63,7 +45,12 @@ def read_test_part(training_stack: LocalTrainingStack, run_id: str, folder: Path
 
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "xgboost"])
 def test_the_test_part_is_scored_as_in_the_runs_evaluation(
-    training_stack: LocalTrainingStack, train: Train, predict: Command, tmp_path: Path, estimator: str
+    training_stack: LocalTrainingStack,
+    train: Train,
+    project: Path,
+    in_shell: dict[str, str],
+    tmp_path: Path,
+    estimator: str,
 ) -> None:
     data = load_diabetes(as_frame=True, scaled=False).frame
     data["split"] = np.where(np.arange(len(data)) % 5, "train", "test")
@@ -75,7 +62,7 @@ def test_the_test_part_is_scored_as_in_the_runs_evaluation(
     )  # fmt: skip
     assert trained.code == 0, trained.stderr
 
-    done = predict("rows.csv", "--model-name", name)
+    done = as_process(project / "scripts/predict.py", in_shell, tmp_path, ["rows.csv", "--model-name", name])
 
     assert done.code == 0, done.stderr
     assert 'does not use it: "target", "split"' in done.stderr

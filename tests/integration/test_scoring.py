@@ -6,9 +6,12 @@ import json
 import socket
 import struct
 import threading
+import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,46 @@ def test_a_promoted_model_is_served(
     assert any("rows scored" in each["message"] for each in events)
 
 
+@pytest.fixture
+def few_cold_workers(training_stack: LocalTrainingStack) -> Iterator[None]:
+    """Let the function have four workers at most, none of which has begun."""
+    functions, name = training_stack.aws.client("lambda"), training_stack.outputs["ScoringFunctionName"]
+    variables = functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+    functions.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=4)
+    for changes in ({"COLD": uuid.uuid4().hex}, {}):
+        functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables | changes})
+        if changes:
+            yield
+    functions.delete_function_concurrency(FunctionName=name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("few_cold_workers")
+def test_fifty_calls_at_once_on_a_cold_start_are_answered_or_told_to_come_again(
+    endpoint: Endpoint, train: Train
+) -> None:
+    if endpoint.ask("GET", "/health").status != 200:
+        assert train("--estimator", "ridge", "--model-name", SERVED).code == 0
+    row = load_diabetes(as_frame=True, scaled=False).frame.drop(columns="target").head(1).to_dict("records")
+    body, end = json.dumps({"rows": row}).encode(), time.monotonic() + 120
+
+    def ask(_: int) -> tuple[set[int], Any]:
+        statuses = set[int]()
+        while 200 not in statuses:
+            assert time.monotonic() < end
+            answer = endpoint.ask("POST", "/predictions", body, JSON)
+            statuses.add(answer.status)
+            time.sleep(0.2)
+        return statuses, told(answer)
+
+    with ThreadPoolExecutor(50) as pool:
+        answered = list(pool.map(ask, range(50)))
+    # What is beyond the concurrency is told so; nobody gets an error of the function, and all get the same answer.
+    assert set().union(*(statuses for statuses, _ in answered)) <= {200, 429}
+    (first, *others) = [document["predictions"] for _, document in answered]
+    assert all(each == first for each in others)
+
+
 def test_whoever_has_no_right_to_ask_is_refused(training_stack: LocalTrainingStack, endpoint: Endpoint) -> None:
     nobody = training_stack.aws.create_user("nobody", {"Version": "2012-10-17", "Statement": [_ALLOWED_ELSEWHERE]})
     assert endpoint_for(training_stack, nobody).ask("GET", "/health").status == 403
@@ -124,6 +167,14 @@ def test_this_machines_own_server_signs_for_whoever_uses_it_here(front: Front) -
     ):
         status, _, body = fetch(f"{front.address}/model", **headers)
         assert (status, b"error" in body) == (403, True), headers
+
+
+def test_a_body_that_is_too_long_is_told_so_to_whoever_is_still_sending_it(front: Front) -> None:
+    """7 MB: more than a Function URL takes."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(f"{front.address}/predictions", data=bytes(7 << 20), timeout=20)  # noqa: S310 (of this machine)
+    with caught.value as answer:
+        assert (answer.code, b"more than 6 MB" in answer.read()) == (413, True)
 
 
 def test_a_client_that_hangs_up_leaves_no_trace(front: Front, capfd: pytest.CaptureFixture[str]) -> None:

@@ -12,11 +12,21 @@ from sklearn.datasets import load_breast_cancer, load_wine
 
 import free_texts
 from common.model_file import load_model
+from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training.prediction import Model
 
-from .conftest import Train
+from .conftest import Train, as_process, training_options
 
 FILES = {"model.skops", "model.json", "profile.json", "evaluation.json", "report.html"}
+
+
+@pytest.fixture
+def train(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> Train:
+    """Return a function that runs `scripts/train.py --stack` as a process with the data scientist's rights."""
+    options = training_options(training_stack, tmp_path)
+    environment = training_stack.aws.environment(training_stack.data_scientist)
+    script = project / "scripts/train.py"
+    return lambda *arguments: as_process(script, environment, tmp_path, [*options, *arguments])
 
 
 def wine() -> pd.DataFrame:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 import sys
+import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,10 +19,12 @@ import pytest
 
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
-from state_events import follow
 from training_stacks import physical_id
 
 from .cases import STEPS
+from .scripted_function import PATIENCE_SECONDS
+
+Ended = tuple[list[execution.StateEvent], execution.ExecutionResult]
 
 
 @dataclass(frozen=True)
@@ -35,12 +39,47 @@ class Machine:
         """Start a run, with the results that a case of mock_config.json names, and return its ARN."""
         return execution.start(self.sfn, f"{self.arn}#{case}" if case else self.arn, request, run_id)
 
-    def __call__(
-        self, request: dict[str, Any] | None = None, *, case: str | None = None
-    ) -> tuple[list[execution.StateEvent], execution.ExecutionResult]:
+    def __call__(self, request: dict[str, Any] | None = None, *, case: str | None = None) -> Ended:
         """Run to the end, and return the events and the result."""
         started = self.start(request or {}, f"{case or self.arn.split(':')[-1]}-{next(self.numbers)}", case=case)
-        return list(follow(self.sfn, started)), execution.outcome(self.sfn, started)
+        return self.end_of(started)
+
+    def run_all(self, runs: Iterable[tuple[Any, str | None]]) -> list[Ended]:
+        """Run inputs, of whatever type, each with its case or none, all at once; return what each has ended with."""
+        arns = list[str]()
+        for document, case in runs:
+            name, arn = f"{case or 'input'}-{next(self.numbers)}", f"{self.arn}#{case}" if case else self.arn
+            started = self.sfn.start_execution(stateMachineArn=arn, name=name, input=json.dumps(document))
+            arns.append(started["executionArn"])
+        return [self.end_of(arn) for arn in arns]
+
+    def end_of(self, started: str) -> Ended:
+        """Wait for a run's end, and return the events and the result."""
+        events = list[execution.StateEvent]()
+        result = execution.outcome(self.sfn, started, on_event=events.append)
+        return events, result
+
+
+@dataclass(frozen=True)
+class Gate:
+    """Holds a step of a run until the test has done what is to be done meanwhile."""
+
+    path: Path
+
+    def before(self, step: str) -> dict[str, dict[str, str]]:
+        """Return what an input says, so that `scripted_function.py` waits in this step."""
+        return {"held": {step: str(self.path)}}
+
+    def open(self, attempt: int | None = None) -> None:
+        """Let the attempts of the run go on; or one alone, counted from 0."""
+        (self.path if attempt is None else Path(f"{self.path}.{attempt}")).touch()
+
+    def wait_for_answer(self) -> None:
+        """Wait until an attempt has been answered by the function, whoever has listened."""
+        end = time.monotonic() + PATIENCE_SECONDS
+        while not Path(f"{self.path}.answered").exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 class Registry:
@@ -110,6 +149,17 @@ class Metrics:
         datum = {"MetricName": "ChallengerErrors", "Dimensions": dimensions, "Timestamp": at, "Value": 1}
         self.client.put_metric_data(Namespace="Crosstrain", MetricData=[datum])
 
+    def set_alarm(self, state: str) -> None:
+        """Put the alarm on challengers' errors into a state, ALARM or OK."""
+        name = f"{self.stack}-challenger-errors"
+        self.client.set_alarm_state(AlarmName=name, StateValue=state, StateReason="by hand")
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    """Return a gate that is closed."""
+    return Gate(tmp_path / "gate")
+
 
 @pytest.fixture
 def registry(training_stack: LocalTrainingStack) -> Registry:
@@ -157,6 +207,14 @@ def challenging_slowly(training_stack: LocalTrainingStack) -> Machine:
     deployed = deployed_machine(training_stack, "CanaryStateMachineArn")
     definition = json.dumps(with_pause(json.loads(deployed["definition"]), seconds=1000, before="MoveChallenger"))
     return _machine(training_stack, "slow-canary", definition, deployed["roleArn"])
+
+
+@pytest.fixture(scope="session")
+def challenging_served(training_stack: LocalTrainingStack) -> Machine:
+    """Move challengers as in a stack that serves the model `alarmed-served`."""
+    deployed = deployed_machine(training_stack, "CanaryStateMachineArn")
+    definition = serving(deployed["definition"], "alarmed-served")
+    return _machine(training_stack, "served-canary", definition, deployed["roleArn"])
 
 
 @pytest.fixture
@@ -207,6 +265,13 @@ def asking(definition: str) -> str:
     """Return the definition of training as it is where ApprovePromotion is true."""
     assert "'false' = 'true'" in definition
     return definition.replace("'false' = 'true'", "'true' = 'true'")
+
+
+def serving(definition: str, model_name: str) -> str:
+    """Return the definition of a canary as it is where ServeModel names this model."""
+    changed, count = re.subn(r"(request\.model_name = )'[\w-]*'", rf"\1'{model_name}'", definition)
+    assert count == 1
+    return changed
 
 
 def with_pause(definition: dict[str, Any], seconds: int, before: str = "MoveChampion") -> dict[str, Any]:

@@ -8,8 +8,10 @@ import json
 import os
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
+PATIENCE_SECONDS = 60
 PATH = "/2018-06-01/runtime/invocation"
 
 
@@ -33,6 +35,8 @@ def main() -> None:
         attempts[event["run_id"]] += 1
         outcome, document = answer(os.environ["STEP"], event, attempt)
         call("POST", f"/{invocation}/{outcome}", document)
+        if held := event["request"].get("held", {}).get(os.environ["STEP"]):
+            Path(f"{held}.answered").touch()
 
 
 def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
@@ -41,11 +45,21 @@ def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
         return planned(event) if task == "plan_search" else tried(event)
     errors = event["request"].get("errors", {}).get(step, [])
     time.sleep(event["request"].get("seconds", {}).get(step, 0))
+    wait_for_gate(event["request"].get("held", {}).get(step), attempt)
     if attempt < len(errors):
         message = event["request"].get("message", f"attempt {attempt + 1}")
         return "error", {"errorType": errors[attempt], "errorMessage": message, "stackTrace": []}
     answers = {"PrepareData": prepared, "TrainModel": trained, "EvaluateModel": evaluated}
     return "response", {**answers[step](event), "attempts": attempt + 1}
+
+
+def wait_for_gate(path: str | None, attempt: int) -> None:
+    """Wait until a test opens the gate of this attempt, or of all (`conftest.Gate`)."""
+    end = time.monotonic() + PATIENCE_SECONDS
+    while path and not (os.path.exists(path) or os.path.exists(f"{path}.{attempt}")):  # noqa: PTH110 (it is asked often)
+        if time.monotonic() > end:
+            raise TimeoutError(path)
+        time.sleep(0.005)
 
 
 def prepared(event: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 
 from crosstrain.training import execution
 
-from .conftest import Machine, Registry
+from .conftest import Ended, Machine, Registry
 
 # ApprovalDays, where nothing else is said.
 DAYS = timedelta(days=7)
@@ -172,10 +171,14 @@ def test_what_was_never_asked_is_told(answering: Machine) -> None:
     )
 
 
-@pytest.mark.parametrize(("document", "cause"), MALFORMED)
-def test_an_answer_that_is_none_is_refused(answering: Machine, document: Any, cause: str) -> None:
-    name = execution.new_run_id()
-    arn = answering.sfn.start_execution(stateMachineArn=answering.arn, name=name, input=json.dumps(document))
-    result = execution.outcome(answering.sfn, arn["executionArn"])
+@pytest.fixture(scope="module")
+def ended_answers(answering: Machine) -> list[Ended]:
+    """Run all inputs that are none at once."""
+    return answering.run_all((document, None) for document, _ in MALFORMED)
+
+
+@pytest.mark.parametrize("number", range(len(MALFORMED)))
+def test_an_answer_that_is_none_is_refused(ended_answers: list[Ended], number: int) -> None:
+    _, result = ended_answers[number]
     assert (result.status, result.error) == ("FAILED", "InvalidRequestError")
-    assert (result.cause or "").startswith(cause)
+    assert (result.cause or "").startswith(MALFORMED[number][1])

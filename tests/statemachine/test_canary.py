@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 from crosstrain.training import execution
-from state_events import follow
 
-from .conftest import Machine, Metrics, Registry
+from .conftest import Ended, Machine, Metrics, Registry
 from .test_rollback import entered, meanwhile, point, result_of, trained
 
 READ = ["CheckRequest", "BeginMove", "FindChampion", "FindVersion", "FindOwnMove", "CheckMove"]
@@ -20,6 +19,7 @@ AGAIN = ["LetOthersFinish", "FindChampion", "FindVersion", "FindOwnMove", "Check
 MOVE = ["DescribeMove", "MoveChallenger"]
 DONE = ["ReadMove", "AnnounceMove", "ChallengerMoved"]
 LOOK = ["FindErrors", "HasFailed"]
+LOOK_AT_ALARM = ["FindAlarm", "IsAlarmOff"]
 LOOK_AGAIN = ["LetMetricArrive", "FindChampion", "FindVersion", "FindOwnMove", "CheckMove", *LOOK]
 REFUSED, MOVED, MALFORMED = "CanaryRefusedError", "ChampionMovedError", "InvalidRequestError"
 EXPECTED = {"champion_version": "b", "moves": 2, "challenger": ""}
@@ -199,17 +199,19 @@ def test_a_rejected_version_is_tried_in_the_shadow_alone(challenging: Machine, r
     assert registry.champion("rejected") == "b"
 
 
-@pytest.mark.parametrize(("document", "cause"), INPUTS)
-def test_a_request_for_a_canary_that_is_none_is_refused(challenging: Machine, document: Any, cause: str) -> None:
-    name = execution.new_run_id()
-    arn = challenging.sfn.start_execution(stateMachineArn=challenging.arn, name=name, input=json.dumps(document))
-    events = list(follow(challenging.sfn, arn["executionArn"]))
-    result = execution.outcome(challenging.sfn, arn["executionArn"])
+@pytest.fixture(scope="module")
+def ended_inputs(challenging: Machine) -> list[Ended]:
+    """Run all inputs that are none at once."""
+    return challenging.run_all((document, None) for document, _ in INPUTS)
 
+
+@pytest.mark.parametrize("number", range(len(INPUTS)))
+def test_a_request_for_a_canary_that_is_none_is_refused(ended_inputs: list[Ended], number: int) -> None:
+    events, result = ended_inputs[number]
     assert entered(events) == ["CheckRequest", "CanaryFailed"]
     assert (result.status, result.error) == ("FAILED", MALFORMED)
     assert result.cause is not None
-    assert result.cause.startswith(cause)
+    assert result.cause.startswith(INPUTS[number][1])
 
 
 @pytest.mark.parametrize(
@@ -410,13 +412,49 @@ def test_metrics_that_cannot_be_read_leave_the_canary_and_fail(challenging: Mach
     assert registry.items("alarmed-blind")["champion"]["challenger_version"] == {"S": "a"}
 
 
+def test_while_the_alarm_is_on_no_canary_of_its_model_begins(
+    challenging_served: Machine, challenging: Machine, registry: Registry, metrics: Metrics
+) -> None:
+    """It would not go off again, and nobody would end the canary of another challenger that fails."""
+    request, other = beginning(registry, "alarmed-served"), beginning(registry, "alarmed-other")
+    before = registry.items("alarmed-served")
+    metrics.set_alarm("ALARM")
+    events, result = challenging_served(request)
+    _, of_other = challenging(other)
+    metrics.set_alarm("OK")
+    assert entered(events) == [*READ, *LOOK_AT_ALARM, "CanaryFailed"]
+    assert (result.status, result.error) == ("FAILED", REFUSED)
+    assert (result.cause or "").startswith(f"The alarm {metrics.stack}-challenger-errors is still on")
+    assert registry.items("alarmed-served") == before
+    # It is about the model that is served alone.
+    assert of_other.status == "SUCCEEDED", of_other
+
+    events, result = challenging_served(request)
+    assert entered(events) == [*READ, *LOOK_AT_ALARM, *MOVE, *DONE]
+    begun_at = (result.output or {})["entry"]
+    # What has begun is moved on whatever the alarm says: it is to end it.
+    metrics.set_alarm("ALARM")
+    expected = {**EXPECTED, "challenger": begun_at}
+    _, result = challenging_served({**request, "action": "change", "share": 20, "expected": expected})
+    metrics.set_alarm("OK")
+    assert result.status == "SUCCEEDED", result
+
+
+def test_an_alarm_that_cannot_be_looked_at_begins_no_canary(challenging_served: Machine, registry: Registry) -> None:
+    request = beginning(registry, "alarmed-served")
+    _, result = challenging_served(request, case="RefusedInFindAlarm")
+    assert (result.status, result.cause) == ("FAILED", "FindAlarm: User is not authorized to perform this.")
+    assert of_challenger(registry.items("alarmed-served")["champion"]) == {}
+
+
 def test_every_mocked_case_is_run(project: Path) -> None:
     mocks = json.loads((project / "tests/statemachine/mock_config.json").read_text(encoding="utf-8"))
     cases = {*(row[0] for row in BROKEN), *(row[0] for row in LOST), "NoBusInAnnounceMove", "RefusedInFindErrors"}
+    assert set(mocks["StateMachines"]["served-canary"]["TestCases"]) == {"RefusedInFindAlarm"}
     assert set(mocks["StateMachines"]["canary"]["TestCases"]) == cases
 
 
 def test_every_state_is_on_a_path_that_is_run(project: Path) -> None:
     definition = json.loads((project / "statemachine/canary.asl.json").read_text(encoding="utf-8"))
-    paths = {*READ, *MOVE, *AGAIN, *DONE, *LOOK, *LOOK_AGAIN, "NothingToEnd", "CanaryFailed"}
+    paths = {*READ, *MOVE, *AGAIN, *DONE, *LOOK, *LOOK_AGAIN, *LOOK_AT_ALARM, "NothingToEnd", "CanaryFailed"}
     assert paths == set(definition["States"])

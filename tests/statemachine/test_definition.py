@@ -420,7 +420,9 @@ def canary(canary_text: str) -> dict[str, Any]:
 
 def test_every_task_of_a_canary_ends_in_time_and_whatever_it_calls_an_error_is_caught(canary: dict[str, Any]) -> None:
     tasks = {name: state for name, state in canary.items() if state["Type"] == "Task"}
-    assert set(tasks) == {"FindChampion", "FindVersion", "FindOwnMove", "FindErrors", "MoveChallenger", "AnnounceMove"}
+    assert set(tasks) == {
+        "FindChampion", "FindVersion", "FindOwnMove", "FindErrors", "FindAlarm", "MoveChallenger", "AnnounceMove",
+    }  # fmt: skip
     for name, state in tasks.items():
         assert 0 < state["TimeoutSeconds"] <= 20
         (retrier,) = state["Retry"]
@@ -459,6 +461,8 @@ def test_the_metric_that_is_looked_at_is_the_one_that_scoring_writes_and_the_ala
     canary: dict[str, Any], template: dict[str, Any]
 ) -> None:
     asked, alarm = canary["FindErrors"]["Arguments"], template["Resources"]["ChallengerErrorsAlarm"]["Properties"]
+    (name,) = canary["FindAlarm"]["Arguments"]["AlarmNames"]
+    assert alarm["AlarmName"] == {"Fn::Sub": name.replace("${StackName}", "${AWS::StackName}")}
     for each in (asked, alarm):
         assert (each["Namespace"], each["MetricName"]) == (measures.NAMESPACE, challenger.ERRORS)
     assert [each["Name"] for each in alarm["Dimensions"]] == ["stack", "model_name"]

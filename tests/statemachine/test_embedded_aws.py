@@ -1,5 +1,6 @@
 """The embedded AWS itself: it leaves nothing behind, minds only its own business, and says why it failed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -11,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
+from samcli.yamlhelper import yaml_parse
 
 from crosstrain.files import SCRIPTS
 from crosstrain.local.server import LocalAws, LocalAwsError, LocalTrainingStack
@@ -110,13 +113,15 @@ def test_several_at_once_do_not_meet() -> None:
 
 
 @pytest.mark.usefixtures("hostile")
-def test_the_users_own_settings_do_not_reach_it(project: Path) -> None:
+def test_the_users_own_settings_do_not_reach_it(tmp_path: Path) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text("Resources: { Data: { Type: AWS::S3::Bucket } }\nOutputs: { Data: { Value: !Ref Data } }\n")
     with LocalAws() as aws:
-        stack = aws.deploy_training_stack(project / "template.yaml", "hostile", {"RetentionPolicy": "Delete"})
-
-        assert stack.outputs["ArtifactBucketName"].startswith("hostile-")
-        with pytest.raises(stack.client("s3").exceptions.ClientError, match="AccessDenied"):
-            stack.client("s3").list_buckets()
+        assert aws.deploy(template, "hostile")["Data"].startswith("hostile-")
+        nothing = {"Effect": "Allow", "Action": "sts:GetCallerIdentity", "Resource": "*"}
+        user = aws.create_user("user", {"Version": "2012-10-17", "Statement": [nothing]})
+        with pytest.raises(ClientError, match="AccessDenied"):
+            aws.client("s3", user).list_buckets()
 
 
 def test_a_deployment_that_fails_says_why(local_aws: LocalAws, tmp_path: Path) -> None:
@@ -168,19 +173,26 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tm
 
 @pytest.mark.parametrize("retention", ["Retain", "Delete"])
 def test_the_retention_policy_decides_what_a_deleted_stack_leaves(
-    local_aws: LocalAws, project: Path, retention: str
+    local_aws: LocalAws, project: Path, tmp_path: Path, retention: str
 ) -> None:
-    stack = local_aws.deploy_training_stack(
-        project / "template.yaml", f"kept-{retention.lower()}", {"RetentionPolicy": retention}
-    )
-    cloudformation = local_aws.client("cloudformation")
-    stack_id = cloudformation.describe_stacks(StackName=stack.name)["Stacks"][0]["StackId"]
+    """What it is about stands in the template by itself; the rest would take its time and go in any case."""
+    template, name = yaml_parse((project / "template.yaml").read_text()), f"kept-{retention.lower()}"
+    kept = {key: each for key, each in template["Resources"].items() if "RetentionPolicy" in str(each)}
+    assert {each["Type"] for each in kept.values()} == {"AWS::S3::Bucket", "AWS::DynamoDB::Table"}
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps({**template, "Resources": kept, "Outputs": {}}))
+    local_aws.deploy(path, name, {"RetentionPolicy": retention})
+    cloudformation, s3, dynamodb = (local_aws.client(each) for each in ("cloudformation", "s3", "dynamodb"))
+    stack_id = cloudformation.describe_stacks(StackName=name)["Stacks"][0]["StackId"]
 
-    cloudformation.delete_stack(StackName=stack.name)
-    cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack_id, WaiterConfig={"Delay": 1})
+    def left() -> list[str]:
+        buckets = [each["Name"] for each in s3.list_buckets()["Buckets"]]
+        return [each for each in (*buckets, *dynamodb.list_tables()["TableNames"]) if each.startswith(f"{name}-")]
 
-    buckets = {bucket["Name"] for bucket in local_aws.client("s3").list_buckets()["Buckets"]}
-    assert (stack.outputs["ArtifactBucketName"] in buckets) == (retention == "Retain")
+    assert len(left()) == len(kept)
+    cloudformation.delete_stack(StackName=name)
+    cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack_id, WaiterConfig={"Delay": 0.1})
+    assert len(left()) == (len(kept) if retention == "Retain" else 0)
 
 
 def test_a_function_logs_to_the_group_of_the_template(training_stack: LocalTrainingStack) -> None:

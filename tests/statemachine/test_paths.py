@@ -2,12 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from .cases import EXPLAINED, FAILURES, MAX_ATTEMPTS, ODD, PENDING_ERRORS, SERVICE_ERRORS, STEPS, UNEXPECTED
-from .conftest import Machine
+from .conftest import Ended, Machine
 
 
 @pytest.mark.parametrize("end", ["Promote", "Reject"])
@@ -31,11 +30,18 @@ def test_a_run_that_comes_through_ends_with_the_decision(run_scripted: Machine, 
     assert result.output["comparisons"] >= 1
 
 
+@pytest.fixture(scope="module")
+def ended_cases(run_mocked: Machine) -> dict[str, Ended]:
+    """Run all mocked cases at once."""
+    cases = [row[0] for rows in (FAILURES, UNEXPECTED, ODD) for row in rows]
+    return dict(zip(cases, run_mocked.run_all(({}, case) for case in cases), strict=True))
+
+
 @pytest.mark.parametrize(("case", "step", "error", "cause"), FAILURES)
 def test_a_domain_error_ends_the_run_at_once_under_its_name(
-    run_mocked: Machine, case: str, step: str, error: str, cause: str
+    ended_cases: dict[str, Ended], case: str, step: str, error: str, cause: str
 ) -> None:
-    events, result = run_mocked(case=case)
+    events, result = ended_cases[case]
 
     assert (result.status, result.error, result.cause) == ("FAILED", error, f"{step}: {cause}")
     assert result.failed_state == step
@@ -45,9 +51,9 @@ def test_a_domain_error_ends_the_run_at_once_under_its_name(
 
 @pytest.mark.parametrize(("case", "step", "error", "cause"), UNEXPECTED)
 def test_any_other_error_ends_the_run_under_its_name(
-    run_mocked: Machine, case: str, step: str, error: str, cause: str
+    ended_cases: dict[str, Ended], case: str, step: str, error: str, cause: str
 ) -> None:
-    events, result = run_mocked(case=case)
+    events, result = ended_cases[case]
 
     assert (result.status, result.error, result.failed_state) == ("FAILED", error, step)
     assert result.cause is not None
@@ -59,9 +65,9 @@ def test_any_other_error_ends_the_run_under_its_name(
 
 @pytest.mark.parametrize(("case", "step", "error", "cause"), ODD)
 def test_a_cause_of_any_form_is_told_in_words(
-    run_mocked: Machine, case: str, step: str, error: str, cause: str
+    ended_cases: dict[str, Ended], case: str, step: str, error: str, cause: str
 ) -> None:
-    _, result = run_mocked(case=case)
+    _, result = ended_cases[case]
 
     assert (result.status, result.error, result.cause) == ("FAILED", error, f"{step}: {cause}")
 
@@ -75,27 +81,30 @@ def test_a_registry_that_never_answers_a_promotion_ends_the_run(run_mocked: Mach
     assert [event.state for event in events if event.kind == "entered"].count("Promote") == 7
 
 
-@pytest.mark.parametrize(("caught", "error", "cause"), EXPLAINED)
-def test_whatever_is_caught_can_be_explained(
-    run_explaining: Machine, caught: dict[str, Any], error: str, cause: str
-) -> None:
-    events, result = run_explaining({"step": "TrainModel", **caught})
+@pytest.fixture(scope="module")
+def ended_explanations(run_explaining: Machine) -> list[Ended]:
+    """Explain all failures at once."""
+    return run_explaining.run_all(({"step": "TrainModel", **caught}, None) for caught, _, _ in EXPLAINED)
+
+
+@pytest.mark.parametrize("number", range(len(EXPLAINED)))
+def test_whatever_is_caught_can_be_explained(ended_explanations: list[Ended], number: int) -> None:
+    (events, result), (_, error, cause) = ended_explanations[number], EXPLAINED[number]
 
     assert (result.status, result.error, result.cause) == ("FAILED", error, f"TrainModel: {cause}")
     assert not [event for event in events if event.kind == "failed"]
 
 
-@pytest.mark.parametrize("error", [*SERVICE_ERRORS, *PENDING_ERRORS])
-def test_a_service_error_is_retried_until_it_is_over(run_scripted: Machine, error: str) -> None:
-    events, result = run_scripted(
-        {"model_name": f"retried-{error}", "errors": {step: [error, error] for step in STEPS}}
-    )
+def test_a_service_error_is_retried_until_it_is_over(run_scripted: Machine) -> None:
+    # Each kind has as many attempts as there are errors of it.
+    errors = [*SERVICE_ERRORS, *PENDING_ERRORS]
+    events, result = run_scripted({"model_name": "retried", "errors": dict.fromkeys(STEPS, errors)})
 
     assert result.status == "SUCCEEDED"
     assert result.output is not None
-    assert result.output["model"]["attempts"] == 3
+    assert result.output["model"]["attempts"] == len(errors) + 1
     retried = [(event.state, event.attempt, event.error) for event in events if event.kind == "retried"]
-    assert retried == [(step, attempt, error) for step in STEPS for attempt in (1, 2)]
+    assert retried == [(step, *each) for step in STEPS for each in enumerate(errors, 1)]
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,9 +14,8 @@ from botocore.exceptions import ClientError
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
 from state_events import follow
-from training_stacks import MockedAws
 
-from .conftest import Machine, Registry, mocked_machine, scripted_machine
+from .conftest import Gate, Machine, Registry
 
 SLOW_STATES = ("PrepareData", "TrainModel", "EvaluateModel")
 
@@ -51,13 +49,14 @@ def test_twenty_runs_at_once_leave_the_best_as_the_one_champion(run_scripted: Ma
 
 
 def test_a_promotion_that_came_too_late_is_compared_with_the_new_champion(
-    run_scripted: Machine, registry: Registry
+    run_scripted: Machine, registry: Registry, gate: Gate
 ) -> None:
-    request = {"model_name": "late", "score": 5, "seconds": {"EvaluateModel": 1}}
+    request = {"model_name": "late", "score": 5, **gate.before("EvaluateModel")}
     started = run_scripted.start(request, "late-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
     registry.promote("late", "other", 3, moves=5)
+    gate.open()
     entered = ["EvaluateModel", *(event.state for event in events if event.kind == "entered")]
     assert entered == [
         "EvaluateModel", "Decide", "Promote", "FindOwnVersion", "IsRecorded", "FindChampion", "HasChampion",
@@ -88,14 +87,15 @@ def test_a_promotion_ends_a_canary_and_the_version_says_so_and_a_rejection_leave
 
 
 def test_a_canary_that_begins_while_a_run_evaluates_is_the_one_that_its_promotion_ends(
-    run_scripted: Machine, registry: Registry
+    run_scripted: Machine, registry: Registry, gate: Gate
 ) -> None:
     name = "challenged-late"
     registry.promote(name, "old", 3, moves=1)
-    started = run_scripted.start({"model_name": name, "score": 5, "seconds": {"EvaluateModel": 1}}, f"{name}-1")
+    started = run_scripted.start({"model_name": name, "score": 5, **gate.before("EvaluateModel")}, f"{name}-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
     registry.challenge(name, "tried")
+    gate.open()
     entered = [event.state for event in events if event.kind == "entered"]
     assert entered.count("EvaluateModel") == 1
     assert entered.count("Promote") == 2
@@ -104,9 +104,9 @@ def test_a_canary_that_begins_while_a_run_evaluates_is_the_one_that_its_promotio
 
 
 def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
-    run_scripted: Machine, registry: Registry
+    run_scripted: Machine, registry: Registry, gate: Gate
 ) -> None:
-    started = run_scripted.start({"model_name": "never", "score": 5, "seconds": {"EvaluateModel": 1}}, "never-1")
+    started = run_scripted.start({"model_name": "never", "score": 5, **gate.before("EvaluateModel")}, "never-1")
     seen: list[str] = []
     for event in follow(run_scripted.sfn, started):
         if event.kind == "entered":
@@ -114,6 +114,7 @@ def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
             if event.state == "EvaluateModel":
                 # Somebody else is promoted during each evaluation.
                 registry.promote("never", f"other-{len(seen)}", 1, moves=len(seen))
+                gate.open(seen.count("EvaluateModel") - 1)
     assert seen.count("EvaluateModel") == 7  # the first, five more, and one that records that it gave up
     assert seen[-3:] == ["Reject", "AnnounceDecision", "Decided"]
     result = execution.outcome(run_scripted.sfn, started)
@@ -125,11 +126,11 @@ def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
 @pytest.mark.parametrize("successor", [None, "other"])
 @pytest.mark.parametrize("decision", ["promote", "reject"])
 def test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since(
-    run_scripted: Machine, registry: Registry, decision: str, successor: str | None
+    run_scripted: Machine, registry: Registry, gate: Gate, decision: str, successor: str | None
 ) -> None:
     """What was announced, what is recorded and what the run ends with are one decision."""
     name = f"lost-{decision}-{successor}"
-    script = {"model_name": name, "score": 5, "decision": "promote", "seconds": {"EvaluateModel": 1}}
+    script = {"model_name": name, "score": 5, "decision": "promote", **gate.before("EvaluateModel")}
     started = run_scripted.start(script, f"{name}-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
@@ -137,6 +138,7 @@ def test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since(
     registry.promote(name, f"{name}-1", 5, moves=1, decision=decision)
     if successor or decision == "reject":
         registry.promote(name, successor or "before", 7, moves=2)
+    gate.open()
     entered = [event.state for event in events if event.kind == "entered"]
     assert entered == ["Decide", "Promote", "FindOwnVersion", "IsRecorded", "AnnounceDecision", "Decided"]
     result = execution.outcome(run_scripted.sfn, started)
@@ -149,13 +151,14 @@ def test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since(
 
 
 def test_a_pointer_that_moved_there_and_back_is_not_the_one_that_was_compared(
-    run_scripted: Machine, registry: Registry
+    run_scripted: Machine, registry: Registry, gate: Gate
 ) -> None:
     registry.promote("back", "a", 1, moves=1)
-    started = run_scripted.start({"model_name": "back", "score": 5, "seconds": {"EvaluateModel": 1}}, "back-1")
+    started = run_scripted.start({"model_name": "back", "score": 5, **gate.before("EvaluateModel")}, "back-1")
     events = follow(run_scripted.sfn, started)
     next(event for event in events if event.state == "EvaluateModel" and event.kind == "entered")
     registry.promote("back", "a", 1, moves=3)
+    gate.open()
     assert [event.state for event in events if event.kind == "entered"].count("EvaluateModel") == 1
     assert registry.items("back")["champion"]["moves"]["N"] == "4"
 
@@ -215,36 +218,50 @@ def test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded
 
 
 @pytest.mark.parametrize("state", SLOW_STATES)
-def test_a_run_that_is_stopped_in_a_step_changes_nothing(run_scripted: Machine, registry: Registry, state: str) -> None:
+def test_a_run_that_is_stopped_in_a_step_changes_nothing(
+    run_scripted: Machine, registry: Registry, gate: Gate, state: str
+) -> None:
     name = f"stopped-in-{state}"
     first = _promoted(run_scripted, name)
-    started = run_scripted.start({"model_name": name, "score": 2, "seconds": {state: 1}}, f"{name}-2")
+    started = run_scripted.start({"model_name": name, "score": 2, **gate.before(state)}, f"{name}-2")
     next(each for each in follow(run_scripted.sfn, started) if (each.state, each.kind) == (state, "entered"))
     run_scripted.sfn.stop_execution(executionArn=started)
-    time.sleep(1.5)  # longer than the function that was at work
+    gate.open()
+    # The function that was at work ends, and whatever would come after it has had its time.
+    gate.wait_for_answer()
+    time.sleep(0.3)
     assert registry.champion(name) == first
     assert set(registry.items(name)) - {f"test_part#{'0' * 16}"} == {"champion", f"version#{first}"}
 
 
-@pytest.mark.parametrize("delay", [0.19 + 0.005 * step for step in range(12)])
-def test_a_run_that_is_stopped_around_its_promotion_leaves_the_champion_sound(
-    run_scripted: Machine, registry: Registry, delay: float
+def test_runs_that_are_stopped_around_their_promotion_leave_the_champion_sound(
+    run_scripted: Machine, registry: Registry
 ) -> None:
-    name = f"stopped-after-{delay:.3f}"
-    first = _promoted(run_scripted, name)
+    """Each at another time, from before the move is made until after it."""
+    delays = [0.19 + 0.005 * step for step in range(12)]
+    with ThreadPoolExecutor(len(delays)) as pool:
+        firsts = list(pool.map(lambda delay: _promoted(run_scripted, f"stopped-after-{delay:.3f}"), delays))
+    # Two at a time: side by side they would all come later than they are to be.
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda delay: _stop_after(run_scripted, f"stopped-after-{delay:.3f}", delay), delays))
+    time.sleep(0.3)
+    for delay, first in zip(delays, firsts, strict=True):
+        name = f"stopped-after-{delay:.3f}"
+        items = registry.items(name)
+        pointed = items["champion"]["champion_version"]["S"]
+        assert pointed in (first, f"{name}-2")
+        # Pointer and record go together, or neither is there.
+        assert (f"version#{name}-2" in items) == (pointed == f"{name}-2")
+        assert items[f"version#{pointed}"]["version"]["S"] == pointed
+
+
+def _stop_after(run_scripted: Machine, name: str, delay: float) -> None:
     started = run_scripted.start({"model_name": name, "score": 2, "seconds": {"EvaluateModel": 0.2}}, f"{name}-2")
     events = follow(run_scripted.sfn, started, sleep=lambda _: time.sleep(0.002))
     next(each for each in events if (each.state, each.kind) == ("EvaluateModel", "entered"))
     time.sleep(delay)
     with contextlib.suppress(ClientError):  # it may have ended already
         run_scripted.sfn.stop_execution(executionArn=started)
-    time.sleep(0.3)
-    items = registry.items(name)
-    pointed = items["champion"]["champion_version"]["S"]
-    assert pointed in (first, f"{name}-2")
-    # Pointer and record go together, or neither is there.
-    assert (f"version#{name}-2" in items) == (pointed == f"{name}-2")
-    assert items[f"version#{pointed}"]["version"]["S"] == pointed
 
 
 def _promoted(run_scripted: Machine, name: str) -> str:
@@ -254,16 +271,10 @@ def _promoted(run_scripted: Machine, name: str) -> str:
     return str(result.output["run_id"])
 
 
-@pytest.fixture
-def quiet_stack(project: Path) -> Iterator[LocalTrainingStack]:
-    """Deploy the stack to an embedded AWS of its own, where no other test's runs announce anything."""
-    with MockedAws(Path(__file__).with_name("mock_config.json")) as aws:
-        yield aws.deploy_training_stack(project / "template.yaml")
-
-
-def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTrainingStack) -> None:
-    aws, training_stack = quiet_stack.aws, quiet_stack
-    run_scripted, run_mocked = scripted_machine(quiet_stack), mocked_machine(quiet_stack)
+def test_events_are_announced_and_people_are_told_in_words(
+    training_stack: LocalTrainingStack, run_scripted: Machine, run_mocked: Machine, registry: Registry
+) -> None:
+    aws, name = training_stack.aws, "told-in-words"
     sqs, events, sns = aws.client("sqs"), aws.client("events"), aws.client("sns")
     bus, mail = (sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("bus", "mail"))
     arns = [
@@ -282,26 +293,27 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTra
         Attributes={"RawMessageDelivery": "true"},
     )
     for _ in range(2):
-        _, result = run_scripted({"model_name": "told", "score": 1})
+        _, result = run_scripted({"model_name": name, "score": 1})
         assert result.status == "SUCCEEDED", result
     _, failed = run_mocked(case="InvalidDatasetInTrainModel")
     assert failed.status == "FAILED"
-    registry = Registry(aws.client("dynamodb"), training_stack.outputs["ModelRegistryTableName"])
-    promoted = registry.champion("told")
-    registry.promote("told", "worse", 0, moves=2)
+    promoted = registry.champion(name)
+    registry.promote(name, "worse", 0, moves=2)
     read = {"champion_version": "worse", "moves": 2}
-    request = {"model_name": "told", "version": promoted, "reason": 'it "drifts"', "expected": read}
+    request = {"model_name": name, "version": promoted, "reason": 'it "drifts"', "expected": read}
     _, rolled_back = Machine(aws.client("stepfunctions"), training_stack.outputs["RollbackStateMachineArn"])(request)
     assert rolled_back.output is not None, rolled_back
 
-    told = [json.loads(body) for body in _receive(sqs, bus, 4)]
+    # Runs of other tests announce themselves, too.
+    of = (name, "InvalidDatasetInTrainModel-")
+    told = [json.loads(body) for body in _receive(sqs, bus, 4, of)]
     assert {event["source"] for event in told} == {"crosstrain"}
     # A queue keeps no order.
     details = {event["detail-type"]: event["detail"] for event in told}
     assert set(details) == {"Model Promoted", "Model Rejected", "Training Failed", "Model Rolled Back"}
     assert details["Model Promoted"] == {
         "stack": training_stack.name,
-        "model_name": "told",
+        "model_name": name,
         "version": details["Model Promoted"]["version"],
         "metric": "score",
         "value": 1,
@@ -312,27 +324,28 @@ def test_events_are_announced_and_people_are_told_in_words(quiet_stack: LocalTra
     assert details["Training Failed"]["error"] == "InvalidDatasetError"
     assert details["Model Rolled Back"] == {
         "stack": training_stack.name,
-        "model_name": "told",
+        "model_name": name,
         "from_version": "worse",
         "to_version": promoted,
         "reason": "it 'drifts'",
         "execution": rolled_back.output["execution"],
     }
-    mails = sorted(_receive(sqs, mail, 3))
-    assert mails[0].strip('"').startswith("The model told has a new champion, scripted-")
-    told_back = f"The model told was rolled back to {promoted}, from worse. The reason: it 'drifts'."
+    mails = sorted(_receive(sqs, mail, 3, of))
+    assert mails[0].strip('"').startswith(f"The model {name} has a new champion, scripted-")
+    told_back = f"The model {name} was rolled back to {promoted}, from worse. The reason: it 'drifts'."
     assert mails[1].strip('"') == f"{told_back} (Stack {training_stack.name})"
     assert mails[2].strip('"').startswith("The training run InvalidDatasetInTrainModel-")
     assert "failed in TrainModel with InvalidDatasetError: The data set has no rows." in mails[2]
 
 
-def _receive(sqs: Any, url: str, count: int) -> list[str]:
+def _receive(sqs: Any, url: str, count: int, of: tuple[str, ...]) -> list[str]:
     found: list[str] = []
     deadline = time.monotonic() + 60
     while len(found) < count and time.monotonic() < deadline:
         messages = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=1, WaitTimeSeconds=1).get("Messages", [])
         for message in messages:
-            found.append(message["Body"])
+            if any(each in message["Body"] for each in of):
+                found.append(message["Body"])
             sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
     assert len(found) == count, found
     return found

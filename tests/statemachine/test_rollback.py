@@ -12,7 +12,7 @@ import pytest
 from crosstrain.training import execution
 from state_events import follow
 
-from .conftest import Machine, Registry
+from .conftest import Ended, Machine, Registry
 
 READ = ["CheckRequest", "BeginRollback", "FindChampion", "FindVersion", "FindOwnRollback", "CheckMove"]
 AGAIN = ["LetOthersFinish", "FindChampion", "FindVersion", "FindOwnRollback", "CheckMove"]
@@ -153,17 +153,19 @@ def test_a_version_from_before_splits_were_recorded_says_nothing_of_one(
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("document", "cause"), MALFORMED)
-def test_an_input_that_is_none_is_refused_with_what_is_wrong(rolling_back: Machine, document: Any, cause: str) -> None:
-    name = execution.new_run_id()
-    arn = rolling_back.sfn.start_execution(stateMachineArn=rolling_back.arn, name=name, input=json.dumps(document))
-    events = list(follow(rolling_back.sfn, arn["executionArn"]))
-    result = execution.outcome(rolling_back.sfn, arn["executionArn"])
+@pytest.fixture(scope="module")
+def ended_rollbacks(rolling_back: Machine) -> list[Ended]:
+    """Run all inputs that are none at once."""
+    return rolling_back.run_all((document, None) for document, _ in MALFORMED)
 
+
+@pytest.mark.parametrize("number", range(len(MALFORMED)))
+def test_an_input_that_is_none_is_refused_with_what_is_wrong(ended_rollbacks: list[Ended], number: int) -> None:
+    events, result = ended_rollbacks[number]
     assert entered(events) == ["CheckRequest", "RollbackFailed"]
     assert (result.status, result.error) == ("FAILED", "InvalidRequestError")
     assert result.cause is not None
-    assert result.cause.startswith(cause)
+    assert result.cause.startswith(MALFORMED[number][1])
 
 
 @pytest.mark.parametrize(

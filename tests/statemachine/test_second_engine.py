@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from ministack.services import stepfunctions
 
 from .cases import PENDING_ERRORS
-from .conftest import Machine, Metrics, Registry, asking, with_pause
+from .conftest import Machine, Metrics, Registry, asking, serving, with_pause
 from .second_engine import REFERENCE, STACK, TABLE, SecondEngine, second_engine
 from .test_approval import (  # noqa: F401
+    ended_answers,
     test_a_better_champion_meanwhile_ends_it_without_another_question,
     test_a_champion_that_moves_meanwhile_is_compared_and_asked_about_again,
     test_a_question_that_cannot_be_announced_is_asked,
@@ -32,6 +33,7 @@ from .test_approval import (  # noqa: F401
 )
 from .test_canary import (  # noqa: F401
     begun,
+    ended_inputs,
     test_a_canary_ends_whatever_became_of_its_version,
     test_a_canary_that_may_not_be_is_refused,
     test_a_canary_that_never_comes_through_is_tried_three_times,
@@ -48,11 +50,15 @@ from .test_canary import (  # noqa: F401
     test_a_version_that_is_no_longer_promoted_is_not_given_rows,
     test_an_alarm_ends_the_canary_of_the_version_that_failed_and_only_once,
     test_an_alarm_from_before_a_canary_does_not_end_it,
+    test_an_alarm_that_cannot_be_looked_at_begins_no_canary,
     test_an_alarm_that_was_about_the_challenger_before_does_not_end_the_next_ones_canary,
     test_another_challenger_is_neither_replaced_nor_promoted,
     test_metrics_that_cannot_be_read_leave_the_canary_and_fail,
+    test_while_the_alarm_is_on_no_canary_of_its_model_begins,
 )
 from .test_paths import (  # noqa: F401
+    ended_cases,
+    ended_explanations,
     test_a_cause_of_any_form_is_told_in_words,
     test_a_domain_error_ends_the_run_at_once_under_its_name,
     test_a_functions_own_error_is_never_retried,
@@ -75,6 +81,7 @@ from .test_promotion import (  # noqa: F401
 )
 from .test_retraining import (  # noqa: F401
     champion,
+    ended_retrainings,
     retrain,
     test_a_claim_whose_run_is_not_known_holds_for_a_moment,
     test_a_hundred_events_at_once_start_one_run,
@@ -89,6 +96,7 @@ from .test_retraining import (  # noqa: F401
     test_without_a_champion_or_its_request_it_says_what_to_do,
 )
 from .test_rollback import (  # noqa: F401
+    ended_rollbacks,
     test_a_champion_that_is_counted_for_the_first_time_after_it_was_read_stays,
     test_a_champion_that_moves_after_it_was_read_stays,
     test_a_champion_whose_moves_nobody_counted_is_moved_once,
@@ -183,9 +191,25 @@ def challenging_slowly(engine: SecondEngine) -> Machine:
     return engine.machine("slow-canary", json.dumps(changed))
 
 
+@pytest.fixture(scope="module")
+def challenging_served(engine: SecondEngine) -> Machine:
+    return engine.machine("served-canary", serving(engine.canary_definition, "alarmed-served"))
+
+
 @pytest.fixture
 def metrics(engine: SecondEngine) -> Metrics:
-    return Metrics(engine.client("cloudwatch"), STACK)
+    client = engine.client("cloudwatch")
+    client.put_metric_alarm(
+        AlarmName=f"{STACK}-challenger-errors",
+        Namespace="Crosstrain",
+        MetricName="ChallengerErrors",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    return Metrics(client, STACK)
 
 
 @pytest.fixture(scope="module")

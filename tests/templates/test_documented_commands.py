@@ -93,10 +93,13 @@ def test_commands_were_found() -> None:
 
 
 @pytest.mark.parametrize("word", settings())
-def test_each_parameter_is_written_as_sam_takes_it(word: str) -> None:
+def test_each_parameter_is_written_as_sam_takes_it(word: str, tmp_path: Path) -> None:
+    # It would read the whole of ours each time, for the names of resources.
+    template = tmp_path / "template.yaml"
+    template.write_text("Resources: {}")
     # As a shell hands it on.
     (argument,) = shlex.split(filled(word))
-    options = ["--template-file", "template.yaml", "--stack-name", "sample", "--parameter-overrides", argument]
+    options = ["--template-file", str(template), "--stack-name", "sample", "--parameter-overrides", argument]
     assert parse_deployment(options)["parameter_overrides"].keys() == {word.partition("=")[0].strip("'")}
 
 

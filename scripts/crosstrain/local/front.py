@@ -22,9 +22,17 @@ from crosstrain.training.endpoint import Answer, Endpoint
 ADDRESS = "127.0.0.1"
 MAX_BYTES = 6 << 20
 """What a Function URL takes: https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html"""
+_MOST_UNREAD = 64 << 20
 # What of a request and an answer is another's business than the connection's.
 _ASKED = ("Content-Type", "Content-Encoding", "Accept")
-_ANSWERED = ("content-type", "content-security-policy", "cache-control", "x-content-type-options", "allow")
+_ANSWERED = (
+    "content-type",
+    "content-security-policy",
+    "cache-control",
+    "x-content-type-options",
+    "allow",
+    "retry-after",
+)
 # What a browser says of requests that a page of its own origin makes, or nobody's page.
 _OWN_SITE = ("same-origin", "none")
 
@@ -84,6 +92,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             # What is left of its body would be read as another request.
             self.close_connection = True
             self._answer(refused)
+            self._read_rest()
             return
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         headers = {name: value for name in _ASKED if (value := self.headers.get(name)) is not None}
@@ -114,6 +123,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(lengths[0]) > 12 or int(lengths[0]) > MAX_BYTES:
             return _told(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body has more than {MAX_BYTES >> 20} MB.")
         return None
+
+    def _read_rest(self) -> None:
+        """Read a body that nobody looks at: whoever is still sending it does not see the answer before."""
+        length = self.headers.get("Content-Length", "0")
+        left = min(int(length), _MOST_UNREAD) if length.isascii() and length.isdigit() and len(length) <= 12 else 0
+        while left and (read := self.rfile.read(min(left, 1 << 16))):
+            left -= len(read)
 
     def _answer(self, answer: Answer) -> None:
         self.send_response(answer.status)

@@ -113,6 +113,9 @@ PUT_EVENTS = "events:PutEvents"
 # Step Functions, for a task that looks at a metric, which has no resource level.
 # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
 GET_METRIC_STATISTICS = "cloudwatch:GetMetricStatistics"
+# Step Functions, for a task that looks at an alarm: by its name, and still of all that the account has in the region.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/permissions-reference-cw.html
+DESCRIBE_ALARMS = "cloudwatch:DescribeAlarms"
 # Step Functions, for a task that starts another state machine and does not wait for it.
 # https://docs.aws.amazon.com/step-functions/latest/dg/connect-stepfunctions.html
 START_EXECUTION = "states:StartExecution"

@@ -115,10 +115,8 @@ def list_models(models: Models, model_name: str | None = None) -> Document:
     """
     if model_name is not None:
         return list_versions(models, model_name)
-    known = {*models.registry.model_names()}
-    # The first version of a model may wait, and is no version before it is answered.
-    asked = {*models.registry.names_that_wait()} - known
-    names = sorted({*known, *filter(models.registry.waiting, asked)})
+    known, asked = models.registry.all_names()
+    names = sorted({*known, *filter(models.registry.waiting, asked - known)})
     if not names:
         raise models.registry.without_champion("default")
     return {"models": [list_versions(models, name) for name in names]}

@@ -71,16 +71,19 @@ class Registry:
         """Return the names of all models, for which it reads the whole table."""
         return sorted({name for name, _ in self._all_versions()})
 
-    def names_that_wait(self) -> list[str]:
-        """Return the names of the models that people were asked about, for which it reads the whole table."""
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            FilterExpression="begins_with(entry, :prefix)",
-            ProjectionExpression="model_name",
-            ExpressionAttributeValues=to_dynamodb({":prefix": _APPROVAL}),
-            ConsistentRead=True,
-        )
-        return sorted({from_dynamodb(item)["model_name"] for page in pages for item in page["Items"]})
+    def all_names(self) -> tuple[set[str], set[str]]:
+        """Return the names of all models, and of those that people were asked about, for which it reads the table once.
+
+        The first version of a model may wait for an answer, and is recorded with it: such a model is among the asked
+        alone.
+        """
+        known, asked = set[str](), set[str]()
+        for item in self._scan("model_name, version, entry"):
+            if "version" in item:
+                known.add(item["model_name"])
+            elif item["entry"].startswith(_APPROVAL):
+                asked.add(item["model_name"])
+        return known, asked
 
     def versions(self, model_name: str) -> list[Item]:
         """Return all versions of a model, newest first."""
@@ -228,13 +231,16 @@ class Registry:
 
         It reads the whole table: worth it to say which models there are, or what somebody may have meant.
         """
+        for item in self._scan("model_name, version"):
+            if "version" in item:
+                yield item["model_name"], item["version"]
+
+    def _scan(self, attributes: str) -> Iterator[Item]:
         pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table, ProjectionExpression="model_name, version", ConsistentRead=True
+            TableName=self._table, ProjectionExpression=attributes, ConsistentRead=True
         )
         for page in pages:
-            for item in map(from_dynamodb, page["Items"]):
-                if "version" in item:
-                    yield item["model_name"], item["version"]
+            yield from map(from_dynamodb, page["Items"])
 
     def _unknown_version(self, version: str, model_name: str | None) -> BadInputError:
         all_versions = list(self._all_versions())

@@ -62,10 +62,16 @@ def test_what_a_state_machine_asks_of_step_functions_is_a_call() -> None:
     ]
 
 
-def test_a_metric_is_asked_for_without_a_resource() -> None:
-    task = {"Type": "Task", "Resource": "arn:aws:states:::aws-sdk:cloudwatch:getMetricStatistics"}
-    found = list(calls_of({"States": {"FindErrors": task}}, "000000000002"))
-    assert found == [("cloudwatch:GetMetricStatistics", "*", {})]
+def test_a_metric_is_asked_for_without_a_resource_and_an_alarm_of_all_that_there_are() -> None:
+    sdk = "arn:aws:states:::aws-sdk:cloudwatch"
+    states = {
+        "FindErrors": {"Type": "Task", "Resource": f"{sdk}:getMetricStatistics"},
+        "FindAlarm": {"Type": "Task", "Resource": f"{sdk}:describeAlarms"},
+    }
+    assert list(calls_of({"States": states}, "000000000002")) == [
+        ("cloudwatch:GetMetricStatistics", "*", {}),
+        ("cloudwatch:DescribeAlarms", "arn:aws:cloudwatch:us-east-1:000000000002:alarm:*", {}),
+    ]
 
 
 def large(cluster: str) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ReadTimeoutError
 
 from common.adjusted import IntervalRegressor
 from function_urls import JSON, request
@@ -184,6 +184,9 @@ BAD_VALUES = [
     ({"garden": "yes"}, "garden", "it is a text, and the model takes true or false"),
     ({"garden": 1}, "garden", "it is a number, and the model takes true or false"),
     ({"sold": "yesterday"}, "sold", "it is a text, and the model takes a time such as 2024-01-31T12:00:00Z"),
+    ({"sold": "31.01.2024"}, "sold", "it is a text, and the model takes a time such as 2024-01-31T12:00:00Z"),
+    ({"sold": "01/31/2024"}, "sold", "it is a text, and the model takes a time such as 2024-01-31T12:00:00Z"),
+    ({"sold": "2024-02-30"}, "sold", "it is a text, and the model takes a time such as 2024-01-31T12:00:00Z"),
     ({"sold": 1706702400}, "sold", "it is a number, and the model takes a text"),
 ]
 
@@ -238,12 +241,68 @@ def test_a_number_that_training_takes_for_infinite_is_missing(ask: Call, number:
         ('{"rows": [{"size": 1, "size": 2}]}', 422, "the row has it more than once"),
         ('{"rows": [' + ",".join(["{}"] * 20_000) + "]}", 413, "more than 10,000 rows"),
         (" " * (answers.MAX_BYTES + 1), 413, "more than 4 MB"),
+        (rows(*[ROW] * 90_000), 413, "more than 4 MB"),
+        (b"\xff\xfe" + rows(ROW).encode("utf-16-le"), 400, "is not UTF-8"),
+        (rows(ROW | {"kind": "Café"}).replace("\\u00e9", "é").encode("latin-1"), 400, "is not UTF-8"),
     ],
     ids=count(),
 )
 def test_a_body_that_is_none_says_why(ask: Call, body: str | bytes | None, status: int, told: str) -> None:
     found, answer = ask("POST", "/predictions", body)
     assert (found, told in answer["error"]) == (status, True), answer["error"]
+
+
+def test_a_row_of_as_many_columns_as_a_request_can_hold_is_scored_and_told_of_in_short(ask: Call) -> None:
+    wide = rows(ROW | {f"{number:x}": 1 for number in range(340_000)}).replace(" ", "")
+    assert len(wide) > answers.MAX_BYTES - (1 << 20)
+    status, answer = ask("POST", "/predictions", wide)
+    assert (status, len(answer["predictions"])) == (200, 1)
+    assert len(json.dumps(answer)) < 3000
+    # A million of them are more than it takes.
+    assert ask("POST", "/predictions", rows(ROW | {f"{number:x}": 1 for number in range(1_000_000)}))[0] == 413
+
+
+@pytest.mark.parametrize(
+    ("sold", "told"),
+    [("01.02.2024 12:00", []), ("2024-02-01 12:00", ["otherwise"]), ("2024-02-01T12:00:00Z", ["otherwise"])],
+)
+def test_a_date_of_csv_in_another_form_is_the_same_time_and_is_told(ask: Call, sold: str, told: list[str]) -> None:
+    _, expected = ask("POST", "/predictions", rows(ROW))
+    text = f"size,rooms,kind,garden,sold\n42.5,3,flat,yes,{sold}\n"
+    status, answer = ask("POST", "/predictions", text, CSV)
+    assert (status, answer["predictions"]) == (200, expected["predictions"])
+    assert [word for word in ("otherwise",) if word in " ".join(answer["warnings"])] == told
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "cp1252"])
+def test_csv_is_read_in_the_encodings_that_training_reads(ask: Call, encoding: str) -> None:
+    text = "size,rooms,kind,garden,sold\n42.5,3,Café,yes,01.02.2024 12:00\n"
+    status, answer = ask("POST", "/predictions", text.encode(encoding), CSV)
+    assert status == 200, answer
+    assert answer["predictions"] == ask("POST", "/predictions", rows(ROW | {"kind": "Café"}))[1]["predictions"]
+    assert not any("unseen" in each or "not seen" in each for each in answer["warnings"])
+
+
+def test_a_number_that_is_none_is_missing_in_csv(ask: Call) -> None:
+    text = "size,rooms,kind,garden,sold\nNaN,3,flat,yes,01.02.2024 12:00\n"
+    status, answer = ask("POST", "/predictions", text, CSV)
+    assert (status, answer["warnings"]) == (200, ['missing values: 1 in "size"'])
+    assert answer["predictions"] == ask("POST", "/predictions", rows(ROW | {"size": None}))[1]["predictions"]
+
+
+def test_a_champion_of_another_problem_is_followed_with_its_schema(call: Call, shop: Any) -> None:
+    shop.train("run-1", frame(), estimator="ridge")
+    shop.train("run-2", frame(["low", "high"]), estimator="logistic_regression", problem="classification")
+    shop.promote("run-1")
+    number = call("POST", "/predictions", rows(ROW))[1]["predictions"][0]["prediction"]
+    assert isinstance(number, float)
+    shop.promote("run-2")
+    shop.now = 60.0
+    _, answer = call("POST", "/predictions", rows(ROW))
+    assert answer["version"] == "run-2"
+    assert answer["predictions"][0]["prediction"] in ("low", "high")
+    schemas = call("GET", "/openapi.json")[1]["components"]["schemas"]
+    assert set(schemas["Prediction"]["properties"]["prediction"]["enum"]) == {"low", "high"}
 
 
 def test_problems_are_told_up_to_a_number(ask: Call) -> None:
@@ -284,7 +343,10 @@ def test_another_content_type_is_refused(ask: Call, content_type: str, headers: 
         (b"PAR1" + bytes(100), 415, "in no other format"),
         (b'{"size": 1}\n', 415, "in no other format"),
         (b"%PDF-1.4\n", 422, "a PDF document"),
+        ("size,rooms,kind,garden,sold\n1,2,flat,yes,soon\n", 422, 'Column "sold" of "rows.csv" holds texts'),
         ("size,rooms,kind,garden,sold\n" + "1,2,flat,yes,01.02.2024\n" * 10_001, 413, "more than 10,000 rows"),
+        ("size,rooms,kind,garden,sold" + "," * 1_000_000 + "\n1\n", 422, "more than 10,000 columns"),
+        (",".join(f"{n:x}" for n in range(600_000)) + "\n1\n", 422, "more than 10,000 columns"),
     ],
     ids=count(),
 )
@@ -384,6 +446,38 @@ def test_a_registry_that_is_down_is_told(call: Call, shop: Any, monkeypatch: pyt
     status, answer = call("POST", "/predictions", rows(ROW))
     assert (status, answer["version"]) == (200, "run-1")
     assert "InternalServerError" in answer["warnings"][0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ClientError({"Error": {"Code": "AccessDeniedException", "Message": "may not"}}, "GetItem"),
+        ReadTimeoutError(endpoint_url="https://dynamodb.eu-west-1.amazonaws.com"),
+    ],
+    ids=["refuses", "times out"],
+)
+def test_a_registry_that_is_down_from_the_start_is_told_with_when_to_ask_again(
+    call: Call, shop: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    shop.train("run-1", frame())
+    shop.promote("run-1")
+
+    def fail(**_: Any) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shop.dynamodb, "get_item", fail)
+        answer = app.handler(request("POST", "/predictions", rows(ROW)), CONTEXT)
+        assert (answer["statusCode"], answer["headers"]["Retry-After"]) == (503, "10")
+        told = json.loads(answer["body"])["error"]
+        assert told.startswith("The registry or the model's files cannot be read (")
+        assert "Traceback" not in answer["body"]
+    assert call("POST", "/predictions", rows(ROW))[0] == 200
+
+
+def test_what_does_not_pass_by_itself_has_no_time_to_ask_again(call: Call) -> None:
+    assert call("GET", "/health")[0] == 503
+    assert "Retry-After" not in app.handler(request("GET", "/health"), CONTEXT)["headers"]
 
 
 def test_what_nobody_has_thought_of_is_logged_and_told(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from common.errors import InvalidRowsError
 from common.storage import split_uri
@@ -145,6 +145,7 @@ def test_one_that_became_the_champion_again_is_not_read_again(shop: Any, monkeyp
     [
         ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "GetItem"),
         EndpointConnectionError(endpoint_url="https://dynamodb.eu-west-1.amazonaws.com"),
+        ReadTimeoutError(endpoint_url="https://dynamodb.eu-west-1.amazonaws.com"),
     ],
 )
 def test_a_registry_that_is_down_leaves_the_champion_in_use(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from botocore.exceptions import ClientError
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.storage import describe_file, split_uri, write_bytes, write_json
@@ -175,6 +177,69 @@ def test_the_files_of_a_scoring_run_are_those_that_it_has_recorded(shop: Shop, b
         ask(labels_uri=labels_uri, predictions_uri=uri, version="run-2")
     with pytest.raises(InvalidRequestError, match="run of the model"):
         ask(labels_uri=labels_uri, predictions_uri=uri, model_name="another")
+
+
+def test_what_is_recorded_of_the_version_is_read_once(shop: Shop, bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert bus.entries == []
+    promote(shop, ERROR, list(np.linspace(50, 150, 120)))
+    predictions, labels = numbers(1.0)
+    labels_uri = put(shop, "labels.csv", labels.to_csv(index=False))
+    sources = [put(shop, "p.csv", predictions.to_csv(index=False)), manifest(shop, predictions.to_csv(index=False))]
+    asked, files = list[str](), list[str]()
+    get_item, get_object = shop.dynamodb.get_item, shop.s3.get_object
+
+    def count_item(**of: Any) -> Any:
+        asked.append(of["Key"]["entry"]["S"])
+        return get_item(**of)
+
+    def count_object(**of: Any) -> Any:
+        files.append(of["Key"].rpartition("/")[2])
+        return get_object(**of)
+
+    monkeypatch.setattr(shop.dynamodb, "get_item", count_item)
+    monkeypatch.setattr(feedback, "s3_client", lambda: shop.s3)
+    monkeypatch.setattr(shop.s3, "get_object", count_object)
+    for uri in (*sources, None):
+        asked.clear()
+        files.clear()
+        ask(labels_uri=labels_uri, **({} if uri is None else {"predictions_uri": uri}))
+        assert asked.count("version#run-1") == 1
+        assert sorted(each for each in files if each in ("profile.json", "evaluation.json")) == [
+            "evaluation.json", "profile.json",
+        ]  # fmt: skip
+
+
+def test_files_that_the_role_may_not_read_are_told_with_a_way_that_is_open_to_it(
+    shop: Shop, bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bus.entries == []
+    promote(shop, ERROR, list(np.linspace(50, 150, 120)))
+    predictions, labels = numbers(1.0)
+    labels_uri = put(shop, "labels.csv", labels.to_csv(index=False))
+    with pytest.raises(InvalidDatasetError, match=r'scoring/none/manifest\.json" does not exist'):
+        ask(labels_uri=labels_uri, predictions_uri=f"s3://{shop.bucket}/scoring/none/manifest.json")
+    with pytest.raises(InvalidDatasetError, match=r'elsewhere/labels\.csv" does not exist'):
+        ask(labels_uri="s3://elsewhere/labels.csv")
+    monkeypatch.setattr(feedback, "s3_client", lambda: shop.s3)
+    denied = ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "GetObject")
+
+    def refuse(**_: Any) -> None:
+        raise denied
+
+    uri = manifest(shop, predictions.to_csv(index=False))
+    kept = shop.s3.get_object
+    monkeypatch.setattr(
+        shop.s3, "get_object", lambda **of: refuse() if of["Key"].endswith("manifest.json") else kept(**of)
+    )
+    for fields in ({"predictions_uri": uri}, {"predictions_uri": put(shop, "p.csv", "id,prediction\n")}):
+        with monkeypatch.context() as patch:
+            patch.setattr(shop.s3, "get_paginator", lambda _: SimpleNamespace(paginate=refuse))
+            with pytest.raises(InvalidDatasetError) as caught:
+                ask(labels_uri=labels_uri, **fields)
+        assert f"may not be read: put labels and predictions under data/ in the bucket {shop.bucket}" in str(
+            caught.value
+        )
+        assert "DatasetBucketName" not in str(caught.value)
 
 
 def test_captured_requests_are_joined_by_what_came_with_their_rows(shop: Shop, bus: Bus) -> None:

@@ -56,7 +56,6 @@ schema = schemathesis.pytest.from_fixture("api")
 # No search for a smaller example: each one that is wrong tells enough.
 @schema.parametrize()
 @settings(
-    max_examples=100,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
     derandomize=True,

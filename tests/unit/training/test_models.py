@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -72,6 +73,28 @@ def test_a_list_names_the_models_where_there_are_several(
     assert "--model-name NAME" in shown
     assert main(["list", "--model-name", "churn"]) == 0
     assert "run-x" in capsys.readouterr().out
+
+
+def test_a_list_reads_the_whole_table_once_and_has_models_that_wait_for_their_first_version(
+    registered: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    question = {"entry": "approval#run-w", "until": until, "asked_at": until, "recorded_at": until}
+    table: Any = boto3.resource("dynamodb").Table(TABLE)
+    table.put_item(Item={"model_name": "waiting", **question})
+    table.put_item(Item={"model_name": "forgotten", **question, "until": "2026-01-01T00:00:00+00:00"})
+    client, scans = registered.registry._dynamodb, list[str]()
+    paginator = client.get_paginator
+
+    def count(name: str) -> Any:
+        scans.append(name)
+        return paginator(name)  # type: ignore[call-overload] # whichever it is
+
+    monkeypatch.setattr(client, "get_paginator", count)
+    listed = list_models(registered)["models"]
+    assert [each["model_name"] for each in listed] == ["default", "waiting"]
+    assert listed[1]["waiting"][0]["version"] == "run-w"
+    assert scans.count("scan") == 1
 
 
 def test_show_and_champion_tell_one_version(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:

@@ -207,6 +207,8 @@ def _calls_of_service(
         yield service_calls.DESCRIBE_EXECUTION, machine[0].replace(":stateMachine:", ":execution:") + ":any", {}
     elif called == ("cloudwatch", "getMetricStatistics"):
         yield service_calls.GET_METRIC_STATISTICS, "*", {}
+    elif called == ("cloudwatch", "describeAlarms"):
+        yield service_calls.DESCRIBE_ALARMS, f"arn:aws:cloudwatch:{REGION}:{account}:alarm:*", {}
     elif called in (("events", "putEvents"), ("eventbridge", "putEvents")):
         yield service_calls.PUT_EVENTS, f"arn:aws:events:{REGION}:{account}:event-bus/default", {}
     else:
