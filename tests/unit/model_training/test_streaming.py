@@ -211,6 +211,7 @@ def test_a_large_offset_takes_no_digits(tmp_path: Path, estimator: str) -> None:
     # Whole numbers, of which float64 loses none to the offset.
     frame = pd.DataFrame({"a": random.integers(0, 10_000, 300), "b": random.integers(0, 10_000, 300), "y": 0})
     frame["y"] = frame["a"] - 3 * frame["b"] + random.integers(-500, 500, 300)
+    frame["part"] = ["train", "train", "test"] * 100
     found = []
     for number, offset in enumerate([0, 2**40]):
         moved = frame.assign(a=frame["a"] + offset, y=frame["y"] + offset)
@@ -218,7 +219,7 @@ def test_a_large_offset_takes_no_digits(tmp_path: Path, estimator: str) -> None:
         folder.mkdir()
         moved.to_parquet(folder / "data.parquet")
         document = {"dataset_uri": "s3://bucket/data.parquet", "target": "y", "problem": "regression"}
-        request = parse_request({**document, "estimator": estimator, "search_trials": 0, "columns": {"a": "number"}})
+        request = parse_request({**document, "estimator": estimator, "search_trials": 0, "split_column": "part"})
         prepared = prepare([SourceFile("data.parquet", folder / "data.parquet")], request, folder)
         part = PartFile(prepared.train, prepared.profile)
         pipeline = fit_streamed(build_pipeline(prepared.request, prepared.profile), part, part.target()).pipeline
