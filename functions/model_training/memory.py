@@ -8,6 +8,7 @@ from sklearn.compose import ColumnTransformer
 
 from common.capacity import is_task, kind, largest_task_mb, too_large
 from common.conversion import Profile, feature_columns, free_texts
+from common.frames import KEPT_BYTES
 from common.request import TrainingRequest
 from model_training.boosting_rows import fits_block_by_block, sample_rows
 from model_training.cluster_tasks import SPARE, coordinator_mb, workers_for
@@ -16,12 +17,14 @@ from model_training.features import (
     Added,
     categorical_columns,
     has_runs,
+    made_columns,
     text_characters,
     text_components,
     texts_of,
     values_of,
     wide_columns,
 )
+from model_training.streaming import BLOCK_ROWS, streams
 
 # Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
 # columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
@@ -55,6 +58,15 @@ BYTES_PER_WEIGHT = 24
 BYTES_PER_WEIGHTED_VALUE = 4
 """What ridge holds more of a value: a copy, multiplied by the weights' roots."""
 IMPORTS_MB = 300
+BYTES_PER_STREAMED_ROW = 60
+"""What a fit block by block takes of a row, whatever its columns: the target, the bits by which the row is known, and
+for a moment a column, by which rows are drawn. Measured are 45."""
+BYTES_PER_BLOCK_VALUE = 24
+"""A block is made, weighted and turned."""
+BYTES_PER_PRODUCT = 64
+"""Of each two columns that are made: their sums of products, eigenvectors, and the rows that have the sums."""
+STREAMED_MB = 120
+"""What it takes besides, of a row group above all."""
 
 
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
@@ -106,7 +118,9 @@ def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
         # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
         each = [_needed_bytes(member, profile) for member, _ in request.members()]
         needed = max(fit for fit, _ in each) + sum(kept for _, kept in each)
-        needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
+        needed += _frame_bytes(profile)
+    elif streams(request, profile):
+        needed = _streamed_bytes(request, profile)
     elif fits_block_by_block(request):
         needed = _needed_bytes_block_by_block(request, profile)
     else:
@@ -136,7 +150,11 @@ def _needed_bytes_block_by_block(request: TrainingRequest, profile: Profile) -> 
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
     columns += _components(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
     per_row = _weight_bytes(request, columns) + classes * 8 * 3
-    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile)
+    return (
+        int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row))
+        + _sample_bytes(request, profile)
+        + min(_frame_bytes(profile), KEPT_BYTES)
+    )
 
 
 def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
@@ -144,6 +162,21 @@ def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
     per_row = _means_bytes(request, profile) + _free_text_bytes(request, profile)
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
     return sample_rows(profile) * ((columns + _components(request, profile)) * BYTES_PER_SAMPLE_VALUE + per_row)
+
+
+def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many bytes a fit block by block takes: a part is kept up to a size, and no values of a larger one."""
+    kept = min(_frame_bytes(profile), KEPT_BYTES)
+    row = BYTES_PER_STREAMED_ROW + (0 if request.weight_column is None else BYTES_PER_WEIGHT)
+    made = made_columns(request, profile)
+    fixed = (STREAMED_MB << 20) + made * (BLOCK_ROWS * BYTES_PER_BLOCK_VALUE + made * BYTES_PER_PRODUCT)
+    return int(fixed + kept + profile["rows"]["train"] * row)
+
+
+def _frame_bytes(profile: Profile) -> int:
+    columns = len(feature_columns(profile))
+    row = columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
+    return int(profile["rows"]["train"] * row)
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
