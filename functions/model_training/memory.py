@@ -113,7 +113,6 @@ def workers_of(request: TrainingRequest, profile: Profile) -> int:
 
 def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
     """Return about how much memory training takes at its peak, in MB."""
-    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     if request.estimator == "blend":
         # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
         each = [_needed_bytes(member, profile) for member, _ in request.members()]
@@ -150,11 +149,8 @@ def _needed_bytes_block_by_block(request: TrainingRequest, profile: Profile) -> 
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
     columns += _components(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
     per_row = _weight_bytes(request, columns) + classes * 8 * 3
-    return (
-        int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row))
-        + _sample_bytes(request, profile)
-        + min(_frame_bytes(profile), KEPT_BYTES)
-    )
+    kept = min(_frame_bytes(profile), KEPT_BYTES)
+    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile) + kept
 
 
 def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
