@@ -86,9 +86,10 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     TooLargeForFunctionError, InvalidDatasetError
         Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
-    needed_mb, told = needed_memory_mb(request, profile), ""
-    if needed_mb <= memory_mb:
+    whole_mb = needed_memory_mb(request, profile)
+    if whole_mb <= memory_mb:
         return
+    needed_mb, told = whole_mb, ""
     if workers := workers_of(request, profile):
         # A task tells them what to do.
         told = f" alone, and {workers + SPARE} tasks of {largest_task_mb():,} MB grow its trees together"
@@ -97,7 +98,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
             return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     raise too_large(
-        f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
+        f"{rows:,} training rows with {columns} features need about {whole_mb:,} MB for {request.estimator}, and "
         f"the {kind()} has {memory_mb:,} MB{told}",
         "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
         "raises that), bring fewer rows, limit the trees or choose another estimator",
