@@ -155,11 +155,6 @@ class TrainingRows:
     rows: BloomFilter
     features: BloomFilter
 
-    @classmethod
-    def of(cls, hashes: RowHashes) -> Self:
-        """Return what is to be kept of a training part's rows."""
-        return cls(hashes.columns, BloomFilter.of(hashes.rows), BloomFilter.of(hashes.features))
-
     def description(self) -> dict[str, Any]:
         """Return what `model.json` says of the file."""
         return {

@@ -8,17 +8,20 @@ from sklearn.compose import ColumnTransformer
 
 from common.conversion import Profile, feature_columns, free_texts
 from common.errors import InvalidDatasetError
+from common.frames import KEPT_BYTES
 from common.request import TrainingRequest
 from model_training.features import (
     Added,
     categorical_columns,
     has_runs,
+    made_columns,
     text_characters,
     text_components,
     texts_of,
     values_of,
     wide_columns,
 )
+from model_training.streaming import streams
 
 # Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
 # columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
@@ -47,6 +50,15 @@ BYTES_PER_WEIGHT = 24
 BYTES_PER_WEIGHTED_VALUE = 4
 """What ridge holds more of a value: a copy, multiplied by the weights' roots."""
 IMPORTS_MB = 300
+BYTES_PER_STREAMED_ROW = 80
+"""What a fit block by block takes of a row, whatever its columns: the target, the bits by which the row is known, and
+for a moment one column of those that say which rows belong together."""
+BYTES_PER_KEPT_VALUE = 8
+"""What is kept of a small part, once it is decoded."""
+BYTES_PER_PRODUCT = 64
+"""Of each two columns: sums of products, their eigenvectors, and the rows that have them."""
+STREAMED_MB = 150
+"""What it takes of a row group and of a block."""
 
 
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
@@ -72,6 +84,8 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         each = [_needed_bytes(member, profile) for member, _ in request.members()]
         needed = max(fit for fit, _ in each) + sum(kept for _, kept in each)
         needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
+    elif streams(request, profile):
+        needed = _streamed_bytes(request, profile)
     else:
         needed = sum(_needed_bytes(request, profile))
     needed_mb = IMPORTS_MB + (needed >> 20)
@@ -98,6 +112,15 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
     # The fitted trees, and once more as the bytes that are saved.
     kept = 2 * _forest_bytes(request, rows, classes) if request.estimator == "random_forest" else 0
     return rows * (row + per_row), kept
+
+
+def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many bytes a fit block by block takes, most of them for what is there of each row."""
+    rows, made = profile["rows"]["train"], made_columns(request, profile)
+    kept = min(rows * len(feature_columns(profile)) * BYTES_PER_KEPT_VALUE, KEPT_BYTES)
+    weight = 0 if request.weight_column is None else BYTES_PER_WEIGHT
+    products = BYTES_PER_PRODUCT * made**2
+    return (STREAMED_MB << 20) + int(rows * (BYTES_PER_STREAMED_ROW + weight)) + kept + products
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
-_ZEROS = 4.0
-"""How many roundings of the largest eigenvalue the others are 0 within."""
 
 
 class _Number(NamedTuple):
@@ -231,7 +229,7 @@ class Sums:
 def _rows_of(products: Floats, by_target: Floats) -> tuple[Floats, Floats]:
     """Return as many rows as there are columns, and their target, whose sums of products these are."""
     values, vectors = linalg.eigh(products)
-    known = values > _ZEROS * len(values) * np.finfo(np.float64).eps * values[-1]
-    roots = np.sqrt(np.where(known, values, 0.0))
-    target = np.where(known, vectors.T @ by_target, 0.0) / np.where(known, roots, 1.0)
-    return roots[:, None] * vectors.T, target
+    # What is 0 but for rounding is small enough for least squares, which takes it for 0, and beside any penalty.
+    floor = max(np.finfo(np.float64).eps * values[-1], np.finfo(np.float64).tiny)
+    roots = np.sqrt(np.maximum(values, floor))
+    return roots[:, None] * vectors.T, vectors.T @ by_target / roots

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from common.errors import UntrustedModelError
-from common.training_rows import BloomFilter, Columns, RowHashes, TrainingRows
+from common.training_rows import BloomFilter, Columns, RowHashes, RowRecorder, TrainingRows
 
 
 def hashes(rows: int, seed: int) -> np.ndarray:
@@ -31,10 +31,13 @@ COLUMNS = Columns(("a", "when"), ("when",), "y")
 
 
 def record(frame: pd.DataFrame) -> tuple[TrainingRows, RowHashes]:
-    collected = RowHashes(COLUMNS)
+    collected, recorder = RowHashes(COLUMNS), RowRecorder(COLUMNS, len(frame))
     for at in range(0, len(frame), 64):
-        collected.add(pa.RecordBatch.from_pandas(frame[at : at + 64], preserve_index=False))
-    return TrainingRows.of(collected), collected
+        batch = pa.RecordBatch.from_pandas(frame[at : at + 64], preserve_index=False)
+        collected.add(batch)
+        recorder.add(batch)
+    assert bytes(recorder.training_rows().rows) == bytes(BloomFilter.of(collected.rows))
+    return recorder.training_rows(), collected
 
 
 def table(rows: int = 500, seed: int = 0) -> pd.DataFrame:

@@ -7,20 +7,26 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from common.training_rows import Columns, RowHashes, TrainingRows
+from common.training_rows import Columns, RowHashes, RowRecorder, TrainingRows
 from model_evaluation.fairness import Fairness, equal_features, fair_rows
 
 COLUMNS = Columns(("a",), (), "y")
 
 
+def batch(frame: pd.DataFrame) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pandas(frame[["a", "y"]], preserve_index=False)
+
+
 def hashes(frame: pd.DataFrame) -> RowHashes:
     collected = RowHashes(COLUMNS)
-    collected.add(pa.RecordBatch.from_pandas(frame[["a", "y"]], preserve_index=False))
+    collected.add(batch(frame))
     return collected
 
 
 def rows(frame: pd.DataFrame) -> TrainingRows:
-    return TrainingRows.of(hashes(frame))
+    recorder = RowRecorder(COLUMNS, len(frame))
+    recorder.add(batch(frame))
+    return recorder.training_rows()
 
 
 def table(rows_: int, seed: int) -> pd.DataFrame:
