@@ -53,8 +53,6 @@ IMPORTS_MB = 300
 BYTES_PER_STREAMED_ROW = 80
 """What a fit block by block takes of a row, whatever its columns: the target, the bits by which the row is known, and
 for a moment one column of those that say which rows belong together."""
-BYTES_PER_KEPT_VALUE = 8
-"""What is kept of a small part, once it is decoded."""
 BYTES_PER_PRODUCT = 64
 """Of each two columns: sums of products, their eigenvectors, and the rows that have them."""
 STREAMED_MB = 150
@@ -83,7 +81,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
         each = [_needed_bytes(member, profile) for member, _ in request.members()]
         needed = max(fit for fit, _ in each) + sum(kept for _, kept in each)
-        needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
+        needed += _frame_bytes(profile)
     elif streams(request, profile):
         needed = _streamed_bytes(request, profile)
     else:
@@ -115,12 +113,17 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
 
 
 def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
-    """Return how many bytes a fit block by block takes, most of them for what is there of each row."""
-    rows, made = profile["rows"]["train"], made_columns(request, profile)
-    kept = min(rows * len(feature_columns(profile)) * BYTES_PER_KEPT_VALUE, KEPT_BYTES)
-    weight = 0 if request.weight_column is None else BYTES_PER_WEIGHT
-    products = BYTES_PER_PRODUCT * made**2
-    return (STREAMED_MB << 20) + int(rows * (BYTES_PER_STREAMED_ROW + weight)) + kept + products
+    """Return how many bytes a fit block by block takes: a part is kept up to a size, and no values of a larger one."""
+    kept = min(_frame_bytes(profile), KEPT_BYTES)
+    row = BYTES_PER_STREAMED_ROW + (0 if request.weight_column is None else BYTES_PER_WEIGHT)
+    products: int = BYTES_PER_PRODUCT * made_columns(request, profile) ** 2
+    return int((STREAMED_MB << 20) + profile["rows"]["train"] * row + kept + products)
+
+
+def _frame_bytes(profile: Profile) -> int:
+    columns = len(feature_columns(profile))
+    row = columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
+    return int(profile["rows"]["train"] * row)
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:

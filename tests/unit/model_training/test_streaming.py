@@ -105,7 +105,7 @@ def test_weights_count_as_on_a_frame(prepared_data: Prepared, estimator: str, hy
 def weighted() -> pd.DataFrame:
     random = np.random.default_rng(1)
     frame = pd.DataFrame({"a": random.normal(1e6, 1, 300), "b": random.normal(size=300), "w": random.random(300) + 0.1})
-    frame["kind"] = random.choice(["x", "y", None], 300)
+    frame["kind"] = random.choice(np.array(["x", "y", None], dtype=object), 300)
     frame["y"] = frame["a"] - 2 * frame["b"] + (frame["kind"] == "x") + random.normal(size=300)
     frame.loc[::7, "b"] = None
     return frame
