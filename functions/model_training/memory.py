@@ -21,7 +21,7 @@ from model_training.features import (
     values_of,
     wide_columns,
 )
-from model_training.streaming import streams
+from model_training.streaming import BLOCK_ROWS, streams
 
 # Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
 # columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
@@ -50,13 +50,15 @@ BYTES_PER_WEIGHT = 24
 BYTES_PER_WEIGHTED_VALUE = 4
 """What ridge holds more of a value: a copy, multiplied by the weights' roots."""
 IMPORTS_MB = 300
-BYTES_PER_STREAMED_ROW = 80
+BYTES_PER_STREAMED_ROW = 60
 """What a fit block by block takes of a row, whatever its columns: the target, the bits by which the row is known, and
-for a moment one column of those that say which rows belong together."""
+for a moment a column, by which rows are drawn. Measured are 45."""
+BYTES_PER_BLOCK_VALUE = 24
+"""A block is made, weighted and turned."""
 BYTES_PER_PRODUCT = 64
-"""Of each two columns: sums of products, their eigenvectors, and the rows that have them."""
-STREAMED_MB = 150
-"""What it takes of a row group and of a block."""
+"""Of each two columns that are made: their sums of products, eigenvectors, and the rows that have the sums."""
+STREAMED_MB = 120
+"""What it takes besides, of a row group above all."""
 
 
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
@@ -116,8 +118,9 @@ def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
     """Return how many bytes a fit block by block takes: a part is kept up to a size, and no values of a larger one."""
     kept = min(_frame_bytes(profile), KEPT_BYTES)
     row = BYTES_PER_STREAMED_ROW + (0 if request.weight_column is None else BYTES_PER_WEIGHT)
-    products: int = BYTES_PER_PRODUCT * made_columns(request, profile) ** 2
-    return int((STREAMED_MB << 20) + profile["rows"]["train"] * row + kept + products)
+    made = made_columns(request, profile)
+    fixed = (STREAMED_MB << 20) + made * (BLOCK_ROWS * BYTES_PER_BLOCK_VALUE + made * BYTES_PER_PRODUCT)
+    return int(fixed + kept + profile["rows"]["train"] * row)
 
 
 def _frame_bytes(profile: Profile) -> int:

@@ -159,5 +159,5 @@ def test_weights_take_memory() -> None:
     }
     check_memory(parse_request(document).resolve("regression"), profile, 3008)
     weighted = parse_request({**document, "weight_column": "w"}).resolve("regression")
-    with pytest.raises(InvalidDatasetError, match=r"about 3,681 MB for ridge"):
+    with pytest.raises(InvalidDatasetError, match=r"about 3,090 MB for ridge"):
         check_memory(weighted, profile, 3008)
