@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
+_ROUNDING = 1e-13
+"""Which share of a sum of squares is what adding them up in any order leaves of 0."""
 _REPEATED, _NEARLY_REPEATED = 1e-13, 1e-7
 """Which shares of the largest eigenvalue are those of columns that repeat others nearly, to a digit that is told: what
 differs less is rounding, and of what differs more a coefficient keeps nine digits."""
@@ -211,9 +213,13 @@ class Sums:
         sums = np.concatenate([self._dense[0, 1:-1], self._mixed[:, 0], self._dense[0, -1:]])
         mixed, target = self._mixed[:, 1:-1], np.append(self._dense[1:-1, -1], self._mixed[:, -1])
         products = np.block([[self._dense[1:-1, 1:-1], mixed.T], [mixed, self._one_hot]])
-        means = sums / weight if self._intercept else np.zeros(len(sums))
+        means, size = sums / weight if self._intercept else np.zeros(len(sums)), products.diagonal().max()
         products -= weight * np.outer(means[:-1], means[:-1])
-        return FewRows.of(means, products, target - weight * means[:-1] * means[-1])
+        target -= weight * means[:-1] * means[-1]
+        if products.diagonal().max() <= _ROUNDING * size:
+            # Nothing differs from its mean, so nothing follows from it.
+            target[:] = 0.0
+        return FewRows.of(means, products, target)
 
     def turned(self, block: pa.Table, target: npt.NDArray[Any], weights: Weights, few: FewRows) -> Floats:
         """Return the sums of products of some rows and their target, in directions in which all differ alike.

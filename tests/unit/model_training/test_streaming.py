@@ -256,6 +256,23 @@ def test_columns_that_nearly_repeat_others_keep_their_digits(
     assert np.abs(once["model"].coef_ / whole["model"].coef_ - 1).max() > 1e-9
 
 
+@pytest.mark.parametrize("estimator", LINEAR)
+def test_columns_that_hold_one_value_in_training_say_nothing(prepared_data: Prepared, estimator: str) -> None:
+    random = np.random.default_rng(0)
+    part = ["train", "train", "test"] * 100
+    kind = np.where(np.array(part) == "train", "x", random.choice(["x", "y"], 300))
+    frame = pd.DataFrame(
+        {"kind": kind, "number": np.where(kind == "x", 0.1, 7.0), "y": random.random(300), "part": part}
+    )
+    prepared = prepared_data("regression", frame, estimator=estimator, split_column="part")
+    file = PartFile(prepared.train, prepared.profile)
+    model = fit_streamed(build_pipeline(prepared.request, prepared.profile), file, file.target())
+    features, target = load_part(prepared.test, prepared.profile)
+    assert features["kind"].nunique() == 2
+    np.testing.assert_allclose(model.pipeline.predict(features), file.target().mean(), rtol=1e-9)
+    assert len(target) == 100
+
+
 def test_the_rows_of_a_part_are_not_in_memory(prepared_data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frames, "KEPT_BYTES", 0)
     prepared = prepared_data("regression", estimator="ridge")
