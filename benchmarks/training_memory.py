@@ -68,8 +68,8 @@ def measure(options: Options) -> Section:
         "(imports, clients, buffers), over the training part's rows and features. The largest part follows from it."
     )
     section.notes.append(
-        "Ridge and linear regression take the rows block by block: they need the same for a row of more columns, and "
-        "of more rows a smaller share is what they need at any size."
+        "Ridge and linear regression take the rows block by block: a row of more columns needs no more, and of "
+        "more rows a smaller share is what they need at any size."
     )
     return section
 

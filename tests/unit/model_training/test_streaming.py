@@ -187,7 +187,7 @@ def drawn_table(draw: Callable[..., Any]) -> pd.DataFrame:
 KINDS = ("decimal", "whole", "constant in training", "text", "yes or no", "time", "copy")
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.data())
 def test_any_table_is_fitted_as_on_a_frame(data: st.DataObject) -> None:
     frame = drawn_table(data.draw)
@@ -226,6 +226,51 @@ def test_a_large_offset_takes_no_digits(tmp_path: Path, estimator: str) -> None:
         found.append(pipeline["model"].coef_)
     assert np.abs(found[0]).min() > 1000
     np.testing.assert_allclose(found[1], found[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("weight_column", ["weight", None])
+def test_columns_that_nearly_repeat_others_keep_their_digits(
+    prepared_data: Prepared, monkeypatch: pytest.MonkeyPatch, weight_column: str | None, *, fit_intercept: bool
+) -> None:
+    random = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": random.normal(size=500), "b": random.normal(size=500)})
+    frame["kind"] = random.choice(["x", "y", "z"], 500)
+    frame["near"] = frame["a"] + 3e-5 * random.normal(size=500)
+    frame["weight"] = random.random(500) + 0.1
+    frame["y"] = frame["a"] + frame["b"] + random.normal(size=500)
+    prepared = prepared_data(
+        "regression",
+        frame,
+        estimator="linear_regression",
+        hyperparameters={"fit_intercept": fit_intercept},
+        weight_column=weight_column,
+    )
+    exact, whole = both(prepared)
+    assert_same(exact, whole)
+    # Once does not do.
+    monkeypatch.setattr(streaming, "MOST_TURNED", 0)
+    part = PartFile(prepared.train, prepared.profile)
+    weights = load_weights(prepared.train, prepared.profile)
+    once = fit_streamed(build_pipeline(prepared.request, prepared.profile), part, part.target(), weights).pipeline
+    assert np.abs(once["model"].coef_ / whole["model"].coef_ - 1).max() > 1e-9
+
+
+@pytest.mark.parametrize("estimator", LINEAR)
+def test_columns_that_hold_one_value_in_training_say_nothing(prepared_data: Prepared, estimator: str) -> None:
+    random = np.random.default_rng(0)
+    part = ["train", "train", "test"] * 100
+    kind = np.where(np.array(part) == "train", "x", random.choice(["x", "y"], 300))
+    frame = pd.DataFrame(
+        {"kind": kind, "number": np.where(kind == "x", 0.1, 7.0), "y": random.random(300), "part": part}
+    )
+    prepared = prepared_data("regression", frame, estimator=estimator, split_column="part")
+    file = PartFile(prepared.train, prepared.profile)
+    model = fit_streamed(build_pipeline(prepared.request, prepared.profile), file, file.target())
+    features, target = load_part(prepared.test, prepared.profile)
+    assert features["kind"].nunique() == 2
+    np.testing.assert_allclose(model.pipeline.predict(features), file.target().mean(), rtol=1e-9)
+    assert len(target) == 100
 
 
 def test_the_rows_of_a_part_are_not_in_memory(prepared_data: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
