@@ -227,7 +227,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
         begin = time.process_time()
         pipeline = build_pipeline(request, profile)
         if fits_block_by_block(request) and isinstance(features, PartFile):
-            workers = _workers(event, request, profile, folder, prefix)
+            workers = _workers(event, request, profile, folder)
             with workers as elsewhere:
                 model = fit_block_by_block(
                     pipeline, features, profile, target, weights, watch=recorder.add, elsewhere=elsewhere
@@ -271,13 +271,13 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _workers(
-    event: dict[str, Any], request: TrainingRequest, profile: Profile, folder: Path, prefix: str
+    event: dict[str, Any], request: TrainingRequest, profile: Profile, folder: Path
 ) -> AbstractContextManager[Workers | None]:
     """Return the workers of a fit that no machine has the memory for; None for any other."""
     count = workers_of(request, profile)
     if not count:
         return nullcontext()
-    return on_tasks(event["run_id"], pinned(event["prepared"], "train"), folder, prefix, count)
+    return on_tasks(event["run_id"], pinned(event["prepared"], "train"), folder, count)
 
 
 def _features(

@@ -15,7 +15,7 @@ import boto3
 from common.capacity import RESERVE_MB, TaskSize, is_task, largest_task_mb
 from common.conversion import Profile
 from common.request import TrainingRequest
-from common.storage import Stored, s3_client, upload
+from common.storage import Stored, new_call, s3_client, upload
 from model_training.boosting_rows import fits_block_by_block
 from model_training.distributed import Workers, started
 
@@ -72,7 +72,7 @@ _BYTES_PER_ROW = 40
 
 
 @contextmanager
-def on_tasks(run_id: str, part: Stored, folder: Path, prefix: str, count: int) -> Iterator[Workers]:
+def on_tasks(run_id: str, part: Stored, folder: Path, count: int) -> Iterator[Workers]:
     """Start workers as tasks, and end them at the end.
 
     Parameters
@@ -83,14 +83,14 @@ def on_tasks(run_id: str, part: Stored, folder: Path, prefix: str, count: int) -
         The training part on S3.
     folder
         Where the certificate is written.
-    prefix
-        Where on S3 it is, for the workers.
     count
         How many have the memory for the fit.
     """
     with started(_own_address(), folder, SCHEDULER_PORT) as cluster:
-        credentials = upload(s3_client(), folder / "credentials.json", f"{prefix}/credentials.json")
-        _start(run_id, credentials.uri, cluster.address, count + SPARE)
+        # Not among what people read of a run, and gone after some weeks.
+        uri = f"s3://{os.environ['ARTIFACT_BUCKET']}/large/{run_id}/{new_call()}/credentials.json"
+        upload(s3_client(), folder / "credentials.json", uri)
+        _start(run_id, uri, cluster.address, count + SPARE)
         yield Workers(cluster, part, count)
 
 

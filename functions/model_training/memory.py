@@ -24,7 +24,7 @@ from model_training.features import (
     values_of,
     wide_columns,
 )
-from model_training.streaming import streams
+from model_training.streaming import BLOCK_ROWS, streams
 
 # Bytes at the peak of a fit for each row and column of a data set, as `make bench` measures them on 10^6 rows x 30
 # columns, and for each row and one-hot column: those are stacked as they are made and once more beside all others.
@@ -58,15 +58,15 @@ BYTES_PER_WEIGHT = 24
 BYTES_PER_WEIGHTED_VALUE = 4
 """What ridge holds more of a value: a copy, multiplied by the weights' roots."""
 IMPORTS_MB = 300
-BYTES_PER_STREAMED_ROW = 80
+BYTES_PER_STREAMED_ROW = 60
 """What a fit block by block takes of a row, whatever its columns: the target, the bits by which the row is known, and
-for a moment one column of those that say which rows belong together."""
-BYTES_PER_KEPT_VALUE = 8
-"""What is kept of a small part, once it is decoded."""
+for a moment a column, by which rows are drawn. Measured are 45."""
+BYTES_PER_BLOCK_VALUE = 24
+"""A block is made, weighted and turned."""
 BYTES_PER_PRODUCT = 64
-"""Of each two columns: sums of products, their eigenvectors, and the rows that have them."""
-STREAMED_MB = 150
-"""What it takes of a row group and of a block."""
+"""Of each two columns that are made: their sums of products, eigenvectors, and the rows that have the sums."""
+STREAMED_MB = 120
+"""What it takes besides, of a row group above all."""
 
 
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
@@ -86,9 +86,10 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
     TooLargeForFunctionError, InvalidDatasetError
         Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
-    needed_mb, told = needed_memory_mb(request, profile), ""
-    if needed_mb <= memory_mb:
+    whole_mb = needed_memory_mb(request, profile)
+    if whole_mb <= memory_mb:
         return
+    needed_mb, told = whole_mb, ""
     if workers := workers_of(request, profile):
         # A task tells them what to do.
         told = f" alone, and {workers + SPARE} tasks of {largest_task_mb():,} MB grow its trees together"
@@ -97,7 +98,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
             return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     raise too_large(
-        f"{rows:,} training rows with {columns} features need about {needed_mb:,} MB for {request.estimator}, and "
+        f"{rows:,} training rows with {columns} features need about {whole_mb:,} MB for {request.estimator}, and "
         f"the {kind()} has {memory_mb:,} MB{told}",
         "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
         "raises that), bring fewer rows, limit the trees or choose another estimator",
@@ -113,12 +114,11 @@ def workers_of(request: TrainingRequest, profile: Profile) -> int:
 
 def needed_memory_mb(request: TrainingRequest, profile: Profile) -> int:
     """Return about how much memory training takes at its peak, in MB."""
-    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     if request.estimator == "blend":
         # One after another, beside a frame that is there for the last of them, too; what was fitted stays.
         each = [_needed_bytes(member, profile) for member, _ in request.members()]
         needed = max(fit for fit, _ in each) + sum(kept for _, kept in each)
-        needed += rows * (columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE)
+        needed += _frame_bytes(profile)
     elif streams(request, profile):
         needed = _streamed_bytes(request, profile)
     elif fits_block_by_block(request):
@@ -144,22 +144,14 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
     return rows * (row + per_row), kept
 
 
-def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
-    """Return how many bytes a fit block by block takes, most of them for what is there of each row."""
-    rows, made = profile["rows"]["train"], made_columns(request, profile)
-    kept = min(rows * len(feature_columns(profile)) * BYTES_PER_KEPT_VALUE, KEPT_BYTES)
-    weight = 0 if request.weight_column is None else BYTES_PER_WEIGHT
-    products = BYTES_PER_PRODUCT * made**2
-    return (STREAMED_MB << 20) + int(rows * (BYTES_PER_STREAMED_ROW + weight)) + kept + products
-
-
 def _needed_bytes_block_by_block(request: TrainingRequest, profile: Profile) -> int:
     """Return how many bytes a fit of XGBoost's trees takes that is not part of a blend."""
     rows, classes = profile["rows"]["train"], len(profile["classes"] or ())
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
     columns += _components(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
     per_row = _weight_bytes(request, columns) + classes * 8 * 3
-    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile)
+    kept = min(_frame_bytes(profile), KEPT_BYTES)
+    return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile) + kept
 
 
 def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
@@ -167,6 +159,21 @@ def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
     per_row = _means_bytes(request, profile) + _free_text_bytes(request, profile)
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
     return sample_rows(profile) * ((columns + _components(request, profile)) * BYTES_PER_SAMPLE_VALUE + per_row)
+
+
+def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return how many bytes a fit block by block takes: a part is kept up to a size, and no values of a larger one."""
+    kept = min(_frame_bytes(profile), KEPT_BYTES)
+    row = BYTES_PER_STREAMED_ROW + (0 if request.weight_column is None else BYTES_PER_WEIGHT)
+    made = made_columns(request, profile)
+    fixed = (STREAMED_MB << 20) + made * (BLOCK_ROWS * BYTES_PER_BLOCK_VALUE + made * BYTES_PER_PRODUCT)
+    return int(fixed + kept + profile["rows"]["train"] * row)
+
+
+def _frame_bytes(profile: Profile) -> int:
+    columns = len(feature_columns(profile))
+    row = columns * BYTES_PER_FRAME_VALUE + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
+    return int(profile["rows"]["train"] * row)
 
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:

@@ -9,6 +9,7 @@ least squares need to know no more of the rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
+
+_ROUNDING = 1e-13
+"""Which share of a sum of squares is what adding them up in any order leaves of 0."""
+_REPEATED, _NEARLY_REPEATED = 1e-13, 1e-7
+"""Which shares of the largest eigenvalue are those of columns that repeat others nearly, to a digit that is told: what
+differs less is rounding, and of what differs more a coefficient keeps nine digits."""
 
 
 class _Number(NamedTuple):
@@ -164,10 +171,13 @@ class Sums:
         What becomes of a block.
     shift
         What is taken from the target, so that a large offset takes no digits.
+    intercept
+        Whether the model has one: then all is beside the means.
     """
 
-    def __init__(self, design: Design, shift: float) -> None:
-        self._design, self._shift = design, shift
+    def __init__(self, design: Design, shift: float, *, intercept: bool) -> None:
+        self._design, self._intercept = design, intercept
+        self._shift = shift if intercept else 0.0
         dense, one_hot = len(design.dense) + 2, len(design.one_hot)
         self._dense = np.zeros((dense, dense))
         self._mixed = np.zeros((one_hot, dense))
@@ -175,21 +185,59 @@ class Sums:
 
     def add(self, block: pa.Table, target: npt.NDArray[Any], weights: Weights = None) -> None:
         """Take in some more rows."""
-        dense, places = self._design.of(block)
-        dense[:, -1] = target - self._shift
-        roots = None if weights is None else np.sqrt(weights)
-        if roots is not None:
-            dense *= roots[:, None]
+        dense, ones = self._columns(block, target, weights)
         self._dense += dense.T @ dense
-        rows, columns = places.shape
-        if columns:
-            values = np.ones(places.size) if roots is None else np.repeat(roots, columns)
-            starts = np.arange(0, places.size + 1, columns)
-            ones = sparse.csr_array((values, places.ravel(), starts), shape=(rows, len(self._one_hot)))
+        if ones is not None:
             self._mixed += ones.T @ dense
             self._one_hot += (ones.T @ ones).toarray()
 
-    def fit(self, model: BaseEstimator, names: Sequence[str] | None) -> None:
+    def _columns(
+        self, block: pa.Table, target: npt.NDArray[Any], weights: Weights
+    ) -> tuple[Floats, sparse.csr_array | None]:
+        """Return ones, the dense columns and the target, and the one-hot columns, all times the weights' roots."""
+        dense, places = self._design.of(block)
+        dense[:, -1] = target - self._shift
+        if weights is not None:
+            dense *= np.sqrt(weights)[:, None]
+        rows, columns = places.shape
+        if not columns:
+            return dense, None
+        starts = np.arange(0, places.size + 1, columns)
+        return dense, sparse.csr_array(
+            (np.repeat(dense[:, 0], columns), places.ravel(), starts), shape=(rows, len(self._one_hot))
+        )
+
+    def few_rows(self) -> FewRows:
+        """Return rows that have the sums."""
+        weight = self._dense[0, 0]
+        sums = np.concatenate([self._dense[0, 1:-1], self._mixed[:, 0], self._dense[0, -1:]])
+        mixed, target = self._mixed[:, 1:-1], np.append(self._dense[1:-1, -1], self._mixed[:, -1])
+        products = np.block([[self._dense[1:-1, 1:-1], mixed.T], [mixed, self._one_hot]])
+        means, size = sums / weight if self._intercept else np.zeros(len(sums)), products.diagonal().max()
+        products -= weight * np.outer(means[:-1], means[:-1])
+        target -= weight * means[:-1] * means[-1]
+        if products.diagonal().max() <= _ROUNDING * size:
+            # Nothing differs from its mean, so nothing follows from it.
+            target[:] = 0.0
+        return FewRows.of(means, products, target)
+
+    def turned(self, block: pa.Table, target: npt.NDArray[Any], weights: Weights, few: FewRows) -> Floats:
+        """Return the sums of products of some rows and their target, in directions in which all differ alike.
+
+        Returns
+        -------
+        numpy.ndarray of shape (columns + 1, columns + 1)
+        """
+        dense, ones = self._columns(block, target, weights)
+        size, basis = dense.shape[1] - 2, few.vectors / few.roots
+        beside = dense[:, -1] - dense[:, 0] * few.means[-1]
+        turned = dense[:, 1:-1] @ basis[:size] - np.outer(dense[:, 0], few.means[:-1] @ basis)
+        if ones is not None:
+            turned += ones @ basis[size:]
+        products: Floats = np.column_stack([turned, beside])
+        return products.T @ products
+
+    def fit(self, model: BaseEstimator, names: Sequence[str] | None, few: FewRows) -> None:
         """Fit a linear model as on all rows.
 
         Parameters
@@ -198,38 +246,62 @@ class Sums:
             A linear regression or a ridge, which get the columns of the design.
         names
             Of these, if the model is to know them.
+        few
+            Rows that have the sums.
         """
-        products, sums, weight = self._products()
-        intercept = bool(model.fit_intercept)
-        if intercept:
-            products -= np.outer(sums, sums) / weight
-        else:
-            products[:, -1] += self._shift * sums
-        rows, target = _rows_of(products[:-1, :-1], products[:-1, -1])
+        places = np.append(self._design.dense, self._design.one_hot)
+        rows, means = np.empty_like(few.rows), np.empty(len(places))
+        rows[:, places], means[places] = few.rows, few.means[:-1]
         # Taken off already.
         model.set_params(fit_intercept=False)
-        model.fit(rows if names is None else pd.DataFrame(rows, columns=list(names)), target)
-        model.set_params(fit_intercept=intercept)
-        if intercept:
-            model.intercept_ = self._shift + (sums[-1] - sums[:-1] @ model.coef_) / weight
-
-    def _products(self) -> tuple[Floats, Floats, float]:
-        """Return the products of columns in the order of the features, the target behind them, and their sums."""
-        design, size = self._design, len(self._dense) + len(self._one_hot) - 1
-        dense, one_hot = np.append(design.dense, size - 1), design.one_hot
-        products, sums = np.empty((size, size)), np.empty(size)
-        products[np.ix_(dense, dense)] = self._dense[1:, 1:]
-        products[np.ix_(one_hot, dense)] = self._mixed[:, 1:]
-        products[np.ix_(dense, one_hot)] = self._mixed[:, 1:].T
-        products[np.ix_(one_hot, one_hot)] = self._one_hot
-        sums[dense], sums[one_hot] = self._dense[0, 1:], self._mixed[:, 0]
-        return products, sums, float(self._dense[0, 0])
+        model.fit(rows if names is None else pd.DataFrame(rows, columns=list(names)), few.target)
+        model.set_params(fit_intercept=self._intercept)
+        if self._intercept:
+            model.intercept_ = self._shift + few.means[-1] - means @ model.coef_
 
 
-def _rows_of(products: Floats, by_target: Floats) -> tuple[Floats, Floats]:
-    """Return as many rows as there are columns, and their target, whose sums of products these are."""
+@dataclass(frozen=True)
+class FewRows:
+    """As many rows as there are columns, the dense ones first, that have the sums of products of all rows.
+
+    Attributes
+    ----------
+    means
+        Of the columns and the target of all rows, shape (columns + 1,); 0 where a model has no intercept.
+    roots, vectors
+        The roots of the eigenvalues of the sums, ascending, shape (columns,), and the eigenvectors, of shape
+        (columns, columns).
+    rows, target
+        Of shape (columns, columns) and (columns,).
+    """
+
+    means: Floats
+    roots: Floats
+    vectors: Floats
+    rows: Floats
+    target: Floats
+
+    @classmethod
+    def of(cls, means: Floats, products: Floats, by_target: Floats) -> Self:
+        """Return those of the sums of products of the columns, and of these by the target."""
+        roots, vectors = _roots(products)
+        return cls(means, roots, vectors, roots[:, None] * vectors.T, vectors.T @ by_target / roots)
+
+    def lose_digits(self) -> bool:
+        """Return whether columns nearly repeat others: by what they differ, sums of products have half the digits."""
+        shares = np.square(self.roots / self.roots[-1])
+        return bool(((shares > _REPEATED) & (shares < _NEARLY_REPEATED)).any())
+
+    def again(self, products: Floats) -> Self:
+        """Return them by the sums of products in the directions of the eigenvectors (`Sums.turned`), to all digits."""
+        roots, vectors = _roots(products[:-1, :-1])
+        rows, target = roots[:, None] * (vectors.T @ self.rows), vectors.T @ products[:-1, -1] / roots
+        return replace(self, rows=rows, target=target)
+
+
+def _roots(products: Floats) -> tuple[Floats, Floats]:
+    """Return the roots of the eigenvalues of sums of products, none of them 0, and the eigenvectors."""
     values, vectors = linalg.eigh(products)
     # What is 0 but for rounding is small enough for least squares, which takes it for 0, and beside any penalty.
     floor = max(np.finfo(np.float64).eps * values[-1], np.finfo(np.float64).tiny)
-    roots = np.sqrt(np.maximum(values, floor))
-    return roots[:, None] * vectors.T, vectors.T @ by_target / roots
+    return np.sqrt(np.maximum(values, floor)), vectors

@@ -71,6 +71,7 @@ def stored(
         monkeypatch.setenv(name, value)
     storage.s3_client.cache_clear()
     bucket = training_stack.outputs["ArtifactBucketName"]
+    monkeypatch.setenv("ARTIFACT_BUCKET", bucket)
     yield storage.upload(
         storage.s3_client(), prepared.train, f"s3://{bucket}/runs/cluster/{uuid.uuid4().hex}/train.parquet"
     )
@@ -152,9 +153,8 @@ def test_tasks_grow_the_trees_that_one_machine_does_and_end(
 ) -> None:
     part = PartFile(prepared.train, prepared.profile)
     assert len(part.rows_of_groups) > 3
-    prefix = f"{stored.uri.rpartition('/')[0]}/model"
     found = []
-    with on_tasks("run-1", stored, tmp_path, prefix, count=1) as elsewhere:
+    with on_tasks("run-1", stored, tmp_path, count=1) as elsewhere:
         elsewhere.cluster.wait(2, 60)
         assert elsewhere.cluster.address.startswith("tls://")
         for _ in range(2):

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from crosstrain.local.server import LocalTrainingStack
+from crosstrain.local.server import TASKS, LocalTrainingStack
 from crosstrain.training import execution
 from training_stacks import physical_id
 
@@ -294,10 +294,17 @@ def deployed_machine(training_stack: LocalTrainingStack, output: str = "StateMac
     return machine
 
 
+def without_tasks(definition: str) -> str:
+    """Return the definition of training as it is where JobSubnetIds is empty."""
+    subnets = f"'{TASKS['JobSubnetIds']}' = ''"
+    assert subnets in definition
+    return definition.replace(subnets, "'' = ''")
+
+
 def mocked_machine(training_stack: LocalTrainingStack) -> Machine:
     """Return the deployed definition under the name that mock_config.json knows."""
     deployed = deployed_machine(training_stack)
-    return _machine(training_stack, "training", deployed["definition"], deployed["roleArn"])
+    return _machine(training_stack, "training", without_tasks(deployed["definition"]), deployed["roleArn"])
 
 
 def scripted_machine(training_stack: LocalTrainingStack) -> Machine:

@@ -242,6 +242,7 @@ def _definition(project: Path, logical_id: str) -> str:
 def _resolved(value: Any, defaults: dict[str, str]) -> str:
     training = f"arn:aws:states:{REGION}:{ACCOUNT}:stateMachine:{TRAINING}"
     names = {**defaults, "ModelRegistry": TABLE, "AWS::StackName": STACK, "TrainingStateMachine": training}
+    names["ArtifactBucket"] = "artifacts"
     arns = {logical_id: f"arn:aws:lambda:{REGION}:{ACCOUNT}:function:{step}" for step, logical_id in FUNCTIONS.items()}
     match value:
         case {"Ref": name}:
@@ -249,5 +250,9 @@ def _resolved(value: Any, defaults: dict[str, str]) -> str:
         case {"Fn::GetAtt": [name, "Arn"]}:
             return arns[name]
         case {"Fn::Sub": str(text)}:
-            return text.replace("${AWS::Partition}", "aws")
+            text = text.replace("${AWS::Partition}", "aws").replace("${AWS::StackName}", STACK)
+            return text.replace("${ArtifactBucket}", names["ArtifactBucket"])
+        # A stack with the defaults has no tasks.
+        case {"Fn::If": ["HasTasks", _, str(other)]}:
+            return other
     raise NotImplementedError(value)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from common.job import HEARTBEAT_SECONDS, TASK_SECONDS
 from common.request import TrainingRequest
 from scoring import challenger, measures
 from scoring.batch import ServiceUnavailableError
@@ -36,6 +37,17 @@ EXPLAINED = {
     "Output": "{% $merge([$states.errorOutput, {'step': $states.context.State.Name}]) %}",
     "Next": "ExplainFailure",
 }
+# What does not fit a function goes this way, and ends as a function's error does where the way is closed.
+TOO_LARGE = {
+    "ErrorEquals": [
+        "TooLargeForFunctionError", "Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError", "Runtime.OutOfMemory",
+        "States.Timeout",
+    ],
+    "Output": "{% $merge([$states.input, {'large': {'step': $states.context.State.Name, "
+    "'Error': $states.errorOutput.Error, 'Cause': $substring($states.errorOutput.Cause ? $string($states.errorOutput.Cause) : '', 0, 6000)}}]) %}",
+    "Next": "IsTaskOpen",
+}  # fmt: skip
+LARGE = {"TrainModel": "TrainLargeModel", "EvaluateModel": "EvaluateLargeModel", "PlanSearch": "PlanLargeSearch"}
 ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure", "AnnounceQuestion")
 # Of the state machine that rolls back.
 ROLLBACK_CALLS = ("FindChampion", "FindVersion", "FindOwnRollback", "MoveChampion")
@@ -71,9 +83,10 @@ def template(project: Path) -> dict[str, Any]:
 
 def test_every_task_is_known_and_ends_in_time(states: dict[str, Any]) -> None:
     tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
-    assert set(tasks) == {*STEPS, *REGISTRY_CALLS, *ANNOUNCEMENTS}
-    # Only a person may take days.
-    tasks.pop("WaitForApproval")
+    assert set(tasks) == {*STEPS, *REGISTRY_CALLS, *ANNOUNCEMENTS, "StoreEvent", *LARGE.values()}
+    # Only a person may take days, and what does not fit a function hours.
+    for name in ("WaitForApproval", *LARGE.values()):
+        tasks.pop(name)
     assert all(0 < state["TimeoutSeconds"] <= 960 for state in tasks.values())
 
 
@@ -133,7 +146,7 @@ def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str,
         # A trial that fails ends nothing.
         assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "TrialFailed")
     else:
-        assert states[step]["Catch"] == [EXPLAINED]
+        assert states[step]["Catch"] == ([TOO_LARGE, EXPLAINED] if step in LARGE else [EXPLAINED])
     assert states["MakeTrials"]["Catch"] == [EXPLAINED]
     assert states["ExplainFailure"]["Next"] == "AnnounceFailure"
     assert states["RunFailed"]["Type"] == "Fail"
@@ -154,6 +167,26 @@ def test_what_a_condition_has_decided_goes_its_own_way(
     # What has no answer may still have been carried out.
     unanswered = ["DynamoDb.InternalServerErrorException", "DynamoDb.SdkClientException", "States.Timeout"]
     assert decided == {"ErrorEquals": [error, *unanswered], "Output": "{% $states.input %}", "Next": target}
+
+
+@pytest.mark.parametrize(("step", "large"), LARGE.items())
+def test_a_task_does_what_its_function_would_have_done(states: dict[str, Any], step: str, large: str) -> None:
+    function, task = states[step], states[large]
+    stored = states["StoreEvent"]["Arguments"]["Body"]
+    asked = function["Arguments"].removeprefix("{% ").removesuffix(" %}")
+    assert asked in stored
+    assert task["Next"] == function["Next"]
+    assert task["TimeoutSeconds"] == TASK_SECONDS
+    assert HEARTBEAT_SECONDS * 5 < task["HeartbeatSeconds"] < task["TimeoutSeconds"]
+    assert task["Catch"][-1] == EXPLAINED
+    # The same words but for those of another step.
+    assert task["Retry"] == states["TrainLargeModel"]["Retry"]
+    assert task["Catch"] == states["TrainLargeModel"]["Catch"]
+    # 8,192 characters for all overrides: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskOverride.html
+    (container,) = task["Arguments"]["Overrides"]["ContainerOverrides"]
+    assert [each["Name"] for each in container["Environment"]] == [
+        "TASK_TOKEN", "EVENT", "CROSSTRAIN_TASK_CPU", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    ]  # fmt: skip
 
 
 def test_no_error_of_the_functions_own_is_retried(states: dict[str, Any]) -> None:

@@ -11,17 +11,16 @@ from typing import Any
 
 import pytest
 
-from crosstrain.local.server import TASKS, LocalTrainingStack
+from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
 from state_events import follow
 from training_stacks import physical_id
 
-from .conftest import Machine, Registry, _machine
+from .conftest import Machine, Registry, _machine, without_tasks
 
 HERE = Path(__file__).parent
 TOO_LARGE = {"TrainModel": ["TooLargeForFunctionError"]}
 MESSAGE = "It needs much: it runs as a task. [cpu=8192 memory=40960]"
-SUBNETS = f"'{TASKS['JobSubnetIds']}' = ''"
 
 
 class Tasks:
@@ -153,8 +152,7 @@ def test_without_tasks_the_run_ends_as_if_there_were_no_such_way(
 ) -> None:
     machine, request = make(f"closed-{closed[:2]}", definition), {"model_name": "large-closed", "errors": TOO_LARGE}
     if closed == "no subnets":
-        assert SUBNETS in definition
-        machine = make("closed", definition.replace(SUBNETS, "'' = ''"))
+        machine = make("closed", without_tasks(definition))
     else:
         request["compute"] = "lambda"
     events, result = machine(request)

@@ -30,6 +30,7 @@ REFUSED = frozenset(
         "AWS::CodeBuild::Project",
         "AWS::CodeCommit::Repository",
         "AWS::CodePipeline::Pipeline",
+        "AWS::EC2::SecurityGroupEgress",
         "AWS::Lambda::Url",
         "AWS::S3::BucketPolicy",
         "AWS::SNS::Subscription",

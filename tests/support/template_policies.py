@@ -31,6 +31,7 @@ _GIVEN = {
     "MayRunTasks": "true",
     "JobSubnetIds": "subnet-00000000",
     "JobVpcId": "vpc-00000000",
+    "LargestCluster": "2",
     "ModelTrainingImageUri": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/crosstrain/model-training@sha256:{'0' * 64}",
     "ServeModel": "served",
     "JwtIssuer": "https://issuer.example.com",

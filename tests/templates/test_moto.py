@@ -81,7 +81,8 @@ def stacks(project: Path) -> Iterator[dict[str, MotoStack]]:
     with pytest.MonkeyPatch.context() as patch, mock_aws(config={"lambda": {"use_docker": False}}):
         patch.setenv("AWS_DEFAULT_REGION", REGION)
         client("s3").create_bucket(Bucket=DEFINITIONS)
-        given, made = dict(GIVEN), {}
+        vpc = client("ec2").describe_vpcs()["Vpcs"][0]["VpcId"]
+        given, made = {**GIVEN, "JobSubnetIds": "subnet-00000000", "JobVpcId": vpc, "LargestCluster": "2"}, {}
         for name, stack in STACKS.items():
             made[name] = MotoStack(client("cloudformation"), packaged(project, name), stack, given)
             given |= made[name].create()
@@ -139,6 +140,16 @@ def make_policy_of_topic(properties: Any) -> None:
         client("sns").set_topic_attributes(TopicArn=topic, AttributeName="Policy", AttributeValue=policy)
 
 
+def make_rule(properties: Any) -> None:
+    # Where a reference is to an attribute, a resource's ARN stands.
+    group, other = (properties[name].rpartition("/")[2] for name in ("GroupId", "DestinationSecurityGroupId"))
+    rule = {name: properties[name] for name in ("IpProtocol", "FromPort", "ToPort")}
+    client("ec2").authorize_security_group_egress(
+        GroupId=group,
+        IpPermissions=[{**rule, "UserIdGroupPairs": [{"GroupId": other, "Description": properties["Description"]}]}],
+    )
+
+
 MAKE: Mapping[str, Callable[[Any], object]] = {
     # The parts belong to an API that is not made.
     "AWS::ApiGatewayV2::Api": lambda found: take("apigatewayv2", "create_api", found),
@@ -151,6 +162,7 @@ MAKE: Mapping[str, Callable[[Any], object]] = {
     "AWS::CodeBuild::Project": lambda found: take("codebuild", "create_project", lowered(found)),
     "AWS::CodeCommit::Repository": lambda found: client("codecommit").create_repository(**lowered(found)),
     "AWS::CodePipeline::Pipeline": make_pipeline,
+    "AWS::EC2::SecurityGroupEgress": make_rule,
     "AWS::Lambda::Url": lambda found: client("lambda").create_function_url_config(
         FunctionName=found["TargetFunctionArn"], AuthType=found["AuthType"]
     ),

@@ -109,7 +109,12 @@ def _policy(aws: LocalAws, account: str, name: str) -> Any:
 def test_the_boundary_allows_what_the_roles_of_the_training_stack_do(boundary: Any, project: Path) -> None:
     template = yaml_parse((project / "template.yaml").read_text())
     schedules = dict.fromkeys(("TrainingSchedule", "ScoringSchedule"), "rate(1 day)")
-    tasks = {"JobSubnetIds": "subnet-00000000", "JobVpcId": "vpc-00000000", "ModelTrainingImageUri": IMAGE}
+    tasks = {
+        "JobSubnetIds": "subnet-00000000",
+        "JobVpcId": "vpc-00000000",
+        "ModelTrainingImageUri": IMAGE,
+        "LargestCluster": "2",
+    }
     given = {**DATASETS, **schedules, **tasks, "ScoringPrefix": "incoming/", "PermissionsBoundaryName": "boundary"}
     resources = StackResources(template, given, "bounding-test", TEST_ACCOUNT, {})
     pseudo = {**PSEUDO, "AWS::Region": "us-east-1", "AWS::AccountId": TEST_ACCOUNT, "AWS::StackName": "bounding-test"}

@@ -197,6 +197,28 @@ def imbalanced(rows: int = 1200) -> pd.DataFrame:
     return data.assign(y=np.where(random.random(rows) < chance, "yes", "no"))
 
 
+@pytest.mark.parametrize("fields", [{}, {"interval": 0.8}, {"estimator": "linear_regression"}])
+def test_a_linear_model_is_trained_without_a_frame_of_the_part(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    prepared = prepare(put(s3, frame(600), "data/x.csv"), **{"estimator": "ridge", **fields})
+    event = {"run_id": "run-1", **prepared}
+    read, loaded = training.load_part, list[str]()
+    monkeypatch.setattr(training, "load_part", lambda path, *more: (loaded.append(path.name), read(path, *more))[1])
+    streamed = training.handler(event, None)
+    assert not loaded
+    monkeypatch.setattr(training, "streams", lambda *_: False)
+    whole = training.handler(event, None)
+    assert loaded == ["train.parquet"]
+    first, second = (json.loads(get(s3, each["info_uri"])) for each in (streamed, whole))
+    assert first["train_metric"]["value"] == pytest.approx(second["train_metric"]["value"], rel=1e-9)
+    for told in ("baseline", "other_splits", "suspicions", "parameters", "warnings", "training_rows", "rows"):
+        assert first[told] == second[told], told
+    assert first["sha256"]["training_rows"] == second["sha256"]["training_rows"]
+    if "interval" in fields:
+        assert first["adjustment"]["interval"] == second["adjustment"]["interval"]
+
+
 FOREST = {"estimator": "random_forest", "hyperparameters": {"n_estimators": 30}, "metric": "f1"}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.errors import DamagedFileError
-from common.frames import load_part, row_groups
+from common.frames import PartFile, load_part, row_groups
 from data_preparation.preparation import PreparedData
 
 Prepared = Callable[..., PreparedData]
@@ -50,3 +51,37 @@ def test_row_groups_of_another_reading_are_refused(prepared_data: Prepared) -> N
     prepared = prepared_data("regression")
     with pytest.raises(DamagedFileError, match="two readings"):
         next(row_groups(prepared.train, {**prepared.profile, "fingerprint": "0" * 64}))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_part_on_disk_is_the_frame(prepared_data: Prepared, monkeypatch: pytest.MonkeyPatch, *, keep: bool) -> None:
+    prepared = prepared_data("regression")
+    cut(prepared.train, 50)
+    features, target = load_part(prepared.train, prepared.profile)
+    part, read = PartFile(prepared.train, prepared.profile, keep=keep), list[int]()
+    read_row_group = pq.ParquetFile.read_row_group
+
+    def counted(file: pq.ParquetFile, group: int, **named: Any) -> Any:
+        read.append(group)
+        return read_row_group(file, group, **named)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", counted)
+    assert (part.rows, part.columns) == (240, list(features))
+    np.testing.assert_array_equal(part.target(), target)
+    for rows in (np.arange(240), np.array([239, 3, 55, 4]), np.array([7]), np.empty(0, np.intp)):
+        pd.testing.assert_frame_equal(
+            part.take(rows).reset_index(drop=True), features.take(rows).reset_index(drop=True)
+        )
+    for name in features:
+        pd.testing.assert_series_equal(part[name], features[name])
+    assert len(read) == (5 if keep else 5 * 10)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 50, 64, 500])
+def test_blocks_are_of_so_many_rows_wherever_row_groups_begin(prepared_data: Prepared, rows: int) -> None:
+    prepared = prepared_data("regression")
+    cut(prepared.train, 50)
+    blocks = list(PartFile(prepared.train, prepared.profile).blocks(["amount"], rows))
+    assert [block.num_rows for block in blocks[:-1]] == [rows] * (len(blocks) - 1)
+    joined = np.concatenate([block["amount"].to_numpy() for block in blocks])
+    np.testing.assert_array_equal(joined, pq.read_table(prepared.train)["amount"].to_numpy())

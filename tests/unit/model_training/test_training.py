@@ -253,18 +253,24 @@ def profile_of(rows: int, features: int, classes: int = 0) -> dict[str, Any]:
 
 def test_data_that_does_not_fit_the_memory_is_refused_with_both_figures() -> None:
     with pytest.raises(InvalidDatasetError) as caught:
-        check_memory(resolved("ridge"), profile_of(10_000_000, 30), 3008)
-    assert "10,000,000 training rows with 30 features need about 3,733 MB" in str(caught.value)
+        check_memory(resolved("ridge"), profile_of(45_000_000, 30), 3008)
+    assert "45,000,000 training rows with 30 features need about 3,262 MB" in str(caught.value)
     assert "the function has 3,008 MB: raise the parameter ModelTrainingMemory" in str(caught.value)
-    check_memory(resolved("ridge"), profile_of(10_000_000, 30), 10240)
+    check_memory(resolved("ridge"), profile_of(100_000_000, 30), 10240)
+
+
+def test_a_fit_block_by_block_needs_memory_for_rows_but_not_for_their_columns() -> None:
+    for estimator in ("ridge", "linear_regression"):
+        check_memory(resolved(estimator), profile_of(60_000_000, 30), 5000)
+        check_memory(resolved(estimator), profile_of(60_000_000, 300), 5000)
 
 
 def test_numbers_that_float32_does_not_do_for_need_more_memory() -> None:
     profile = profile_of(10_000_000, 30)
     for column in profile["columns"][:10]:
         column["dtype"] = "float64"
-    with pytest.raises(InvalidDatasetError, match=r"need about 4,114 MB"):
-        check_memory(resolved("ridge"), profile, 3008)
+    narrow, wide = (memory._needed_bytes(resolved("ridge"), each)[0] for each in (profile_of(10_000_000, 30), profile))
+    assert wide - narrow == 10_000_000 * 10 * memory.BYTES_PER_WIDE_VALUE
 
 
 @pytest.mark.parametrize(

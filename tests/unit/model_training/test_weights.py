@@ -149,7 +149,7 @@ def test_other_splits_are_tried_by_weights(prepared: Prepare, monkeypatch: pytes
 def test_weights_take_memory() -> None:
     column = {"use": "feature", "role": "numeric", "kind": "float", "dtype": "float32", "nulls": 0}
     columns = [{**column, "name": str(at)} for at in range(30)]
-    profile: dict[str, Any] = {"rows": {"train": 10_000_000}, "columns": columns, "classes": None}
+    profile: dict[str, Any] = {"rows": {"train": 30_000_000}, "columns": columns, "classes": None}
     document = {
         "dataset_uri": "s3://bucket/data.csv",
         "target": "y",
@@ -157,7 +157,7 @@ def test_weights_take_memory() -> None:
         "problem": "regression",
         "estimator": "ridge",
     }
-    check_memory(parse_request(document).resolve("regression"), profile, 4000)
+    check_memory(parse_request(document).resolve("regression"), profile, 3008)
     weighted = parse_request({**document, "weight_column": "w"}).resolve("regression")
-    with pytest.raises(InvalidDatasetError, match=r"about 5,106 MB for ridge"):
-        check_memory(weighted, profile, 4000)
+    with pytest.raises(InvalidDatasetError, match=r"about 3,090 MB for ridge"):
+        check_memory(weighted, profile, 3008)

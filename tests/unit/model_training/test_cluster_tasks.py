@@ -1,0 +1,96 @@
+"""How many workers a fit needs, which task tells them what to do, and how they are asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import boto3
+import pytest
+
+from common.errors import InvalidDatasetError, TooLargeForFunctionError
+from common.request import TrainingRequest, parse_request
+from model_training import cluster_tasks
+from model_training.memory import check_memory, needed_memory_mb, workers_of
+
+
+def asked(estimator: str = "xgboost") -> TrainingRequest:
+    return parse_request({"dataset_uri": "s3://b-1/x", "target": "y", "estimator": estimator}).resolve("regression")
+
+
+def profile(rows: int) -> dict[str, Any]:
+    column = {"use": "feature", "role": "numeric", "kind": "float", "dtype": "float32", "nulls": 0}
+    columns = [{**column, "name": str(number)} for number in range(30)]
+    return {"rows": {"train": rows}, "columns": columns, "classes": None}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    monkeypatch.setenv("LARGEST_CLUSTER", "4")
+
+
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(("rows", "workers"), [(10**9, 0), (1_200_000_000, 2), (3 * 10**9, 3), (4 * 10**9, 0)])
+def test_as_many_workers_as_have_the_memory_and_one_more_is_no_more_than_there_may_be(rows: int, workers: int) -> None:
+    assert workers_of(asked(), profile(rows)) == workers
+
+
+@pytest.mark.parametrize("name", ["LARGEST_CLUSTER", "LARGEST_TASK_MEMORY"])
+@pytest.mark.usefixtures("cluster")
+def test_a_stack_without_workers_refuses_what_no_task_has_room_for(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.delenv(name)
+    with pytest.raises(InvalidDatasetError):
+        check_memory(asked(), profile(2 * 10**9), 10_240)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_function_hands_on_to_a_task_that_is_as_large_as_telling_workers_takes() -> None:
+    with pytest.raises(TooLargeForFunctionError) as caught:
+        check_memory(asked(), profile(2 * 10**9), 10_240)
+    needed = needed_memory_mb(asked(), profile(2 * 10**9))
+    assert (
+        f"need about {needed:,} MB for xgboost, and the function has 10,240 MB alone, and 3 tasks of 122,880 MB"
+        in str(caught.value)
+    )
+    assert str(caught.value).endswith("[cpu=16384 memory=81920]")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_that_task_does_not_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSTRAIN_TASK_CPU", "16384")
+    check_memory(asked(), profile(2 * 10**9), 81_920 - 256)
+    with pytest.raises(InvalidDatasetError):
+        check_memory(asked(), profile(2 * 10**9), 20_000)
+    with pytest.raises(InvalidDatasetError):
+        check_memory(asked("random_forest"), profile(2 * 10**9), 81_920)
+
+
+def test_workers_are_asked_for_ten_at_a_time_and_what_fails_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    requests: list[dict[str, Any]] = []
+
+    class Ecs:
+        """An ECS that has capacity for some."""
+
+        def run_task(self, **request: Any) -> dict[str, Any]:
+            """Take down what is asked."""
+            requests.append(request)
+            return {"failures": [{"reason": "Capacity is unavailable at this time."}]}
+
+    for name in ("TASK_CLUSTER_ARN", "WORKER_TASK_DEFINITION", "TASK_SECURITY_GROUP_ID"):
+        monkeypatch.setenv(name, name.lower())
+    monkeypatch.setenv("TASK_SUBNET_IDS", "subnet-1,subnet-2")
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "30720")
+    monkeypatch.setattr(boto3, "client", lambda name: {"ecs": Ecs()}[name])
+    cluster_tasks._start("run-1", "s3://b-1/credentials.json", "tls://10.0.0.1:8786", 23)
+    assert [each["count"] for each in requests] == [10, 10, 3]
+    network = requests[0]["networkConfiguration"]["awsvpcConfiguration"]
+    assert (network["subnets"], network["securityGroups"]) == (["subnet-1", "subnet-2"], ["task_security_group_id"])
+    assert (requests[0]["overrides"]["cpu"], requests[0]["overrides"]["memory"]) == ("4096", "30720")
+    (container,) = requests[0]["overrides"]["containerOverrides"]
+    assert container["environment"] == [
+        {"name": "CREDENTIALS", "value": "s3://b-1/credentials.json"},
+        {"name": "SCHEDULER", "value": "tls://10.0.0.1:8786"},
+    ]
+    assert "a worker could not be started" in caplog.text
