@@ -1,11 +1,13 @@
 """What all tests share: where sockets may go, and the training stack on one embedded AWS for the whole session."""
 
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import hypothesis
 import pytest
 from samcli.yamlhelper import yaml_parse
@@ -32,6 +34,9 @@ hypothesis.settings.register_profile("all", deadline=None)
 hypothesis.settings.register_profile("quick", deadline=None, max_examples=25)
 hypothesis.settings.load_profile("all")
 
+
+# Each session reads the models of its services again, a tenth of a second for a client: here all share what was read.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 # A shell lets what it runs in the background ignore Ctrl-C; the commands under test would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -170,6 +170,8 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
                 with opener() as stream:
                     written = read.model_copy(update={"separator": None, "encoding": "utf-8"})
                     dialect = find_dialect(file.name, stream, written)
+            # Before the names are looked at: of a header that is longer than what is read of it, the last one is cut.
+            check_number(file.name, len(dialect.names))
             text = TextFile(file.name, opener, dialect)
             table = Table(text, hive_columns(file.name), told)
         check_number(file.name, len(table.columns))

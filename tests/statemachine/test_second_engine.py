@@ -182,7 +182,9 @@ def rolling_back_slowly(engine: SecondEngine) -> Machine:
 
 @pytest.fixture(scope="module")
 def challenging(engine: SecondEngine) -> Machine:
-    return engine.machine("canary", engine.canary_definition)
+    # It waits truly.
+    assert '"Seconds": 60' in engine.canary_definition
+    return engine.machine("canary", engine.canary_definition.replace('"Seconds": 60', '"Seconds": 1'))
 
 
 @pytest.fixture(scope="module")

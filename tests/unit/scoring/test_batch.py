@@ -231,7 +231,7 @@ def test_earlier_batches_are_on_the_page_in_their_order(runs: Runs) -> None:
         ("b.csv", b"size,kind\nlarge,flat\n", "failed", 'Column "size" of "b.csv" holds texts, and the'),
         ("b.parquet", b"no parquet", "failed", '"b.parquet"'),
         ("b.csv.gz", gzip.compress(b"size,kind\n1,flat\n" * 9)[:40], "failed", '"b.csv.gz"'),
-        ("b.csv", b"size,kind" + b"," * 1_000_000 + b"\n1,flat\n", "failed", "more than 10,000 columns"),
+        ("b.csv", b",".join(b"%x" % n for n in range(1_000_000)) + b"\n1\n", "failed", "more than 10,000 columns"),
         ("b.csv", b"", "empty", '"b.csv"'),
     ],
     ids=["lacks a column", "other kind", "no Parquet", "cut", "a million columns", "empty"],
