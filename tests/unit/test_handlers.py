@@ -494,7 +494,7 @@ def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(training, "save_model", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         training.handler(event, None)
-    monkeypatch.setattr(evaluation, "load_part", full)
+    monkeypatch.setattr(evaluation, "predict_part", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         evaluation.handler(event, None)
 
