@@ -52,7 +52,7 @@ def list_objects(s3: S3Client, uri: str) -> Listing:
         pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
         listed = {entry["Key"]: (entry["Size"], entry["ETag"]) for page in pages for entry in page.get("Contents", ())}
     except ClientError as error:
-        raise _unreadable(uri, error) from error
+        raise unreadable(uri, error) from error
     if not folder:
         if key not in listed:
             hint = f' Did you mean the folder "{uri}/"?' if any(name.startswith(f"{key}/") for name in listed) else ""
@@ -91,12 +91,12 @@ class Downloads:
             try:
                 download_unchanged(self.s3, each.uri, each.etag, path)
             except ClientError as error:
-                raise _unreadable(each.uri, error) from error
+                raise unreadable(each.uri, error) from error
             yield SourceFile(each.name, path)
             path.unlink()
 
 
-def _unreadable(uri: str, error: ClientError) -> Exception:
+def unreadable(uri: str, error: ClientError) -> Exception:
     """Return what to raise for a failed S3 call: the user's mistake where it is one, else the call's own error."""
     code = error.response["Error"]["Code"]
     if code in ("AccessDenied", "403"):

@@ -51,16 +51,16 @@ def predict_part(
     sample = _sample(path, len(feature_columns(profile)), seed)
     sampled = None if sample is None else SampledRows(sample, profile)
     watch = _all([*watching, *([] if sampled is None else [sampled.add])])
-    frame: pd.DataFrame | None = None
+    whole: list[pd.DataFrame] = []
     labels, pieces = list[npt.NDArray[Any]](), list[Predictions]()
     for features, target in load_blocks(path, profile, watch, values=None if sampled is None else BLOCK_VALUES):
         with few_threads(features.size):
             pieces.append(predict(pipeline, features, profile["problem"]))
         labels.append(target)
-        frame = features if sampled is None else None
+        whole += [features] if sampled is None else []
         # Before the next block is read.
         del features
-    of_rows = frame if sampled is None else sampled.frame()
+    of_rows = whole[0] if sampled is None else sampled.frame()
     target = labels[0] if len(labels) == 1 else np.concatenate(labels)
     return HeldOut(of_rows, target, load_weights(path, profile), sample), Predictions.joined(pieces)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, HTTPClientError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from common.storage import s3_client
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
-_TRANSIENT = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequestsException"})
+_TRANSIENT = frozenset(
+    {
+        *("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequestsException"),
+        # Of two calls that write one object at a time, one is asked to try again.
+        "ConditionalRequestConflict",
+    }
+)
 _TASKS: Mapping[str, Callable[[S3Client, Mapping[str, Any]], dict[str, Any]]] = {
     "plan_scoring": plan_scoring,
     "score_piece": score_piece,
@@ -71,5 +77,5 @@ def _service_errors() -> Iterator[None]:
         if status < 500 and error.response["Error"]["Code"] not in _TRANSIENT:
             raise
         raise ServiceUnavailableError(str(error)) from error
-    except (HTTPClientError, NoConnectionError) as error:
+    except (HTTPClientError, NoConnectionError, IncompleteReadError) as error:
         raise ServiceUnavailableError(str(error)) from error

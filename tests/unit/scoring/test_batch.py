@@ -425,7 +425,7 @@ def test_a_profile_without_distributions_is_scored_and_not_compared(runs: Runs) 
 
 @pytest.mark.parametrize("sizes", [[0], [5] * 500, [0] * 501, [7] * 10_000, [1] * 2000 + [10**12] + [1] * 2000])
 def test_all_objects_are_in_one_of_at_most_so_many_pieces(sizes: list[int]) -> None:
-    pieces = batch_plan.pieces_of(sizes)
+    pieces = batch_plan.pieces_of(sizes, batch_plan.MOST_PIECES)
     assert len(pieces) <= batch_plan.MOST_PIECES
     assert [number for piece in pieces for number in piece] == list(range(len(sizes)))
     assert all(pieces)
