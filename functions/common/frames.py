@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,10 +90,8 @@ def load_blocks(
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    # Row group by row group, so that beside what is returned one of them is in memory. A memory map would count the
-    # file's pages to the function's memory.
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
+    # Row group by row group, so that beside what is returned one of them is in memory.
+    with _opened(path, profile) as parquet:
         for groups in _together(parquet, len(feature_columns(profile)), values):
             yield _block(parquet, groups, profile, watch)
             # What reading took goes back to the system, which the fit needs it from.
@@ -132,7 +131,7 @@ def _block(
     labels = list[pa.ChunkedArray]()
     for group in groups:
         table = parquet.read_row_group(group, columns=[*(column["name"] for column in columns), target["name"]])
-        fill.add_all(columns, table)
+        fill.add_rows(table, columns)
         labels.append(table[target["name"]])
         if watch is not None:
             for batch in table.to_batches():
@@ -161,12 +160,50 @@ class SampledRows:
         """Take in those of some more rows that are asked for."""
         first, end = np.searchsorted(self._positions, (self._seen, self._seen + batch.num_rows))
         taken = batch.take(pa.array(self._positions[first:end] - self._seen))
-        self._fill.add_all(self._columns, pa.Table.from_batches([taken]))
+        self._fill.add_rows(pa.Table.from_batches([taken]), self._columns)
         self._seen += batch.num_rows
 
     def frame(self) -> pd.DataFrame:
         """Return their features as `load_part` does, shape (rows, features)."""
         return self._fill.frame()
+
+
+def row_groups(
+    path: Path, profile: Profile
+) -> Iterator[tuple[pd.DataFrame, npt.NDArray[Any], npt.NDArray[np.float64] | None]]:
+    """Read one part of the prepared data row group by row group, of which one is in memory.
+
+    Parameters
+    ----------
+    path
+        `train.parquet` or `test.parquet`.
+    profile
+        The profile that was written with it.
+
+    Yields
+    ------
+    features : pandas.DataFrame of shape (rows, features)
+        The same values and dtypes as `load_part` has for these rows; the categories of a text are those of its row
+        group.
+    target : numpy.ndarray of shape (rows,)
+        As `load_part` has it.
+    weights : numpy.ndarray of shape (rows,), optional
+        Above 0; None where the data set has no column of weights.
+
+    Raises
+    ------
+    DamagedFileError
+        If the part is of another reading of the data set than the profile.
+    """
+    columns, target, weight = feature_columns(profile), target_column(profile), _weight_name(profile)
+    names = [*(column["name"] for column in columns), target["name"], *([] if weight is None else [weight])]
+    with _opened(path, profile) as parquet:
+        for group in range(parquet.num_row_groups):
+            table = parquet.read_row_group(group, columns=names)
+            fill = _Fill(table.num_rows, large=is_large(profile))
+            fill.add_rows(table, columns)
+            weights = None if weight is None else np.asarray(table[weight].to_numpy(), np.float64)
+            yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
 
 
 def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None:
@@ -189,12 +226,11 @@ def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    column = next((column for column in profile["columns"] if column["use"] == "weight"), None)
-    if column is None:
+    name = _weight_name(profile)
+    if name is None:
         return None
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
-        weights = np.asarray(parquet.read(columns=[column["name"]])[column["name"]].to_numpy(), np.float64)
+    with _opened(path, profile) as parquet:
+        weights = np.asarray(parquet.read(columns=[name])[name].to_numpy(), np.float64)
     return None if (weights == 1).all() else weights
 
 
@@ -220,9 +256,23 @@ def load_order(path: Path, profile: Profile) -> npt.NDArray[np.uint64] | None:
     """
     if profile["split"]["by"] not in ("key", "time"):
         return None
-    with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
-        _require_same_reading(path, parquet.schema_arrow, profile)
+    with _opened(path, profile) as parquet:
         return np.asarray(parquet.read(columns=[ORDER])[ORDER].to_numpy(), np.uint64)
+
+
+def _weight_name(profile: Profile) -> str | None:
+    return next((column["name"] for column in profile["columns"] if column["use"] == "weight"), None)
+
+
+@contextmanager
+def _opened(path: Path, profile: Profile) -> Iterator[pq.ParquetFile]:
+    """Open a part that was written with the profile.
+
+    A memory map would count the file's pages to the function's memory.
+    """
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
+        _require_same_reading(path, parquet.schema_arrow, profile)
+        yield parquet
 
 
 def _require_same_reading(path: Path, schema: pa.Schema, profile: Profile) -> None:
@@ -242,14 +292,13 @@ class _Fill:
         self._columns: dict[str, npt.NDArray[Any] | list[pa.Array]] = {}
         self._rows_read = 0
 
-    def add_all(self, columns: list[dict[str, Any]], table: pa.Table) -> None:
-        """Take in some more rows."""
+    def add_rows(self, table: pa.Table, columns: Iterable[Mapping[str, Any]]) -> None:
+        """Take in some more rows of the columns, each by the profile's entry of it."""
         for column in columns:
             self._add(column, table[column["name"]])
         self._rows_read += table.num_rows
 
     def _add(self, described: Mapping[str, Any], column: pa.ChunkedArray) -> None:
-        """Take in those rows' values of one column."""
         name = described["name"]
         if described["role"] == "text" or described["dtype"] == "category":
             pieces = self._columns.setdefault(name, [])
