@@ -20,6 +20,7 @@ from common.conversion import (
     categories,
     feature_columns,
     feature_dtype,
+    free_texts,
     is_large,
     make_frame,
     numbers,
@@ -92,28 +93,31 @@ def load_blocks(
     """
     # Row group by row group, so that beside what is returned one of them is in memory.
     with _opened(path, profile) as parquet:
-        for groups in _together(parquet, len(feature_columns(profile)), values):
+        for groups in _together(parquet, profile, values):
             yield _block(parquet, groups, profile, watch)
             # What reading took goes back to the system, which the fit needs it from.
             pa.default_memory_pool().release_unused()
 
 
-def values_of(path: Path, columns: int) -> int:
-    """Return how many values a part of so many features counts for, by what `load_blocks` cuts it."""
+def values_of(path: Path, profile: Profile) -> int:
+    """Return for how many values of features a part counts, by which `load_blocks` cuts it."""
     metadata = pq.read_metadata(path)
-    return sum(_values(metadata.row_group(group), columns) for group in range(metadata.num_row_groups))
+    return sum(_values(metadata.row_group(group), profile) for group in range(metadata.num_row_groups))
 
 
-def _values(group: pq.RowGroupMetaData, columns: int) -> int:
-    # Free texts count by their bytes.
-    return int(max(group.num_rows * columns, group.total_byte_size // _VALUE_BYTES))
+def _values(group: pq.RowGroupMetaData, profile: Profile) -> int:
+    """Return for how many values a row group counts; free texts do so by their bytes."""
+    texts = free_texts(profile)
+    chunks = (group.column(each) for each in range(group.num_columns)) if texts else ()
+    text_bytes = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in texts)
+    return int(group.num_rows * len(feature_columns(profile)) + text_bytes // _VALUE_BYTES)
 
 
-def _together(parquet: pq.ParquetFile, columns: int, values: int | None) -> Iterator[list[int]]:
+def _together(parquet: pq.ParquetFile, profile: Profile, values: int | None) -> Iterator[list[int]]:
     """Yield the row groups of each block."""
     groups, held = list[int](), 0
     for group in range(parquet.num_row_groups):
-        more = _values(parquet.metadata.row_group(group), columns)
+        more = _values(parquet.metadata.row_group(group), profile)
         if values is not None and groups and held + more > values:
             yield groups
             groups, held = [], 0

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
-from common.conversion import Profile, feature_columns
+from common.conversion import Profile
 from common.frames import BLOCK_VALUES, SampledRows, Watch, load_blocks, load_weights, values_of
 from common.metrics import Codes, Predictions, predict
 from common.threads import few_threads
@@ -48,7 +48,7 @@ def predict_part(
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    sample = _sample(path, len(feature_columns(profile)), seed)
+    sample = _sample(path, profile, seed)
     sampled = None if sample is None else SampledRows(sample, profile)
     watch = _all([*watching, *([] if sampled is None else [sampled.add])])
     whole: list[pd.DataFrame] = []
@@ -65,9 +65,9 @@ def predict_part(
     return HeldOut(of_rows, target, load_weights(path, profile), sample), Predictions.joined(pieces)
 
 
-def _sample(path: Path, columns: int, seed: int) -> Codes | None:
+def _sample(path: Path, profile: Profile, seed: int) -> Codes | None:
     """Return which rows of the test part are looked at by their features, ascending; None for all of them."""
-    rows, values = pq.read_metadata(path).num_rows, values_of(path, columns)
+    rows, values = pq.read_metadata(path).num_rows, values_of(path, profile)
     if values <= BLOCK_VALUES:
         return None
     some = max(1, rows * BLOCK_VALUES // values)
