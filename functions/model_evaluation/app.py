@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.bootstrap import Improvement, Interval
+from common.capacity import memory_mb
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
 from common.request import TrainingRequest, parse_request
@@ -31,6 +32,7 @@ from model_evaluation.champion import Candidate, Champion, compare, fetch_model,
 from model_evaluation.decision import Challenger, Comparison, decide, meets
 from model_evaluation.evaluation import HeldOut, Scores, against_constant, covered, distribution_of, measure
 from model_evaluation.fairness import doubts, equal_features
+from model_evaluation.memory import check_memory, model_bytes
 from model_evaluation.predicted_part import predict_part
 from model_evaluation.registry import Run, registry_items
 
@@ -73,6 +75,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     InvalidRequestError, InvalidDatasetError, UntrustedModelError, DamagedFileError
         If the request cannot be used, the data do not fit, the model may not be loaded, or a file is not the one that
         an earlier step has written.
+    TooLargeForFunctionError
+        If the test part needs more memory than there is, and a task has it.
     """
     s3, request = s3_client(), parse_request(event["request"])
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
@@ -159,6 +163,8 @@ def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, An
     request = request.with_positive_class(profile)
     own = TrainingRows.read(read_bytes(s3, pinned(model, "training_rows")), info["training_rows"])
     champion = find_champion(s3, given, request)
+    models = model_bytes(model, None if champion is None else champion.entry)
+    check_memory(profile, models, memory_mb(), run.request.get("compute", "auto"))
     known = [KnownRows(own), *([champion.known] if champion is not None and champion.known is not None else [])]
     comparison = None
     with workspace() as folder:
