@@ -44,6 +44,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 # 16 MB times the 10,000 parts that an object may have; and always in parts, which alone take a condition there.
 _STREAMED = TransferConfig(multipart_threshold=1, multipart_chunksize=16 << 20, max_concurrency=2)
+# What one request brings, where a transfer would ask for the size first and start threads.
+_FETCHED_AT_ONCE = 8 << 20
 _WAITS = (0.2, 1.0, 5.0)
 # What a client is told by its events holds for all of its calls: of those that need that, one at a time.
 _telling = threading.Lock()
@@ -202,6 +204,9 @@ def download(s3: S3Client, file: Stored, path: Path) -> Path:
     DamagedFileError
         If it has another digest than is recorded.
     """
+    if file.size is not None and file.size <= _FETCHED_AT_ONCE:
+        path.write_bytes(read_bytes(s3, file))
+        return path
     bucket, key = split_uri(file.uri)
     s3.download_file(bucket, key, str(path), ExtraArgs=_version(file))
     if file.sha256 is not None:

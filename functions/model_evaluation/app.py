@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 # What the state machine and the system test get to know of the evaluation.
 ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion", "doubts")
 
+_FETCHED_AT_ONCE = 3
 # Of the time that is left, what scoring the champion may take; the report takes some, too.
 _SHARE_OF_TIME = 0.6
 
@@ -158,21 +160,26 @@ class _Scored:
 
 
 def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, Any] | None, context: Any) -> _Scored:
-    prepared, model = run.prepared, run.model
-    profile, info = read_json(s3, pinned(prepared, "profile")), read_json(s3, pinned(model, "info"))
-    request = request.with_positive_class(profile)
-    own = TrainingRows.read(read_bytes(s3, pinned(model, "training_rows")), info["training_rows"])
-    champion = find_champion(s3, given, request)
-    models = model_bytes(model, None if champion is None else champion.entry)
-    check_memory(profile, models, memory_mb(), run.request.get("compute", "auto"))
-    known = [KnownRows(own), *([champion.known] if champion is not None and champion.known is not None else [])]
-    comparison = None
-    with workspace() as folder:
-        test = download(s3, pinned(prepared, "test"), folder / "test.parquet")
+    prepared, model, comparison = run.prepared, run.model, None
+    # What is waited for is waited for at once.
+    with workspace() as folder, ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
+        model_file = threads.submit(download, s3, pinned(model, "model"), folder / "model.skops")
+        information = threads.submit(read_json, s3, pinned(model, "info"))
+        training_rows = threads.submit(read_bytes, s3, pinned(model, "training_rows"))
+        profile = read_json(s3, pinned(prepared, "profile"))
+        info, request = information.result(), request.with_positive_class(profile)
+        own, champion = (
+            TrainingRows.read(training_rows.result(), info["training_rows"]),
+            find_champion(s3, given, request),
+        )
+        models = model_bytes(model, None if champion is None else champion.entry)
+        check_memory(profile, models, memory_mb(), run.request.get("compute", "auto"))
+        known = [KnownRows(own), *([champion.known] if champion is not None and champion.known is not None else [])]
+        test_part = threads.submit(download, s3, pinned(prepared, "test"), folder / "test.parquet")
         champion = fetch_model(s3, champion, folder / "champion.skops")
+        pipeline, test = load_model(model_file.result()), test_part.result()
         # Under way while this process does its own part.
         with _champions_predictions(champion, folder, profile, str(request.problem), context) as predicted:
-            pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
             part, predictions = predict_part(test, profile, pipeline, request.seed, [each.add for each in known])
             scores = measure(predictions, part.target, part.weights, request.scoring)
             metric, guess = against_constant(scores, part, info["baseline"], request)

@@ -362,7 +362,7 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (404)"),
+        ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (NoSuchKey)"),
         ({"model_uri": f"s3://{BUCKET}/data/x.csv"}, "its file may not be loaded"),
         ({"version_ids": {"M": {"model": {"S": "00000000-gone"}}}}, "its file cannot be read ("),
         ({"training_rows_uri": None}, "kept no record of its files"),
