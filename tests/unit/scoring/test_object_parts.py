@@ -122,14 +122,25 @@ def test_a_quoted_line_break_is_scored_whole_wherever_it_is(cut: Runs, monkeypat
     assert_same(cut, whole, parts, "predictions/a.parquet")
 
 
-@pytest.mark.parametrize("at", range(0, 60, 7))
-def test_a_cut_within_quotes_is_noticed(at: int, cut: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("place", "at"), [("first", 17), ("last", 5), ("last", 40), ("stray", 5)])
+def test_a_cut_within_quotes_is_noticed(place: str, at: int, cut: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in quotes look like rows of their own to whoever begins among them."""
-    rows = table(120, 3).to_csv(index=False).splitlines()
-    inner = "\n".join(rows[1 + at : 40 + at])
-    text = "\n".join([*rows[: 1 + at], f'"{inner}",3.0,flat', *rows[40 + at :]])
-    whole, parts, _ = both(cut, "a.csv", text.encode(), monkeypatch, keep=["id"])
-    assert whole["state"] == "scored"
+    header, *rows = table(120, 3).dropna().to_csv(index=False).splitlines()
+    if place == "stray":
+        # Of an even number of quotes none looks unclosed.
+        for each in (0, 50):
+            rows[each] = f'0"{rows[each]}'
+    inside = rows[at : at + 40]
+    if place == "first":
+        quoted = '"' + "\n".join(inside) + '",3.0,flat'
+    else:
+        # Each line has as many values as a row, the one that closes the quote, too.
+        begin, _, kind = inside[0].rpartition(",")
+        quoted = f'{begin},"{kind}\n' + "\n".join(inside[1:]) + '"'
+    text = "\n".join([header, *rows[:at], quoted, *rows[at + 40 :]])
+    whole, parts, pieces = both(cut, "a.csv", text.encode(), monkeypatch, keep=["id"])
+    assert pieces > 2
+    assert (whole["state"], whole["rows"]) == ("scored", len(rows) - 39)
     assert_same(cut, whole, parts, "predictions/a.parquet")
 
 
