@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
 from common.errors import DamagedFileError, InvalidDatasetError
 from common.hashing import forget_texts
@@ -46,6 +47,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 _STREAMED = TransferConfig(multipart_threshold=1, multipart_chunksize=16 << 20, max_concurrency=2)
 # What one request brings, where a transfer would ask for the size first and start threads.
 _FETCHED_AT_ONCE = 8 << 20
+_READS = 5
 _WAITS = (0.2, 1.0, 5.0)
 # What a client is told by its events holds for all of its calls: of those that need that, one at a time.
 _telling = threading.Lock()
@@ -236,10 +238,20 @@ def read_bytes(s3: S3Client, file: Stored) -> bytes:
         If it has another digest than is recorded.
     """
     bucket, key = split_uri(file.uri)
-    content = s3.get_object(Bucket=bucket, Key=key, **_version(file))["Body"].read()
+    content = read_body(s3, Bucket=bucket, Key=key, **_version(file))
     if file.sha256 is not None:
         _require(file, hashlib.sha256(content).hexdigest())
     return content
+
+
+def read_body(s3: S3Client, **parameters: Any) -> bytes:
+    """Return what a request to read an object answers; one that breaks off is made again, as transfers do it."""
+    for _ in range(_READS - 1):
+        try:
+            return s3.get_object(**parameters)["Body"].read()
+        except S3_RETRYABLE_DOWNLOAD_ERRORS:
+            continue
+    return s3.get_object(**parameters)["Body"].read()
 
 
 def read_json(s3: S3Client, file: Stored) -> Any:

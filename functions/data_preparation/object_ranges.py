@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from common.errors import InvalidDatasetError
-from common.storage import split_uri
+from common.storage import read_body, split_uri
 from data_preparation.objects import SourceObject, unreadable
 
 if TYPE_CHECKING:
@@ -78,10 +78,9 @@ def read_range(s3: S3Client, source: SourceObject, begin: int, end: int) -> byte
     """
     bucket, key = split_uri(source.uri)
     try:
-        answer = s3.get_object(Bucket=bucket, Key=key, IfMatch=source.etag, Range=f"bytes={begin}-{end - 1}")
+        return read_body(s3, Bucket=bucket, Key=key, IfMatch=source.etag, Range=f"bytes={begin}-{end - 1}")
     except ClientError as error:
         raise unreadable(source.uri, error) from error
-    return answer["Body"].read()
 
 
 def download_range(s3: S3Client, source: SourceObject, begin: int, end: int, path: Path) -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from common.storage import s3_client
@@ -77,5 +77,5 @@ def _service_errors() -> Iterator[None]:
         if status < 500 and error.response["Error"]["Code"] not in _TRANSIENT:
             raise
         raise ServiceUnavailableError(str(error)) from error
-    except (HTTPClientError, NoConnectionError, IncompleteReadError) as error:
+    except (HTTPClientError, NoConnectionError) as error:
         raise ServiceUnavailableError(str(error)) from error
