@@ -127,8 +127,8 @@ def too_large(
         return InvalidDatasetError(f'{told}, and the request\'s compute is lambda: take "auto", or {way_out}.')
     if not largest_task_mb():
         return InvalidDatasetError(
-            f"{told}: set the parameter JobSubnetIds, and what does not fit a function runs as a task of up to "
-            f"{LARGEST_TASK_MB:,} MB, or {way_out}."
+            f"{told}: {way_out}, or set the parameter JobSubnetIds: what does not fit a function then runs as a task "
+            f"of up to {LARGEST_TASK_MB:,} MB."
         )
     if size is None or size.memory_mb > largest_task_mb() or disk_mb > TASK_DISK_MB:
         return InvalidDatasetError(f"{told}, and the largest task has {_largest()}: {way_out}.")

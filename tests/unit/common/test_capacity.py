@@ -57,8 +57,7 @@ def test_without_tasks_it_is_refused_and_told_how_to_have_them(monkeypatch: pyte
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
     error = too_large(TOLD, WAY_OUT, needed_mb=40_000)
     assert isinstance(error, InvalidDatasetError)
-    assert "JobSubnetIds" in str(error)
-    assert str(error).endswith("or bring less.")
+    assert str(error).startswith("It needs much: bring less, or set the parameter JobSubnetIds: ")
 
 
 @pytest.mark.parametrize(
