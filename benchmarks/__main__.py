@@ -29,6 +29,7 @@ NAMES = (
     "cold_start",
     "scoring",
     "scoring_load",
+    "scoring_batch",
     "images",
     "builds",
     "resolving",

@@ -53,6 +53,7 @@ class Storage:
         """Return a worker that sees the bucket, with as many threads and cores as a function has vCPUs."""
         environment = self._aws.environment() | {
             "ARTIFACT_BUCKET": BUCKET,
+            "STACK_NAME": "benchmarks",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
             "TMPDIR": str(self._aws.directory),
         }

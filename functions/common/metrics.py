@@ -43,6 +43,14 @@ class Predictions:
     classes: npt.NDArray[Any] | None = None
     multipliers: npt.NDArray[np.float64] | None = None
 
+    @classmethod
+    def joined(cls, pieces: Sequence[Predictions]) -> Predictions:
+        """Return what one model predicts of rows that it has predicted piece by piece."""
+        if len(pieces) == 1:
+            return pieces[0]
+        outputs = np.concatenate([piece.outputs for piece in pieces])
+        return cls(outputs, pieces[0].classes, pieces[0].multipliers)
+
     @property
     def decisive(self) -> npt.NDArray[np.floating]:
         """What decides for a class by its highest value, shape (rows, classes); the outputs for regression."""

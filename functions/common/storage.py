@@ -22,11 +22,12 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
+from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
 from common.errors import DamagedFileError, InvalidDatasetError
 from common.hashing import forget_texts
@@ -42,6 +43,11 @@ ONE_REQUEST_BYTES = 100 << 20
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
+# 16 MB times the 10,000 parts that an object may have; and always in parts, which alone take a condition there.
+_STREAMED = TransferConfig(multipart_threshold=1, multipart_chunksize=16 << 20, max_concurrency=2)
+# What one request brings, where a transfer would ask for the size first and start threads.
+_FETCHED_AT_ONCE = 8 << 20
+_READS = 5
 _WAITS = (0.2, 1.0, 5.0)
 # What a client is told by its events holds for all of its calls: of those that need that, one at a time.
 _telling = threading.Lock()
@@ -200,6 +206,9 @@ def download(s3: S3Client, file: Stored, path: Path) -> Path:
     DamagedFileError
         If it has another digest than is recorded.
     """
+    if file.size is not None and file.size <= _FETCHED_AT_ONCE:
+        path.write_bytes(read_bytes(s3, file))
+        return path
     bucket, key = split_uri(file.uri)
     s3.download_file(bucket, key, str(path), ExtraArgs=_version(file))
     if file.sha256 is not None:
@@ -229,10 +238,20 @@ def read_bytes(s3: S3Client, file: Stored) -> bytes:
         If it has another digest than is recorded.
     """
     bucket, key = split_uri(file.uri)
-    content = s3.get_object(Bucket=bucket, Key=key, **_version(file))["Body"].read()
+    content = read_body(s3, Bucket=bucket, Key=key, **_version(file))
     if file.sha256 is not None:
         _require(file, hashlib.sha256(content).hexdigest())
     return content
+
+
+def read_body(s3: S3Client, **parameters: Any) -> bytes:
+    """Return what a request to read an object answers; one that breaks off is made again, as transfers do it."""
+    for _ in range(_READS - 1):
+        try:
+            return s3.get_object(**parameters)["Body"].read()
+        except S3_RETRYABLE_DOWNLOAD_ERRORS:
+            continue
+    return s3.get_object(**parameters)["Body"].read()
 
 
 def read_json(s3: S3Client, file: Stored) -> Any:
@@ -264,6 +283,28 @@ def upload(s3: S3Client, path: Path, uri: str) -> Stored:
             return _in_parts(s3, stream, bucket, key)
 
     return Stored(uri, digest_of(path), size, _write_once(write))
+
+
+def upload_stream(s3: S3Client, stream: BinaryIO, uri: str) -> Stored:
+    """Copy what a stream yields to a new object (`_write_once`), in parts, so that it is nowhere whole."""
+    bucket, key = split_uri(uri)
+    read = _Digested(stream)
+    # A stream that a first attempt has read is not there for a second one.
+    version = _unless_there(lambda: _in_parts(s3, cast("BinaryIO", read), bucket, key, _STREAMED))
+    return Stored(uri, read.digest.hexdigest(), read.size, version)
+
+
+class _Digested:
+    """Tells digest and size of what was read of a stream."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.digest, self.size = stream, hashlib.sha256(), 0
+
+    def read(self, size: int = -1) -> bytes:
+        content = self._stream.read(size)
+        self.digest.update(content)
+        self.size += len(content)
+        return content
 
 
 def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> Stored:
@@ -312,14 +353,25 @@ def exists(s3: S3Client, uri: str) -> bool:
     return any(each["Key"] == key for each in listed)
 
 
+def names_in(s3: S3Client, folder: str) -> set[str]:
+    """Return the names of the objects in a folder, whose URI ends in a slash."""
+    bucket, key = split_uri(folder)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=key)
+    return {entry["Key"].removeprefix(key) for page in pages for entry in page.get("Contents", ())}
+
+
 def _write_once(write: Callable[[], str | None]) -> str | None:
     """Write an object that is not there yet, and return its version, None where the answer with it was lost.
 
     Both ways in which an object comes to be take the condition:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
     """
+    return _unless_there(lambda: _despite_itself(write))
+
+
+def _unless_there(write: Callable[[], str | None]) -> str | None:
     try:
-        return _despite_itself(write)
+        return write()
     except ClientError as error:
         # The folder is this call's own: what is there already, an earlier attempt of this very request has written,
         # whose answer was lost. Whoever reads it looks whether it is what was to be written.
@@ -333,8 +385,11 @@ def _version_of(answer: Mapping[str, Any]) -> str | None:
     return version
 
 
-def _in_parts(s3: S3Client, stream: BinaryIO, bucket: str, key: str) -> str | None:
+def _in_parts(
+    s3: S3Client, stream: BinaryIO, bucket: str, key: str, config: TransferConfig | None = None
+) -> str | None:
     """Upload a file in parts, and return the version of the object that S3 makes of them."""
+    config = config or TransferConfig(multipart_threshold=ONE_REQUEST_BYTES)
     versions: list[str | None] = []
 
     def answered(parsed: Mapping[str, Any], **_: Any) -> None:
@@ -345,7 +400,7 @@ def _in_parts(s3: S3Client, stream: BinaryIO, bucket: str, key: str) -> str | No
         s3.meta.events.register(finished, answered)
         try:
             # Not `upload_file`, which turns what S3 answers into an error of its own.
-            s3.upload_fileobj(stream, bucket, key, Config=TransferConfig(multipart_threshold=ONE_REQUEST_BYTES))
+            s3.upload_fileobj(stream, bucket, key, Config=config)
         finally:
             s3.meta.events.unregister(finished, answered)
     return versions[-1] if versions else None

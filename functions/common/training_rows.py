@@ -194,6 +194,38 @@ def _raise_flags(flags: npt.NDArray[np.bool_], hashes: Hashes) -> None:
         flags[places] = True
 
 
+class KnownRows:
+    """Finds out which of a part's rows a model was trained on, batch by batch: two bytes a row are kept.
+
+    Parameters
+    ----------
+    training
+        The rows that the model was trained on.
+    """
+
+    def __init__(self, training: TrainingRows) -> None:
+        self.training = training
+        self._pieces: list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]] = []
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        """Take in some more rows of the part."""
+        rows, features = self.training.columns.hashes(batch)
+        self._pieces.append((self.training.rows.contains(rows), self.training.features.contains(features)))
+
+    @property
+    def rows(self) -> npt.NDArray[np.bool_]:
+        """Which rows were among those of training, about (`BloomFilter`), shape (rows,)."""
+        return self._whole(0)
+
+    @property
+    def features(self) -> npt.NDArray[np.bool_]:
+        """Which rows have the features of one of training, about, shape (rows,)."""
+        return self._whole(1)
+
+    def _whole(self, place: int) -> npt.NDArray[np.bool_]:
+        return np.concatenate([np.empty(0, np.bool_), *(piece[place] for piece in self._pieces)])
+
+
 def _places(hashes: Hashes, bits: int) -> Iterable[npt.NDArray[np.intp]]:
     """Yield the places of the bits that stand for each hash, one array of shape (hashes,) for each of `HASHES`."""
     # An odd step, so that the places of one hash differ.

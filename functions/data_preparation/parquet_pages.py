@@ -13,7 +13,7 @@ https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -84,7 +84,7 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str]) -> Plan:
+def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str], groups: Collection[int] | None = None) -> Plan:
     """Look at everything that a Parquet file says of its size.
 
     Parameters
@@ -95,6 +95,8 @@ def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str]) -> Plan
         Its `pyarrow.parquet.ParquetFile`.
     columns
         The columns that are to be read, none of them nested.
+    groups
+        The row groups that are to be read; all, if not given.
 
     Raises
     ------
@@ -105,8 +107,10 @@ def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str]) -> Plan
     size = stream.seek(0, os.SEEK_END)
     rows, found = parquet.metadata.num_rows, 0
     text_bytes, encoded, most = 0.0, dict[str, None](), 0
-    for group in _row_groups(stream, size):
+    for number, group in enumerate(_row_groups(stream, size)):
         found += group.number(3)
+        if groups is not None and number not in groups:
+            continue
         described = [column.struct(3) for column in group.structs(1)]
         if len(described) != len(parquet.schema):
             raise UnusableFileError("a row group has not as many columns as the file: it is damaged")

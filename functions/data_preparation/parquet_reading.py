@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -35,10 +35,20 @@ class ParquetTable:
         What messages call it.
     path
         Where it lies.
+    groups
+        The row groups to read; all, if not given.
+    opens
+        Opens it where it is no whole local file; what is opened holds nothing that is to be closed.
     """
 
     name: str
     path: Path
+    groups: Sequence[int] | None = None
+    opens: Callable[[], BinaryIO] | None = None
+
+    def source(self) -> Path | BinaryIO:
+        """Return what pyarrow reads the file from."""
+        return self.path if self.opens is None else self.opens()
 
     @property
     def columns(self) -> list[str]:
@@ -49,13 +59,13 @@ class ParquetTable:
         InvalidDatasetError
             If the file cannot be read, or has more columns than a run bears, or a name twice.
         """
-        with self._errors(), pq.ParquetFile(self.path) as parquet:
+        with self._errors(), pq.ParquetFile(self.source()) as parquet:
             return self._names(parquet)
 
     @property
     def unusable(self) -> dict[str, str]:
         """Why each column of a type that cannot be trained on is left out."""
-        with self._errors(), pq.ParquetFile(self.path) as parquet:
+        with self._errors(), pq.ParquetFile(self.source()) as parquet:
             return {
                 field.name: f"its type is {field.type}, which no model takes"[:200]
                 for field in parquet.schema_arrow
@@ -64,15 +74,17 @@ class ParquetTable:
 
     @property
     def rows(self) -> int:
-        """How many rows the file says that it has.
+        """How many rows the file says that it has, in the row groups to read.
 
         Raises
         ------
         InvalidDatasetError
             If it is no Parquet file, whatever its name says.
         """
-        with self._errors(), pq.ParquetFile(self.path) as parquet:
-            return int(parquet.metadata.num_rows)
+        with self._errors(), pq.ParquetFile(self.source()) as parquet:
+            if self.groups is None:
+                return int(parquet.metadata.num_rows)
+            return sum(parquet.metadata.row_group(group).num_rows for group in self.groups)
 
     def batches(
         self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
@@ -83,19 +95,22 @@ class ParquetTable:
         options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         columns.begin()
         with self._errors():
-            with self.path.open("rb") as stream, pq.ParquetFile(self.path, **options) as parquet:
+            with self._stream() as stream, pq.ParquetFile(self.source(), **options) as parquet:
                 metadata, schema = parquet.metadata, parquet.schema_arrow
                 for name in _categories(schema):
                     columns.read_as(name, "text")
                 usable = [name for name in self._names(parquet) if kind_of(schema.field(name).type) is not None]
                 names = [name for name in usable if wanted is None or name in wanted]
-                plan = plan_reading(stream, parquet, names)
+                plan = plan_reading(stream, parquet, names, self.groups)
             encoded = [name for name in plan.encoded if kind_of(schema.field(name).type) == "text"]
-            with pq.ParquetFile(self.path, metadata=metadata, read_dictionary=encoded, **options) as parquet:
+            with pq.ParquetFile(self.source(), metadata=metadata, read_dictionary=encoded, **options) as parquet:
                 rows = _batch_rows(plan, len(names))
-                for batch in _joined(parquet.iter_batches(rows, columns=names), rows):
+                for batch in _joined(parquet.iter_batches(rows, row_groups=self.groups, columns=names), rows):
                     arrays = [typed_column(self.name, name, batch[name], columns, encode_texts) for name in names]
                     yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+    def _stream(self) -> BinaryIO:
+        return self.path.open("rb") if self.opens is None else self.opens()
 
     def _names(self, parquet: pq.ParquetFile) -> list[str]:
         check_number(self.name, parquet.metadata.num_columns)

@@ -34,7 +34,7 @@ class ReportData:
     pipeline
         The challenger.
     features
-        The test part's features, shape (rows, features).
+        The test part's features, shape (rows, features), or those of a sample of its rows.
     target
         The test part's target, shape (rows,).
     predictions
@@ -42,6 +42,8 @@ class ReportData:
         (rows, classes), in the order of `pipeline.classes_`.
     weights
         How much each row of the test part counts, shape (rows,); None for all alike.
+    sample
+        The rows that the features are of (`HeldOut`); None for all of them.
     """
 
     evaluation: Mapping[str, Any]
@@ -52,6 +54,7 @@ class ReportData:
     target: npt.NDArray[Any]
     predictions: npt.NDArray[Any]
     weights: Weights = None
+    sample: Codes | None = None
 
     def seen_by(self, metric: str) -> npt.NDArray[Any]:
         """Return what a metric is to look at of the predictions: one of labels, by what decides."""
@@ -92,7 +95,9 @@ def analyse(data: ReportData) -> Analysis:
     """Measure what a report and a card tell of a model; the same data gives the same."""
     metrics, seed = data.evaluation["metrics"], data.model["request"]["seed"]
     metric = next(name for name in (data.evaluation["metric"], *metrics) if metrics[name] is not None)
-    part = HeldOut(data.features, data.target, data.weights)
+    part = HeldOut(data.features, data.target, data.weights, data.sample).with_features()
+    rows = slice(None) if data.sample is None else data.sample
+    predictions = data.predictions[rows]
     scoring = Scoring.of(data.model["request"])
     profile = {column["name"]: column for column in feature_columns(data.profile)}
     classification = data.predictions.ndim == 2
@@ -100,10 +105,10 @@ def analyse(data: ReportData) -> Analysis:
     output = _output(data, scoring) if classification else None
     # Many predictions of a few rows each.
     with few_threads(0):
-        importance = permutation_importance(data.pipeline, part, data.predictions, metric, seed, scoring)
+        importance = permutation_importance(data.pipeline, part, predictions, metric, seed, scoring)
         features = importance.names
-        effects = partial_dependence(data.pipeline, part, data.predictions, features, profile, output, seed)
-    slices = find_slices(part, data.seen_by(metric), classes, metric, scoring, profile, features[:FEATURES])
+        effects = partial_dependence(data.pipeline, part, predictions, features, profile, output, seed)
+    slices = find_slices(part, data.seen_by(metric)[rows], classes, metric, scoring, profile, features[:FEATURES])
     return Analysis(metric, importance, slices, effects, output)
 
 

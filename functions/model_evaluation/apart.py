@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from common.errors import UntrustedModelError
-from common.frames import load_part
+from common.frames import load_blocks
 from common.metrics import Predictions
 from common.model_file import load_model
 from model_evaluation.evaluation import UnscoredChampionError, UnusableChampionError, predict_as_champion
@@ -178,8 +178,12 @@ def main(folder: Path) -> None:
 
 def _predict(folder: Path, job: dict[str, Any]) -> Predictions:
     model = load_model(folder / "champion.skops")
-    features, _ = load_part(folder / "test.parquet", job["profile"])
-    return predict_as_champion(model, features, job["problem"])
+    pieces = list[Predictions]()
+    for features, _ in load_blocks(folder / "test.parquet", job["profile"]):
+        pieces.append(predict_as_champion(model, features, job["problem"]))
+        # Before the next block is read.
+        del features
+    return Predictions.joined(pieces)
 
 
 if __name__ == "__main__":

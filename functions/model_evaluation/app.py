@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gc
 import logging
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.bootstrap import Improvement, Interval
-from common.capacity import compute, require_task
-from common.frames import load_part, load_weights
+from common.capacity import compute, memory_mb, require_task
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
 from common.request import TrainingRequest, parse_request
@@ -28,22 +27,24 @@ from common.storage import (
     write_bytes,
     write_json,
 )
-from common.training_rows import Columns, RowHashes, TrainingRows
+from common.training_rows import KnownRows, TrainingRows
 from model_evaluation.apart import ApartPredictions, predicted_apart
 from model_evaluation.champion import Candidate, Champion, compare, fetch_model, find_champion
 from model_evaluation.decision import Challenger, Comparison, decide, meets
-from model_evaluation.evaluation import HeldOut, Scores, against_constant, covered, distribution_of, score
+from model_evaluation.evaluation import HeldOut, Scores, against_constant, covered, distribution_of, measure
 from model_evaluation.fairness import doubts, equal_features
+from model_evaluation.memory import check_memory, model_bytes
+from model_evaluation.predicted_part import predict_part
 from model_evaluation.registry import Run, registry_items
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from mypy_boto3_s3 import S3Client
     from sklearn.pipeline import Pipeline
 
 # What the state machine and the system test get to know of the evaluation.
 ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion", "doubts")
 
+_FETCHED_AT_ONCE = 3
 # Of the time that is left, what scoring the champion may take; the report takes some, too.
 _SHARE_OF_TIME = 0.6
 
@@ -78,6 +79,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     InvalidRequestError, InvalidDatasetError, UntrustedModelError, DamagedFileError
         If the request cannot be used, the data do not fit, the model may not be loaded, or a file is not the one that
         an earlier step has written.
+    TooLargeForFunctionError
+        If the test part needs more memory than there is, and a task has it.
     """
     s3, request = s3_client(), parse_request(event["request"])
     require_task(request.compute, 0)
@@ -162,27 +165,33 @@ class _Scored:
 
 
 def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, Any] | None, context: Any) -> _Scored:
-    prepared, model = run.prepared, run.model
-    profile, info = read_json(s3, pinned(prepared, "profile")), read_json(s3, pinned(model, "info"))
-    request = request.with_positive_class(profile)
-    own = TrainingRows.read(read_bytes(s3, pinned(model, "training_rows")), info["training_rows"])
-    champion = find_champion(s3, given, request)
-    hashes = RowHashes(Columns.of(profile))
-    watching = [each for each in (hashes, champion.hashes if champion else None) if each is not None]
-    comparison = None
-    with workspace() as folder:
-        test = download(s3, pinned(prepared, "test"), folder / "test.parquet")
+    prepared, model, comparison = run.prepared, run.model, None
+    # What is waited for is waited for at once.
+    with workspace() as folder, ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
+        model_file = threads.submit(download, s3, pinned(model, "model"), folder / "model.skops")
+        information = threads.submit(read_json, s3, pinned(model, "info"))
+        training_rows = threads.submit(read_bytes, s3, pinned(model, "training_rows"))
+        profile = read_json(s3, pinned(prepared, "profile"))
+        info, request = information.result(), request.with_positive_class(profile)
+        own, champion = (
+            TrainingRows.read(training_rows.result(), info["training_rows"]),
+            find_champion(s3, given, request),
+        )
+        models = model_bytes(model, None if champion is None else champion.entry)
+        check_memory(profile, models, memory_mb(), run.request.get("compute", "auto"))
+        known = [KnownRows(own), *([champion.known] if champion is not None and champion.known is not None else [])]
+        test_part = threads.submit(download, s3, pinned(prepared, "test"), folder / "test.parquet")
         champion = fetch_model(s3, champion, folder / "champion.skops")
+        pipeline, test = load_model(model_file.result()), test_part.result()
         # Under way while this process does its own part.
         with _champions_predictions(champion, folder, profile, str(request.problem), context) as predicted:
-            pipeline = load_model(download(s3, pinned(model, "model"), folder / "model.skops"))
-            part = HeldOut(*load_part(test, profile, _all(watching)), load_weights(test, profile))
-            scores = score(pipeline, part, str(request.problem), request.scoring)
+            part, predictions = predict_part(test, profile, pipeline, request.seed, [each.add for each in known])
+            scores = measure(predictions, part.target, part.weights, request.scoring)
             metric, guess = against_constant(scores, part, info["baseline"], request)
             if champion is not None:
-                candidate = Candidate(own, hashes, scores, part, request, profile["fingerprint"])
+                candidate = Candidate(known[0], scores, part, request, profile["fingerprint"])
                 comparison = compare(champion, candidate, predicted)
-    return _Scored(profile, info, pipeline, part, scores, metric, guess, comparison, equal_features(own, hashes))
+    return _Scored(profile, info, pipeline, part, scores, metric, guess, comparison, equal_features(known[0]))
 
 
 def _champions_predictions(
@@ -193,16 +202,6 @@ def _champions_predictions(
     # Without a context, as on a laptop, for minutes.
     seconds = 300.0 if context is None else context.get_remaining_time_in_millis() / 1000
     return predicted_apart(folder, profile, problem, seconds * _SHARE_OF_TIME)
-
-
-def _all(watching: list[RowHashes]) -> Callable[[pa.RecordBatch], None]:
-    """Return a function that shows a batch to all of them."""
-
-    def watch(batch: pa.RecordBatch) -> None:
-        for each in watching:
-            each.add(batch)
-
-    return watch
 
 
 def _card_and_report(document: dict[str, Any], scored: _Scored) -> tuple[dict[str, Any], str]:
@@ -221,6 +220,7 @@ def _card_and_report(document: dict[str, Any], scored: _Scored) -> tuple[dict[st
         part.target,
         predictions,
         part.weights,
+        part.sample,
     )
     analysis = analyse(data)
     return model_card(data, analysis), render_report(data, analysis)

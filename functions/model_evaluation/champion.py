@@ -16,7 +16,7 @@ from common.metric_table import LOWER_IS_BETTER, PLAIN, Scoring
 from common.registry_item import from_item
 from common.request import TrainingRequest
 from common.storage import download, pinned, read_bytes, read_json
-from common.training_rows import RowHashes, TrainingRows
+from common.training_rows import KnownRows, TrainingRows
 from model_evaluation.apart import ApartPredictions
 from model_evaluation.decision import Comparison
 from model_evaluation.evaluation import (
@@ -55,10 +55,8 @@ class Champion:
         Its version.
     entry
         What the registry says of it.
-    rows
-        The rows that it was trained on.
-    hashes
-        Collects the hashes of this run's test rows, by the champion's columns.
+    known
+        Finds out which of this run's test rows it was trained on.
     unusable
         Why it cannot be compared; empty where nothing is known against it.
     scoring
@@ -67,8 +65,7 @@ class Champion:
 
     version: str
     entry: Mapping[str, Any] = field(default_factory=dict)
-    rows: TrainingRows | None = None
-    hashes: RowHashes | None = None
+    known: KnownRows | None = None
     unusable: str = ""
     scoring: Scoring = PLAIN
 
@@ -100,11 +97,11 @@ def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: Traini
     try:
         with _unreadable_is_unusable():
             info = read_json(s3, pinned(entry, "info"))
-            known = read_bytes(s3, pinned(entry, "training_rows"))
-            rows, scoring = TrainingRows.read(known, info["training_rows"]), Scoring.of(info["request"])
+            content = read_bytes(s3, pinned(entry, "training_rows"))
+            rows, scoring = TrainingRows.read(content, info["training_rows"]), Scoring.of(info["request"])
     except UnusableChampionError as error:
         return Champion(version, entry, unusable=str(error))
-    return Champion(version, entry, rows, RowHashes(rows.columns), scoring=scoring)
+    return Champion(version, entry, KnownRows(rows), scoring=scoring)
 
 
 @dataclass(frozen=True)
@@ -113,8 +110,8 @@ class Candidate:
 
     Attributes
     ----------
-    rows, hashes
-        The rows that it was trained on, and the hashes of the test rows by its columns.
+    known
+        Which of the test rows it was trained on.
     scores, part
         What it made of the test part, and the test part.
     request
@@ -123,8 +120,7 @@ class Candidate:
         Of the data set.
     """
 
-    rows: TrainingRows
-    hashes: RowHashes
+    known: KnownRows
     scores: Scores
     part: HeldOut
     request: TrainingRequest
@@ -149,13 +145,13 @@ def compare(champion: Champion, candidate: Candidate, predicted: ApartPrediction
     Parameters
     ----------
     champion
-        The champion, whose `hashes` have seen the test rows.
+        The champion, whose `known` has seen the test rows.
     candidate
         The challenger.
     predicted
         What the champion predicts of the test part, under way; None for one that is unusable already.
     """
-    if predicted is None or champion.rows is None or champion.hashes is None:
+    if predicted is None or champion.known is None:
         return Comparison(champion.version, "unusable", champion.unusable)
     try:
         part = candidate.part
@@ -163,7 +159,7 @@ def compare(champion: Champion, candidate: Candidate, predicted: ApartPrediction
         old = measure_champion(predicted.result(), candidate.scores, part.target, part.weights, scoring)
     except UnusableChampionError as error:
         return Comparison(champion.version, error.status, str(error))
-    fairness = fair_rows(candidate.rows, candidate.hashes, champion.rows, champion.hashes, part.weights)
+    fairness = fair_rows(candidate.known, champion.known, part.weights)
     comparison = Comparison(
         champion.version,
         "scored",

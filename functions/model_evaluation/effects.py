@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from common.metrics import Codes
+from model_evaluation.changed_rows import predict_changed
 from model_evaluation.evaluation import HeldOut
-from model_evaluation.importance import cost_of_row, predict_changed
+from model_evaluation.importance import cost_of_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +134,7 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
     Journal of the Royal Statistical Society B 82, 2020: why that is no good guide where features go together.
     """
     columns, outputs = part.features.shape[1], predictions[0].size
+    classes = None if output is None else outputs
     cost = cost_of_row(columns, outputs)
     order = np.random.default_rng(seed).permutation(len(part.target))
     free_texts = [name for name in features[:FEATURES] if profile[name]["role"] == "text"]
@@ -144,7 +146,6 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
         return None
     affordable = int(PREDICTED_ROWS / (cost * max(points, 1)))
     rows = np.sort(order[: min(max(affordable, LEAST_ROWS), ROWS)])
-    predict = pipeline.predict if output is None else pipeline.predict_proba
     changes = [(name, np.full(len(rows), source)) for name, grid in grids for source in grid]
     weights = None if part.weights is None else part.weights[rows]
 
@@ -152,7 +153,7 @@ def partial_dependence(  # noqa: PLR0913, PLR0917 - a model, what it predicted, 
         of_output = predicted if output is None else predicted[:, output]
         return float(np.average(of_output, weights=weights))
 
-    means = iter([mean(each) for each in predict_changed(predict, outputs, part.features, rows, changes)])
+    means = iter([mean(each) for each in predict_changed(pipeline, part.features, classes, rows, changes)])
     effects = [
         _effect(part.features[name], profile[name]["role"], grid, np.array([next(means) for _ in grid]))
         for name, grid in grids

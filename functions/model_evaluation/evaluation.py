@@ -38,11 +38,30 @@ class UnscoredChampionError(UnusableChampionError):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The test part: features of shape (rows, features), target of shape (rows,), and how much each row counts."""
+    """The test part: target of shape (rows,), how much each row counts, and the features of all rows or of some.
+
+    Attributes
+    ----------
+    features
+        Shape (rows, features), or (sample, features).
+    target, weights
+        Shape (rows,).
+    sample
+        The rows that the features are of, ascending, shape (sample,); None for all of them.
+    """
 
     features: pd.DataFrame
     target: npt.NDArray[Any]
     weights: Weights = None
+    sample: npt.NDArray[np.integer[Any]] | None = None
+
+    def with_features(self) -> HeldOut:
+        """Return the rows whose features are known, with all else of them."""
+        if self.sample is None:
+            return self
+        return HeldOut(
+            self.features, self.target[self.sample], None if self.weights is None else self.weights[self.sample]
+        )
 
 
 @dataclass(frozen=True)

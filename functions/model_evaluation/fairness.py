@@ -16,7 +16,7 @@ import numpy.typing as npt
 from common.bootstrap import rows_worth
 from common.metric_table import LOWER_IS_BETTER
 from common.metrics import Weights
-from common.training_rows import RowHashes, TrainingRows
+from common.training_rows import KnownRows
 
 TOLERATED = 0.01
 """What share of the test rows the champion may know beyond what chance explains, before they no longer count."""
@@ -72,28 +72,20 @@ class Fairness:
         )
 
 
-def fair_rows(
-    own: TrainingRows, hashes: RowHashes, champion: TrainingRows, seen_as: RowHashes, weights: Weights = None
-) -> Fairness:
+def fair_rows(own: KnownRows, champion: KnownRows, weights: Weights = None) -> Fairness:
     """Return which test rows count in a comparison with the champion.
 
     Parameters
     ----------
-    own
-        The challenger's training rows.
-    hashes
-        Of the test rows, by the challenger's columns.
-    champion
-        The champion's training rows.
-    seen_as
-        The hashes of the test rows by the champion's columns.
+    own, champion
+        Which test rows the challenger and the champion were trained on, each by its own columns.
     weights
         How much each test row counts, shape (rows,), and so what the champion knows of it; None for all alike.
     """
-    seen = champion.rows.contains(seen_as.rows)
+    seen = champion.rows
     rows = len(seen)
     by = np.ones(rows) if weights is None else weights
-    worth, expected = rows_worth(by), float(np.average(own.rows.contains(hashes.rows), weights=by))
+    worth, expected = rows_worth(by), float(np.average(own.rows, weights=by))
     limit = expected + TOLERATED + 3 * np.sqrt(expected * (1 - expected) / worth)
     if np.average(seen, weights=by) <= limit:
         return Fairness(rows, int(seen.sum()), expected, np.ones(rows, np.bool_), True)
@@ -102,10 +94,9 @@ def fair_rows(
     return Fairness(rows, int(seen.sum()), expected, ~seen, rows_worth(by[~seen]) >= least)
 
 
-def equal_features(own: TrainingRows, hashes: RowHashes) -> int:
+def equal_features(own: KnownRows) -> int:
     """Return how many test rows have the same features as a training row, about, without those found by mistake."""
-    found = own.features.contains(hashes.features)
-    mistakes = own.features.mistakes()
+    found, mistakes = own.features, own.training.features.mistakes()
     return max(0, round(float((found.sum() - mistakes * len(found)) / (1 - mistakes))))
 
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, PLAIN, Scoring
 from common.metrics import Codes, class_codes, multipliers_of
 from common.weighted_metrics import weighted_metric
+from model_evaluation.changed_rows import predict_changed
 from model_evaluation.evaluation import HeldOut
 
 if TYPE_CHECKING:
+    import pandas as pd
     from sklearn.pipeline import Pipeline
-
-Predict = Callable[[pd.DataFrame], npt.NDArray[Any]]
 
 # What bounds the time, whatever the test part is.
 MEASURED_FEATURES = 30
@@ -32,10 +31,6 @@ CHEAP_CLASSES = 4
 SCREENING_ROWS = 16
 SCREENED_CELLS = 20_000_000
 """How many values all predictions of the screening may take or return: up to 1,118 features all are looked at."""
-BLOCK_CELLS = 1 << 22
-"""How many values one prediction may take or return (32 MB)."""
-CELLS_OF_TEXT = 250
-"""How many values a free text is to a model that knows runs of letters."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +92,15 @@ def permutation_importance(
     L. Breiman, "Random Forests", Machine Learning 45, 2001, section 10.
     """
     classification = predictions.ndim == 2
-    predict: Predict = pipeline.predict_proba if classification else pipeline.predict
-    multipliers = multipliers_of(pipeline)
-    if multipliers is not None and METRIC_TABLE[metric].of_labels:
+    multipliers = multipliers_of(pipeline) if METRIC_TABLE[metric].of_labels else None
+    if multipliers is not None:
         predictions = predictions * multipliers
-
-        def predict(features: pd.DataFrame) -> npt.NDArray[Any]:
-            return np.asarray(pipeline.predict_proba(features) * multipliers)
-
     # Codes are sorted faster than texts.
     classes = class_codes(pipeline.classes_, part.target)[0] if classification else part.target
     outputs, columns = predictions[0].size, part.features.shape[1]
     names, screened = list(part.features.columns), columns
     if columns > MEASURED_FEATURES:
-        names, screened = _screen(predict, part.features, predictions, seed)
+        names, screened = _screen(pipeline, part.features, predictions, seed)
     rows = _sample(classes, _sample_size(len(names), columns, outputs), seed, every_class=classification)
     sample = HeldOut(
         part.features.iloc[rows].reset_index(drop=True),
@@ -119,7 +109,9 @@ def permutation_importance(
     )
     score = _scorer(metric, sample, pipeline.classes_ if classification else None, scoring)
     changes = [(name, order) for name in names for order in _permutations(len(rows), seed)]
-    changed = predict_changed(predict, outputs, sample.features, np.arange(len(rows)), changes)
+    changed = predict_changed(pipeline, sample.features, _classes(predictions), np.arange(len(rows)), changes)
+    if multipliers is not None:
+        changed = (predicted * multipliers for predicted in changed)
     if metric == "rmsle":
         # Values of other rows may make predictions without a logarithm: the least of the model's own stands for them.
         least = predictions.min()
@@ -163,8 +155,12 @@ def _permutations(rows: int, seed: int) -> list[Codes]:
     return orders
 
 
+def _classes(predictions: npt.NDArray[Any]) -> int | None:
+    return predictions.shape[1] if predictions.ndim == 2 else None
+
+
 def _screen(
-    predict: Predict, features: pd.DataFrame, predictions: npt.NDArray[Any], seed: int
+    pipeline: Pipeline, features: pd.DataFrame, predictions: npt.NDArray[Any], seed: int
 ) -> tuple[list[str], int]:
     """Return the features whose values move the predictions most when a few rows take them from other rows.
 
@@ -180,39 +176,9 @@ def _screen(
     looked_at = np.sort(random.permutation(columns)[:affordable])
     names = [features.columns[each] for each in looked_at]
     same = np.arange(len(rows))
-    changed = predict_changed(predict, predictions[0].size, sample, same, [(name, order) for name in names])
+    changed = predict_changed(pipeline, sample, _classes(predictions), same, [(name, order) for name in names])
     moves = np.array([np.abs(predicted - predictions[rows]).mean() for predicted in changed])
     return [names[each] for each in np.sort(np.argsort(-moves, kind="stable")[:MEASURED_FEATURES])], len(names)
-
-
-def predict_changed(
-    predict: Predict, outputs: int, features: pd.DataFrame, rows: Codes, changes: Sequence[tuple[str, Codes]]
-) -> Iterable[npt.NDArray[Any]]:
-    """Yield what is predicted for some rows with one column's values taken from other rows, for each change.
-
-    Parameters
-    ----------
-    predict
-        Of a pipeline.
-    outputs
-        How many values it returns for each row.
-    features
-        Shape (rows, features).
-    rows
-        The positions of those to predict.
-    changes
-        A column's name, and for each of these rows the position of the one that it takes the column's value from.
-    """
-    size, free_texts = len(rows), int((features.dtypes == "str").sum())
-    together = max(1, BLOCK_CELLS // (size * max(features.shape[1] + CELLS_OF_TEXT * free_texts, outputs)))
-    for start in range(0, len(changes), together):
-        block = changes[start : start + together]
-        same = np.tile(rows, len(block))
-        sources = {name: same.copy() for name, _ in block}
-        for position, (name, order) in enumerate(block):
-            sources[name][position * size : (position + 1) * size] = order
-        stacked = pd.DataFrame({name: features[name].array.take(sources.get(name, same)) for name in features.columns})
-        yield from np.split(predict(stacked), len(block))
 
 
 def _scorer(

@@ -94,6 +94,7 @@ def render_report(data: ReportData, analysis: Analysis | None = None) -> str:
         slices=found.slices,
         slice_rows=[_slice_row(each) for each in found.slices.worst],
         least_rows=LEAST_ROWS,
+        sampled=None if data.sample is None else len(data.sample),
         use=intended_use(data),
         repeats=REPEATS,
         seed=data.model["request"]["seed"],

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html#ErrorCodeList
-_TRANSIENT = frozenset({"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequestsException"})
+_TRANSIENT = frozenset(
+    {
+        *("SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "TooManyRequestsException"),
+        # Of two calls that write one object at a time, one is asked to try again.
+        "ConditionalRequestConflict",
+    }
+)
 _TASKS: Mapping[str, Callable[[S3Client, Mapping[str, Any]], dict[str, Any]]] = {
     "plan_scoring": plan_scoring,
     "score_piece": score_piece,

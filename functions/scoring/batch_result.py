@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import InvalidDatasetError, first_few
 from common.storage import Stored, describe_file, exists, pinned, read_json, write_bytes, write_json, write_json_once
-from scoring.batch_piece import about_object, counts_of, expected_predictions, piece_uri
-from scoring.batch_plan import Plan, read_plan, run_folder
+from scoring.batch_piece import counts_of, expected_predictions, object_uri, piece_uri
+from scoring.batch_plan import Plan, about_object, read_plan, run_folder
 from scoring.drift import compare, in_short
 from scoring.drift_page import render_page
 from scoring.events import MOST_NAMES
@@ -55,7 +55,7 @@ def compare_with_profile(s3: S3Client, event: Mapping[str, Any]) -> dict[str, An
     """
     plan = read_plan(s3, event["plan"])
     pieces = _pieces(s3, plan, {each["piece"]: each["error"] for each in event["failed"]})
-    objects = [each for piece in pieces for each in piece["objects"]]
+    objects = _in_order(plan, pieces)
     _require_scored(plan, objects, event["failed"])
     drift = _drift(s3, plan, pieces)
     folder = run_folder(plan.run_id)
@@ -71,7 +71,7 @@ def compare_with_profile(s3: S3Client, event: Mapping[str, Any]) -> dict[str, An
 
 
 def _pieces(s3: S3Client, plan: Plan, failed: Mapping[int, str]) -> list[Document]:
-    """Return the document of each piece; of one that has none, that its objects have failed."""
+    """Return the documents of pieces, and of objects that are cut; of what has none, that it has failed."""
 
     def read(piece: int) -> Document:
         # A piece may have been written by a call whose answer was lost.
@@ -81,8 +81,23 @@ def _pieces(s3: S3Client, plan: Plan, failed: Mapping[int, str]) -> list[Documen
             return document
         return {"objects": [_failed(plan, number, failed[piece]) for number in plan.pieces[piece]], "counts": None}
 
+    def read_cut(number: int) -> Document:
+        uri = object_uri(plan.run_id, number)
+        reasons = [failed[piece] for piece in plan.parts_of(number) if piece in failed]
+        if not reasons or exists(s3, uri):
+            document: Document = read_json(s3, Stored(uri))
+            return document
+        return {"objects": [_failed(plan, number, reasons[0])], "counts": None}
+
     with ThreadPoolExecutor(_READERS) as threads:
-        return list(threads.map(read, range(len(plan.pieces))))
+        return [*threads.map(read, range(len(plan.pieces))), *threads.map(read_cut, plan.cut)]
+
+
+def _in_order(plan: Plan, pieces: Sequence[Document]) -> list[Document]:
+    """Return what became of all objects, in the order of the listing."""
+    numbers = [*(number for piece in plan.pieces for number in piece), *plan.cut]
+    found = dict(zip(numbers, (each for piece in pieces for each in piece["objects"]), strict=True))
+    return [found[number] for number in sorted(found)]
 
 
 def _failed(plan: Plan, number: int, reason: str) -> Document:

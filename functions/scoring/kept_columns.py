@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,7 +81,7 @@ def _schema(table: Table, names: Sequence[str]) -> pa.Schema:
     if not isinstance(table.file, ParquetTable):
         return pa.schema([(name, pa.string()) for name in names])
     with _errors(table.file.name):
-        stored = pq.read_schema(table.file.path)
+        stored = pq.read_schema(table.file.source())
     types = {name: stored.field(name).type if name in stored.names else pa.string() for name in names}
     return pa.schema(
         [(name, each.value_type if pa.types.is_dictionary(each) else each) for name, each in types.items()]
@@ -104,8 +105,10 @@ def _decoded(column: pa.Array) -> pa.Array:
 
 
 def _read_parquet(file: ParquetTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(file.path, page_checksum_verification=True) as parquet:
-        yield from parquet.iter_batches(columns=list(names))
+    # Page by page, as the features are read.
+    options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
+    with pq.ParquetFile(file.source(), **options) as parquet:
+        yield from parquet.iter_batches(row_groups=file.groups, columns=list(names))
 
 
 @contextmanager

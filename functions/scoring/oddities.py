@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_COUNTED = ("missing", "unseen", "converted")
+
+
 class Oddities:
     """Counts of the values that predictions were made without: missing ones, and categories that training had not.
 
@@ -43,6 +46,16 @@ class Oddities:
             is_new = np.array([each not in categories for each in rows[name].cat.categories], dtype=bool)
             codes = rows[name].cat.codes.to_numpy()
             self.unseen[name] += int(is_new[codes[codes >= 0]].sum())
+
+    def document(self) -> dict[str, Any]:
+        """Return the counts in types of JSON."""
+        return {"empty": self.empty, **{name: dict(getattr(self, name)) for name in _COUNTED}}
+
+    def merge(self, other: Mapping[str, Any]) -> None:
+        """Take in what was counted of other rows, as `document` returns it."""
+        self.empty += other["empty"]
+        for name in _COUNTED:
+            getattr(self, name).update(other[name])
 
     @property
     def told_unseen(self) -> str:

@@ -45,6 +45,8 @@ class CsvWriter(AbstractContextManager["CsvWriter"]):
         before it: https://owasp.org/www-community/attacks/CSV_Injection
     spelled
         What is written for true and false among the predictions, if not these words.
+    header
+        Whether the names of the columns come first.
 
     Attributes
     ----------
@@ -59,13 +61,15 @@ class CsvWriter(AbstractContextManager["CsvWriter"]):
         *,
         keep_formulas: bool = False,
         spelled: tuple[str, str] | None = None,
+        header: bool = True,
     ) -> None:
         for field in schema:
             _check_has_text(field)
         self.changed = 0
         self._keep_formulas, self._spelled = keep_formulas, spelled
         self._stream = path.open("wb")
-        self._write([pa.array([name]) for name in schema.names])
+        if header:
+            self._write([pa.array([name]) for name in schema.names])
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -112,21 +116,28 @@ def _check_has_text(field: pa.Field) -> None:
 
 
 def open_writer(
-    path: Path, schema: pa.Schema, *, keep_formulas: bool, spelled: tuple[str, str] | None = None
+    path: Path,
+    schema: pa.Schema,
+    *,
+    keep_formulas: bool,
+    spelled: tuple[str, str] | None = None,
+    header: bool = True,
 ) -> CsvWriter | pq.ParquetWriter:
     """Return a writer for a file, by its name; the other arguments are for CSV, which has no types."""
     if path.name.endswith(".parquet"):
         return pq.ParquetWriter(path, schema)
-    return CsvWriter(path, schema, keep_formulas=keep_formulas, spelled=spelled)
+    return CsvWriter(path, schema, keep_formulas=keep_formulas, spelled=spelled, header=header)
 
 
-def write_predictions(
+def write_predictions(  # noqa: PLR0913 - what is scored and how it is read, and where what comes of it goes
     model: FittedModel,
     kept: KeptRows,
     writer: CsvWriter | pq.ParquetWriter,
     oddities: Oddities,
     read: ReadOptions,
     counts: Counts | None = None,
+    *,
+    as_training: bool = False,
 ) -> tuple[int, int]:
     """Score the rows of a table in batches, and write them with what is kept of them.
 
@@ -144,6 +155,8 @@ def write_predictions(
         How the table is written.
     counts
         Where rows and predictions are counted, blank lines not among them.
+    as_training
+        Whether columns that are written otherwise than in training are refused (`scoring.reading.score_table`).
 
     Returns
     -------
@@ -157,7 +170,7 @@ def write_predictions(
     """
     schema = schema_of(model, kept)
     blank, rows = BlankLines(kept.table), 0
-    for scored in score_table(model, kept.table, oddities, read, counts=counts):
+    for scored in score_table(model, kept.table, oddities, read, counts, as_training=as_training):
         whole = pa.RecordBatch.from_arrays([*kept.take(len(scored)), *scored.columns], schema=schema)
         writer.write_batch(blank.restore(whole, rows))
         rows += len(scored)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from common.conversion import Profile, feature_columns
+from common.errors import InvalidDatasetError
 from common.request import ReadOptions
 from data_preparation.columns import Columns, Wishes
 from data_preparation.notation import Notation
@@ -62,6 +63,8 @@ def score_table(
     oddities: Oddities,
     read: ReadOptions | None = None,
     counts: Counts | Sample | None = None,
+    *,
+    as_training: bool = False,
 ) -> Iterator[pa.RecordBatch]:
     """Yield the predictions for the rows of a table, in their order and in batches.
 
@@ -77,6 +80,9 @@ def score_table(
         How the table is written; if not given, as training's were said to be.
     counts
         Where rows and what is predicted of them are counted, or kept.
+    as_training
+        Whether columns that are written otherwise than in training are refused: how they are, all rows of a file tell,
+        and this table may be a part of one.
 
     Raises
     ------
@@ -91,6 +97,8 @@ def score_table(
     for _ in columns.readings(name):
         for _ in table.batches(columns, wanted, encode_texts=True):
             pass
+    if as_training:
+        _require_as_training(columns, name)
     count_converted(columns, oddities)
     for batch in table.batches(columns, wanted, encode_texts=True):
         begin = rows
@@ -99,3 +107,15 @@ def score_table(
                 counts.add(batch.slice(rows - begin, len(scored)), scored)
             yield scored
             rows += len(scored)
+
+
+def _require_as_training(columns: Columns, name: str) -> None:
+    for column, expected in columns.wishes.expected.items():
+        found = columns[column]
+        # What a file itself says of a column holds in each of its parts.
+        is_said = found.is_settled and found.decision is None and found.survey is None
+        if not is_said and found.notation != expected:
+            raise InvalidDatasetError(
+                f'Column "{column}" of "{name}" is written otherwise than in training, which a part of a file cannot '
+                "tell: write it as in training, or split the file."
+            )

@@ -29,12 +29,18 @@ from sklearn.datasets import load_diabetes
 from sklearn.metrics import f1_score
 
 from common import storage
-from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, UntrustedModelError
+from common.errors import (
+    DamagedFileError,
+    InvalidDatasetError,
+    InvalidRequestError,
+    TooLargeForFunctionError,
+    UntrustedModelError,
+)
 from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
 from data_preparation import objects
-from model_evaluation import apart
+from model_evaluation import apart, predicted_part
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
 from model_evaluation.registry import Run, registry_items
@@ -396,7 +402,7 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (404)"),
+        ({"model_uri": f"s3://{BUCKET}/runs/gone/model.skops"}, "its file cannot be read (NoSuchKey)"),
         ({"model_uri": f"s3://{BUCKET}/data/x.csv"}, "its file may not be loaded"),
         ({"version_ids": {"M": {"model": {"S": "00000000-gone"}}}}, "its file cannot be read ("),
         ({"training_rows_uri": None}, "kept no record of its files"),
@@ -534,14 +540,14 @@ def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(training, "save_model", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         training.handler(event, None)
-    monkeypatch.setattr(evaluation, "load_part", full)
+    monkeypatch.setattr(evaluation, "predict_part", full)
     with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
         evaluation.handler(event, None)
 
 
 def test_a_denied_place_is_named_with_where_data_may_be() -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "no"}}
-    error = objects._unreadable("s3://elsewhere/x.csv", ClientError(denied, "ListObjectsV2"))
+    error = objects.unreadable("s3://elsewhere/x.csv", ClientError(denied, "ListObjectsV2"))
     assert isinstance(error, InvalidDatasetError)
     assert f"put data sets under data/ in the bucket {BUCKET}" in str(error)
 
@@ -760,3 +766,32 @@ def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
         "f1, precision, recall and average_precision are of the class &#34;no&#34;"
         in get(s3, result["report_uri"]).decode()
     )
+
+
+def test_a_large_test_part_is_measured_whole_and_looked_at_in_a_sample(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = trained(s3, "run-1")
+    whole = evaluation.handler({**event, "champion": promoted(event)}, None)
+    monkeypatch.setattr(predicted_part, "BLOCK_VALUES", 12 * 3)
+    bounded = evaluation.handler({**event, "champion": promoted(event)}, None)
+    assert (bounded["metrics"], bounded["champion"]) == (whole["metrics"], whole["champion"])
+    documents = [json.loads(get(s3, each["evaluation_uri"])) for each in (whole, bounded)]
+    differing = {name for name in documents[0] if documents[0][name] != documents[1][name]}
+    assert differing <= {"card", "evaluated_at"}
+    report = get(s3, bounded["report_uri"]).decode()
+    assert "is measured on 12 of 20 test rows, a seeded sample." in report
+    assert "a seeded sample.</p>" not in get(s3, whole["report_uri"]).decode()
+
+
+def test_a_test_part_too_large_for_evaluation_is_refused_before_it_is_read(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = trained(s3, "run-1")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
+    monkeypatch.setattr(evaluation, "predict_part", None)
+    with pytest.raises(InvalidDatasetError, match=r"^20 test rows need about 3\d\d MB .* the function has 128 MB: .*"):
+        evaluation.handler(event, None)
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=\d+\]$"):
+        evaluation.handler(event, None)

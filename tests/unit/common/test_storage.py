@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +12,22 @@ from typing import Any
 import boto3
 import moto
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
 
 from common import storage
 from common.errors import DamagedFileError
-from common.storage import Stored, describe_files, download, download_unchanged, pinned, read_bytes, upload, write_bytes
+from common.storage import (
+    Stored,
+    describe_files,
+    download,
+    download_unchanged,
+    names_in,
+    pinned,
+    read_bytes,
+    upload,
+    upload_stream,
+    write_bytes,
+)
 
 URI = "s3://artifacts/runs/run-1/model/call/model.skops"
 LARGE = 9 << 20
@@ -148,3 +161,45 @@ def test_a_data_set_that_is_replaced_while_it_is_read_is_found_out(s3: Any, file
     s3.put_object(Bucket="artifacts", Key="data/x.csv", Body=b"other")
     with pytest.raises(ClientError, match=r"412|PreconditionFailed"):
         download_unchanged(s3, "s3://artifacts/data/x.csv", etag, tmp_path / "second")
+
+
+class _Broken:
+    """The body of an answer that breaks off."""
+
+    def read(self) -> bytes:
+        raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+
+
+@pytest.mark.parametrize("breaks", [0, 1, 4, 5])
+def test_an_answer_that_breaks_off_is_asked_for_again(s3: Any, breaks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    stored, get_object, left = write_bytes(s3, b"whole", URI, "text/plain"), s3.get_object, [breaks]
+
+    def breaking(**parameters: Any) -> dict[str, Any]:
+        left[0] -= 1
+        return get_object(**parameters) if left[0] < 0 else {"Body": _Broken()}
+
+    monkeypatch.setattr(s3, "get_object", breaking)
+    if breaks < 5:
+        assert read_bytes(s3, stored) == b"whole"
+    else:
+        with pytest.raises(IncompleteReadError):
+            read_bytes(s3, stored)
+
+
+@pytest.mark.parametrize("size", [1, 9 << 20, 40 << 20])
+def test_a_stream_becomes_an_object_that_is_written_once(s3: Any, size: int) -> None:
+    asked, content = conditions(s3), bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+    stored = upload_stream(s3, io.BytesIO(content), URI)
+    assert asked == [("CompleteMultipartUpload", "*")]
+    assert (stored.size, stored.sha256) == (size, hashlib.sha256(content).hexdigest())
+    assert read_bytes(s3, stored) == content
+    again = upload_stream(s3, io.BytesIO(content), URI)
+    assert (again.version_id, again.sha256) == (None, stored.sha256)
+    (version,) = s3.list_object_versions(Bucket="artifacts")["Versions"]
+    assert version["VersionId"] == stored.version_id
+
+
+def test_the_names_in_a_folder_are_those_below_it(s3: Any) -> None:
+    for name in ("a/1", "a/b/2", "ab"):
+        write_bytes(s3, b"", f"s3://artifacts/{name}", "text/plain")
+    assert names_in(s3, "s3://artifacts/a/") == {"1", "b/2"}

@@ -15,7 +15,7 @@ from common.frames import load_part
 from common.metric_table import METRIC_TABLE, PLAIN, Scoring
 from data_preparation.preparation import PreparedData
 from free_texts import table
-from model_evaluation import importance
+from model_evaluation import changed_rows, importance
 from model_evaluation.evaluation import HeldOut
 from model_evaluation.importance import Importance
 from model_training.training import build_pipeline, fit
@@ -45,7 +45,7 @@ def test_importance_is_scikit_learns(
     block: int,
     multipliers: list[float] | None,
 ) -> None:
-    monkeypatch.setattr(importance, "BLOCK_CELLS", block)
+    monkeypatch.setattr(changed_rows, "BLOCK_CELLS", block)
     prepared = prepared_data(problem)
     (pipeline, part), scoring = fitted(prepared), prepared.request.scoring
     if multipliers is not None:
@@ -127,7 +127,7 @@ def test_a_shuffled_feature_that_makes_predictions_without_a_logarithm_has_an_im
 def test_a_free_text_is_shuffled_as_any_other_column(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str, block: int
 ) -> None:
-    monkeypatch.setattr(importance, "BLOCK_CELLS", block)
+    monkeypatch.setattr(changed_rows, "BLOCK_CELLS", block)
     pipeline, part = fitted(prepared_data("regression", table(), estimator=estimator))
     found = measured(pipeline, part, "rmse")
     expected = inspection.permutation_importance(

@@ -31,10 +31,12 @@ from scoring.challenger import count_error
 from scoring.champion import Champions
 from scoring.settings import Settings
 
+from .batch_runs import MODEL, Runs, frame
+
 if TYPE_CHECKING:
     import pandas as pd
 
-MODEL, STACK = "houses", "crosstrain-test"
+STACK = "crosstrain-test"
 _numbers = count(1)
 
 
@@ -184,3 +186,13 @@ def shared_shop(
     """Return the registry of tests that change nothing in it."""
     with open_shop(tmp_path_factory.mktemp("shop"), create_table) as opened:
         yield opened
+
+
+@pytest.fixture
+def runs(shop: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    """Return runs of a model that was promoted."""
+    monkeypatch.setenv("ARTIFACT_BUCKET", shop.bucket)
+    monkeypatch.setenv("STACK_NAME", "stack")
+    shop.train("run-1", frame(), estimator="ridge")
+    shop.promote("run-1")
+    return Runs(shop)
