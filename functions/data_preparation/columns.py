@@ -243,6 +243,11 @@ class Columns:
                 column.survey = Survey.of(column.asked)
         return self._columns[name]
 
+    def adopt(self, wishes: Wishes, decided: Mapping[str, Decision]) -> Columns:
+        """Take what is said beforehand, which a document of the columns does not repeat, and return itself."""
+        self.wishes, self._decided = wishes, decided
+        return self
+
     def start_over(self, *, told: str) -> None:
         """Forget all, for the file is to be read otherwise from its first row on."""
         self._columns, self._is_lost = {}, True

@@ -88,6 +88,12 @@ class Downloads:
                     "free: raise the parameter FunctionStorage or split the file."
                 )
             path = self.folder / "source"
+            if not each.size:
+                # Of a folder with a million markers none is asked for.
+                path.touch()
+                yield SourceFile(each.name, path)
+                path.unlink()
+                continue
             try:
                 download_unchanged(self.s3, each.uri, each.etag, path)
             except ClientError as error:

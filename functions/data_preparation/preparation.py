@@ -127,7 +127,7 @@ class First:
 
 
 @dataclass(frozen=True)
-class Column:
+class PartColumn:
     """What becomes of a column: its summary, its role, how it is used, and the type that it is handed over in."""
 
     summary: ColumnSummary
@@ -161,7 +161,7 @@ class Findings:
     left_open: list[str]
     kinds: Mapping[str, Kind]
     summaries: Mapping[str, ColumnSummary]
-    columns: list[Column]
+    columns: list[PartColumn]
     decisions: Mapping[str, Decision]
     rows_in: int
     rows_used: int
@@ -172,7 +172,7 @@ class Findings:
         return self.summaries[self.request.target]
 
     @property
-    def kept(self) -> list[Column]:
+    def kept(self) -> list[PartColumn]:
         """The columns that the parts hold."""
         return [column for column in self.columns if column.type is not None]
 
@@ -452,7 +452,7 @@ def scan_file(
         _check_disk(file.name, table, reading.workspace)
         names = wanted(file.name, table, reading, first)
         split = first.split if first else choose_split(reading.request, names, reading.champion)
-        _check_split(split)
+        check_split(split)
         columns = Columns(Wishes.of_request(reading.request), reading.decided)
         written = codes_of(codes, split, reading.request, names)
         for _ in columns.readings(file.name):
@@ -664,7 +664,7 @@ def _check_disk(file: str, table: Table, workspace: Path) -> None:
         )
 
 
-def _check_split(split: Split) -> None:
+def check_split(split: Split) -> None:
     """Refuse names that are too long together to be kept with a version, for the next run to split by."""
     size = len(pack_names(split.columns))
     if size > MAX_NAMES_BYTES:
@@ -909,20 +909,20 @@ def _left_open(request: TrainingRequest, problem: str) -> list[str]:
 
 def _assign_columns(
     summaries: Mapping[str, ColumnSummary], request: TrainingRequest, parts_seen: set[str]
-) -> list[Column]:
+) -> list[PartColumn]:
     columns = []
     for name, summary in summaries.items():
         role, reason = role_of(summary, request)
         if name == request.target:
-            columns.append(Column(summary, role, "target", None, _target_type(summary, request)))
+            columns.append(PartColumn(summary, role, "target", None, _target_type(summary, request)))
         elif parts_seen and name == request.split_column:
-            columns.append(Column(summary, role, "split", None, None))
+            columns.append(PartColumn(summary, role, "split", None, None))
         elif name == request.weight_column:
-            columns.append(Column(summary, role, "weight", None, pa.float64()))
+            columns.append(PartColumn(summary, role, "weight", None, pa.float64()))
         elif reason is not None:
-            columns.append(Column(summary, role, "dropped", reason, None))
+            columns.append(PartColumn(summary, role, "dropped", reason, None))
         else:
-            columns.append(Column(summary, role, "feature", None, feature_type(summary, role)))
+            columns.append(PartColumn(summary, role, "feature", None, feature_type(summary, role)))
     if not any(column.use == "feature" for column in columns):
         dropped = first_few((f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped"), "; ")
         raise InvalidDatasetError(f"No column is left to train on ({dropped or 'there is no other column'}).")
@@ -962,10 +962,10 @@ def _target_type(target: ColumnSummary, request: TrainingRequest) -> pa.DataType
     return pa.float64()
 
 
-class _PartWriter:
+class PartWriter:
     """Writes one part as Parquet, in row groups of a size that reads fast."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path | pa.NativeFile, schema: pa.Schema) -> None:
         text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         # Dictionaries pay for texts; numbers of many different values only lose time to them.
         self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4", write_page_checksum=True)
@@ -976,9 +976,12 @@ class _PartWriter:
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows; the same batches give the same file, byte for byte."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        self._pending_bytes += sum(column.nbytes for column in batch.columns if pa.types.is_string(column.type))
+        texts = (column for column in batch.columns if pa.types.is_string(column.type))
+        # By the texts alone: how an array holds them depends on where it comes from.
+        self._pending_bytes += sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)
         self.rows += batch.num_rows
         if self._pending_rows >= self._row_group_rows or self._pending_bytes > ROW_GROUP_BYTES:
             self._flush()
@@ -1001,7 +1004,8 @@ def _write_parts(
     spools: Sequence[_Spool], found: Findings, splitter: Splitter, workspace: Path, sample: RowSample
 ) -> Drawn:
     """Write both parts, show the rows of training to the sample, and return how many and what each part holds."""
-    schemas = part_schemas(found, [spool.scan for spool in spools])
+    scans = [spool.scan for spool in spools]
+    schemas = part_schemas(found, fingerprint_of(scans), scans[0].split)
     classes: dict[str, set[Any]] = {part: set() for part in PARTS}
     with _part_writers(workspace, schemas) as writers:
         for batch in _batches(spools):
@@ -1016,12 +1020,12 @@ def _write_parts(
     return Drawn(rows, classes, splitter.test_part, splitter.first_time)
 
 
-def part_schemas(found: Findings, scans: Sequence[Scan]) -> dict[str, pa.Schema]:
+def part_schemas(found: Findings, fingerprint: str, split: Split) -> dict[str, pa.Schema]:
     """Return the schema of each part."""
     # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
-    of_reading = {FINGERPRINT: fingerprint_of(scans)}
+    of_reading = {FINGERPRINT: fingerprint}
     schema = pa.schema([(column.summary.name, column.type) for column in found.kept], metadata=of_reading)
-    by_order = scans[0].split.by in ("key", "time")
+    by_order = split.by in ("key", "time")
     return {"train": schema.append(pa.field(ORDER, pa.uint64())) if by_order else schema, "test": schema}
 
 
@@ -1064,9 +1068,9 @@ def labels_of(batch: pa.RecordBatch, mask: Booleans, found: Findings) -> dict[st
 
 
 @contextmanager
-def _part_writers(workspace: Path, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, _PartWriter]]:
+def _part_writers(workspace: Path, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, PartWriter]]:
     with ExitStack() as stack:
-        yield {part: stack.enter_context(_PartWriter(workspace / f"{part}.parquet", schemas[part])) for part in PARTS}
+        yield {part: stack.enter_context(PartWriter(workspace / f"{part}.parquet", schemas[part])) for part in PARTS}
 
 
 def splitter_of(split: Split, codes: Sequence[RowCodes], found: Findings) -> Splitter:
@@ -1090,7 +1094,7 @@ def _split_document(split: Split, drawn: Drawn, kinds: Mapping[str, Kind]) -> di
     return document
 
 
-def _convert(column: pa.Array, kept: Column) -> pa.Array:
+def _convert(column: pa.Array, kept: PartColumn) -> pa.Array:
     if kept.use == "feature" or pa.types.is_dictionary(kept.type):
         return to_part(column, kept.type)
     # A target keeps its digits; the nearest float stands for a whole number that has more of them.
@@ -1121,14 +1125,14 @@ def _class_counts(target: ColumnSummary) -> list[dict[str, Any]]:
     return [{"label": label, "rows": rows} for label, rows in sorted((target.counts or {}).items())]
 
 
-def _distribution(column: Column, sample: RowSample, bounds: Bounds) -> dict[str, Any]:
+def _distribution(column: PartColumn, sample: RowSample, bounds: Bounds) -> dict[str, Any]:
     """Return how a column's values are distributed in the training part, and in no other row."""
     values = sample.values(column.summary.name)
     return {"distribution": distribution(column.summary, values, bounds)}
 
 
 def _describe(
-    column: Column, scans: Sequence[Scan], decision: Decision | None, request: TrainingRequest
+    column: PartColumn, scans: Sequence[Scan], decision: Decision | None, request: TrainingRequest
 ) -> dict[str, Any]:
     summary, name = column.summary, column.summary.name
     described: dict[str, Any] = {

@@ -128,7 +128,9 @@ class Decision:
 
 
 @dataclass
-class _Fit:
+class Fit:
+    """How many values are not written in a style."""
+
     misfits: int = 0
     first: int = -1
     """The row of the first value that does not fit, counted from 1."""
@@ -164,7 +166,7 @@ class Survey:
     is_label: bool = False
     values: int = 0
     markers: Counter[str] = field(default_factory=Counter)
-    fits: dict[tuple[Kind, str], _Fit] = field(default_factory=dict)
+    fits: dict[tuple[Kind, str], Fit] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
@@ -186,7 +188,7 @@ class Survey:
         return cls(asked.date_format, asked.is_label)
 
     def __post_init__(self) -> None:
-        self.fits = {each: _Fit() for each in _candidates(self.date_format)}
+        self.fits = {each: Fit() for each in _candidates(self.date_format)}
 
     def add(self, texts: pa.StringArray | pa.DictionaryArray, first: int) -> bool:
         """Take in texts without the spaces around them; missing ones are null.
@@ -357,10 +359,10 @@ class Survey:
         """Return the styles of a kind that all values have."""
         return [style for (each, style), fit in self.fits.items() if each == kind and not fit.misfits]
 
-    def nearest(self, kind: Kind) -> tuple[str, _Fit] | None:
+    def nearest(self, kind: Kind) -> tuple[str, Fit] | None:
         """Return the style of a kind that most values have, if it is more than half of them."""
         near = [(style, fit) for (each, style), fit in self.fits.items() if each == kind]
-        style, fit = min(near, key=lambda each: each[1].misfits, default=("", _Fit(self.values)))
+        style, fit = min(near, key=lambda each: each[1].misfits, default=("", Fit(self.values)))
         return (style, fit) if 2 * fit.misfits < self.values else None
 
 
@@ -676,7 +678,7 @@ def _text(name: str, survey: Survey) -> Decision:
     return Decision(Notation("text"), doubts=(_LOOKS[looks].format(name=name),) if looks else ())
 
 
-def _others(fit: _Fit) -> str:
+def _others(fit: Fit) -> str:
     if fit.misfits == 1:
         return f"that in row {fit.first:,} is none"
     return f"{fit.misfits:,} are not, the first in row {fit.first:,}"
