@@ -33,6 +33,7 @@ from data_preparation.preparation import (
     PartWriter,
     Reading,
     Scan,
+    check_parts,
     check_split,
     codes_of,
     findings,
@@ -333,15 +334,13 @@ def is_split_by_piece(split: Split, rows: int) -> bool:
     return rows > EXACT_ROWS
 
 
-def write_masks(
-    codes: Sequence[tuple[Path, int]], round_: Round, found: Findings, target: Callable[[int], Path]
-) -> int | None:
+def write_masks(codes: Sequence[Path], round_: Round, found: Findings, target: Callable[[int], Path]) -> int | None:
     """Write which rows of each piece are test rows, one bit a row, and return the code of the first time of the part.
 
     Parameters
     ----------
     codes
-        Where the codes of each piece are, and how many rows it has.
+        Where the codes of each piece are.
     round_, found
         How rows are split, and what is known of them.
     target
@@ -354,10 +353,10 @@ def write_masks(
     """
     split = round_.first.split
     with inherited(split):
-        files = [codes_of(path, split, found.request, round_.first.names).found() for path, _ in codes]
+        files = [codes_of(path, split, found.request, round_.first.names).found() for path in codes]
         splitter = splitter_of(split, files, found)
-    for number, (_, rows) in enumerate(codes):
-        taken = [splitter.next_mask(min(_MASK_ROWS, rows - at)) for at in range(0, rows, _MASK_ROWS)]
+    for number, file in enumerate(files):
+        taken = [splitter.next_mask(min(_MASK_ROWS, file.rows - at)) for at in range(0, file.rows, _MASK_ROWS)]
         mask = np.concatenate(taken) if taken else np.empty(0, np.bool_)
         target(number).write_bytes(np.packbits(mask).tobytes())
     return None if splitter.first_time is None else int(splitter.first_time)
@@ -570,8 +569,21 @@ def whole_profile(
     InvalidDatasetError
         As that.
     """
+    return profile_of(whole.scans, writing.found, drawn_of(writing, written), reading, sample)
+
+
+def drawn_of(writing: Writing, written: Sequence[Written]) -> Drawn:
+    """Return how the rows of all pieces were split.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the split leaves too few rows, or a single class, to a part.
+    """
     rows = {part: sum(each.rows[part] for each in written) for part in PARTS}
     classes = {part: {label for each in written for label in each.classes[part]} for part in PARTS}
     test_part = sum(each.test_part for each in written) % 2**64
     first = None if writing.first_time is None else np.uint64(writing.first_time)
-    return profile_of(whole.scans, writing.found, Drawn(rows, classes, test_part, first), reading, sample)
+    drawn = Drawn(rows, classes, test_part, first)
+    check_parts(drawn, writing.found.request)
+    return drawn

@@ -297,7 +297,7 @@ def profile_of(
         If the split leaves too few rows, or a single class, to a part.
     """
     request, bounds = found.request, Bounds.of(len(found.watched))
-    _check_parts(drawn, request)
+    check_parts(drawn, request)
     return {
         "sources": [dict(scan.fingerprint) for scan in scans],
         "fingerprint": fingerprint_of(scans),
@@ -1101,7 +1101,8 @@ def _convert(column: pa.Array, kept: PartColumn) -> pa.Array:
     return pc.cast(column, kept.type, safe=not pa.types.is_floating(kept.type))
 
 
-def _check_parts(drawn: Drawn, request: TrainingRequest) -> None:
+def check_parts(drawn: Drawn, request: TrainingRequest) -> None:
+    """Raise InvalidDatasetError if the split leaves too few rows, or a single class, to a part."""
     way_out = (
         f'mark more rows in "{request.split_column}"'
         if request.split_column

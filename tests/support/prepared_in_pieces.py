@@ -39,7 +39,7 @@ def prepare_in_pieces(
     by_piece = pieces.is_split_by_piece(split, rows)
     first_time = None
     if not by_piece:
-        codes = [(folder / pieces.PIECE_CODES, _scan(folder).rows) for folder in folders]
+        codes = [folder / pieces.PIECE_CODES for folder in folders]
         first_time = pieces.write_masks(codes, round_, found, lambda number: folders[number] / "mask")
     writing = Writing(found, fingerprint_of(whole.scans), split, rows, by_piece, first_time)
     handed = packed(Writing.document(pieces.for_writers(writing)))

@@ -29,7 +29,13 @@ from sklearn.datasets import load_diabetes
 from sklearn.metrics import f1_score
 
 from common import storage
-from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, UntrustedModelError
+from common.errors import (
+    DamagedFileError,
+    InvalidDatasetError,
+    InvalidRequestError,
+    TooLargeForFunctionError,
+    UntrustedModelError,
+)
 from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
@@ -540,11 +546,16 @@ def test_what_a_killed_invocation_has_left_is_gone_before_free_space_is_measured
     assert {path.name for path in tmp_path.iterdir()} == {living.name, foreign.name}
 
 
-def test_a_file_larger_than_the_disk_is_refused_before_it_is_read(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_larger_than_the_disk_is_prepared_in_pieces_or_refused_before_it_is_read(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = put(s3, frame(), "data/x.csv")
     monkeypatch.setattr(objects.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
+    with pytest.raises(TooLargeForFunctionError, match="of the temporary disk"):
         prepare(uri)
+    with pytest.raises(InvalidDatasetError, match="more than one function has room and time for: write it as several"):
+        in_pieces(uri)
+    assert keys(s3) == ["data/x.csv"]
 
 
 def test_bad_data_leaves_nothing_behind(s3: Any) -> None:
@@ -720,3 +731,35 @@ def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
         "f1, precision, recall and average_precision are of the class &#34;no&#34;"
         in get(s3, result["report_uri"]).decode()
     )
+
+
+def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
+    """Prepare a data set as the state machine does in pieces, one call after another."""
+    request = {"dataset_uri": uri, "target": "y", "search_trials": 0, **fields}
+
+    def call(task: str, **more: Any) -> Any:
+        event = json.loads(json.dumps({"task": task, "run_id": "run-2", **more}))
+        return json.loads(json.dumps(preparation.handler(event, None)))
+
+    planned = {**call("plan_pieces", request=request, champion=None), "again": True}
+    while planned["again"]:
+        for piece in range(planned["count"]):
+            assert call("scan_piece", pieces=planned, piece=piece) is None
+        planned = call("merge_scans", pieces=planned)
+    for piece in range(planned["count"]):
+        assert call("write_piece", pieces=planned, piece=piece) is None
+    return call("finish_pieces", pieces=planned)
+
+
+def test_two_hundred_files_in_pieces_are_what_one_call_makes_of_them(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = frame(2000)
+    for number in range(200):
+        put(s3, data[number * 10 : number * 10 + 10], f"data/many/{number:03}.csv")
+    one = prepare(f"s3://{BUCKET}/data/many/")
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    with pytest.raises(TooLargeForFunctionError, match="prepared in pieces"):
+        prepare(f"s3://{BUCKET}/data/many/")
+    other = in_pieces(f"s3://{BUCKET}/data/many/")
+    assert other["request"] == one["request"]
+    assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+    assert other["prepared"]["rows"] == one["prepared"]["rows"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from common.errors import InvalidDatasetError
 from common.request import parse_request
-from data_preparation import text_reading
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from prepared_in_pieces import prepare_in_pieces
@@ -34,7 +33,7 @@ def both(tmp_path: Path) -> Both:
         (place / "pieces").mkdir()
         one = prepare(files, document, place / "one", champion)
         edges = [0, *cuts, len(files)]
-        cut = [files[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+        cut = [files[begin:end] for begin, end in itertools.pairwise(edges)]
         other = prepare_in_pieces(cut, document, place / "pieces", champion)
         assert json.dumps(other.profile) == json.dumps(one.profile)
         assert other.request == one.request
@@ -78,7 +77,7 @@ def table(rows: int, seed: int = 0) -> pd.DataFrame:
 
 def parts(data: pd.DataFrame, files: int) -> list[pd.DataFrame]:
     edges = np.linspace(0, len(data), files + 1).astype(int)
-    return [data[begin:end] for begin, end in zip(edges, edges[1:], strict=False)]
+    return [data[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

@@ -1,0 +1,146 @@
+"""What data preparation has room and time for in one call, and how a larger data set is cut into pieces."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from common.errors import InvalidDatasetError, TooLargeForFunctionError
+from data_preparation.file_names import compression_by_name, kind_by_name
+from data_preparation.objects import SourceObject
+
+MOST_PIECES = 1000
+"""How many pieces a run has: each writes 7 events while it is scanned and 7 while it is written, of the 25,000 that an
+execution may have: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+"""
+EVENTS_OF_PIECE = 7
+MOST_EVENTS = 24_000
+"""How many events pieces may write, retries apart."""
+LEAST_PIECE_BYTES = 1 << 30
+"""How much a piece holds at least, but for the last: a call costs a second, whatever it does."""
+OBJECT_BYTES = 1 << 20
+"""What an object costs beside its bytes, as so many more of them: a call to S3, and a look at what it is."""
+SHARE_OF_TIME = 0.6
+"""The share of a call's time that work may be planned to take: a busy machine takes longer."""
+_BYTES_PER_SECOND = 25e6
+_SECONDS = 900.0
+# How many bytes of text there are in a byte of a file of a kind, and in one that is packed.
+_TEXT_PER_BYTE = {"text": 1.0, "json": 1.0, "excel": 8.0, "parquet": 4.0}
+_TEXT_PER_PACKED_BYTE = 8.0
+# How many bytes of the disk a byte of text takes: typed rows and both parts; in a piece, the parts alone.
+_DISK_PER_TEXT_BYTE = 1.2
+_DISK_PER_TEXT_BYTE_OF_PIECE = 0.8
+
+
+def text_bytes(source: SourceObject) -> float:
+    """Return about how many bytes of text an object holds, by its name and size."""
+    packed = compression_by_name(source.name) is not None
+    own = _TEXT_PER_BYTE.get(kind_by_name(source.name) or "text", 1.0)
+    return source.size * max(own, _TEXT_PER_PACKED_BYTE if packed else 0.0)
+
+
+def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> None:
+    """See whether one call can prepare a data set, before anything of it is read.
+
+    Parameters
+    ----------
+    objects
+        Of the data set.
+    folder
+        On the temporary disk.
+    context
+        Of the call; None elsewhere than on Lambda.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If it cannot, or the variable `PIECE_BYTES` says that pieces are to be no larger.
+    """
+    total, text = sum(each.size for each in objects), sum(map(text_bytes, objects))
+    forced = forced_bytes()
+    if forced and total > forced:
+        raise TooLargeForFunctionError(f"{total:,} bytes are more than a piece holds: they are prepared in pieces.")
+    disk = max((each.size for each in objects), default=0) + _DISK_PER_TEXT_BYTE * text
+    free = shutil.disk_usage(folder).free
+    if disk > free:
+        raise TooLargeForFunctionError(
+            f"{total >> 20:,} MB of data take about {int(disk) >> 20:,} MB of the temporary disk, and {free >> 20:,} "
+            "MB are free: they are prepared in pieces."
+        )
+    seconds, limit = seconds_of(objects), SHARE_OF_TIME * seconds_left(context)
+    if seconds > limit:
+        raise TooLargeForFunctionError(
+            f"{total >> 20:,} MB of data in {len(objects):,} objects take about {seconds:,.0f} seconds, and "
+            f"{limit:,.0f} are planned for: they are prepared in pieces."
+        )
+
+
+def forced_bytes() -> int:
+    """Return how many bytes a piece is to hold, whatever a function has room for; 0 for as many as is useful."""
+    return int(os.environ.get("PIECE_BYTES") or 0)
+
+
+def seconds_left(context: Any) -> float:
+    """Return how long a call may take."""
+    return _SECONDS if context is None else context.get_remaining_time_in_millis() / 1000
+
+
+def seconds_of(objects: Sequence[SourceObject]) -> float:
+    """Return about how long one call takes to prepare objects."""
+    text = sum(map(text_bytes, objects))
+    return (text + OBJECT_BYTES * len(objects)) / _BYTES_PER_SECOND
+
+
+def cut(objects: Sequence[SourceObject]) -> list[list[SourceObject]]:
+    """Return the objects of each piece: neighbours, in the order of the data set.
+
+    Examples
+    --------
+    >>> sizes = (3 << 29, 1 << 29, 1 << 30)
+    >>> objects = [SourceObject(f"s3://bucket/data/{size}.csv", f"{size}.csv", size, "e") for size in sizes]
+    >>> [[each.size >> 29 for each in piece] for piece in cut(objects)]
+    [[3], [1, 2]]
+    """
+    weights = [each.size + (1 if forced_bytes() else OBJECT_BYTES) for each in objects]
+    total = sum(weights)
+    number = max(1, min(MOST_PIECES, total // (forced_bytes() or LEAST_PIECE_BYTES)))
+    found = dict[int, list[SourceObject]]()
+    for each, weight, end in zip(objects, weights, accumulate(weights), strict=True):
+        # An object belongs where its middle is.
+        found.setdefault((2 * end - weight) * number // (2 * total), []).append(each)
+    return list(found.values())
+
+
+def check_pieces(pieces: Sequence[Sequence[SourceObject]], folder: Path, context: Any) -> None:
+    """Refuse an object, or so many of them, that no call has room or time for.
+
+    Raises
+    ------
+    InvalidDatasetError
+        With the way out.
+    """
+    free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
+    for piece in pieces:
+        largest = max(piece, key=text_bytes)
+        disk = largest.size + _DISK_PER_TEXT_BYTE_OF_PIECE * sum(map(text_bytes, piece))
+        if disk <= free and seconds_of(piece) <= limit:
+            continue
+        if len(piece) > 1:
+            total = sum(each.size for group in pieces for each in group)
+            raise InvalidDatasetError(
+                f"The data set has {total >> 20:,} MB in {sum(map(len, pieces)):,} objects, more than {MOST_PIECES:,} "
+                "pieces of what a function has room and time for: bring fewer rows, or a sample of them."
+            )
+        packed = " packed" if _is_packed(largest) else ""
+        raise InvalidDatasetError(
+            f'"{largest.name}" has {largest.size >> 20:,} MB{packed}, more than one function has room and time for: '
+            "write it as several files, of about a GB each, in a folder of their own."
+        )
+
+
+def _is_packed(source: SourceObject) -> bool:
+    return compression_by_name(source.name) is not None or kind_by_name(source.name) == "excel"
