@@ -23,8 +23,10 @@ SERVICE_ERRORS = {
 # The first calls of a function whose image Lambda has let go after idle weeks.
 # https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 PENDING_ERRORS = {"Lambda.CodeArtifactUserPendingException", "Lambda.ResourceConflictException"}
+PREPARATION_IN_PIECES = ("PlanPreparation", "MergeScans", "FinishPreparation")
+PIECES = ("ScanPiece", "WritePiece")
 DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelError"}
-STEPS = ("PrepareData", "PlanSearch", "TrainTrial", "TrainModel", "EvaluateModel")
+STEPS = ("PrepareData", *PREPARATION_IN_PIECES, "PlanSearch", "TrainTrial", "TrainModel", "EvaluateModel")
 REGISTRY_CALLS = (
     "ClaimRun", "FindSplit", "CountComparison", "FindChampion", "ReadChampion", "Promote", "FindOwnVersion", "Reject",
     "WaitForApproval",
@@ -35,6 +37,12 @@ EXPLAINED = {
     "ErrorEquals": ["States.ALL"],
     "Output": "{% $merge([$states.errorOutput, {'step': $states.context.State.Name}]) %}",
     "Next": "ExplainFailure",
+}
+# What one call has no room or time for goes on in pieces.
+IN_PIECES = {
+    "ErrorEquals": ["TooLargeForFunctionError", "Sandbox.Timedout"],
+    "Output": "{% $states.input %}",
+    "Next": "PlanPreparation",
 }
 ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure", "AnnounceQuestion")
 # Of the state machine that rolls back.
@@ -59,8 +67,10 @@ def text(project: Path) -> str:
 @pytest.fixture(scope="module")
 def states(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)["States"]
-    # Those of a trial, too.
-    return found | found["MakeTrials"]["ItemProcessor"]["States"]
+    # Those of a trial and of a piece, too.
+    for name in ("MakeTrials", "ScanPieces", "WritePieces"):
+        found = found | found[name]["ItemProcessor"]["States"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +81,7 @@ def template(project: Path) -> dict[str, Any]:
 
 def test_every_task_is_known_and_ends_in_time(states: dict[str, Any]) -> None:
     tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
-    assert set(tasks) == {*STEPS, *REGISTRY_CALLS, *ANNOUNCEMENTS}
+    assert set(tasks) == {*STEPS, *PIECES, *REGISTRY_CALLS, *ANNOUNCEMENTS}
     # Only a person may take days.
     tasks.pop("WaitForApproval")
     assert all(0 < state["TimeoutSeconds"] <= 960 for state in tasks.values())
@@ -133,7 +143,8 @@ def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str,
         # A trial that fails ends nothing.
         assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "TrialFailed")
     else:
-        assert states[step]["Catch"] == [EXPLAINED]
+        others = [IN_PIECES] if step == "PrepareData" else []
+        assert states[step]["Catch"] == [*others, EXPLAINED]
     assert states["MakeTrials"]["Catch"] == [EXPLAINED]
     assert states["ExplainFailure"]["Next"] == "AnnounceFailure"
     assert states["RunFailed"]["Type"] == "Fail"
@@ -154,6 +165,28 @@ def test_what_a_condition_has_decided_goes_its_own_way(
     # What has no answer may still have been carried out.
     unanswered = ["DynamoDb.InternalServerErrorException", "DynamoDb.SdkClientException", "States.Timeout"]
     assert decided == {"ErrorEquals": [error, *unanswered], "Output": "{% $states.input %}", "Next": target}
+
+
+@pytest.mark.parametrize(
+    ("map_", "piece", "failed"),
+    [("ScanPieces", "ScanPiece", "PieceNotScanned"), ("WritePieces", "WritePiece", "PieceNotWritten")],
+)
+def test_a_piece_is_retried_as_steps_are_and_once_if_its_call_was_ended(
+    states: dict[str, Any], map_: str, piece: str, failed: str
+) -> None:
+    *usual, ended = states[piece]["Retry"]
+    assert usual == states["MergeScans"]["Retry"]
+    assert ended["MaxAttempts"] == 1
+    (caught,) = states[piece]["Catch"]
+    assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], failed)
+    assert states[map_]["Catch"] == [EXPLAINED]
+    # What calls tell each other is not in the payload, which holds 256 KiB.
+    assert states[map_]["Output"] == "{% $states.input %}"
+
+
+def test_what_prepares_in_pieces_returns_what_one_call_does(states: dict[str, Any]) -> None:
+    for field in ("Output", "Next"):
+        assert states["FinishPreparation"][field] == states["PrepareData"][field]
 
 
 def test_no_error_of_the_functions_own_is_retried(states: dict[str, Any]) -> None:
