@@ -6,6 +6,8 @@ reads, so that one that is repeated finds what it was about to write.
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,13 +31,16 @@ from common.storage import (
 )
 from data_preparation import pieces
 from data_preparation.documents import packed, unpacked
-from data_preparation.objects import Downloads, SourceObject, list_objects
-from data_preparation.piece_plan import EVENTS_OF_PIECE, MOST_EVENTS, check_pieces, cut
+from data_preparation.file_parts import part_of
+from data_preparation.objects import Downloads, SourceObject, copy_range, list_objects
+from data_preparation.piece_plan import EVENTS_OF_PIECE, MOST_EVENTS, Piece, check_pieces, cut, room_of
 from data_preparation.pieces import PieceScan, Round, Writing, Written
 from data_preparation.preparation import PARTS, fingerprint_of, never_settled
+from data_preparation.reading import SourceFile
 from data_preparation.results import inherited_split, profile_with, result_of
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from mypy_boto3_s3 import S3Client
 
 _THREADS = 8
@@ -83,9 +88,20 @@ class Handed:
         """Return what holds for all pieces in a round."""
         return Round(**self.get(f"round-{number}"))
 
-    def objects(self, piece: int) -> list[SourceObject]:
-        """Return the objects of a piece."""
-        return [SourceObject(*each) for each in self.get(f"objects-{piece:04}")]
+    def piece(self, number: int) -> Piece:
+        """Return what a piece is."""
+        return Piece.of_document(self.get(f"piece-{number:04}"))
+
+    def files(self, piece: Piece, folder: Path) -> Iterator[SourceFile]:
+        """Yield the files of a piece, or the part of a file, each until the next one is asked for."""
+        if piece.is_fingerprint:
+            return
+        if piece.begin is None or piece.end is None:
+            yield from Downloads(self.s3, piece.objects, folder)
+            return
+        (source,) = piece.objects
+        copy = partial(copy_range, self.s3, source)
+        yield part_of(source.name, source.size, piece.begin, piece.end, copy, folder)
 
 
 def plan_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
@@ -114,13 +130,15 @@ def plan_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[st
     handed = Handed(s3, f"s3://{os.environ['ARTIFACT_BUCKET']}/pieces/{event['run_id']}/{new_call()}")
     with workspace() as folder:
         listing = list_objects(s3, request.dataset_uri)
-        planned = cut(listing.objects)
+        planned = cut(listing.objects, room_of(folder, context))
         check_pieces(planned, folder, context)
         champion = inherited_split(event.get("champion"))
-        round_ = pieces.first_file(Downloads(s3, listing.objects, folder), request, champion, folder)
+        # Of a file that is cut, the first part is as good as the whole.
+        files = (file for piece in planned if not piece.begin for file in handed.files(piece, folder))
+        round_ = pieces.first_file(files, request, champion, folder)
     contents: dict[str, Any] = {"ignored": listing.ignored, "round-0": round_.document()}
     for number, piece in enumerate(planned):
-        contents[f"objects-{number:04}"] = [list(vars(each).values()) for each in piece]
+        contents[f"piece-{number:04}"] = piece.document()
     with ThreadPoolExecutor(_THREADS) as threads:
         list(threads.map(lambda name: handed.put(name, contents[name]), contents))
     return {"folder": handed.folder, "count": len(planned), "round": 0, "again": False}
@@ -138,9 +156,42 @@ def scan_piece(s3: S3Client, event: Mapping[str, Any]) -> None:
     """
     handed, number, piece = _of(s3, event)
     with workspace() as folder:
-        scan = pieces.scan_piece(Downloads(s3, handed.objects(piece), folder), handed.round(number), folder)
+        scan = _scanned(handed, handed.piece(piece), handed.round(number), folder)
         upload(s3, folder / pieces.PIECE_CODES, handed.uri(f"codes-{number}-{piece:04}"))
         handed.put(f"scan-{number}-{piece:04}", scan.document())
+
+
+def _scanned(handed: Handed, piece: Piece, round_: Round, folder: Path) -> PieceScan:
+    if piece.is_fingerprint:
+        (folder / pieces.PIECE_CODES).touch()
+        return PieceScan(fingerprint=_fingerprint(handed.s3, piece.objects[0]))
+    files = handed.files(piece, folder)
+    if piece.begin is None:
+        return pieces.scan_piece(files, round_, folder)
+    return pieces.scan_part(next(files), round_, folder)
+
+
+def _fingerprint(s3: S3Client, source: SourceObject) -> dict[str, str | int]:
+    """Return name, size and SHA-256 of an object, as `SourceFile.fingerprint` does, of which nothing is kept."""
+    digest = Digest()
+    copy_range(s3, source, 0, source.size, digest)
+    return {"name": source.name, "bytes": source.size, "sha256": digest.value.hexdigest()}
+
+
+class Digest(io.RawIOBase):
+    """Takes the SHA-256 of what is written to it."""
+
+    def __init__(self) -> None:
+        self.value = hashlib.sha256()
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def write(self, content: ReadableBuffer) -> int:
+        """Take in some more bytes."""
+        self.value.update(content)
+        return memoryview(content).nbytes
 
 
 def merge_scans(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +221,7 @@ def merge_scans(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
             if by_piece
             else _write_masks(handed, number, count, partial(pieces.write_masks, round_=round_, found=found), folder)
         )
-    writing = Writing(found, fingerprint_of(whole.scans), split, whole.rows, by_piece, first_time)
+    writing = Writing(found, fingerprint_of(whole.scans), split, whole.rows, by_piece, first_time, round_.cut)
     handed.put("merged", {"whole": whole.document(), "writing": writing.document()})
     handed.put("writing", pieces.for_writers(writing).document())
     return {**planned, "again": False}
@@ -216,7 +267,7 @@ def write_piece(s3: S3Client, event: Mapping[str, Any]) -> None:
     writing = Writing(**handed.get("writing"))
     bits = None if writing.by_piece else read_bytes(s3, Stored(handed.uri(f"mask-{piece:04}")))
     with workspace() as folder:
-        files = Downloads(s3, handed.objects(piece), folder)
+        files = handed.files(handed.piece(piece), folder)
         scan, round_ = handed.scan(number, piece), handed.round(number)
         written = pieces.write_piece(files, scan, round_, writing, bits, folder)
         stored = {part: upload(s3, folder / f"{part}.arrow", handed.uri(f"{part}-{piece:04}")) for part in PARTS}

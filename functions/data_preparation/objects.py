@@ -17,7 +17,13 @@ from data_preparation.file_names import data_names, no_data_name
 from data_preparation.reading import SourceFile
 
 if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
     from mypy_boto3_s3 import S3Client
+
+
+_RANGE_BYTES = 64 << 20
+"""How much of an object one request asks for: one that breaks off has little to repeat."""
+_COPY_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,24 @@ class Downloads:
                 raise _unreadable(each.uri, error) from error
             yield SourceFile(each.name, path)
             path.unlink()
+
+
+def copy_range(s3: S3Client, source: SourceObject, begin: int, end: int, target: SupportsWrite[bytes]) -> None:
+    """Write some bytes of an object to a stream.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the object is no longer the one that was listed, or may not be read.
+    """
+    bucket, key = split_uri(source.uri)
+    for at in range(begin, end, _RANGE_BYTES):
+        last = min(end, at + _RANGE_BYTES) - 1
+        try:
+            answer = s3.get_object(Bucket=bucket, Key=key, IfMatch=source.etag, Range=f"bytes={at}-{last}")
+        except ClientError as error:
+            raise _unreadable(source.uri, error) from error
+        shutil.copyfileobj(answer["Body"], target, _COPY_BYTES)
 
 
 def _unreadable(uri: str, error: ClientError) -> Exception:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.objects import SourceObject
+from data_preparation.text_reading import BLOCK_BYTES
 
 MOST_PIECES = 1000
 """How many pieces a run has: each writes 7 events while it is scanned and 7 while it is written, of the 25,000 that an
@@ -27,6 +28,7 @@ OBJECT_BYTES = 1 << 20
 SHARE_OF_TIME = 0.6
 """The share of a call's time that work may be planned to take: a busy machine takes longer."""
 _BYTES_PER_SECOND = 25e6
+_FINGERPRINT_BYTES_PER_SECOND = 200e6
 _SECONDS = 900.0
 # How many bytes of text there are in a byte of a file of a kind, and in one that is packed.
 _TEXT_PER_BYTE = {"text": 1.0, "json": 1.0, "excel": 8.0, "parquet": 4.0}
@@ -95,27 +97,99 @@ def seconds_of(objects: Sequence[SourceObject]) -> float:
     return (text + OBJECT_BYTES * len(objects)) / _BYTES_PER_SECOND
 
 
-def cut(objects: Sequence[SourceObject]) -> list[list[SourceObject]]:
-    """Return the objects of each piece: neighbours, in the order of the data set.
+@dataclass(frozen=True)
+class Piece:
+    """What one call scans and writes: some objects, a part of one, or the fingerprint of one that is cut into parts.
+
+    Attributes
+    ----------
+    objects
+        Neighbours in the data set; a single one, if it is cut.
+    begin, end
+        Of the part, in bytes; both None where there is none.
+    is_fingerprint
+        Whether only the fingerprint of the object is wanted.
+    """
+
+    objects: list[SourceObject]
+    begin: int | None = None
+    end: int | None = None
+    is_fingerprint: bool = False
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Piece:
+        """Return the piece that `document` has written."""
+        return cls(**{**document, "objects": [SourceObject(**each) for each in document["objects"]]})
+
+    def fits(self, disk: float, seconds: float) -> bool:
+        """Return whether a call that has so many bytes of the disk and so much time can scan and write it."""
+        if self.is_fingerprint:
+            return self.objects[0].size / _FINGERPRINT_BYTES_PER_SECOND <= seconds
+        held, number = sum(map(text_bytes, self.objects)), len(self.objects)
+        largest = max(each.size for each in self.objects)
+        if self.begin is not None and self.end is not None:
+            held = largest = self.end - self.begin
+        needed = (held + OBJECT_BYTES * number) / _BYTES_PER_SECOND
+        return largest + _DISK_PER_TEXT_BYTE_OF_PIECE * held <= disk and needed <= seconds
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {**vars(self), "objects": [dict(vars(each)) for each in self.objects]}
+
+
+def cut(objects: Sequence[SourceObject], room: float) -> list[Piece]:
+    """Return the pieces of a data set, in its order.
+
+    Parameters
+    ----------
+    objects
+        Of the data set.
+    room
+        How many bytes of text a call has room and time for: text of more is cut, where it is not packed.
 
     Examples
     --------
-    >>> sizes = (3 << 29, 1 << 29, 1 << 30)
+    >>> sizes = (3 << 29, 1 << 29, 1 << 30, 5 << 30)
     >>> objects = [SourceObject(f"s3://bucket/data/{size}.csv", f"{size}.csv", size, "e") for size in sizes]
-    >>> [[each.size >> 29 for each in piece] for piece in cut(objects)]
-    [[3], [1, 2]]
+    >>> [[each.size >> 29 for each in piece.objects] for piece in cut(objects, 4 << 30)]
+    [[3], [1, 2], [10], [10], [10], [10], [10], [10]]
     """
-    weights = [each.size + (1 if forced_bytes() else OBJECT_BYTES) for each in objects]
-    total = sum(weights)
-    number = max(1, min(MOST_PIECES, total // (forced_bytes() or LEAST_PIECE_BYTES)))
-    found = dict[int, list[SourceObject]]()
-    for each, weight, end in zip(objects, weights, accumulate(weights), strict=True):
-        # An object belongs where its middle is.
-        found.setdefault((2 * end - weight) * number // (2 * total), []).append(each)
-    return list(found.values())
+    forced, least = forced_bytes(), 1 if forced_bytes() else OBJECT_BYTES
+    total = sum(each.size + least for each in objects)
+    number = max(1, min(MOST_PIECES, total // (forced or LEAST_PIECE_BYTES)))
+    most = -(-total // number)
+    limit = min(room, forced) if forced else room
+    found, group, end = list[Piece](), dict[int, list[SourceObject]](), 0
+    for each in objects:
+        weight = each.size + least
+        end += weight
+        if text_bytes(each) > limit and is_cuttable(each):
+            found += [Piece(held) for held in group.values()] + _parts(each, most)
+            group = {}
+        else:
+            # An object belongs where its middle is.
+            group.setdefault((2 * end - weight) * number // (2 * total), []).append(each)
+    return found + [Piece(held) for held in group.values()]
 
 
-def check_pieces(pieces: Sequence[Sequence[SourceObject]], folder: Path, context: Any) -> None:
+def is_cuttable(source: SourceObject) -> bool:
+    """Return whether an object is text, by its name, whose lines are where they seem to be."""
+    return kind_by_name(source.name) in (None, "text") and compression_by_name(source.name) is None
+
+
+def _parts(source: SourceObject, most: int) -> list[Piece]:
+    step = max(1, most // BLOCK_BYTES) * BLOCK_BYTES
+    parts = [Piece([source], at, min(source.size, at + step)) for at in range(0, source.size, step)]
+    return [Piece([source], is_fingerprint=True), *parts]
+
+
+def room_of(folder: Path, context: Any) -> float:
+    """Return how many bytes of text a call has room and time for."""
+    free = shutil.disk_usage(folder).free
+    return min(free / (1 + _DISK_PER_TEXT_BYTE_OF_PIECE), SHARE_OF_TIME * seconds_left(context) * _BYTES_PER_SECOND)
+
+
+def check_pieces(pieces: Sequence[Piece], folder: Path, context: Any) -> None:
     """Refuse an object, or so many of them, that no call has room or time for.
 
     Raises
@@ -124,22 +198,20 @@ def check_pieces(pieces: Sequence[Sequence[SourceObject]], folder: Path, context
         With the way out.
     """
     free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
+    too_many = 2 * EVENTS_OF_PIECE * len(pieces) > MOST_EVENTS
     for piece in pieces:
-        largest = max(piece, key=text_bytes)
-        disk = largest.size + _DISK_PER_TEXT_BYTE_OF_PIECE * sum(map(text_bytes, piece))
-        if disk <= free and seconds_of(piece) <= limit:
-            continue
-        if len(piece) > 1:
-            total = sum(each.size for group in pieces for each in group)
+        largest = max(piece.objects, key=text_bytes)
+        if too_many or (len(piece.objects) > 1 and not piece.fits(free, limit)):
             raise InvalidDatasetError(
-                f"The data set has {total >> 20:,} MB in {sum(map(len, pieces)):,} objects, more than {MOST_PIECES:,} "
-                "pieces of what a function has room and time for: bring fewer rows, or a sample of them."
+                f"The data set is more than {MOST_PIECES:,} pieces of what a function has room and time for: bring "
+                "fewer rows, or a sample of them."
             )
-        packed = " packed" if _is_packed(largest) else ""
-        raise InvalidDatasetError(
-            f'"{largest.name}" has {largest.size >> 20:,} MB{packed}, more than one function has room and time for: '
-            "write it as several files, of about a GB each, in a folder of their own."
-        )
+        if not piece.fits(free, limit):
+            packed = " packed" if _is_packed(largest) else ""
+            raise InvalidDatasetError(
+                f'"{largest.name}" has {largest.size >> 20:,} MB{packed}, more than one function has room and time '
+                "for: write it as several files, of about a GB each, in a folder of their own."
+            )
 
 
 def _is_packed(source: SourceObject) -> bool:

@@ -7,7 +7,9 @@ found out another one reads from a document (`documents`).
 
 from __future__ import annotations
 
+import copy
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ from common.errors import InvalidDatasetError
 from common.hashing import Hashes
 from common.request import TrainingRequest
 from data_preparation.columns import MAX_READINGS, Columns, Wishes
+from data_preparation.doubts import told_of_last_row
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
 from data_preparation.preparation import (
@@ -39,12 +42,14 @@ from data_preparation.preparation import (
     findings,
     inherited,
     labels_of,
+    left_out_of,
     never_settled,
     nothing_read,
     part_schemas,
     parted,
     profile_of,
     scan_file,
+    scan_once,
     settled,
     splitter_of,
     told_of_empty,
@@ -98,6 +103,8 @@ class Round:
     first: First
     decided: Mapping[str, Any] = field(default_factory=dict)
     names: list[str] = field(default_factory=list)
+    cut: dict[str, Columns] = field(default_factory=dict)
+    """What the columns of each file that is cut are taken for, so far."""
 
     def reading(self, workspace: Path) -> Reading:
         """Return it as files are read with it."""
@@ -135,6 +142,10 @@ class PieceScan:
     moments: dict[str, list[Moments]] = field(default_factory=dict)
     rows: int = 0
     hashes: int = 0
+    part: bool | None = None
+    """Of a part of a file, whether it is the last one; None of whole files."""
+    fingerprint: dict[str, str | int] | None = None
+    """Of a file that is cut, which is told before its parts."""
 
     def document(self) -> dict[str, Any]:
         """Return it as `documents.packed` takes it."""
@@ -237,6 +248,81 @@ def scan_piece(files: Iterable[SourceFile], round_: Round, workspace: Path) -> P
     return piece
 
 
+def scan_part(file: SourceFile, round_: Round, workspace: Path) -> PieceScan:
+    """Read a part of a file once, and write the codes of its rows to `codes` in the workspace.
+
+    Whether it is to be read again, all parts together tell.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If it cannot be read, or ends within a row.
+    """
+    reading = round_.reading(workspace)
+    with open_table(file, reading.request.read, workspace) as table:
+        names = wanted(file.name, table, reading, round_.first)
+        columns = columns_of(file, round_, reading)
+        codes = codes_of(workspace / PIECE_CODES, round_.first.split, reading.request, names)
+        rows, infinities, summaries, _ = scan_once(
+            table, names, columns, reading, round_.first.split, codes, None, is_traced=True
+        )
+        is_first, is_last = file.segment is None or file.segment.is_first, file.segment is None or file.segment.is_last
+        told = (*(table.told if is_first else ()), *table.told_of_rows)
+        left_out = left_out_of(table, reading)
+        split = round_.first.split
+        scan = Scan(file.name, tuple(names), columns, table.dialect, told, left_out, rows, infinities, {}, split)
+    hashes = sum(int(each[:, 0].sum(dtype=np.uint64)) for each in codes.chunks())
+    traces = {name: each.trace or [] for name, each in summaries.items()}
+    for each in summaries.values():
+        each.trace = None
+    return PieceScan([scan], [], None, dict(summaries), traces, codes.rows, hashes % 2**64, is_last)
+
+
+def columns_of(file: SourceFile, round_: Round, reading: Reading) -> Columns:
+    """Return what the columns of a file that is cut are taken for."""
+    wishes = Wishes.of_request(reading.request)
+    known = round_.cut.get(file.name)
+    # Each part changes its own.
+    return Columns(wishes, reading.decided) if known is None else copy.deepcopy(known).adopt(wishes, reading.decided)
+
+
+def _file_of(
+    parts: Sequence[PieceScan], fingerprint: Mapping[str, Any], reading: Reading
+) -> tuple[PieceScan, Columns, bool]:
+    """Return what all parts of a file have told, what its columns are, and whether that is settled."""
+    scans = [each.scans[0] for each in parts]
+    adopted(scans, reading)
+    columns = copy.deepcopy(scans[0].columns)
+    for scan in scans[1:]:
+        columns.follow(scan.columns)
+    is_settled = columns.end()
+    infinities = Counter[str]()
+    for scan in scans:
+        infinities.update(scan.infinities)
+    rows = sum(scan.rows for scan in scans)
+    scan = replace(scans[0], columns=columns, rows=rows, infinities=dict(infinities), fingerprint=dict(fingerprint))
+    if is_settled and not rows:
+        reason = f'"{scan.name}" has a header but no rows.'
+        return PieceScan(told=[told_of_empty(scan.name)], empty=reason), columns, True
+    whole = PieceScan([scan])
+    if not is_settled:
+        return whole, columns, False
+    last = dict[str, float]()
+    for part in parts:
+        last |= {name: each.last for name, each in part.summaries.items() if each is not None and each.values}
+        whole.add(replace(part, scans=[]), reading.request)
+    for name, summary in whole.summaries.items():
+        if summary is None:
+            return whole, columns, False
+        summary.replay(whole.moments[name])
+        summary.last = last.get(name, 0.0)
+        whole.moments[name] = _moments(summary)
+    known = {name: each for name, each in whole.summaries.items() if each is not None}
+    told = (*dict.fromkeys(sentence for each in scans for sentence in each.told), *columns.told)
+    whole.scans = [replace(scan, told=(*told, *told_of_last_row(scan.name, known)))]
+    return whole, columns, True
+
+
 def merge_scans(pieces: Iterable[PieceScan], round_: Round) -> tuple[Round | None, PieceScan, Reading]:
     """Take together what all pieces have told.
 
@@ -258,20 +344,21 @@ def merge_scans(pieces: Iterable[PieceScan], round_: Round) -> tuple[Round | Non
     InvalidDatasetError
         If there are no rows, or the files are read again and again.
     """
-    whole = PieceScan()
-    for piece in pieces:
-        whole.add(piece, round_.request)
+    reading = round_.reading(Path())
+    whole, cut, is_settled = _over_files(pieces, reading)
+    if not is_settled:
+        _check_round(round_)
+        return replace(round_, number=round_.number + 1, cut=cut), whole, reading
     if not whole.scans:
         raise nothing_read([EmptyFileError(whole.empty)] if whole.empty else [])
-    reading = round_.reading(Path())
     reading.told = whole.told
     adopted(whole.scans, reading)
     first = whole.scans[0]
     kinds, _ = settled(whole.scans, reading, lambda kinds: dict.fromkeys(kinds, _NONE))
     if kinds and round_.first.names == first.names:
+        round_.cut = cut
         return None, whole, reading
-    if round_.number + 1 >= MAX_READINGS:
-        raise never_settled()
+    _check_round(round_)
     names = reading.names if reading.request.read.unite else list(first.names)
     split = choose_split(reading.request, names, round_.champion)
     again = Round(
@@ -283,6 +370,31 @@ def merge_scans(pieces: Iterable[PieceScan], round_: Round) -> tuple[Round | Non
         reading.names,
     )
     return again, whole, reading
+
+
+def _check_round(round_: Round) -> None:
+    if round_.number + 1 >= MAX_READINGS:
+        raise never_settled()
+
+
+def _over_files(pieces: Iterable[PieceScan], reading: Reading) -> tuple[PieceScan, dict[str, Columns], bool]:
+    """Return what all files have told, what the columns of those that are cut are, and whether that is settled."""
+    whole, cut, is_settled = PieceScan(), dict[str, Columns](), True
+    parts, fingerprint = list[PieceScan](), dict[str, str | int]()
+    for piece in pieces:
+        if piece.fingerprint is not None:
+            fingerprint = piece.fingerprint
+        elif piece.part is None:
+            whole.add(piece, reading.request)
+        else:
+            parts.append(piece)
+            if piece.part:
+                file, columns, is_known = _file_of(parts, fingerprint, reading)
+                cut[parts[0].scans[0].name] = columns
+                is_settled = is_settled and is_known
+                parts = []
+                whole.add(file, reading.request)
+    return whole, cut, is_settled
 
 
 def adopted(scans: Sequence[Scan], reading: Reading) -> None:
@@ -436,6 +548,8 @@ class Writing:
     rows: int
     by_piece: bool
     first_time: int | None = None
+    cut: dict[str, Columns] = field(default_factory=dict)
+    """What the columns of each file are that is cut."""
 
     def document(self) -> dict[str, Any]:
         """Return it as `documents.packed` takes it."""
@@ -488,7 +602,10 @@ def write_piece(
     Written
         What became of the rows.
     """
-    adopted(piece.scans, round_.reading(workspace))
+    reading = round_.reading(workspace)
+    adopted(piece.scans, reading)
+    for scan in piece.scans if piece.part is not None else ():
+        vars(scan)["columns"] = writing.cut[scan.name].adopt(Wishes.of_request(reading.request), reading.decided)
     mask = OwnMask(writing.split, writing.found.request, writing.rows, bits)
     rows, classes = dict.fromkeys(PARTS, 0), {part: set[Any]() for part in PARTS}
     scans, schemas = {scan.name: scan for scan in piece.scans}, writing.schemas

@@ -456,28 +456,30 @@ def scan_file(
         columns = Columns(Wishes.of_request(reading.request), reading.decided)
         written = codes_of(codes, split, reading.request, names)
         for _ in columns.readings(file.name):
-            rows, infinities, summaries, narrow = _scan_once(table, names, columns, reading, split, written, spool)
+            rows, infinities, summaries, narrow = scan_once(table, names, columns, reading, split, written, spool)
         if not rows:
             raise EmptyFileError(f'"{file.name}" has a header but no rows.')
         last = told_of_last_row(file.name, summaries)
         told = (*table.told, *columns.told, *table.told_of_rows, *last)
-        left_out = {
-            **table.unusable,
-            **{name: "the request says so" for name in table.columns if reading.request.columns.get(name) == "ignore"},
-        }
         scan = Scan(
             table.file.name,
             tuple(names),
             columns,
             table.dialect,
             told,
-            left_out,
+            left_out_of(table, reading),
             rows,
             infinities,
             fingerprint.result(),
             split,
         )
         return scan, summaries, frozenset(narrow), written
+
+
+def left_out_of(table: Table, reading: Reading) -> dict[str, str]:
+    """Return the columns of a file that are not read, and why."""
+    asked = {name: "the request says so" for name in table.columns if reading.request.columns.get(name) == "ignore"}
+    return {**table.unusable, **asked}
 
 
 def wanted(file: str, table: Table, reading: Reading, first: First | None) -> list[str]:
@@ -497,7 +499,7 @@ def wanted(file: str, table: Table, reading: Reading, first: First | None) -> li
     return names
 
 
-def _scan_once(  # noqa: PLR0913, PLR0917 - what is read and how, and where what is kept goes
+def scan_once(  # noqa: PLR0913, PLR0917 - what is read and how, and where what is kept goes
     table: Table,
     names: list[str],
     columns: Columns,
@@ -505,7 +507,10 @@ def _scan_once(  # noqa: PLR0913, PLR0917 - what is read and how, and where what
     split: Split,
     codes: RowCodes,
     spool: Path | None,
+    *,
+    is_traced: bool = False,
 ) -> tuple[int, dict[str, int], dict[str, ColumnSummary], set[str]]:
+    """Read a file once, and return its rows, the infinities and the summary of each column, and those not all kept."""
     request = reading.request
     rows, infinities, narrow = 0, dict[str, int](), set[str]()
     summaries = dict[str, ColumnSummary]()
@@ -513,6 +518,8 @@ def _scan_once(  # noqa: PLR0913, PLR0917 - what is read and how, and where what
         for batch in table.batches(columns, names, encode_texts=True):
             whole = with_all(batch, names, columns)
             summaries = _summaries(columns.kinds, names, request, summaries)
+            for summary in summaries.values() if is_traced else ():
+                summary.trace = summary.trace or []
             rows += batch.num_rows
             if columns.must_be_read_again:
                 continue

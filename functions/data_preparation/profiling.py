@@ -86,6 +86,8 @@ class ColumnSummary:
     """The last number."""
     _held: dict[float, int] = field(default_factory=dict)
     characters: int = 0
+    trace: list[Moments] | None = None
+    """The moments of each batch, where they are to be merged in another order than they come in (`replay`)."""
     _distinct: DistinctTexts = field(default_factory=DistinctTexts, compare=False)
     _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
@@ -248,7 +250,10 @@ class ColumnSummary:
             mean = values.mean(dtype=np.float64)
             deviations = values - mean
             # Not a dot product, which BLAS would spread over threads that wait for each other.
-            self._add_moments(mean, np.square(deviations, out=deviations).sum(), len(values), self.values)
+            squares = np.square(deviations, out=deviations).sum()
+            self._add_moments(mean, squares, len(values), self.values)
+        if self.trace is not None:
+            self.trace.append((len(values), mean, squares))
         if self.kind == "float" or max(abs(self.minimum), abs(self.maximum)) > FLOAT32_INTEGERS:
             # Whole numbers, too, for those of another file may be floats.
             self.float32_error = max(self.float32_error, float32_error(values.astype(np.float64, copy=False)))
@@ -276,10 +281,6 @@ class ColumnSummary:
     def moments(self) -> Moments:
         """How many values there are, their mean and the sum of their squared deviations from it."""
         return self.values, self.mean, self._squares
-
-    def set_moments(self, moments: Moments) -> None:
-        """Take mean and deviation as another summary of the same values has them."""
-        _, self.mean, self._squares = moments
 
     def _look_for_repeats(self, present: pa.Array) -> None:
         seen = sum(map(len, self._head))

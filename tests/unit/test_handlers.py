@@ -39,7 +39,8 @@ from common.errors import (
 from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
-from data_preparation import objects
+from data_preparation import in_pieces as in_pieces_module
+from data_preparation import objects, piece_plan, text_reading
 from model_evaluation import apart
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
@@ -763,3 +764,74 @@ def test_two_hundred_files_in_pieces_are_what_one_call_makes_of_them(s3: Any, mo
     assert other["request"] == one["request"]
     assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
     assert other["prepared"]["rows"] == one["prepared"]["rows"]
+
+
+def test_one_large_file_is_cut_and_is_what_one_call_makes_of_it(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(piece_plan, "BLOCK_BYTES", 4096)
+    uri = put(s3, frame(500), "data/x.csv")
+    one = prepare(uri)
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    other = in_pieces(uri)
+    assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+    assert other["request"] == one["request"]
+
+
+@pytest.mark.parametrize("key", ["data/x.csv", "data/many/"])
+def test_an_object_that_is_replaced_between_scan_and_writing_is_named(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(piece_plan, "BLOCK_BYTES", 4096)
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    for name in ("data/x.csv", "data/many/1.csv", "data/many/2.csv"):
+        put(s3, frame(500), name)
+    handler = preparation.handler
+
+    def replaces(event: Any, context: Any) -> Any:
+        if event["task"] == "write_piece":
+            put(s3, frame(500, seed=1), "data/x.csv")
+            put(s3, frame(500, seed=1), "data/many/2.csv")
+        return handler(event, context)
+
+    monkeypatch.setattr(preparation, "handler", replaces)
+    with pytest.raises(InvalidDatasetError, match=r"was replaced while the data set was read: start a new run"):
+        in_pieces(f"s3://{BUCKET}/{key}")
+
+
+def listed(sizes: list[int], suffix: str = ".csv") -> list[objects.SourceObject]:
+    return [
+        objects.SourceObject(f"s3://{BUCKET}/data/{at}{suffix}", f"{at}{suffix}", n, "e") for at, n in enumerate(sizes)
+    ]
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_million_empty_objects_have_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = listed([0] * 1_000_000)
+    with pytest.raises(TooLargeForFunctionError, match="1,000,000 objects"):
+        piece_plan.check_room(empty, tmp_path, None)
+    pieces = piece_plan.cut(empty, 1e9)
+    assert 900 < len(pieces) <= piece_plan.MOST_PIECES
+    assert sum(len(each.objects) for each in pieces) == len(empty)
+    # None of them is asked for, and the data set has no rows.
+    monkeypatch.setattr(in_pieces_module, "list_objects", lambda *_: objects.Listing(empty[:2000], []))
+    with pytest.raises(InvalidDatasetError, match=r'"0.csv" is empty'):
+        in_pieces(f"s3://{BUCKET}/data/")
+
+
+def test_one_object_of_a_hundred_gigabytes_is_cut_where_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
+    room = piece_plan.room_of(tmp_path, None)
+    pieces = piece_plan.cut(listed([100 << 30]), room)
+    assert len(pieces) == 101
+    assert pieces[0].is_fingerprint
+    assert [each.begin for each in pieces[1:]] == [0, *(each.end for each in pieces[1:-1])]
+    assert pieces[-1].end == 100 << 30
+    assert all(each.begin is not None and each.begin % (4 << 20) == 0 for each in pieces[1:])
+    piece_plan.check_pieces(pieces, tmp_path, None)
+    for suffix, told in ((".csv.gz", "packed"), (".xlsx", "packed"), (".parquet", "MB, more"), (".jsonl", "MB, more")):
+        pieces = piece_plan.cut(listed([100 << 30], suffix), room)
+        with pytest.raises(InvalidDatasetError, match=f"102,400 MB.*{told}|{told}.*write it as several files"):
+            piece_plan.check_pieces(pieces, tmp_path, None)

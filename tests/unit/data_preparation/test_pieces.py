@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
+from data_preparation import text_reading
+from data_preparation.file_parts import part_of
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from prepared_in_pieces import prepare_in_pieces
@@ -44,11 +46,12 @@ def compared(
     place: Path, contents: Sequence[pd.DataFrame | bytes], cuts: Sequence[int], fields: dict[str, Any]
 ) -> PreparedData | str:
     """Prepare files in one call and in pieces; return the result of both, or what both say of files that are none."""
+    blocks = fields.pop("blocks", None)
     suffix, champion = fields.pop("suffix", ".csv"), fields.pop("champion", None)
     files = written(place / "files", contents, suffix)
     request = parse_request({"dataset_uri": "s3://bucket/data/", "target": "y", "search_trials": 0, **fields})
     edges = [0, *cuts, len(files)]
-    cut = [files[begin:end] for begin, end in itertools.pairwise(edges)]
+    cut = [files[begin:end] for begin, end in itertools.pairwise(edges)] if blocks is None else in_parts(files, blocks)
     ways = {
         "one": lambda folder: prepare(files, request, folder, champion),
         "pieces": lambda folder: prepare_in_pieces(cut, request, folder, champion),
@@ -63,13 +66,31 @@ def compared(
             results[name] = f"{type(error).__name__}: {error}"
     one, other = results["one"], results["pieces"]
     if isinstance(one, str) or isinstance(other, str):
-        assert one == other
-        return one
+        # Of a part it is said, too, that it is one.
+        assert one == (other.partition(" It is cut into pieces")[0] if isinstance(other, str) else other)
+        return str(one)
     assert json.dumps(other.profile) == json.dumps(one.profile)
     assert other.request == one.request
     for mine, theirs in ((one.train, other.train), (one.test, other.test)):
         assert mine.read_bytes() == theirs.read_bytes()
     return one
+
+
+def in_parts(files: list[SourceFile], blocks: int) -> list[Any]:
+    """Cut each file into parts of so many blocks."""
+    pieces: list[Any] = []
+    for file in files:
+        content, size = file.path.read_bytes(), file.path.stat().st_size
+        pieces.append(file.fingerprint())
+        step = blocks * text_reading.BLOCK_BYTES
+        for begin in range(0, size, step):
+            folder = Path(tempfile.mkdtemp(dir=file.path.parent.parent))
+
+            def copy(at: int, end: int, target: BinaryIO, content: bytes = content) -> None:
+                target.write(content[at:end])
+
+            pieces.append([part_of(file.name, size, begin, min(size, begin + step), copy, folder)])
+    return pieces
 
 
 def written(folder: Path, contents: Sequence[pd.DataFrame | bytes], suffix: str) -> list[SourceFile]:
@@ -178,7 +199,7 @@ def data_sets(draw: st.DrawFn) -> tuple[list[bytes], list[int], dict[str, Any]]:
     fields: dict[str, Any] = {"problem": draw(st.sampled_from(["auto", "regression"]))}
     if draw(st.booleans()):
         fields["split_key"] = ["x0"]
-    if draw(st.booleans()):
+    elif draw(st.booleans()):
         fields["columns"] = {"x0": draw(st.sampled_from(["category", "number", "text", "date", "ignore"]))}
     return files, cuts, fields
 
@@ -193,3 +214,83 @@ def test_whatever_the_files_hold_pieces_tell_and_make_the_same(
     contents, cuts, fields = data
     place = Path(tempfile.mkdtemp(dir=tmp_path))
     event("refused" if isinstance(compared(place, contents, cuts, fields), str) else "prepared")
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    "fields", [{}, {"target": "c"}, {"split_time": "day"}, {"columns": {"few": "category"}, "split_seed": 7}]
+)
+def test_one_file_in_parts_is_read_as_it_is_as_a_whole(
+    both: Both, monkeypatch: pytest.MonkeyPatch, ends: str, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1024)
+    content = table(150).to_csv(index=False, lineterminator=ends).encode()
+    for blocks in (1, 3):
+        both([content], [], blocks=blocks, **fields)
+
+
+def test_what_a_late_part_tells_of_a_column_holds_for_all(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1024)
+    data = table(300)
+    data["late"] = [str(number) for number in range(290)] + ["1,5"] * 10
+    data["codes"] = [str(number) for number in range(100, 390)] + ["007"] * 10
+    data["empty"] = [""] * 200 + ["3"] * 100
+    data["days"] = [f"{1 + number % 28:02}/{1 + number % 12:02}/2024" for number in range(300)]
+    data.loc[299, "few"] = -1
+    both([data.to_csv(index=False).encode(), data.to_csv(index=False).encode()], [], blocks=2)
+
+
+def test_a_total_at_the_end_of_a_file_in_parts_is_left_out(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1024)
+    data = table(100)[["c", "a", "y"]].fillna("x")
+    content = data.to_csv(index=False) + f"Total,{data['a'].sum()},{data['y'].sum()}\n"
+    result = both([content.encode()], [], blocks=1)
+    assert result.profile["rows"]["in"] == 100
+
+
+def test_quotes_in_parts_are_no_harm_and_line_ends_within_them_are_named(
+    tmp_path: Path, both: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 512)
+    rows = [f'"a, ""b"" {number % 5}",5" pipe,{number}\n' for number in range(100)]
+    both([("t,p,y\n" + "".join(rows)).encode()], [], blocks=1)
+    # Most line ends are within quotes.
+    text = "word\n" * 20
+    rows = [f'"{text}",{number}\n' for number in range(100)]
+    content = ("t,y\n" + "".join(rows)).encode()
+    with pytest.raises(InvalidDatasetError, match="line ends, which must not be within quotes: write it as several"):
+        prepare_in_pieces(
+            in_parts(written(tmp_path / "files", [content], ".csv"), 1),
+            parse_request({"dataset_uri": "s3://bucket/data/", "target": "y"}),
+            tmp_path,
+        )
+
+
+@st.composite
+def one_file(draw: st.DrawFn) -> tuple[bytes, int, dict[str, Any]]:
+    """Draw a file of which no value holds a line end, into how many blocks it is cut, and a request."""
+    rows = draw(st.integers(20, 60))
+    table = [[cell.replace("\n", "") for cell in draw(columns_of_cells(rows))] for _ in range(draw(st.integers(1, 3)))]
+    target = [str(draw(st.integers(0, 10**6)) / 4) for _ in range(rows)]
+    text = io.StringIO(newline="")
+    ends, separator = draw(st.sampled_from(["\n", "\r\n"])), draw(st.sampled_from([",", ";", "\t"]))
+    writer = csv.writer(text, delimiter=separator, lineterminator=ends)
+    writer.writerow([*(f"x{number}" for number in range(len(table))), "y"])
+    writer.writerows(zip(*table, target, strict=True))
+    fields: dict[str, Any] = {"split_key": ["x0"]} if draw(st.booleans()) else {}
+    return text.getvalue().encode(), draw(st.integers(1, 3)), fields
+
+
+@pytest.mark.slow
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=one_file())
+def test_whatever_a_file_holds_parts_of_it_tell_and_make_the_same(
+    tmp_path: Path, data: tuple[bytes, int, dict[str, Any]]
+) -> None:
+    content, blocks, fields = data
+    place = Path(tempfile.mkdtemp(dir=tmp_path))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(text_reading, "BLOCK_BYTES", 256)
+        event(
+            "refused" if isinstance(compared(place, [content], [], {**fields, "blocks": blocks}), str) else "prepared"
+        )
