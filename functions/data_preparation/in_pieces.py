@@ -213,6 +213,7 @@ def merge_scans(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
         handed.put(f"round-{again.number}", again.document())
         return {**planned, "round": again.number, "again": True}
     found = pieces.found_in(whole, reading)
+    pieces.check_size(found)
     split = round_.first.split
     by_piece = pieces.is_split_by_piece(split, whole.rows)
     with workspace() as folder:

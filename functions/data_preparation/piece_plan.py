@@ -28,6 +28,8 @@ OBJECT_BYTES = 1 << 20
 SHARE_OF_TIME = 0.6
 """The share of a call's time that work may be planned to take: a busy machine takes longer."""
 _BYTES_PER_SECOND = 25e6
+"""How much text one call reads and writes in a second, with a reserve: 70 to 150 MB were measured on one core, and one
+of Lambda's has about half of that core's speed."""
 _FINGERPRINT_BYTES_PER_SECOND = 200e6
 _SECONDS = 900.0
 # How many bytes of text there are in a byte of a file of a kind, and in one that is packed.

@@ -44,7 +44,7 @@ from data_preparation.profiling import (
 )
 from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.row_codes import RowCodes, time_of
-from data_preparation.splitting import Booleans, Split, Splitter, choose_split
+from data_preparation.splitting import MAX_TEST_ROWS, Booleans, Split, Splitter, choose_split
 from data_preparation.survey import Decision
 
 if TYPE_CHECKING:
@@ -312,7 +312,7 @@ def profile_of(
             **drawn.rows,
         },
         "dropped_rows": {f"missing or infinite {_needed(request)}": found.rows_in - found.rows_used},
-        "read": _read_document(scans, reading, request),
+        "read": _read_document(scans, reading, request, found.rows_used),
         "split": _split_document(scans[0].split, drawn, found.kinds),
         "classes": _class_counts(found.target) if request.problem == "classification" else None,
         "columns": [
@@ -810,9 +810,18 @@ def _left_out(scans: Sequence[Scan]) -> dict[str, str]:
     return {name: reason for scan in scans for name, reason in scan.left_out.items()}
 
 
-def _read_document(scans: Sequence[Scan], reading: Reading, request: TrainingRequest) -> dict[str, Any]:
+def told_of_test_part(request: TrainingRequest, rows: int) -> Iterator[str]:
+    """Yield that the test part holds fewer rows than the request says."""
+    if request.test_fraction * rows > MAX_TEST_ROWS and request.split_column is None:
+        yield (
+            f"The test part holds {MAX_TEST_ROWS:,} rows and not {request.test_fraction:g} of {rows:,}: more would "
+            "tell nothing more."
+        )
+
+
+def _read_document(scans: Sequence[Scan], reading: Reading, request: TrainingRequest, rows: int) -> dict[str, Any]:
     """Return what the profile says of how the files were read, and what was told of it."""
-    told = [*reading.told, *(sentence for scan in scans for sentence in scan.told)]
+    told = [*reading.told, *(sentence for scan in scans for sentence in scan.told), *told_of_test_part(request, rows)]
     options = request.read.model_dump(exclude_defaults=True)
     kinds = {name: kind for name, kind in request.columns.items() if kind != "ignore"}
     return {

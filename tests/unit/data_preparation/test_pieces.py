@@ -4,26 +4,33 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import gzip
 import io
 import itertools
 import json
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
-from data_preparation import text_reading
+from data_preparation import pieces, preparation, splitting, text_reading
+from data_preparation.documents import packed, unpacked
 from data_preparation.file_parts import part_of
+from data_preparation.notation import Notation
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
+from data_preparation.survey import Decision
 from prepared_in_pieces import prepare_in_pieces
 
 Both = Callable[..., PreparedData]
@@ -78,10 +85,10 @@ def compared(
 
 def in_parts(files: list[SourceFile], blocks: int) -> list[Any]:
     """Cut each file into parts of so many blocks."""
-    pieces: list[Any] = []
+    found: list[Any] = []
     for file in files:
         content, size = file.path.read_bytes(), file.path.stat().st_size
-        pieces.append(file.fingerprint())
+        found.append(file.fingerprint())
         step = blocks * text_reading.BLOCK_BYTES
         for begin in range(0, size, step):
             folder = Path(tempfile.mkdtemp(dir=file.path.parent.parent))
@@ -89,8 +96,8 @@ def in_parts(files: list[SourceFile], blocks: int) -> list[Any]:
             def copy(at: int, end: int, target: BinaryIO, content: bytes = content) -> None:
                 target.write(content[at:end])
 
-            pieces.append([part_of(file.name, size, begin, min(size, begin + step), copy, folder)])
-    return pieces
+            found.append([part_of(file.name, size, begin, min(size, begin + step), copy, folder)])
+    return found
 
 
 def written(folder: Path, contents: Sequence[pd.DataFrame | bytes], suffix: str) -> list[SourceFile]:
@@ -294,3 +301,81 @@ def test_whatever_a_file_holds_parts_of_it_tell_and_make_the_same(
         event(
             "refused" if isinstance(compared(place, [content], [], {**fields, "blocks": blocks}), str) else "prepared"
         )
+
+
+def test_beyond_what_is_counted_exactly_the_share_is_kept_whatever_the_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "EXACT_ROWS", 1000)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1 << 14)
+    data = table(4000).assign(few=1)[["few", "c", "flag", "y"]]
+    data["y"] = np.arange(4000) % 2
+    request = parse_request({"dataset_uri": "s3://bucket/data/", "target": "y", "test_fraction": 0.3})
+    files = written(tmp_path / "files", [data[:2500], data[2500:]], ".csv")
+    results = []
+    for name, cut in (("one", [files]), ("two", [files[:1], files[1:]]), ("parts", in_parts(files, 1))):
+        (tmp_path / name).mkdir()
+        results.append(prepare_in_pieces(cut, request, tmp_path / name))
+    first, *others = results
+    # Of the same few rows again and again, too.
+    assert 0.25 < first.profile["split"]["test_share"] < 0.35
+    for other in others:
+        assert other.test.read_bytes() == first.test.read_bytes()
+        assert json.dumps(other.profile) == json.dumps(first.profile)
+
+
+def test_more_rows_than_are_counted_exactly_cannot_be_split_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pieces, "EXACT_ROWS", 50)
+    request = parse_request({"dataset_uri": "s3://bucket/data/", "target": "y", "split_time": "day"})
+    files = written(tmp_path / "files", [table(100)], ".csv")
+    with pytest.raises(InvalidDatasetError, match="100 rows are more than the 50 that can be split by time"):
+        prepare_in_pieces([files], request, tmp_path)
+
+
+@pytest.mark.parametrize("fields", [{}, {"split_key": ["part_id"]}, {"split_time": "day"}, {"target": "c"}])
+def test_a_test_part_has_a_limit_which_is_told(
+    both: Both, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(splitting, "MAX_TEST_ROWS", 20)
+    monkeypatch.setattr(preparation, "MAX_TEST_ROWS", 20)
+    result = both(parts(table(300), 3), [1], **fields)
+    assert result.profile["rows"]["test"] == pytest.approx(20, abs=2)
+    assert any(each.startswith("The test part holds 20 rows and not 0.2 of") for each in result.profile["read"]["told"])
+
+
+def test_files_of_different_columns_and_empty_ones_are_united(both: Both) -> None:
+    whole, header = parts(table(200), 3), b"y,zz\n"
+    result = both([b"", header, whole[0], whole[1].assign(more=1.5), b" \n", whole[2]], [1, 3], read={"unite": True})
+    assert result.profile["columns"][-1]["name"] == "more"
+    assert sum("has no rows" in each for each in result.profile["read"]["told"]) == 3
+
+
+def test_a_champions_split_is_inherited(both: Both) -> None:
+    split = {"by": "key", "columns": ["few"], "seed": 3}
+    result = both(parts(table(200), 3), [2], champion={"version": "v1", "target": "y", "split": split})
+    assert result.profile["split"]["inherited_from"] == "v1"
+
+
+def test_parts_that_are_too_large_to_be_put_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pieces, "MOST_VALUES", 10)
+    found = SimpleNamespace(kept=["a", "b"], rows_used=6)
+    with pytest.raises(InvalidDatasetError, match="6 rows of 2 columns are more than the 10 values"):
+        pieces.check_size(found)  # type: ignore[arg-type] # what it looks at
+
+
+def test_a_document_gives_back_what_was_packed_and_nothing_else() -> None:
+    values = [None, True, 2**60, -0.0, float("inf"), "ä\ud7ff", [1], (1, "a"), {"b", "a"}, frozenset({1}), {1.5: "x"}]
+    values += [
+        Counter({True: 2}),
+        pa.scalar(-1, pa.timestamp("us")).as_py(),
+        Decision(Notation("float", unit="%"), told=("a",), is_code=True),
+    ]
+    assert unpacked(packed(values)) == values
+    assert packed({"b", "a", "c"}) == packed({"c", "a", "b"})
+    hashes = np.array([0, 2**64 - 1], np.uint64)
+    np.testing.assert_array_equal(unpacked(packed(hashes)), hashes)
+    for forged in ({"Popen": {}}, {"Path": {"x": 1}}, {"__class__": {}}):
+        with pytest.raises(KeyError):
+            unpacked(gzip.compress(json.dumps(forged).encode()))
