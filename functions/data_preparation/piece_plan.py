@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from data_preparation.file_names import compression_by_name, kind_by_name
@@ -32,19 +32,37 @@ _BYTES_PER_SECOND = 25e6
 of Lambda's has about half of that core's speed."""
 _FINGERPRINT_BYTES_PER_SECOND = 200e6
 _SECONDS = 900.0
-# How many bytes of text there are in a byte of a file of a kind, and in one that is packed.
-_TEXT_PER_BYTE = {"text": 1.0, "json": 1.0, "excel": 8.0, "parquet": 4.0}
-_TEXT_PER_PACKED_BYTE = 8.0
-# How many bytes of the disk a byte of text takes: typed rows and both parts; in a piece, the parts alone.
-_DISK_PER_TEXT_BYTE = 1.2
-_DISK_PER_TEXT_BYTE_OF_PIECE = 0.8
+
+
+class _Needs(NamedTuple):
+    """What a byte of a file takes beside itself: bytes of text to read, and of the disk in one call and in a piece.
+
+    Measured, in bytes of the disk: text 0.4 to 1 in one call and 0.5 in a piece, Parquet 1 to 2.6 and 0.5 to 1.3. What is
+    packed and what is turned into text first is estimated.
+    """
+
+    text: float
+    call: float
+    piece: float
+
+
+_NEEDS = {
+    "text": _Needs(1, 1.2, 0.8),
+    "json": _Needs(2, 2.2, 1.8),
+    "excel": _Needs(8, 16, 12),
+    "parquet": _Needs(2, 5, 2),
+}
+_PACKED = _Needs(4, 6, 2.5)
+
+
+def _needs(source: SourceObject) -> _Needs:
+    kind = _NEEDS[kind_by_name(source.name) or "text"]
+    return max(kind, _PACKED) if compression_by_name(source.name) else kind
 
 
 def text_bytes(source: SourceObject) -> float:
-    """Return about how many bytes of text an object holds, by its name and size."""
-    packed = compression_by_name(source.name) is not None
-    own = _TEXT_PER_BYTE.get(kind_by_name(source.name) or "text", 1.0)
-    return source.size * max(own, _TEXT_PER_PACKED_BYTE if packed else 0.0)
+    """Return about how many bytes of text reading an object is as much work as, by its name and size."""
+    return source.size * _needs(source).text
 
 
 def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> None:
@@ -64,22 +82,21 @@ def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> N
     TooLargeForFunctionError
         If it cannot, or the variable `PIECE_BYTES` says that pieces are to be no larger.
     """
-    total, text = sum(each.size for each in objects), sum(map(text_bytes, objects))
-    forced = forced_bytes()
+    total, forced = sum(each.size for each in objects), forced_bytes()
     if forced and total > forced:
         raise TooLargeForFunctionError(f"{total:,} bytes are more than a piece holds: they are prepared in pieces.")
-    disk = max((each.size for each in objects), default=0) + _DISK_PER_TEXT_BYTE * text
-    free = shutil.disk_usage(folder).free
-    if disk > free:
+    free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
+    disk = max((each.size for each in objects), default=0) + sum(each.size * _needs(each).call for each in objects)
+    seconds = seconds_of(objects)
+    if disk <= free and seconds <= limit:
+        return
+    pieces = cut(objects, room_of(folder, context))
+    # What a piece may have no more room for is tried, for all this is estimated; what it cannot have is not.
+    if all(each.fits(free, limit) for each in pieces) or any(each.size > free for each in objects):
         raise TooLargeForFunctionError(
-            f"{total >> 20:,} MB of data take about {int(disk) >> 20:,} MB of the temporary disk, and {free >> 20:,} "
-            "MB are free: they are prepared in pieces."
-        )
-    seconds, limit = seconds_of(objects), SHARE_OF_TIME * seconds_left(context)
-    if seconds > limit:
-        raise TooLargeForFunctionError(
-            f"{total >> 20:,} MB of data in {len(objects):,} objects take about {seconds:,.0f} seconds, and "
-            f"{limit:,.0f} are planned for: they are prepared in pieces."
+            f"{total >> 20:,} MB of data in {len(objects):,} objects take about {int(disk) >> 20:,} MB of the "
+            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned for: they are "
+            "prepared in pieces."
         )
 
 
@@ -127,12 +144,11 @@ class Piece:
         """Return whether a call that has so many bytes of the disk and so much time can scan and write it."""
         if self.is_fingerprint:
             return self.objects[0].size / _FINGERPRINT_BYTES_PER_SECOND <= seconds
-        held, number = sum(map(text_bytes, self.objects)), len(self.objects)
-        largest = max(each.size for each in self.objects)
+        held = self.objects
         if self.begin is not None and self.end is not None:
-            held = largest = self.end - self.begin
-        needed = (held + OBJECT_BYTES * number) / _BYTES_PER_SECOND
-        return largest + _DISK_PER_TEXT_BYTE_OF_PIECE * held <= disk and needed <= seconds
+            held = [replace(self.objects[0], size=self.end - self.begin)]
+        needed = max(each.size for each in held) + sum(each.size * _needs(each).piece for each in held)
+        return needed <= disk and seconds_of(held) <= seconds
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
@@ -188,7 +204,7 @@ def _parts(source: SourceObject, most: int) -> list[Piece]:
 def room_of(folder: Path, context: Any) -> float:
     """Return how many bytes of text a call has room and time for."""
     free = shutil.disk_usage(folder).free
-    return min(free / (1 + _DISK_PER_TEXT_BYTE_OF_PIECE), SHARE_OF_TIME * seconds_left(context) * _BYTES_PER_SECOND)
+    return min(free / (1 + _NEEDS["text"].piece), SHARE_OF_TIME * seconds_left(context) * _BYTES_PER_SECOND)
 
 
 def check_pieces(pieces: Sequence[Piece], folder: Path, context: Any) -> None:

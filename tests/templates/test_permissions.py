@@ -29,6 +29,7 @@ ROLES = {
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 CONTEXT = "kms:EncryptionContext:aws:s3:arn"
 RUN, CALL = "runs/run-1", "20261128T153012-22f89fbf"
+PIECE = f"pieces/run-1/{CALL}/scan-0-0000"
 OBJECTS = (
     "data/houses.csv",
     f"{RUN}/prepared/{CALL}/train.parquet",
@@ -41,11 +42,12 @@ OBJECTS = (
     f"{RUN}/evaluation/{CALL}/evaluation.json",
     f"{RUN}/evaluation/{CALL}/report.html",
     "scoring/run-1/manifest.json",
+    PIECE,
     "other/notes.txt",
 )
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
-    "preparation": {"data/houses.csv"},
+    "preparation": {"data/houses.csv", PIECE},
     "training": {
         f"{RUN}/prepared/{CALL}/train.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
@@ -70,13 +72,15 @@ READS = {
         f"{RUN}/evaluation/{CALL}/evaluation.json",
         "scoring/run-1/manifest.json",
     },
-    "data scientist": set(OBJECTS) - {"other/notes.txt"},
+    # Rows that are nobody's result, and gone after days.
+    "data scientist": set(OBJECTS) - {"other/notes.txt", PIECE},
 }
 WRITES = {
     "preparation": {
         f"{RUN}/prepared/{CALL}/train.parquet",
         f"{RUN}/prepared/{CALL}/test.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
+        PIECE,
     },
     "training": {
         f"{RUN}/trials/000/{CALL}/trial.json",

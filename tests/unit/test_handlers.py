@@ -835,3 +835,36 @@ def test_one_object_of_a_hundred_gigabytes_is_cut_where_that_can_be(
         pieces = piece_plan.cut(listed([100 << 30], suffix), room)
         with pytest.raises(InvalidDatasetError, match=f"102,400 MB.*{told}|{told}.*write it as several files"):
             piece_plan.check_pieces(pieces, tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "suffix", "way"),
+    [
+        ([8 << 30], ".csv", "pieces"),
+        ([3 << 29] * 4, ".parquet", "pieces"),
+        ([9 << 29], ".parquet", "tried"),
+        ([11 << 30], ".csv.gz", "pieces"),
+        ([4 << 30], ".csv", "one"),
+        ([1 << 20] * 20_000, ".csv", "pieces"),
+    ],
+)
+def test_what_no_piece_has_more_room_for_is_tried_in_one_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sizes: list[int], suffix: str, way: str
+) -> None:
+    monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
+    if way == "pieces":
+        with pytest.raises(TooLargeForFunctionError, match="of the temporary disk and"):
+            piece_plan.check_room(listed(sizes, suffix), tmp_path, None)
+    else:
+        piece_plan.check_room(listed(sizes, suffix), tmp_path, None)
+
+
+def test_a_disk_that_is_full_after_all_leads_to_pieces(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = put(s3, frame(), "data/x.csv")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("data_preparation.preparation._write_batch", full)
+    with pytest.raises(TooLargeForFunctionError, match="do not fit the temporary disk"):
+        prepare(uri)
