@@ -35,10 +35,10 @@ _SECONDS = 900.0
 
 
 class _Needs(NamedTuple):
-    """What a byte of a file takes beside itself: bytes of text to read, and of the disk in one call and in a piece.
+    """What a byte of a file takes beside itself.
 
-    Measured, in bytes of the disk: text 0.4 to 1 in one call and 0.5 in a piece, Parquet 1 to 2.6 and 0.5 to 1.3. What is
-    packed and what is turned into text first is estimated.
+    Bytes of text to read, and of the disk in one call and in a piece. Measured, of the disk: text 0.4 to 1 in one call
+    and 0.5 in a piece, Parquet 1 to 2.6 and 0.5 to 1.3. What is packed, or turned into text first, is estimated.
     """
 
     text: float
@@ -95,8 +95,8 @@ def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> N
     if all(each.fits(free, limit) for each in pieces) or any(each.size > free for each in objects):
         raise TooLargeForFunctionError(
             f"{total >> 20:,} MB of data in {len(objects):,} objects take about {int(disk) >> 20:,} MB of the "
-            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned for: they are "
-            "prepared in pieces."
+            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned "
+            "for: they are prepared in pieces."
         )
 
 
