@@ -31,6 +31,7 @@ _BYTES_PER_SECOND = 25e6
 """How much text one call reads and writes in a second, with a reserve: 70 to 150 MB were measured on one core, and one
 of Lambda's has about half of that core's speed."""
 _FINGERPRINT_BYTES_PER_SECOND = 200e6
+"""How fast one call is planned to go through an object for its SHA-256, which one core computes faster."""
 _SECONDS = 900.0
 
 

@@ -27,7 +27,7 @@ By = Literal["rows", "key", "time", "column"]
 BUCKET_ROWS = 1 << 21
 """How many rows are looked through for duplicates, or sorted, at once (16 MB), however many there are."""
 MAX_TEST_ROWS = 10_000_000
-"""How many rows a test part has at most: what they tell of a model is then known to a thousandth of its deviation."""
+"""How many rows a test part has at most: a mean of so many is known to a three-thousandth of their deviation."""
 # The number of a row, which pandas writes into a file: the next export gives it to another row.
 _POSITION = re.compile(r"^Unnamed: \d+$|^__index_level_\d+__$")
 

@@ -32,8 +32,10 @@ def states(events: Any) -> list[str]:
     return [event.state for event in events if event.kind == "entered" and event.state in PREPARATION]
 
 
-def test_what_one_call_has_no_room_for_is_prepared_in_pieces(run_scripted: Machine) -> None:
-    events, result = run_scripted({**TOO_LARGE, "pieces": 3, "model_name": "in-pieces"})
+@pytest.mark.parametrize("error", ["TooLargeForFunctionError", "Sandbox.Timedout"])
+def test_what_one_call_has_no_room_or_time_for_is_prepared_in_pieces(run_scripted: Machine, error: str) -> None:
+    script = {"errors": {"PrepareData": [error]}, "pieces": 3, "model_name": "in-pieces"}
+    events, result = run_scripted(script)
     assert (result.status, states(events)) == ("SUCCEEDED", list(PREPARATION))
     assert result.output is not None
     assert "pieces" not in result.output

@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 import pytest
 import skops.io
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
+from botocore.response import StreamingBody
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import f1_score
 
@@ -868,3 +869,27 @@ def test_a_disk_that_is_full_after_all_leads_to_pieces(s3: Any, monkeypatch: pyt
     monkeypatch.setattr("data_preparation.preparation._write_batch", full)
     with pytest.raises(TooLargeForFunctionError, match="do not fit the temporary disk"):
         prepare(uri)
+
+
+def test_what_breaks_off_is_asked_for_again(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(1000)
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
+    etag = s3.head_object(Bucket=BUCKET, Key="data/x.csv")["ETag"]
+    source = objects.SourceObject(f"s3://{BUCKET}/data/x.csv", "x.csv", 1000, etag)
+    monkeypatch.setattr(objects, "_RANGE_BYTES", 99)
+    read, broken = StreamingBody.read, list[int]()
+
+    def breaks(body: StreamingBody, *arguments: Any) -> bytes:
+        if len(broken) < 3:
+            broken.append(1)
+            raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+        return read(body, *arguments)
+
+    monkeypatch.setattr(StreamingBody, "read", breaks)
+    target = io.BytesIO()
+    objects.copy_range(s3, source, 10, 900, target)
+    assert target.getvalue() == content[10:900]
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content[1:])
+    with pytest.raises(InvalidDatasetError, match="was replaced"):
+        objects.copy_range(s3, source, 10, 900, target)
