@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,17 @@ from botocore.exceptions import ClientError
 
 from common import storage
 from common.errors import DamagedFileError
-from common.storage import Stored, describe_files, download, download_unchanged, pinned, read_bytes, upload, write_bytes
+from common.storage import (
+    Stored,
+    describe_files,
+    download,
+    download_unchanged,
+    open_upload,
+    pinned,
+    read_bytes,
+    upload,
+    write_bytes,
+)
 
 URI = "s3://artifacts/runs/run-1/model/call/model.skops"
 LARGE = 9 << 20
@@ -148,3 +160,33 @@ def test_a_data_set_that_is_replaced_while_it_is_read_is_found_out(s3: Any, file
     s3.put_object(Bucket="artifacts", Key="data/x.csv", Body=b"other")
     with pytest.raises(ClientError, match=r"412|PreconditionFailed"):
         download_unchanged(s3, "s3://artifacts/data/x.csv", etag, tmp_path / "second")
+
+
+@pytest.mark.parametrize("size", [0, 10, 5 << 20, (12 << 20) + 7])
+def test_what_is_written_piece_by_piece_is_one_object(s3: Any, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)
+    content, made = os.urandom(size), conditions(s3)
+    for number in range(2):
+        # A call that is repeated finds what it was about to write.
+        with open_upload(s3, URI) as sink:
+            for at in range(0, size, 1_000_003):
+                assert sink.write(memoryview(content)[at : at + 1_000_003]) <= 1_000_003
+            assert sink.tell() == size
+        assert (sink.stored.sha256, sink.stored.size) == (hashlib.sha256(content).hexdigest(), size)
+        assert (sink.stored.version_id is None) == (number == 1)
+    assert read_bytes(s3, Stored(URI, sink.stored.sha256)) == content
+    assert {condition for _, condition in made} == {"*"}
+    assert len(s3.list_object_versions(Bucket="artifacts")["Versions"]) == 1
+
+
+def test_what_is_not_written_to_its_end_is_no_object(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)
+
+    def write() -> None:
+        with open_upload(s3, URI) as sink:
+            sink.write(bytes(6 << 20))
+            raise KeyError("stopped")
+
+    with pytest.raises(KeyError):
+        write()
+    assert "Contents" not in s3.list_objects_v2(Bucket="artifacts")
