@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -33,7 +35,11 @@ from common.errors import DamagedFileError, InvalidDatasetError
 from common.hashing import forget_texts
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from _typeshed import ReadableBuffer
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 _WORKSPACE = "crosstrain-function-"
 # No space, none left of a quota, and a file as large as one may be.
@@ -48,6 +54,8 @@ _STREAMED = TransferConfig(multipart_threshold=1, multipart_chunksize=16 << 20, 
 # What one request brings, where a transfer would ask for the size first and start threads.
 _FETCHED_AT_ONCE = 8 << 20
 _READS = 5
+PART_BYTES = 64 << 20
+"""How large the parts of an object are that is written piece by piece: of 10,000, which it may have, come 640 GB."""
 _WAITS = (0.2, 1.0, 5.0)
 # What a client is told by its events holds for all of its calls: of those that need that, one at a time.
 _telling = threading.Lock()
@@ -77,6 +85,11 @@ def disk_errors() -> Iterator[None]:
             "The data or the model does not fit the function's temporary disk: raise the parameter FunctionStorage "
             "(10,240 MB at most), bring fewer rows or choose a smaller model."
         ) from error
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Return whether `disk_errors` has named a full disk by this error."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno in _FULL
 
 
 @contextmanager
@@ -305,6 +318,94 @@ class _Digested:
         self.digest.update(content)
         self.size += len(content)
         return content
+
+
+class Upload(io.RawIOBase):
+    """A new object that is written piece by piece, however large it becomes; `open_upload` makes and finishes it.
+
+    Attributes
+    ----------
+    stored : Stored
+        What was written, once it is finished.
+    """
+
+    stored: Stored
+
+    def __init__(self, s3: S3Client, uri: str) -> None:
+        self._s3, self._uri = s3, uri
+        self._bucket, self._key = split_uri(uri)
+        self._digest, self._size, self._held = hashlib.sha256(), 0, bytearray()
+        self._upload: str | None = None
+        self._parts: list[Future[CompletedPartTypeDef]] = []
+        self._thread = ThreadPoolExecutor(1)
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def tell(self) -> int:
+        """Return how many bytes were written."""
+        return self._size
+
+    def write(self, content: ReadableBuffer) -> int:
+        """Take in some more bytes, and upload a part as soon as it is whole."""
+        new = memoryview(content)
+        self._digest.update(new)
+        self._size += new.nbytes
+        self._held += new
+        while len(self._held) >= PART_BYTES:
+            self._send(bytes(self._held[:PART_BYTES]))
+            del self._held[:PART_BYTES]
+        return new.nbytes
+
+    def _send(self, content: bytes) -> None:
+        if self._upload is None:
+            self._upload = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
+        if len(self._parts) > 1:
+            # Two parts are in memory at most.
+            self._parts[-2].result()
+        self._parts.append(self._thread.submit(self._send_part, len(self._parts) + 1, content))
+
+    def _send_part(self, number: int, content: bytes) -> CompletedPartTypeDef:
+        answer = self._s3.upload_part(
+            Bucket=self._bucket, Key=self._key, UploadId=str(self._upload), PartNumber=number, Body=content
+        )
+        return {"ETag": answer["ETag"], "PartNumber": number}
+
+    def finish(self) -> None:
+        """Make the object of what was written (`_write_once`)."""
+        if self._upload is None:
+            self.stored = write_bytes(self._s3, bytes(self._held), self._uri, "binary/octet-stream")
+            return
+        self._send(bytes(self._held))
+        parts = [part.result() for part in self._parts]
+
+        def complete() -> str | None:
+            answer = self._s3.complete_multipart_upload(
+                Bucket=self._bucket,
+                Key=self._key,
+                UploadId=str(self._upload),
+                MultipartUpload={"Parts": parts},
+                IfNoneMatch="*",
+            )
+            return _version_of(answer)
+
+        self.stored = Stored(self._uri, self._digest.hexdigest(), self._size, _write_once(complete))
+
+    def stop(self) -> None:
+        """Wait for parts that are under way; what was not finished goes by the bucket's own rule."""
+        self._thread.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def open_upload(s3: S3Client, uri: str) -> Iterator[Upload]:
+    """Yield what is written to a new object, which is there if the `with` block ends without an error."""
+    sink = Upload(s3, uri)
+    try:
+        yield sink
+        sink.finish()
+    finally:
+        sink.stop()
 
 
 def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> Stored:

@@ -1,25 +1,21 @@
-"""Lambda handler of data preparation: downloads the data set, calls `prepare`, uploads the parts and the profile."""
+"""Lambda handler of data preparation: downloads the data set, calls `prepare`, uploads the parts and the profile.
+
+What is too large for one call is prepared in pieces (`in_pieces`), each of them a call of this handler, too.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from common.lineage import image_digest, unpack_names
+from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from common.request import parse_request
-from common.storage import (
-    Stored,
-    describe_files,
-    new_folder,
-    s3_client,
-    upload,
-    workspace,
-    write_json,
-)
+from common.storage import Stored, is_disk_full, new_folder, s3_client, upload, workspace, write_json
 from data_preparation.objects import Downloads, list_objects
+from data_preparation.piece_plan import check_room
 from data_preparation.preparation import PreparedData, prepare
+from data_preparation.results import inherited_split, profile_with, result_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,14 +24,22 @@ logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
 
-def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Prepare the data set of one run.
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
+    """Prepare the data set of one run, or do one task of its preparation in pieces.
 
     Parameters
     ----------
     event
         `{"run_id": …, "request": …, "champion": …}`: the request as the execution's input holds it; the champion's
-        `version`, `target` and `split`, as JSON, which is inherited, or None.
+        `version`, `target` and `split`, as JSON, which is inherited, or None. And `task`:
+
+        - `plan_pieces`, to be told `pieces`: where they are handed over, and how many there are;
+        - `scan_piece` and `write_piece`, with these `pieces` and the number of a `piece`;
+        - `merge_scans`, with `pieces`, to be told them with what is to be done next;
+        - `finish_pieces`, with `pieces`, for what none returns:
+        - none, to prepare the data set in this call.
+    context
+        Of the call; None elsewhere than on Lambda.
 
     Returns
     -------
@@ -46,33 +50,54 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
     ------
     InvalidRequestError, InvalidDatasetError
         If the request or the data cannot be used.
+    TooLargeForFunctionError
+        If one call has no room or time for the data set: it is to be prepared in pieces.
     """
+    if "task" in event:
+        return _in_pieces(event, context)
     s3 = s3_client()
     request = parse_request(event["request"])
-    prefix = new_folder(event["run_id"], "prepared")
-    with workspace() as folder:
-        listing = list_objects(s3, request.dataset_uri)
-        downloads, champion = Downloads(s3, listing.objects, folder), _inherited(event.get("champion"))
-        prepared = prepare(downloads, request, folder, champion)
-        profile = {**prepared.profile, "ignored_files": listing.ignored, "image_digest": image_digest()}
-        rows = profile["rows"]
-        files = {
-            **_upload_parts(s3, prepared, prefix),
-            # Written last: where it is, the parts are whole.
-            "profile": write_json(s3, profile, f"{prefix}/profile.json"),
-        }
-        result = {
-            **describe_files(files),
-            "rows": rows,
-            "columns": sum(column["use"] == "feature" for column in profile["columns"]),
-            "test_part": profile["split"]["test_part"],
-        }
-    logger.info("data prepared", extra={"run_id": event["run_id"], "rows": rows})
-    handed_on = prepared.request.model_dump()
-    if "pos_label" in profile["left_open"]:
-        # What a class is called is data, and what states hand on is logged: the profile tells it.
-        handed_on["pos_label"] = None
-    return {"request": handed_on, "prepared": result}
+    try:
+        with workspace() as folder:
+            listing = list_objects(s3, request.dataset_uri)
+            check_room(listing.objects, folder, context)
+            champion = inherited_split(event.get("champion"))
+            prepared = prepare(Downloads(s3, listing.objects, folder), request, folder, champion)
+            prefix = new_folder(event["run_id"], "prepared")
+            files = _upload_parts(s3, prepared, prefix)
+    except InvalidDatasetError as error:
+        if not is_disk_full(error):
+            raise
+        raise TooLargeForFunctionError(
+            "The data do not fit the temporary disk: they are prepared in pieces."
+        ) from error
+    profile = profile_with(prepared.profile, listing.ignored)
+    # Written last: where it is, the parts are whole.
+    files["profile"] = write_json(s3, profile, f"{prefix}/profile.json")
+    logger.info("data prepared", extra={"run_id": event["run_id"], "rows": profile["rows"]})
+    return result_of(prepared.request, profile, files)
+
+
+def _in_pieces(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
+    # Loaded by a run that needs it.
+    from data_preparation import in_pieces  # noqa: PLC0415
+
+    s3 = s3_client()
+    match event["task"]:
+        case "plan_pieces":
+            return in_pieces.plan_pieces(s3, event, context)
+        case "scan_piece":
+            in_pieces.scan_piece(s3, event)
+        case "merge_scans":
+            return in_pieces.merge_scans(s3, event)
+        case "write_piece":
+            in_pieces.write_piece(s3, event)
+        case "finish_pieces":
+            return in_pieces.finish_pieces(s3, event)
+        case task:
+            raise ValueError(f"there is no task {task}")
+    # What a piece tells is on S3: an answer for each would be too much for the state machine.
+    return None
 
 
 def _upload_parts(s3: S3Client, prepared: PreparedData, prefix: str) -> dict[str, Stored]:
@@ -81,11 +106,3 @@ def _upload_parts(s3: S3Client, prepared: PreparedData, prefix: str) -> dict[str
     with ThreadPoolExecutor(len(paths)) as threads:
         uploads = {name: threads.submit(upload, s3, path, f"{prefix}/{name}.parquet") for name, path in paths.items()}
     return {name: each.result() for name, each in uploads.items()}
-
-
-def _inherited(champion: dict[str, str] | None) -> dict[str, Any] | None:
-    """Return what is inherited of a champion; an earlier version of this project did not say all of the split."""
-    split = json.loads((champion or {}).get("split", "{}"))
-    if champion is None or "columns" not in split:
-        return None
-    return {**champion, "split": {**split, "columns": unpack_names(split["columns"])}}

@@ -182,6 +182,31 @@ class Column:
         self.settle(decide(self.name, self.survey, self.asked))
         return self.used <= {self.notation} and not self.has_failed
 
+    def follow(self, other: Column) -> None:
+        """Take in what the next part of a file tells, which was read as this one was."""
+        both = {self.notation, other.notation}
+        if not self.is_settled:
+            self._follow_survey(other, both)
+        kinds = {each for each in both if each.kind != "null"}
+        if len(kinds) == 1:
+            (self.notation,) = kinds
+        # A part without a value is of each kind.
+        none = {Notation("null")} if kinds else set()
+        self.used = (self.used if self.used != none else set()) | (other.used if other.used != none else set())
+        self.has_failed = self.has_failed or other.has_failed
+        self.markers |= other.markers
+        self.unread += other.unread
+        self.seen += other.seen
+        self.numbers.follow(other.numbers)
+
+    def _follow_survey(self, other: Column, both: set[Notation]) -> None:
+        if self.survey is not None and other.survey is not None and self.is_surveyed_whole and other.is_surveyed_whole:
+            self.survey.follow(other.survey, self.seen)
+        elif self.survey or other.survey or len({each for each in both if each.kind != "null"}) > 1:
+            # To be looked at from the first row on.
+            self.survey, self.is_surveyed_whole = Survey.of(self.asked), False
+        self.asked = replace(self.asked, is_typed=self.asked.is_typed or other.asked.is_typed)
+
     def settle(self, decision: Decision) -> None:
         """Take a decision for this column's."""
         self.decision, self.notation, self.is_settled = decision, decision.notation, True
@@ -242,6 +267,20 @@ class Columns:
             elif column.asked.kind not in (None, "identifier"):
                 column.survey = Survey.of(column.asked)
         return self._columns[name]
+
+    def adopt(self, wishes: Wishes, decided: Mapping[str, Decision]) -> Columns:
+        """Take what is said beforehand, which a document of the columns does not repeat, and return itself."""
+        self.wishes, self._decided = wishes, decided
+        return self
+
+    def follow(self, other: Columns) -> None:
+        """Take in what the next part of a file tells, which was read as this one was."""
+        for name, column in other._columns.items():
+            if name in self._columns:
+                self._columns[name].follow(column)
+            else:
+                self._columns[name] = column
+        self._last, self.footer = other._last, other.footer
 
     def start_over(self, *, told: str) -> None:
         """Forget all, for the file is to be read otherwise from its first row on."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +24,7 @@ import pyarrow.parquet as pq
 from common.conversion import FINGERPRINT, ORDER, TEXTS, dtype_name, narrow_integer, to_part, without_infinities
 from common.distributions import Bounds, RowSample
 from common.errors import InvalidDatasetError, first_few
+from common.hashing import Hashes
 from common.lineage import pack_names
 from common.request import TrainingRequest, did_you_mean
 from common.storage import disk_errors
@@ -42,8 +44,11 @@ from data_preparation.profiling import (
 )
 from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.row_codes import RowCodes, time_of
-from data_preparation.splitting import Split, Splitter, choose_split
+from data_preparation.splitting import MAX_TEST_ROWS, Booleans, Split, Splitter, choose_split
 from data_preparation.survey import Decision
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MIN_ROWS = 10
 MAX_TOLD = 100
@@ -79,11 +84,11 @@ class PreparedData:
 
 
 @dataclass(frozen=True)
-class _Spool:
-    """The typed batches of one source file on disk."""
+class Scan:
+    """What the rows of one file have told, but for the summaries of its columns."""
 
-    path: Path
     name: str
+    names: tuple[str, ...]
     columns: Columns
     dialect: str
     told: tuple[str, ...]
@@ -91,20 +96,38 @@ class _Spool:
     rows: int
     infinities: Mapping[str, int]
     fingerprint: _Fingerprint
-    summaries: dict[str, ColumnSummary]
-    narrow: frozenset[str]
-    """The columns of which floats were rounded to float32, or texts left out."""
     split: Split
-    codes: RowCodes
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
         """The kind of each column, in the order of all files' columns."""
-        return {name: self.columns.kinds[name] for name in self.summaries}
+        kinds = self.columns.kinds
+        return {name: kinds[name] for name in self.names}
 
 
 @dataclass(frozen=True)
-class _Column:
+class _Spool:
+    """The typed batches of one source file on disk, and what they have told."""
+
+    path: Path
+    scan: Scan
+    summaries: dict[str, ColumnSummary]
+    narrow: frozenset[str]
+    """The columns of which floats were rounded to float32, or texts left out."""
+    codes: RowCodes
+
+
+@dataclass(frozen=True)
+class First:
+    """What holds for all files as the first one has it: its columns, and with them the split."""
+
+    name: str
+    names: tuple[str, ...]
+    split: Split
+
+
+@dataclass(frozen=True)
+class PartColumn:
     """What becomes of a column: its summary, its role, how it is used, and the type that it is handed over in."""
 
     summary: ColumnSummary
@@ -114,14 +137,68 @@ class _Column:
     type: pa.DataType | None
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What is known of a data set once all of its rows were read.
+
+    Attributes
+    ----------
+    request
+        With its open choices made.
+    left_open
+        Which these were.
+    kinds, summaries
+        Of all columns, over all files.
+    columns
+        What becomes of each.
+    decisions
+        How each column is read for which there was anything to decide.
+    rows_in, rows_used
+        How many rows there are, and how many have a target.
+    """
+
+    request: TrainingRequest
+    left_open: list[str]
+    kinds: Mapping[str, Kind]
+    summaries: Mapping[str, ColumnSummary]
+    columns: list[PartColumn]
+    decisions: Mapping[str, Decision]
+    rows_in: int
+    rows_used: int
+
+    @property
+    def target(self) -> ColumnSummary:
+        """The summary of the target."""
+        return self.summaries[self.request.target]
+
+    @property
+    def kept(self) -> list[PartColumn]:
+        """The columns that the parts hold."""
+        return [column for column in self.columns if column.type is not None]
+
+    @property
+    def watched(self) -> list[str]:
+        """The columns of which the profile says how they are distributed."""
+        return [column.summary.name for column in self.columns if column.use in ("feature", "target")]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How the rows were split: how many each part has, their classes, and what names the test part."""
+
+    rows: Mapping[str, int]
+    classes: Mapping[str, set[Any]]
+    test_part: int
+    first_time: np.uint64 | None
+
+
 @dataclass
-class _Reading:
+class Reading:
     """What is the same for all files of a data set while they are read."""
 
     request: TrainingRequest
     workspace: Path
     champion: Mapping[str, Any] | None
-    thread: ThreadPoolExecutor
     exact: set[str] = field(default_factory=set)
     """The columns of which all is spooled as it is, whatever was seen of them so far."""
     decided: dict[str, Decision] = field(default_factory=dict)
@@ -165,48 +242,84 @@ def prepare(
     InvalidRequestError
         If the estimator or the metric does not fit the problem that the target poses.
     """
-    with disk_errors(), ThreadPoolExecutor(1) as thread:
-        reading = _Reading(request, workspace, champion, thread)
+    with disk_errors():
+        reading = Reading(request, workspace, champion)
         spools, kinds, summaries = _read(files, reading)
-        request = reading.request
-        rows_in = sum(spool.rows for spool in spools)
-        parts_seen = _parts_seen(summaries, request)
-        _check_decisions(spools, reading)
-        if request.weight_column is not None:
-            _check_weights(summaries[request.weight_column])
-        used_rows = _check_target(summaries[request.target], request, rows_in)
-        problem = _problem(summaries[request.target], request)
-        left_open = _left_open(request, problem)
-        request = request.resolve(problem, summaries[request.target].counts)
-        decisions = _decisions(spools, reading)
-        columns = _assign_columns(summaries, request, parts_seen)
-        with _inherited(spools[0].split):
-            splitter = _splitter(spools, summaries[request.target], request)
-        watched = [column.summary.name for column in columns if column.use in ("feature", "target")]
-        bounds = Bounds.of(len(watched))
-        sample = RowSample(watched, bounds.rows)
-        rows, classes = _write_parts(spools, kinds, columns, splitter, request, workspace, sample)
+        scans = [spool.scan for spool in spools]
+        found = findings(scans, kinds, summaries, reading)
+        with inherited(scans[0].split):
+            splitter = splitter_of(scans[0].split, [spool.codes for spool in spools], found)
+        bounds = Bounds.of(len(found.watched))
+        sample = RowSample(found.watched, bounds.rows)
+        drawn = _write_parts(spools, found, splitter, workspace, sample)
         for spool in spools:
             spool.path.unlink()
             spool.codes.delete()
-    _check_parts(rows, classes, request)
-    profile = {
-        "sources": [dict(spool.fingerprint) for spool in spools],
-        "fingerprint": _fingerprint(spools),
-        "problem": problem,
+    profile = profile_of(scans, found, drawn, reading, sample)
+    return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, found.request)
+
+
+def findings(
+    scans: Sequence[Scan], kinds: Mapping[str, Kind], summaries: Mapping[str, ColumnSummary], reading: Reading
+) -> Findings:
+    """Make the choices that a request leaves open, and say what becomes of each column.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the data cannot be trained on.
+    InvalidRequestError
+        If the estimator or the metric does not fit the problem that the target poses.
+    """
+    request = reading.request
+    rows_in = sum(scan.rows for scan in scans)
+    parts_seen = _parts_seen(summaries, request)
+    decisions = _decisions(scans, reading)
+    _check_decisions(decisions)
+    if request.weight_column is not None:
+        _check_weights(summaries[request.weight_column])
+    rows_used = _check_target(summaries[request.target], request, rows_in)
+    problem = _problem(summaries[request.target], request)
+    left_open = _left_open(request, problem)
+    request = request.resolve(problem, summaries[request.target].counts)
+    columns = _assign_columns(summaries, request, parts_seen)
+    return Findings(request, left_open, kinds, summaries, columns, decisions, rows_in, rows_used)
+
+
+def profile_of(
+    scans: Sequence[Scan], found: Findings, drawn: Drawn, reading: Reading, sample: RowSample
+) -> dict[str, Any]:
+    """Return the profile of the prepared data.
+
+    Raises
+    ------
+    InvalidDatasetError
+        If the split leaves too few rows, or a single class, to a part.
+    """
+    request, bounds = found.request, Bounds.of(len(found.watched))
+    check_parts(drawn, request)
+    return {
+        "sources": [dict(scan.fingerprint) for scan in scans],
+        "fingerprint": fingerprint_of(scans),
+        "problem": request.problem,
         "target": request.target,
-        "left_open": left_open,
+        "left_open": found.left_open,
         "pos_label": request.pos_label,
-        "rows": {"in": rows_in, "used": used_rows, "dropped": rows_in - used_rows, **rows},
-        "dropped_rows": {f"missing or infinite {_needed(request)}": rows_in - used_rows},
-        "read": _read_document(spools, reading, request),
-        "split": _split_document(spools[0].split, splitter, kinds, rows),
-        "classes": _class_counts(summaries[request.target]) if problem == "classification" else None,
+        "rows": {
+            "in": found.rows_in,
+            "used": found.rows_used,
+            "dropped": found.rows_in - found.rows_used,
+            **drawn.rows,
+        },
+        "dropped_rows": {f"missing or infinite {_needed(request)}": found.rows_in - found.rows_used},
+        "read": _read_document(scans, reading, request, found.rows_used),
+        "split": _split_document(scans[0].split, drawn, found.kinds),
+        "classes": _class_counts(found.target) if request.problem == "classification" else None,
         "columns": [
             *(
-                _describe(column, spools, decisions.get(column.summary.name), request)
-                | (_distribution(column, sample, bounds) if column.summary.name in watched else {})
-                for column in columns
+                _describe(column, scans, found.decisions.get(column.summary.name), request)
+                | (_distribution(column, sample, bounds) if column.summary.name in found.watched else {})
+                for column in found.columns
             ),
             *(
                 {
@@ -219,77 +332,157 @@ def prepare(
                     "infinities": 0,
                     "reason": reason,
                 }
-                for name, reason in _left_out(spools).items()
+                for name, reason in _left_out(scans).items()
             ),
         ],
     }
-    return PreparedData(workspace / "train.parquet", workspace / "test.parquet", profile, request)
 
 
 def _read(
-    files: Iterable[SourceFile], reading: _Reading
+    files: Iterable[SourceFile], reading: Reading
 ) -> tuple[list[_Spool], dict[str, Kind], dict[str, ColumnSummary]]:
-    """Read all files into spools, and sum up their columns over all of them.
-
-    Whether float32 does for a column, how its texts are written, and whether texts repeat that hardly do at first,
-    shows when all rows were seen. Until then its batches are as those before suggest. Where that was wrong, the files
-    are read once more, with what is then known.
-    """
+    """Read all files into spools, and sum up their columns over all of them, as often as it takes (`settled`)."""
     for _ in range(MAX_READINGS):
         reading.told = []
         spools = _spools(files, reading)
-        names = list(dict.fromkeys(name for spool in spools for name in spool.summaries))
-        decided = {**reading.decided, **merged([spool.columns for spool in spools])}
-        if (reading.request.read.unite and names != list(spools[0].summaries)) or decided != reading.decided:
-            reading.names, reading.decided = names, decided
+        summarise = partial(_merged_summaries, spools, request=reading.request)
+        kinds, summaries = settled([spool.scan for spool in spools], reading, summarise)
+        if not summaries:
             continue
-        kinds = common_kinds((spool.name, spool.kinds) for spool in spools)
-        summaries = _merged_summaries(spools, kinds, reading.request)
         rounded = {name for spool in spools for name in spool.narrow if not summaries[name].bears_narrowing}
         if not rounded:
             return spools, kinds, summaries
         reading.exact.update(rounded)
-    raise InvalidDatasetError("The files tell different things of a column each time: say what it is by `columns`.")
+    raise never_settled()
 
 
-def _spools(files: Iterable[SourceFile], reading: _Reading) -> list[_Spool]:
-    spools, empty = list[_Spool](), list[EmptyFileError]()
+def settled(
+    scans: Sequence[Scan], reading: Reading, summarise: Callable[[Mapping[str, Kind]], dict[str, ColumnSummary]]
+) -> tuple[dict[str, Kind], dict[str, ColumnSummary]]:
+    """Return the kinds of all columns and their summaries over all files; nothing, if the files are to be read again.
+
+    Whether float32 does for a column, how its texts are written, and whether texts repeat that hardly do at first,
+    shows when all rows were seen. Until then its batches are as those before suggest. Where that was wrong, the files
+    are read once more, with what is then known.
+
+    Parameters
+    ----------
+    scans
+        Of all files, in order.
+    reading
+        What they were read with; what is learnt is added.
+    summarise
+        Returns the summaries of all columns, by their kinds.
+    """
+    names = list(dict.fromkeys(name for scan in scans for name in scan.names))
+    decided = {**reading.decided, **merged([scan.columns for scan in scans])}
+    if (reading.request.read.unite and names != list(scans[0].names)) or decided != reading.decided:
+        reading.names, reading.decided = names, decided
+        return {}, {}
+    kinds = common_kinds((scan.name, scan.kinds) for scan in scans)
+    return kinds, summarise(kinds)
+
+
+def never_settled() -> InvalidDatasetError:
+    """Return the error of files that are read again and again."""
+    return InvalidDatasetError("The files tell different things of a column each time: say what it is by `columns`.")
+
+
+def _spools(files: Iterable[SourceFile], reading: Reading) -> list[_Spool]:
+    spools, empty, first = list[_Spool](), list[EmptyFileError](), None
     for index, file in enumerate(files):
-        fingerprint = reading.thread.submit(file.fingerprint)  # while the file is read
+        path = reading.workspace / f"spool-{index}.arrow"
         try:
-            spools.append(_spool(file, index, reading, spools[0] if spools else None, fingerprint))
+            scan, summaries, narrow, codes = scan_file(file, reading, first, path.with_suffix(".codes"), path)
         except EmptyFileError as error:
             empty.append(error)
-            reading.told.append(f'"{file.name}" has no rows, and is left out.')
+            reading.told.append(told_of_empty(file.name))
+            continue
+        spools.append(_Spool(path, scan, summaries, narrow, codes))
+        first = first or First(scan.name, scan.names, scan.split)
     if not spools:
-        # The state machine knows errors by their names.
-        raise InvalidDatasetError(str(empty[0]) if empty else "There is no data file.")
+        raise nothing_read(empty)
     return spools
 
 
-def _spool(
-    file: SourceFile, index: int, reading: _Reading, first: _Spool | None, fingerprint: Future[_Fingerprint]
-) -> _Spool:
-    """Read a file into typed batches on disk, and summarise its columns.
+def told_of_empty(name: str) -> str:
+    """Return what is told of a file without rows."""
+    return f'"{name}" has no rows, and is left out.'
+
+
+def nothing_read(empty: Sequence[EmptyFileError]) -> InvalidDatasetError:
+    """Return the error of a data set without rows."""
+    # The state machine knows errors by their names.
+    return InvalidDatasetError(str(empty[0]) if empty else "There is no data file.")
+
+
+def scan_file(
+    file: SourceFile, reading: Reading, first: First | None, codes: Path, spool: Path | None = None
+) -> tuple[Scan, dict[str, ColumnSummary], frozenset[str], RowCodes]:
+    """Read a file, and return what its rows have told.
 
     Where a late row shows that earlier ones were read otherwise than it can be, the file is read once more, with what
     is then known.
+
+    Parameters
+    ----------
+    file, reading
+        What is read, and how.
+    first
+        The first file of the data set; None for itself.
+    codes
+        Where the codes of the rows are written.
+    spool
+        Where the rows are kept that have a target, in small types; nowhere, if not given.
+
+    Returns
+    -------
+    scan, summaries, narrow, codes
+        What they have told, with the summary of each column; the columns of which not all was kept; and the codes.
+
+    Raises
+    ------
+    EmptyFileError
+        If it has no rows.
+    InvalidDatasetError
+        If it cannot be read, or has other columns than the first one.
     """
-    with open_table(file, reading.request.read, reading.workspace) as table:
+    with ThreadPoolExecutor(1) as thread, open_table(file, reading.request.read, reading.workspace) as table:
+        fingerprint = thread.submit(file.fingerprint)  # while the file is read
         _check_disk(file.name, table, reading.workspace)
-        names = _wanted(file.name, table, reading, first)
+        names = wanted(file.name, table, reading, first)
+        split = first.split if first else choose_split(reading.request, names, reading.champion)
+        check_split(split)
         columns = Columns(Wishes.of_request(reading.request), reading.decided)
-        path = reading.workspace / f"spool-{index}.arrow"
+        written = codes_of(codes, split, reading.request, names)
         for _ in columns.readings(file.name):
-            spool = _spool_once(path, table, names, columns, reading, first)
-        if not spool.rows:
+            rows, infinities, summaries, narrow = scan_once(table, names, columns, reading, split, written, spool)
+        if not rows:
             raise EmptyFileError(f'"{file.name}" has a header but no rows.')
-        last = told_of_last_row(file.name, spool.summaries)
+        last = told_of_last_row(file.name, summaries)
         told = (*table.told, *columns.told, *table.told_of_rows, *last)
-        return replace(spool, fingerprint=fingerprint.result(), told=told)
+        scan = Scan(
+            table.file.name,
+            tuple(names),
+            columns,
+            table.dialect,
+            told,
+            left_out_of(table, reading),
+            rows,
+            infinities,
+            fingerprint.result(),
+            split,
+        )
+        return scan, summaries, frozenset(narrow), written
 
 
-def _wanted(file: str, table: Table, reading: _Reading, first: _Spool | None) -> list[str]:
+def left_out_of(table: Table, reading: Reading) -> dict[str, str]:
+    """Return the columns of a file that are not read, and why."""
+    asked = {name: "the request says so" for name in table.columns if reading.request.columns.get(name) == "ignore"}
+    return {**table.unusable, **asked}
+
+
+def wanted(file: str, table: Table, reading: Reading, first: First | None) -> list[str]:
     """Return the columns to read of a file, in which a request may name columns without the spaces around them."""
     names = [name for name in table.columns if reading.request.columns.get(name) != "ignore"]
     if reading.request.read.unite:
@@ -306,49 +499,46 @@ def _wanted(file: str, table: Table, reading: _Reading, first: _Spool | None) ->
     return names
 
 
-def _spool_once(
-    path: Path, table: Table, names: list[str], columns: Columns, reading: _Reading, first: _Spool | None
-) -> _Spool:
-    request, file = reading.request, table.file.name
+def scan_once(  # noqa: PLR0913, PLR0917 - what is read and how, and where what is kept goes
+    table: Table,
+    names: list[str],
+    columns: Columns,
+    reading: Reading,
+    split: Split,
+    codes: RowCodes,
+    spool: Path | None,
+    *,
+    is_traced: bool = False,
+) -> tuple[int, dict[str, int], dict[str, ColumnSummary], set[str]]:
+    """Read a file once, and return its rows, the infinities and the summary of each column, and those not all kept."""
+    request = reading.request
     rows, infinities, narrow = 0, dict[str, int](), set[str]()
     summaries = dict[str, ColumnSummary]()
-    split = first.split if first else choose_split(request, names, reading.champion)
-    _check_split(split)
-    with pa.OSFile(str(path), "wb") as sink, _codes(path.with_suffix(".codes"), split, request, names) as codes:
+    with codes, nullcontext() if spool is None else pa.OSFile(str(spool), "wb") as sink:
         for batch in table.batches(columns, names, encode_texts=True):
-            whole = _with_all(batch, names, columns)
+            whole = with_all(batch, names, columns)
             summaries = _summaries(columns.kinds, names, request, summaries)
+            for summary in summaries.values() if is_traced else ():
+                summary.trace = summary.trace or []
             rows += batch.num_rows
             if columns.must_be_read_again:
                 continue
-            usable = _with_target(_without_infinities(whole, infinities), request)
+            usable = usable_rows(whole, request, infinities)
             for name, column in zip(usable.schema.names, usable.columns, strict=True):
                 summaries[name].add(column)
-            with _inherited(split):
-                codes.write(_with_offsets(usable, columns))
-            narrow |= _write_batch(sink, usable, summaries, reading.exact)
-    left_out = {
-        **table.unusable,
-        **{name: "the request says so" for name in table.columns if request.columns.get(name) == "ignore"},
-    }
-    return _Spool(
-        path,
-        file,
-        columns,
-        table.dialect,
-        (),
-        left_out,
-        rows,
-        infinities,
-        {},
-        summaries,
-        frozenset(narrow),
-        split,
-        codes,
-    )
+            with inherited(split):
+                codes.write(with_offsets(usable, columns))
+            if sink is not None:
+                narrow |= _write_batch(sink, usable, summaries, reading.exact)
+    return rows, infinities, summaries, narrow
 
 
-def _with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
+def usable_rows(batch: pa.RecordBatch, request: TrainingRequest, infinities: dict[str, int]) -> pa.RecordBatch:
+    """Return the rows that have a target, NaN and infinities in them as nulls, and count the latter by column."""
+    return _with_target(_without_infinities(batch, infinities), request)
+
+
+def with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> pa.RecordBatch:
     """Return a batch with all columns in order; those that its file does not have are missing."""
     there = set(batch.schema.names)
     for name in names:
@@ -359,7 +549,7 @@ def _with_all(batch: pa.RecordBatch, names: Sequence[str], columns: Columns) -> 
 
 
 @contextmanager
-def _inherited(split: Split) -> Iterator[None]:
+def inherited(split: Split) -> Iterator[None]:
     """Say of a split that does not fit the data where it comes from, if not from the request."""
     try:
         yield
@@ -372,7 +562,8 @@ def _inherited(split: Split) -> Iterator[None]:
         ) from error
 
 
-def _codes(path: Path, split: Split, request: TrainingRequest, names: Sequence[str]) -> RowCodes:
+def codes_of(path: Path, split: Split, request: TrainingRequest, names: Sequence[str]) -> RowCodes:
+    """Return the codes of the rows of a file, which are kept at a path."""
     return RowCodes(
         path,
         # Where the split does not go by them, the hashes of rows only name the test part.
@@ -408,7 +599,7 @@ def _without_infinities(batch: pa.RecordBatch, infinities: dict[str, int]) -> pa
     return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
-def _with_offsets(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
+def with_offsets(batch: pa.RecordBatch, columns: Columns) -> pa.RecordBatch:
     """Return rows with whole numbers as their file has them: in which part a row is follows from these."""
     for name, notation in columns.notations.items():
         if notation.offset and name in batch.schema.names:
@@ -480,7 +671,7 @@ def _check_disk(file: str, table: Table, workspace: Path) -> None:
         )
 
 
-def _check_split(split: Split) -> None:
+def check_split(split: Split) -> None:
     """Refuse names that are too long together to be kept with a version, for the next run to split by."""
     size = len(pack_names(split.columns))
     if size > MAX_NAMES_BYTES:
@@ -490,8 +681,8 @@ def _check_split(split: Split) -> None:
         )
 
 
-def _check_same_columns(name: str, names: Sequence[str], first: _Spool | None) -> None:
-    differing = sorted(set(names) ^ first.summaries.keys()) if first else ()
+def _check_same_columns(name: str, names: Sequence[str], first: First | None) -> None:
+    differing = sorted(set(names) ^ set(first.names)) if first else ()
     if first and differing:
         where = (f'"{column}" (only in "{name if column in names else first.name}")' for column in differing)
         raise InvalidDatasetError(
@@ -588,7 +779,7 @@ def check_columns(request: TrainingRequest, names: Sequence[str], *, unnamed: bo
             raise InvalidDatasetError(f'The {word} "{name}" is not a column of the data set.{hint}')
 
 
-def _batches(spools: list[_Spool]) -> Iterator[pa.RecordBatch]:
+def _batches(spools: Sequence[_Spool]) -> Iterator[pa.RecordBatch]:
     """Yield all rows that have a target, in types that differ from batch to batch."""
     for spool in spools:
         with pa.OSFile(str(spool.path)) as source:
@@ -599,7 +790,7 @@ def _batches(spools: list[_Spool]) -> Iterator[pa.RecordBatch]:
 
 
 def _merged_summaries(
-    spools: list[_Spool], kinds: Mapping[str, Kind], request: TrainingRequest
+    spools: Sequence[_Spool], kinds: Mapping[str, Kind], request: TrainingRequest
 ) -> dict[str, ColumnSummary]:
     if len(spools) == 1:
         return spools[0].summaries
@@ -614,20 +805,29 @@ def _needed(request: TrainingRequest) -> str:
     return "target" if request.weight_column is None else "target or weight, or a weight of 0"
 
 
-def _left_out(spools: list[_Spool]) -> dict[str, str]:
+def _left_out(scans: Sequence[Scan]) -> dict[str, str]:
     """Return the columns that were not read, and why."""
-    return {name: reason for spool in spools for name, reason in spool.left_out.items()}
+    return {name: reason for scan in scans for name, reason in scan.left_out.items()}
 
 
-def _read_document(spools: list[_Spool], reading: _Reading, request: TrainingRequest) -> dict[str, Any]:
+def told_of_test_part(request: TrainingRequest, rows: int) -> Iterator[str]:
+    """Yield that the test part holds fewer rows than the request says."""
+    if request.test_fraction * rows > MAX_TEST_ROWS and request.split_column is None:
+        yield (
+            f"The test part holds {MAX_TEST_ROWS:,} rows and not {request.test_fraction:g} of {rows:,}: more would "
+            "tell nothing more."
+        )
+
+
+def _read_document(scans: Sequence[Scan], reading: Reading, request: TrainingRequest, rows: int) -> dict[str, Any]:
     """Return what the profile says of how the files were read, and what was told of it."""
-    told = [*reading.told, *(sentence for spool in spools for sentence in spool.told)]
+    told = [*reading.told, *(sentence for scan in scans for sentence in scan.told), *told_of_test_part(request, rows)]
     options = request.read.model_dump(exclude_defaults=True)
     kinds = {name: kind for name, kind in request.columns.items() if kind != "ignore"}
     return {
         "options": options,
         "columns": kinds,
-        "dialect": spools[0].dialect,
+        "dialect": scans[0].dialect,
         "told": list(dict.fromkeys(told))[:MAX_TOLD],
     }
 
@@ -699,20 +899,17 @@ def _problem(target: ColumnSummary, request: TrainingRequest) -> str:
     return problem
 
 
-def _check_decisions(spools: list[_Spool], reading: _Reading) -> None:
+def _check_decisions(decisions: Mapping[str, Decision]) -> None:
     """Refuse columns in which values are of different sorts, unless the request says what they are."""
-    problems = [decision.problem for decision in _decisions(spools, reading).values() if decision.problem is not None]
+    problems = [decision.problem for decision in decisions.values() if decision.problem is not None]
     if problems:
         raise InvalidDatasetError(first_few(problems, " "))
 
 
-def _decisions(spools: list[_Spool], reading: _Reading) -> dict[str, Decision]:
+def _decisions(scans: Sequence[Scan], reading: Reading) -> dict[str, Decision]:
     """Return how each column is read for which there was anything to decide."""
     of_files = {
-        name: decision
-        for spool in reversed(spools)
-        for name in spool.summaries
-        if (decision := spool.columns[name].decision)
+        name: decision for scan in reversed(scans) for name in scan.names if (decision := scan.columns[name].decision)
     }
     return {**of_files, **reading.decided}
 
@@ -728,20 +925,20 @@ def _left_open(request: TrainingRequest, problem: str) -> list[str]:
 
 def _assign_columns(
     summaries: Mapping[str, ColumnSummary], request: TrainingRequest, parts_seen: set[str]
-) -> list[_Column]:
+) -> list[PartColumn]:
     columns = []
     for name, summary in summaries.items():
         role, reason = role_of(summary, request)
         if name == request.target:
-            columns.append(_Column(summary, role, "target", None, _target_type(summary, request)))
+            columns.append(PartColumn(summary, role, "target", None, _target_type(summary, request)))
         elif parts_seen and name == request.split_column:
-            columns.append(_Column(summary, role, "split", None, None))
+            columns.append(PartColumn(summary, role, "split", None, None))
         elif name == request.weight_column:
-            columns.append(_Column(summary, role, "weight", None, pa.float64()))
+            columns.append(PartColumn(summary, role, "weight", None, pa.float64()))
         elif reason is not None:
-            columns.append(_Column(summary, role, "dropped", reason, None))
+            columns.append(PartColumn(summary, role, "dropped", reason, None))
         else:
-            columns.append(_Column(summary, role, "feature", None, feature_type(summary, role)))
+            columns.append(PartColumn(summary, role, "feature", None, feature_type(summary, role)))
     if not any(column.use == "feature" for column in columns):
         dropped = first_few((f'"{c.summary.name}": {c.reason}' for c in columns if c.use == "dropped"), "; ")
         raise InvalidDatasetError(f"No column is left to train on ({dropped or 'there is no other column'}).")
@@ -781,10 +978,10 @@ def _target_type(target: ColumnSummary, request: TrainingRequest) -> pa.DataType
     return pa.float64()
 
 
-class _PartWriter:
+class PartWriter:
     """Writes one part as Parquet, in row groups of a size that reads fast."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path | pa.NativeFile, schema: pa.Schema) -> None:
         text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
         # Dictionaries pay for texts; numbers of many different values only lose time to them.
         self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4", write_page_checksum=True)
@@ -795,9 +992,12 @@ class _PartWriter:
         self.rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows; the same batches give the same file, byte for byte."""
         self._pending.append(batch)
         self._pending_rows += batch.num_rows
-        self._pending_bytes += sum(column.nbytes for column in batch.columns if pa.types.is_string(column.type))
+        texts = (column for column in batch.columns if pa.types.is_string(column.type))
+        # By the texts alone: how an array holds them depends on where it comes from.
+        self._pending_bytes += sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)
         self.rows += batch.num_rows
         if self._pending_rows >= self._row_group_rows or self._pending_bytes > ROW_GROUP_BYTES:
             self._flush()
@@ -816,109 +1016,140 @@ class _PartWriter:
         self._writer.close()
 
 
-def _write_parts(  # noqa: PLR0913, PLR0917 - what was read, what becomes of it, and where
-    spools: list[_Spool],
-    kinds: Mapping[str, Kind],
-    columns: list[_Column],
-    splitter: Splitter,
-    request: TrainingRequest,
-    workspace: Path,
-    sample: RowSample,
-) -> tuple[dict[str, int], dict[str, set[Any]]]:
-    """Write both parts, show the rows of training to the sample, and return the rows and the classes in each part."""
-    kept = [column for column in columns if column.type is not None]
-    # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
-    of_reading = {FINGERPRINT: _fingerprint(spools)}
-    schema = pa.schema([(column.summary.name, column.type) for column in kept], metadata=of_reading)
-    by_order = spools[0].split.by in ("key", "time")
-    schemas = {"train": schema.append(pa.field(ORDER, pa.uint64())) if by_order else schema, "test": schema}
+def _write_parts(
+    spools: Sequence[_Spool], found: Findings, splitter: Splitter, workspace: Path, sample: RowSample
+) -> Drawn:
+    """Write both parts, show the rows of training to the sample, and return how many and what each part holds."""
+    scans = [spool.scan for spool in spools]
+    schemas = part_schemas(found, fingerprint_of(scans), scans[0].split)
     classes: dict[str, set[Any]] = {part: set() for part in PARTS}
     with _part_writers(workspace, schemas) as writers:
         for batch in _batches(spools):
-            test = splitter.test_mask(batch)
-            converted = pa.RecordBatch.from_arrays(
-                [_convert(batch[column.summary.name], column) for column in kept], schema=schema
-            )
-            for part, mask in (("train", ~test), ("test", test)):
-                rows = converted.filter(pa.array(mask))
+            mask = splitter.test_mask(batch)
+            for part, rows in parted(batch, mask, splitter.order, found, schemas).items():
                 if part == "train":
                     sample.add(rows)
-                if part == "train" and splitter.order is not None:
-                    rows = rows.append_column(schemas[part].field(ORDER), pa.array(splitter.order[mask]))
                 writers[part].write(rows)
-                if request.problem == "classification":
-                    labels = pc.unique(batch[request.target].filter(pa.array(mask)))
-                    classes[part].update(pc.cast(labels, ARROW_TYPES[kinds[request.target]]).to_pylist())
-    return {part: writers[part].rows for part in PARTS}, classes
+            for part, labels in labels_of(batch, mask, found).items():
+                classes[part].update(labels)
+    rows = {part: writers[part].rows for part in PARTS}
+    return Drawn(rows, classes, splitter.test_part, splitter.first_time)
+
+
+def part_schemas(found: Findings, fingerprint: str, split: Split) -> dict[str, pa.Schema]:
+    """Return the schema of each part."""
+    # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
+    of_reading = {FINGERPRINT: fingerprint}
+    schema = pa.schema([(column.summary.name, column.type) for column in found.kept], metadata=of_reading)
+    by_order = split.by in ("key", "time")
+    return {"train": schema.append(pa.field(ORDER, pa.uint64())) if by_order else schema, "test": schema}
+
+
+def parted(
+    batch: pa.RecordBatch, mask: Booleans, order: Hashes | None, found: Findings, schemas: Mapping[str, pa.Schema]
+) -> dict[str, pa.RecordBatch]:
+    """Return the rows of each part as it holds them.
+
+    Parameters
+    ----------
+    batch
+        Rows that have a target.
+    mask
+        Which of them are test rows, shape (rows,).
+    order
+        What they are ordered by, shape (rows,), for a split by key or time.
+    found
+        What becomes of each column.
+    schemas
+        Of the parts.
+    """
+    arrays = [_convert(batch[column.summary.name], column) for column in found.kept]
+    converted = pa.RecordBatch.from_arrays(arrays, schema=schemas["test"])
+    train, test = converted.filter(pa.array(~mask)), converted.filter(pa.array(mask))
+    if order is not None:
+        train = train.append_column(schemas["train"].field(ORDER), pa.array(order[~mask]))
+    return {"train": train, "test": test}
+
+
+def labels_of(batch: pa.RecordBatch, mask: Booleans, found: Findings) -> dict[str, list[Any]]:
+    """Return the classes among the rows of each part; none of a regression."""
+    if found.request.problem != "classification":
+        return {}
+    target = found.request.target
+    chosen = {"train": ~mask, "test": mask}
+    return {
+        part: pc.cast(pc.unique(batch[target].filter(pa.array(rows))), ARROW_TYPES[found.kinds[target]]).to_pylist()
+        for part, rows in chosen.items()
+    }
 
 
 @contextmanager
-def _part_writers(workspace: Path, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, _PartWriter]]:
+def _part_writers(workspace: Path, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, PartWriter]]:
     with ExitStack() as stack:
-        yield {part: stack.enter_context(_PartWriter(workspace / f"{part}.parquet", schemas[part])) for part in PARTS}
+        yield {part: stack.enter_context(PartWriter(workspace / f"{part}.parquet", schemas[part])) for part in PARTS}
 
 
-def _splitter(spools: list[_Spool], target: ColumnSummary, request: TrainingRequest) -> Splitter:
-    labels = None
-    if request.problem == "classification" and target.counts is not None:
+def splitter_of(split: Split, codes: Sequence[RowCodes], found: Findings) -> Splitter:
+    """Return what splits the rows of which these are the codes."""
+    labels, target = None, found.target
+    if found.request.problem == "classification" and target.counts is not None:
         type_ = ARROW_TYPES[target.kind]
         labels = [(pa.scalar(label, type_), rows) for label, rows in sorted(target.counts.items())]
-    return Splitter(spools[0].split, [spool.codes for spool in spools], labels, request)
+    return Splitter(split, codes, labels, found.request)
 
 
-def _split_document(
-    split: Split, splitter: Splitter, kinds: Mapping[str, Kind], rows: Mapping[str, int]
-) -> dict[str, Any]:
+def _split_document(split: Split, drawn: Drawn, kinds: Mapping[str, Kind]) -> dict[str, Any]:
     """Return what the profile says of the split, and how the next run inherits it."""
     document = {
         **split.document(),
-        "test_share": rows["test"] / (rows["train"] + rows["test"]),
-        "test_part": f"{splitter.test_part:016x}",
+        "test_share": drawn.rows["test"] / (drawn.rows["train"] + drawn.rows["test"]),
+        "test_part": f"{drawn.test_part:016x}",
     }
-    if splitter.first_time is not None:
-        document["first_time"] = time_of(splitter.first_time, is_time=kinds[split.columns[0]] == "timestamp")
+    if drawn.first_time is not None:
+        document["first_time"] = time_of(drawn.first_time, is_time=kinds[split.columns[0]] == "timestamp")
     return document
 
 
-def _convert(column: pa.Array, kept: _Column) -> pa.Array:
+def _convert(column: pa.Array, kept: PartColumn) -> pa.Array:
     if kept.use == "feature" or pa.types.is_dictionary(kept.type):
         return to_part(column, kept.type)
     # A target keeps its digits; the nearest float stands for a whole number that has more of them.
     return pc.cast(column, kept.type, safe=not pa.types.is_floating(kept.type))
 
 
-def _check_parts(rows: Mapping[str, int], classes: Mapping[str, set[Any]], request: TrainingRequest) -> None:
+def check_parts(drawn: Drawn, request: TrainingRequest) -> None:
+    """Raise InvalidDatasetError if the split leaves too few rows, or a single class, to a part."""
     way_out = (
         f'mark more rows in "{request.split_column}"'
         if request.split_column
         else "change test_fraction or bring more rows"
     )
     for part in PARTS:
-        if rows[part] < 2:
+        if drawn.rows[part] < 2:
             raise InvalidDatasetError(
-                f"The split leaves {rows[part]} rows to the {part} part; at least 2 are needed: {way_out}."
+                f"The split leaves {drawn.rows[part]} rows to the {part} part; at least 2 are needed: {way_out}."
             )
-    if request.problem == "classification" and len(classes["train"]) < 2:
+    if request.problem == "classification" and len(drawn.classes["train"]) < 2:
         raise InvalidDatasetError(f"The training part has one class only: {way_out}.")
 
 
-def _fingerprint(spools: list[_Spool]) -> str:
+def fingerprint_of(scans: Sequence[Scan]) -> str:
     """Return one SHA-256 for the data set: of its files' digests, in order, whatever the files are called."""
-    return hashlib.sha256("".join(str(spool.fingerprint["sha256"]) for spool in spools).encode()).hexdigest()
+    return hashlib.sha256("".join(str(scan.fingerprint["sha256"]) for scan in scans).encode()).hexdigest()
 
 
 def _class_counts(target: ColumnSummary) -> list[dict[str, Any]]:
     return [{"label": label, "rows": rows} for label, rows in sorted((target.counts or {}).items())]
 
 
-def _distribution(column: _Column, sample: RowSample, bounds: Bounds) -> dict[str, Any]:
+def _distribution(column: PartColumn, sample: RowSample, bounds: Bounds) -> dict[str, Any]:
     """Return how a column's values are distributed in the training part, and in no other row."""
     values = sample.values(column.summary.name)
     return {"distribution": distribution(column.summary, values, bounds)}
 
 
 def _describe(
-    column: _Column, spools: list[_Spool], decision: Decision | None, request: TrainingRequest
+    column: PartColumn, scans: Sequence[Scan], decision: Decision | None, request: TrainingRequest
 ) -> dict[str, Any]:
     summary, name = column.summary, column.summary.name
     described: dict[str, Any] = {
@@ -928,14 +1159,14 @@ def _describe(
         "kind": summary.kind,
         "dtype": None if column.type is None else dtype_name(column.type),
         "nulls": summary.nulls,
-        "infinities": sum(spool.infinities.get(name, 0) for spool in spools),
+        "infinities": sum(scan.infinities.get(name, 0) for scan in scans),
         **statistics(summary, column.role),
     }
     if column.use == "feature" and (by := splits_by(summary, column.role)):
         described["splits_by"] = by
     if decision is not None and (notation := decision.notation.document()):
         described["notation"] = notation
-    texts = [spool.columns[name] for spool in spools]
+    texts = [scan.columns[name] for scan in scans]
     told = [
         *(decision.told if decision else ()),
         *told_of_missing(name, texts, request),

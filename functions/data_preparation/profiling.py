@@ -41,6 +41,7 @@ _IDENTIFIER_NAME = re.compile(
     r"(?i:(^|[\W_])(id|uuid|guid|key|index|row|rownum|rowid)$)|[a-z](Id|ID)$|^Unnamed: \d+$|^__index_level_\d+__$"
 )
 _TIME_NAME = re.compile(r"(?i)(^|[\W_])(date|time|datetime|timestamp|year)$")
+Moments = tuple[int, np.float64, np.float64]
 PLACEHOLDERS = (
     -1, -9, -99, -999, -9999, -99999, -999999, 99, 999, 9999, 99999, 999999,
     -99.9, -999.9, -9999.9, 99.9, 999.9, 9999.9,
@@ -85,6 +86,8 @@ class ColumnSummary:
     """The last number."""
     _held: dict[float, int] = field(default_factory=dict)
     characters: int = 0
+    trace: list[Moments] | None = None
+    """The moments of each batch, where they are to be merged in another order than they come in (`replay`)."""
     _distinct: DistinctTexts = field(default_factory=DistinctTexts, compare=False)
     _squares: np.float64 = field(default_factory=np.float64)
     _head: list[pa.Array] = field(default_factory=list)
@@ -199,7 +202,7 @@ class ColumnSummary:
             as_own = float if self.kind == "float" else lambda value: value
             if other.minimum is not None:
                 self._widen_range(as_own(other.minimum), as_own(other.maximum))
-            self._add_moments(other.mean, other._squares, other.values)
+            self._add_moments(other.mean, other._squares, other.values, self.values)
             self.float32_error = max(self.float32_error, other.float32_error)
             self.integral = self.integral and other.integral
             for value, rows in other._held.items():
@@ -247,20 +250,37 @@ class ColumnSummary:
             mean = values.mean(dtype=np.float64)
             deviations = values - mean
             # Not a dot product, which BLAS would spread over threads that wait for each other.
-            self._add_moments(mean, np.square(deviations, out=deviations).sum(), len(values))
+            squares = np.square(deviations, out=deviations).sum()
+            self._add_moments(mean, squares, len(values), self.values)
+        if self.trace is not None:
+            self.trace.append((len(values), mean, squares))
         if self.kind == "float" or max(abs(self.minimum), abs(self.maximum)) > FLOAT32_INTEGERS:
             # Whole numbers, too, for those of another file may be floats.
             self.float32_error = max(self.float32_error, float32_error(values.astype(np.float64, copy=False)))
         if self.kind == "float":
             self.integral = self.integral and bool((values == np.floor(values)).all())
 
-    def _add_moments(self, mean: np.float64, squares: np.float64, new: int) -> None:
+    def _add_moments(self, mean: np.float64, squares: np.float64, new: int, old: int) -> None:
         """Merge mean and squared deviations of other values (Chan, Golub and LeVeque 1979, equations 2.1)."""
-        old = self.values
         with np.errstate(over="ignore", invalid="ignore"):
             delta = mean - self.mean
             self.mean += delta * new / (old + new)
             self._squares += squares + delta * delta * (old * new / (old + new))
+
+    def replay(self, moments: Iterable[Moments]) -> None:
+        """Take mean and deviation from those of the parts of all values, in their order.
+
+        Sums of floats depend on the order in which they are made: merged in another one, they differ in the last digit.
+        """
+        self.mean, self._squares, old = np.float64(0), np.float64(0), 0
+        for new, mean, squares in moments:
+            self._add_moments(mean, squares, new, old)
+            old += new
+
+    @property
+    def moments(self) -> Moments:
+        """How many values there are, their mean and the sum of their squared deviations from it."""
+        return self.values, self.mean, self._squares
 
     def _look_for_repeats(self, present: pa.Array) -> None:
         seen = sum(map(len, self._head))

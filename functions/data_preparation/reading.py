@@ -25,10 +25,10 @@ from data_preparation.columns import Columns
 from data_preparation.delimited import rewrite
 from data_preparation.dialect import Dialect, find_dialect, not_encoded
 from data_preparation.file_names import hive_columns
-from data_preparation.formats import Format, open_text, readable
+from data_preparation.formats import Format, open_text, readable, recognise
 from data_preparation.notation import Kind, kind_of
 from data_preparation.parquet_reading import ParquetTable, check_number, parquet_errors, typed_column
-from data_preparation.text_reading import Opens, TextFile
+from data_preparation.text_reading import Opens, Segment, TextFile
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class SourceFile:
 
     name: str
     path: Path
+    segment: Segment | None = None
+    """Which part of the file it is, where it is not the whole one."""
 
     def fingerprint(self) -> dict[str, str | int]:
         """Return name, size in bytes and SHA-256 of the content."""
@@ -155,6 +157,9 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
     """
     read = read or ReadOptions()
     folder = folder or Path(tempfile.gettempdir())
+    if file.segment is not None:
+        yield _segment_table(file, file.segment, read)
+        return
     with ExitStack() as stack, readable(file, folder, read.sheet) as (plain, format_):
         told = tuple(f"{sentence}." for sentence in format_.told)
         if format_.kind == "parquet":
@@ -176,6 +181,30 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
             table = Table(text, hive_columns(file.name), told)
         check_number(file.name, len(table.columns))
         yield table
+
+
+def _segment_table(file: SourceFile, segment: Segment, read: ReadOptions) -> Table:
+    """Return a part of a file of text as a table."""
+    head = SourceFile(file.name, segment.head)
+    found = recognise(head)
+    if (found.kind, found.compression) != ("text", None):
+        raise _cannot_be_cut(file, "is no plain text")
+    with open_text(head, found) as stream:
+        dialect = find_dialect(file.name, stream, read)
+    # Positions in other encodings, and in a copy with other separators, are not those of the file.
+    if dialect.encoding not in ("utf-8", "utf-8-sig") or not dialect.is_known_to_pyarrow:
+        raise _cannot_be_cut(file, "is not in UTF-8, or separated by several characters")
+    text = TextFile(file.name, partial(open_text, file, found), dialect, segment)
+    table = Table(text, hive_columns(file.name), (*(f"{sentence}." for sentence in found.told), *dialect.told))
+    check_number(file.name, len(table.columns))
+    return table
+
+
+def _cannot_be_cut(file: SourceFile, why: str) -> InvalidDatasetError:
+    return InvalidDatasetError(
+        f'"{file.name}" is too large for one function, and {why}, so that it cannot be cut into pieces: write it as '
+        "several files, of about a GB each."
+    )
 
 
 @contextmanager

@@ -65,7 +65,12 @@ class RowCodes:
         self._file.close()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Append a batch's rows, in which NaN and infinities are nulls.
+        """Append a batch's rows (`of`)."""
+        self.of(batch).tofile(self._file)
+        self.rows += batch.num_rows
+
+    def of(self, batch: pa.RecordBatch) -> Hashes:
+        """Return the codes of a batch's rows, in which NaN and infinities are nulls; shape (rows, columns).
 
         Raises
         ------
@@ -79,14 +84,18 @@ class RowCodes:
             codes[:, 2] = mix(row_hashes(batch, self._key, exact=self._key) ^ self._seed)
         if self._time:
             codes[:, 2] = _in_time(self._time, batch[self._time])
-        codes.tofile(self._file)
-        self.rows += batch.num_rows
+        return codes
 
     def chunks(self) -> Iterator[Hashes]:
         """Yield the codes in order, arrays of shape (rows, columns)."""
         with self._path.open("rb") as file:
             while len(read := np.fromfile(file, np.uint64, CHUNK_ROWS * self._width)):
                 yield read.reshape(-1, self._width)
+
+    def found(self) -> Self:
+        """Count the rows of codes that were written before, by another call, and return itself."""
+        self.rows = self._path.stat().st_size // (8 * self._width)
+        return self
 
     def delete(self) -> None:
         """Free the disk."""

@@ -26,6 +26,8 @@ By = Literal["rows", "key", "time", "column"]
 
 BUCKET_ROWS = 1 << 21
 """How many rows are looked through for duplicates, or sorted, at once (16 MB), however many there are."""
+MAX_TEST_ROWS = 10_000_000
+"""How many rows a test part has at most: a mean of so many is known to a three-thousandth of their deviation."""
 # The number of a row, which pandas writes into a file: the next export gives it to another row.
 _POSITION = re.compile(r"^Unnamed: \d+$|^__index_level_\d+__$")
 
@@ -154,7 +156,7 @@ class Splitter:
         self.test_part, self.first_time = 0, None
         self.order: Hashes | None = None
         if split.by == "rows":
-            wanted = quotas(self._classes.sizes, request.test_fraction)
+            wanted = quotas(self._classes.sizes, test_share(request, self._rows))
             self._limits, self._some = select(self._ordered, wanted)[0], wanted > 0
         elif split.by != "column":
             self._limit, self._with_limit = self._find_limit()
@@ -165,11 +167,15 @@ class Splitter:
 
     def test_mask(self, batch: pa.RecordBatch) -> Booleans:
         """Return which of the next rows, those of the batch, are test rows, shape (rows,)."""
-        codes, order, classes = self._take(batch.num_rows)
+        said = said_to_test(batch[self._split.columns[0]]) if self._split.by == "column" else None
+        return self.next_mask(batch.num_rows, said)
+
+    def next_mask(self, rows: int, said: Booleans | None = None) -> Booleans:
+        """Return which of so many next rows are test rows; for a split by column, those of which it is said."""
+        codes, order, classes = self._take(rows)
         self.order = order if self._split.by in ("key", "time") else None
-        if self._split.by == "column":
-            said = pc.equal(pc.cast(batch[self._split.columns[0]], pa.string()), "test")
-            mask = np.asarray(said.to_numpy(zero_copy_only=False), np.bool_)
+        if said is not None:
+            mask = said
         elif self._split.by == "rows":
             mask = (order <= self._limits[classes]) & self._some[classes]
         elif self._split.by == "key":
@@ -184,7 +190,7 @@ class Splitter:
 
     def _ordered(self) -> Iterator[tuple[Hashes, Hashes, Places]]:
         """Yield for the next rows their codes, what they are ordered by, and the places of their classes."""
-        occurrences = _Occurrences(self._repeated)
+        occurrences = Occurrences(self._repeated)
         for file in self._codes:
             for codes in file.chunks():
                 order = occurrences(codes[:, 0]) if self._split.by == "rows" else codes[:, -1]
@@ -202,7 +208,7 @@ class Splitter:
     def _find_limit(self) -> tuple[np.uint64, bool]:
         """Return the key or time at the threshold, and whether its rows are test rows, whichever is nearer."""
         by_time = self._split.by == "time"
-        wanted = max(1, round(self._rows * self._request.test_fraction))
+        wanted = max(1, round(self._rows * test_share(self._request, self._rows)))
         rank = self._rows - wanted + 1 if by_time else wanted
         (value,), (below,), (up_to,) = select(self._ordered, np.array([rank]))
         tested = {True: self._rows - below, False: self._rows - up_to} if by_time else {True: up_to, False: below}
@@ -217,6 +223,17 @@ class Splitter:
                 f"{self._split.by}, or none."
             )
         return value, min(possible, key=lambda with_limit: abs(possible[with_limit] - wanted))
+
+
+def said_to_test(column: pa.Array) -> Booleans:
+    """Return which rows a column of parts says to be test rows, shape (rows,)."""
+    said = pc.equal(pc.cast(column, pa.string()), "test")
+    return np.asarray(said.to_numpy(zero_copy_only=False), np.bool_)
+
+
+def test_share(request: TrainingRequest, rows: int) -> float:
+    """Return the share of test rows: what the request says, or what `MAX_TEST_ROWS` are of all rows."""
+    return min(request.test_fraction, MAX_TEST_ROWS / max(1, rows))
 
 
 class _Classes:
@@ -246,7 +263,7 @@ class _Classes:
         return np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
 
 
-class _Occurrences:
+class Occurrences:
     """Turns the hashes of rows into an order in which equal rows stand apart: the first, the second and so on.
 
     Rows of equal features and labels are common in small tables of categories; kept together they would leave what a

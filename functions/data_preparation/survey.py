@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -128,7 +128,9 @@ class Decision:
 
 
 @dataclass
-class _Fit:
+class Fit:
+    """How many values are not written in a style."""
+
     misfits: int = 0
     first: int = -1
     """The row of the first value that does not fit, counted from 1."""
@@ -164,12 +166,14 @@ class Survey:
     is_label: bool = False
     values: int = 0
     markers: Counter[str] = field(default_factory=Counter)
-    fits: dict[tuple[Kind, str], _Fit] = field(default_factory=dict)
+    fits: dict[tuple[Kind, str], Fit] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     symbols: Counter[str] = field(default_factory=Counter)
     looks: Counter[str] = field(default_factory=Counter)
     ends: tuple[set[str], set[str]] = field(default_factory=lambda: (set(), set()))
     """The two digits that dates begin with, and those that they end with: the fewer are their years."""
+    given_up: dict[tuple[Kind, str], Fit] = field(default_factory=dict)
+    """What did not have the others so far, when they were given up."""
     words: set[str] = field(default_factory=set)
     spelled: set[str] = field(default_factory=set)
     largest: int = 0
@@ -186,7 +190,7 @@ class Survey:
         return cls(asked.date_format, asked.is_label)
 
     def __post_init__(self) -> None:
-        self.fits = {each: _Fit() for each in _candidates(self.date_format)}
+        self.fits = {each: Fit() for each in _candidates(self.date_format)}
 
     def add(self, texts: pa.StringArray | pa.DictionaryArray, first: int) -> bool:
         """Take in texts without the spaces around them; missing ones are null.
@@ -283,7 +287,7 @@ class Survey:
         """Give up numbers and times where most values can be neither: names and words, for the most part."""
         maybe_numbers = int(rows[_matches(different, _MAYBE_NUMBER)].sum())
         if self.values and 2 * maybe_numbers < self.values and not self._maybe_numbers:
-            self.fits = {each: fit for each, fit in self.fits.items() if each[0] == "boolean"}
+            self._give_up(each for each in self.fits if each[0] != "boolean")
         self._maybe_numbers += maybe_numbers
         self._count(different, rows, "digits", r"\d")
         if maybe_numbers:
@@ -303,7 +307,11 @@ class Survey:
             fit.first = first_of(misfit)
         fit.misfits += wrong
         if self.values > FEW_VALUES and 2 * fit.misfits > self.values:
-            del self.fits[candidate]
+            self._give_up([candidate])
+
+    def _give_up(self, candidates: Iterable[tuple[Kind, str]]) -> None:
+        for candidate in list(candidates):
+            self.given_up[candidate] = self.fits.pop(candidate)
 
     def _look_at_numbers(self, different: pa.StringArray, rows: npt.NDArray[np.int64]) -> None:
         for name, pattern in (
@@ -329,6 +337,34 @@ class Survey:
     def _count(self, different: pa.StringArray, rows: npt.NDArray[np.int64], name: str, pattern: str) -> None:
         found = _matches(different, pattern) & (rows > 0)
         self.counts[name] += int(rows[found].sum())
+
+    def follow(self, other: Survey, rows: int) -> None:
+        """Take in what the next part of a file tells of the column, before which there are so many rows.
+
+        What one part alone gives up is looked at as if no other value of it were amiss: rather it is told that a column
+        mixes numbers and texts than that it is taken for texts without a word.
+        """
+        if self._waiting is not None and other._waiting is not None:
+            for text, (count, first) in other._waiting.items():
+                before, where = self._waiting.get(text, (0, first + rows))
+                self._waiting[text] = (before + count, where)
+            self._told = None
+            if len(self._waiting) > FEW_VALUES:
+                waiting, self._waiting = self._waiting, None
+                self._take_waiting(waiting)
+            return
+        for each in (self, other):
+            if each._waiting is not None:
+                waiting, each._waiting = each._waiting, None
+                each._take_waiting(waiting)
+        for mine, theirs in ((self, other), (other, self)):
+            for candidate in set(mine.given_up) & set(theirs.fits):
+                mine.fits[candidate] = mine.given_up.pop(candidate)
+        for fit in other.fits.values():
+            fit.first += rows if fit.misfits else 0
+        # In the order of candidates, of which the first ones are taken.
+        self.fits = {each: self.fits[each] for each in _candidates(self.date_format) if each in self.fits}
+        self.merge(other)
 
     def merge(self, other: Survey) -> None:
         """Take in what another file tells of the column; neither of both holds texts back (`so_far`)."""
@@ -357,10 +393,10 @@ class Survey:
         """Return the styles of a kind that all values have."""
         return [style for (each, style), fit in self.fits.items() if each == kind and not fit.misfits]
 
-    def nearest(self, kind: Kind) -> tuple[str, _Fit] | None:
+    def nearest(self, kind: Kind) -> tuple[str, Fit] | None:
         """Return the style of a kind that most values have, if it is more than half of them."""
         near = [(style, fit) for (each, style), fit in self.fits.items() if each == kind]
-        style, fit = min(near, key=lambda each: each[1].misfits, default=("", _Fit(self.values)))
+        style, fit = min(near, key=lambda each: each[1].misfits, default=("", Fit(self.values)))
         return (style, fit) if 2 * fit.misfits < self.values else None
 
 
@@ -676,7 +712,7 @@ def _text(name: str, survey: Survey) -> Decision:
     return Decision(Notation("text"), doubts=(_LOOKS[looks].format(name=name),) if looks else ())
 
 
-def _others(fit: _Fit) -> str:
+def _others(fit: Fit) -> str:
     if fit.misfits == 1:
         return f"that in row {fit.first:,} is none"
     return f"{fit.misfits:,} are not, the first in row {fit.first:,}"
@@ -724,6 +760,15 @@ class WholeNumbers:
         for few in (FEW_DATES, len(numbers)) if self.is_compact else ():
             texts = pa.array(np.unique(numbers[:few])).cast(pa.string())
             self.is_compact = self.is_compact and read(texts, Notation("timestamp", "yyyymmdd")).null_count == 0
+
+    def follow(self, other: WholeNumbers) -> None:
+        """Take in what others tell."""
+        if other.values:
+            self.low = min(self.low, other.low) if self.values else other.low
+            self.high = max(self.high, other.high) if self.values else other.high
+        self.values += other.values
+        self.is_compact = self.is_compact and other.is_compact
+        self.is_excel = self.is_excel and other.is_excel
 
     def decide(self, name: str, *, is_label: bool) -> Decision | None:
         """Return how the column is read if it holds days, or numbers that no float holds, else None."""

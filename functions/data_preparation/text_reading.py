@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import IO, Protocol
 
 import numpy as np
@@ -43,6 +44,10 @@ _MISSING = sorted({*NULL_VALUES, *MARKERS, *map(str.upper, MARKERS), *map(str.ca
 MAYBE_OTHERWISE = r"^[+-]?(?:[1-9]\d{0,2}\.\d{3}|\d{1,3}|[01]\d\.(?:1[89]|2[01])\d\d)$"
 """6.221: decimals to some, thousands to others. 01.2024: a month."""
 _MANY = 50
+_CUT = (
+    "It is cut into pieces at line ends, which must not be within quotes: write it as several files, of about a GB "
+    "each."
+)
 _HINT_COLUMNS = 100
 """How many columns are asked for their decimal character."""
 
@@ -52,6 +57,27 @@ class Opens(Protocol):
 
     def __call__(self) -> IO[bytes] | pa.NativeFile:
         """Return the opened file."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a file, from the beginning of a row to the end of one.
+
+    Attributes
+    ----------
+    head
+        The beginning of the whole file, which tells how it is written.
+    lead
+        How many of the part's first bytes belong to the block before it. Blocks are those of the whole file, so that
+        batches are, too.
+    is_first, is_last
+        Where the part is.
+    """
+
+    head: Path
+    lead: int
+    is_first: bool
+    is_last: bool
 
 
 @dataclass
@@ -68,6 +94,8 @@ class TextFile:
         How it is written.
     remarks
         How many rows of its last reading were remarks below the table.
+    segment
+        Which part of a file it is; None for a whole one.
     swallowed
         The columns of which a value of its last reading holds what look like whole rows.
     """
@@ -75,6 +103,7 @@ class TextFile:
     name: str
     open: Opens
     dialect: Dialect
+    segment: Segment | None = None
     remarks: int = 0
     swallowed: set[str] = field(default_factory=set)
 
@@ -101,10 +130,15 @@ class TextFile:
         try:
             yield from self._batches(names, columns, encode_texts)
         except InvalidDatasetError as error:
+            if self.segment is not None:
+                raise InvalidDatasetError(f"{error} {_CUT}") from error
             if not self._has_another_encoding(error, columns):
                 raise
 
     def _batches(self, names: list[str], columns: Columns, encode_texts: bool) -> Iterator[pa.RecordBatch]:
+        if self.segment is not None and not self.segment.is_last:
+            # What ends the file does not end this part of it.
+            columns.footer = 0
         types, rows = self._types(names, columns, encode_texts), 0
         with suppress(pa.ArrowInvalid, OSError, UnicodeError):
             # What no first row has for a missing value is no such marker to a converter, so that it is told.
@@ -152,16 +186,36 @@ class TextFile:
 
     def _sample(self, types: Mapping[str, pa.DataType], footer: int) -> pa.RecordBatch | None:
         """Return the first rows; where a row is longer than a sample, a whole block of them."""
+        file = self if self.segment is None else self._head(self.segment)
         if SAMPLE_BYTES < BLOCK_BYTES:
             with suppress(pa.ArrowInvalid, OSError):
-                return next(iter(self._open(types, block=SAMPLE_BYTES, handler=_Remarks(self.name, footer))), None)
-        return next(iter(self._open(types, handler=_Remarks(self.name, footer))), None)
+                return next(iter(file._open(types, block=SAMPLE_BYTES, handler=_Remarks(self.name, footer))), None)
+        return next(iter(file._open(types, handler=_Remarks(self.name, footer))), None)
+
+    def _head(self, segment: Segment) -> TextFile:
+        """Return the beginning of the whole file, by which all parts are read."""
+        return replace(self, open=partial(pa.input_stream, str(segment.head), compression=None), segment=None)
+
+    @property
+    def _skipped(self) -> int:
+        """How many lines come before the first row."""
+        return self.dialect.skip_lines if self.segment is None or self.segment.is_first else 0
+
+    @property
+    def end_mark(self) -> str | None:
+        """What is read behind a part that others follow: no row, but where a part ends within quotes, text of a value.
+
+        So each part proves of the next one that it begins with a row.
+        """
+        if self.segment is None or self.segment.is_last:
+            return None
+        return "crosstrain.end" + self.dialect.separator * len(self.columns)
 
     def _read(
         self, types: Mapping[str, pa.DataType], footer: int, missing: Sequence[str] = ()
     ) -> Iterator[pa.RecordBatch]:
         # Rows have numbers without threads alone, and which of them are the last shows by their numbers.
-        remarks, watched = _Remarks(self.name, footer), _Watched(self)
+        remarks, watched = _Remarks(self.name, footer, self.end_mark), _Watched(self)
         reader = self._open(types, stream=watched, threads=not footer, handler=remarks, missing=missing)
         self.swallowed = set()
         for batch in _without_last(_read_ahead(reader), footer, remarks):
@@ -169,6 +223,12 @@ class TextFile:
                 self._look_for_rows(batch)
             yield batch
         self.remarks = remarks.rows - remarks.in_footer
+        if self.end_mark is not None:
+            if not remarks.has_ended or self.remarks:
+                raise InvalidDatasetError(
+                    f'"{self.name}" has a line end within quotes, or a row of another length, where it was cut.'
+                )
+            return
         if self.remarks and not footer:
             self._check_remarks()
         if watched.quotes % 2:
@@ -198,7 +258,7 @@ class TextFile:
         limit, line = csv.field_size_limit(2 * BLOCK_BYTES), 0
         try:
             with io.TextIOWrapper(self.open(), dialect.encoding, newline="") as text:
-                for _ in range(dialect.skip_lines):
+                for _ in range(self._skipped):
                     text.readline()
                 rows = csv.reader(text, delimiter=dialect.separator, quotechar=dialect.quote, strict=True)
                 for _ in rows:
@@ -229,7 +289,7 @@ class TextFile:
                 block_size=block or BLOCK_BYTES,
                 use_threads=threads and block is None,
                 column_names=self.columns,
-                skip_rows=dialect.skip_lines,
+                skip_rows=self._skipped,
                 encoding="utf8" if dialect.encoding == "utf-8-sig" else dialect.encoding,
             ),
             parse_options=pa.csv.ParseOptions(
@@ -293,11 +353,19 @@ class _Watched:
         # In UTF-16 and UTF-32 both bytes are parts of letters.
         self._quote = None if dialect.encoding.startswith(("utf-16", "utf-32")) else ord(dialect.quote)
         self.quotes = 0
+        self._lead = file.segment.lead if file.segment is not None else 0
+        self._end_mark, self._left = file.end_mark, 0
+        if self._end_mark is not None:
+            self._left = self._stream.size()  # type: ignore[union-attr] # a part is never packed
 
     def read_buffer(self, size: int) -> pa.Buffer:
         """Return the next bytes, which pyarrow asks for without a copy."""
-        stream = self._stream
+        stream, size, self._lead = self._stream, size + self._lead, 0
         buffer = stream.read_buffer(size) if isinstance(stream, pa.NativeFile) else pa.py_buffer(stream.read(size))
+        if self._end_mark is not None and len(buffer):
+            self._left -= len(buffer)
+            if not self._left:
+                buffer = pa.py_buffer(buffer.to_pybytes() + self._end_mark.encode() + b"\n")
         if self._quote is not None:
             content = np.frombuffer(buffer, np.uint8)
             if not content.all():
@@ -324,14 +392,20 @@ class _Remarks:
         What messages call the file.
     footer
         How many rows at the end are no data whatever they look like.
+    end_mark
+        A row that is none (`TextFile.end_mark`).
     """
 
-    def __init__(self, file: str, footer: int = 0) -> None:
-        self._file, self._footer = file, footer
+    def __init__(self, file: str, footer: int = 0, end_mark: str | None = None) -> None:
+        self._file, self._footer, self._end_mark = file, footer, end_mark
         self.rows = self.in_footer = 0
         self._first = 0
+        self.has_ended = False
 
     def __call__(self, row: pa.csv.InvalidRow) -> str:
+        if self._end_mark is not None and row.text == self._end_mark:
+            self.has_ended = True
+            return "skip"
         is_remark = row.actual_columns == 1 and _WRITTEN_SO.match(row.text) and self.rows <= MAX_REMARKS
         if not is_remark:
             if self.in_footer >= self._footer:

@@ -39,10 +39,11 @@ def main() -> None:
             Path(f"{held}.answered").touch()
 
 
-def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any]]:
+def answer(step: str, event: Any, attempt: int) -> tuple[str, dict[str, Any] | None]:
     """Return what an attempt, counted from 0, ends with: `error` or `response`, and its document."""
     if task := event.get("task"):
-        return planned(event) if task == "plan_search" else tried(event)
+        searched = {"plan_search": planned, "train_trial": tried}
+        return searched[task](event) if task in searched else in_pieces(task, event)
     errors = event["request"].get("errors", {}).get(step, [])
     time.sleep(event["request"].get("seconds", {}).get(step, 0))
     wait_for_gate(event["request"].get("held", {}).get(step), attempt)
@@ -70,6 +71,31 @@ def prepared(event: Any) -> dict[str, Any]:
         "request": {**request, "model_name": name, "seed": 42},
         "prepared": {"test_part": "0" * 16, "given": event["champion"]},
     }
+
+
+def in_pieces(task: str, event: Any) -> tuple[str, dict[str, Any] | None]:
+    """Prepare in as many `pieces` as the input says; `piece_errors` has the errors of a task's attempts by piece.
+
+    Several processes serve pieces: their attempts are counted by files in the folder `marks`.
+    """
+    if task == "plan_pieces":
+        # The other tasks are told nothing but what this one returns.
+        folder = json.dumps({**event["request"], "given": event["champion"]})
+        return "response", {"folder": folder, "count": event["request"]["pieces"], "round": 0, "again": False}
+    pieces = event["pieces"]
+    script = json.loads(pieces["folder"])
+    if task == "merge_scans":
+        again = pieces["round"] < script.get("scanned_again", 0)
+        return "response", {**pieces, "round": pieces["round"] + again, "again": again}
+    if task == "finish_pieces":
+        return "response", prepared({"request": script, "champion": script["given"]})
+    errors = script.get("piece_errors", {}).get(task, {}).get(str(event["piece"]), [])
+    for attempt, error in enumerate(errors, 1):
+        mark = Path(script["marks"]) / f"{task}-{event['piece']}-{attempt}"
+        if not mark.exists():
+            mark.touch()
+            return "error", {"errorType": error, "errorMessage": f"attempt {attempt}", "stackTrace": []}
+    return "response", None
 
 
 def planned(event: Any) -> tuple[str, dict[str, Any]]:

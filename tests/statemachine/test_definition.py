@@ -24,8 +24,10 @@ SERVICE_ERRORS = {
 # The first calls of a function whose image Lambda has let go after idle weeks.
 # https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
 PENDING_ERRORS = {"Lambda.CodeArtifactUserPendingException", "Lambda.ResourceConflictException"}
+PREPARATION_IN_PIECES = ("PlanPreparation", "MergeScans", "FinishPreparation")
+PIECES = ("ScanPiece", "WritePiece")
 DOMAIN_ERRORS = {"InvalidRequestError", "InvalidDatasetError", "UntrustedModelError"}
-STEPS = ("PrepareData", "PlanSearch", "TrainTrial", "TrainModel", "EvaluateModel")
+STEPS = ("PrepareData", *PREPARATION_IN_PIECES, "PlanSearch", "TrainTrial", "TrainModel", "EvaluateModel")
 REGISTRY_CALLS = (
     "ClaimRun", "FindSplit", "CountComparison", "FindChampion", "ReadChampion", "Promote", "FindOwnVersion", "Reject",
     "WaitForApproval",
@@ -49,6 +51,12 @@ TOO_LARGE = {
     "Next": "IsTaskOpen",
 }  # fmt: skip
 LARGE = {"TrainModel": "TrainLargeModel", "EvaluateModel": "EvaluateLargeModel", "PlanSearch": "PlanLargeSearch"}
+# What one call has no room or time for goes on in pieces.
+IN_PIECES = {
+    "ErrorEquals": ["TooLargeForFunctionError", "Sandbox.Timedout"],
+    "Output": "{% $states.input %}",
+    "Next": "PlanPreparation",
+}
 ANNOUNCEMENTS = ("AnnounceDecision", "AnnounceFailure", "AnnounceQuestion")
 # Of the state machine that rolls back.
 ROLLBACK_CALLS = ("FindChampion", "FindVersion", "FindOwnRollback", "MoveChampion")
@@ -72,8 +80,10 @@ def text(project: Path) -> str:
 @pytest.fixture(scope="module")
 def states(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text)["States"]
-    # Those of a trial, too.
-    return found | found["MakeTrials"]["ItemProcessor"]["States"]
+    # Those of a trial and of a piece, too.
+    for name in ("MakeTrials", "ScanPieces", "WritePieces"):
+        found = found | found[name]["ItemProcessor"]["States"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +94,7 @@ def template(project: Path) -> dict[str, Any]:
 
 def test_every_task_is_known_and_ends_in_time(states: dict[str, Any]) -> None:
     tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
-    assert set(tasks) == {*STEPS, *REGISTRY_CALLS, *ANNOUNCEMENTS, "StoreEvent", *LARGE.values()}
+    assert set(tasks) == {*STEPS, *PIECES, *REGISTRY_CALLS, *ANNOUNCEMENTS, "StoreEvent", *LARGE.values()}
     # Only a person may take days, and what does not fit a function hours.
     for name in ("WaitForApproval", *LARGE.values()):
         tasks.pop(name)
@@ -147,7 +157,8 @@ def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str,
         # A trial that fails ends nothing.
         assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "TrialFailed")
     else:
-        assert states[step]["Catch"] == ([TOO_LARGE, EXPLAINED] if step in LARGE else [EXPLAINED])
+        others = [IN_PIECES] if step == "PrepareData" else [TOO_LARGE] if step in LARGE else []
+        assert states[step]["Catch"] == [*others, EXPLAINED]
     assert states["MakeTrials"]["Catch"] == [EXPLAINED]
     assert states["ExplainFailure"]["Next"] == "AnnounceFailure"
     assert states["RunFailed"]["Type"] == "Fail"
@@ -188,6 +199,28 @@ def test_a_task_does_what_its_function_would_have_done(states: dict[str, Any], s
     assert [each["Name"] for each in container["Environment"]] == [
         "TASK_TOKEN", "EVENT", "CROSSTRAIN_TASK_CPU", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("map_", "piece", "failed"),
+    [("ScanPieces", "ScanPiece", "PieceNotScanned"), ("WritePieces", "WritePiece", "PieceNotWritten")],
+)
+def test_a_piece_is_retried_as_steps_are_and_once_if_its_call_was_ended(
+    states: dict[str, Any], map_: str, piece: str, failed: str
+) -> None:
+    *usual, ended = states[piece]["Retry"]
+    assert usual == states["MergeScans"]["Retry"]
+    assert ended["MaxAttempts"] == 1
+    (caught,) = states[piece]["Catch"]
+    assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], failed)
+    assert states[map_]["Catch"] == [EXPLAINED]
+    # What calls tell each other is not in the payload, which holds 256 KiB.
+    assert states[map_]["Output"] == "{% $states.input %}"
+
+
+def test_what_prepares_in_pieces_returns_what_one_call_does(states: dict[str, Any]) -> None:
+    for field in ("Output", "Next"):
+        assert states["FinishPreparation"][field] == states["PrepareData"][field]
 
 
 def test_no_error_of_the_functions_own_is_retried(states: dict[str, Any]) -> None:

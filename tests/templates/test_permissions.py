@@ -29,6 +29,7 @@ ROLES = {
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 CONTEXT = "kms:EncryptionContext:aws:s3:arn"
 RUN, CALL = "runs/run-1", "20261128T153012-22f89fbf"
+PIECE = f"pieces/run-1/{CALL}/scan-0-0000"
 OBJECTS = (
     "data/houses.csv",
     f"{RUN}/prepared/{CALL}/train.parquet",
@@ -44,6 +45,7 @@ OBJECTS = (
     "large/run-1/TrainModel.json",
     "large/run-1/PlanSearch.json",
     "large/run-1/EvaluateModel.json",
+    PIECE,
     "other/notes.txt",
 )
 TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
@@ -51,7 +53,7 @@ TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
 UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
-    "preparation": {"data/houses.csv"},
+    "preparation": {"data/houses.csv", PIECE},
     "training": {
         f"{RUN}/prepared/{CALL}/train.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
@@ -78,13 +80,15 @@ READS = {
         f"{RUN}/evaluation/{CALL}/evaluation.json",
         "scoring/run-1/manifest.json",
     },
-    "data scientist": {key for key in OBJECTS if not key.startswith(("other/", "large/"))},
+    # Rows that are nobody's result, and gone after days, and what tasks are called with.
+    "data scientist": {key for key in OBJECTS if not key.startswith(("other/", "large/")) and key != PIECE},
 }
 WRITES = {
     "preparation": {
         f"{RUN}/prepared/{CALL}/train.parquet",
         f"{RUN}/prepared/{CALL}/test.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
+        PIECE,
     },
     "training": {
         f"{RUN}/trials/000/{CALL}/trial.json",

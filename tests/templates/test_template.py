@@ -226,7 +226,7 @@ def test_where_nothing_is_kept_there_is_no_right_to_keep_it(template: Any) -> No
 def test_nobody_replaces_what_functions_have_written(template: Any) -> None:
     statements = template["Resources"]["ArtifactBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (denied,) = [each["Resource"] for each in statements if each["Sid"] == "DenyOverwrite"]
-    folders = ("runs", "scoring", "captured", "watch", "feedback")
+    folders = ("runs", "pieces", "scoring", "captured", "watch", "feedback")
     assert denied == [{"Fn::Sub": f"${{ArtifactBucket.Arn}}/{folder}/*"} for folder in folders]
 
 

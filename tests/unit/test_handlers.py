@@ -24,7 +24,8 @@ import pyarrow.parquet as pq
 import pytest
 import skops.io
 from boto3.dynamodb.types import TypeDeserializer
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError
+from botocore.response import StreamingBody
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import f1_score
 
@@ -39,7 +40,8 @@ from common.errors import (
 from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
-from data_preparation import objects
+from data_preparation import in_pieces as in_pieces_module
+from data_preparation import objects, piece_plan, text_reading
 from model_evaluation import apart, predicted_part
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
@@ -586,11 +588,16 @@ def test_what_a_killed_invocation_has_left_is_gone_before_free_space_is_measured
     assert {path.name for path in tmp_path.iterdir()} == {living.name, foreign.name}
 
 
-def test_a_file_larger_than_the_disk_is_refused_before_it_is_read(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_larger_than_the_disk_is_prepared_in_pieces_or_refused_before_it_is_read(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     uri = put(s3, frame(), "data/x.csv")
     monkeypatch.setattr(objects.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10})())
-    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
+    with pytest.raises(TooLargeForFunctionError, match="of the temporary disk"):
         prepare(uri)
+    with pytest.raises(InvalidDatasetError, match="more than one function has room and time for: write it as several"):
+        in_pieces(uri)
+    assert keys(s3) == ["data/x.csv"]
 
 
 def test_bad_data_leaves_nothing_behind(s3: Any) -> None:
@@ -795,3 +802,163 @@ def test_a_test_part_too_large_for_evaluation_is_refused_before_it_is_read(
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
     with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=\d+\]$"):
         evaluation.handler(event, None)
+
+
+def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
+    """Prepare a data set as the state machine does in pieces, one call after another."""
+    request = {"dataset_uri": uri, "target": "y", "search_trials": 0, **fields}
+
+    def call(task: str, **more: Any) -> Any:
+        event = json.loads(json.dumps({"task": task, "run_id": "run-2", **more}))
+        return json.loads(json.dumps(preparation.handler(event, None)))
+
+    planned = {**call("plan_pieces", request=request, champion=None), "again": True}
+    while planned["again"]:
+        for piece in range(planned["count"]):
+            assert call("scan_piece", pieces=planned, piece=piece) is None
+        planned = call("merge_scans", pieces=planned)
+    for piece in range(planned["count"]):
+        assert call("write_piece", pieces=planned, piece=piece) is None
+    return call("finish_pieces", pieces=planned)
+
+
+def test_two_hundred_files_in_pieces_are_what_one_call_makes_of_them(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = frame(2000)
+    for number in range(200):
+        put(s3, data[number * 10 : number * 10 + 10], f"data/many/{number:03}.csv")
+    one = prepare(f"s3://{BUCKET}/data/many/")
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    with pytest.raises(TooLargeForFunctionError, match="prepared in pieces"):
+        prepare(f"s3://{BUCKET}/data/many/")
+    other = in_pieces(f"s3://{BUCKET}/data/many/")
+    assert other["request"] == one["request"]
+    assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+    assert other["prepared"]["rows"] == one["prepared"]["rows"]
+
+
+def test_one_large_file_is_cut_and_is_what_one_call_makes_of_it(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(piece_plan, "BLOCK_BYTES", 4096)
+    uri = put(s3, frame(500), "data/x.csv")
+    one = prepare(uri)
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    other = in_pieces(uri)
+    assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+    assert other["request"] == one["request"]
+
+
+@pytest.mark.parametrize("key", ["data/x.csv", "data/many/"])
+def test_an_object_that_is_replaced_between_scan_and_writing_is_named(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
+    monkeypatch.setattr(piece_plan, "BLOCK_BYTES", 4096)
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    for name in ("data/x.csv", "data/many/1.csv", "data/many/2.csv"):
+        put(s3, frame(500), name)
+    handler = preparation.handler
+
+    def replaces(event: Any, context: Any) -> Any:
+        if event["task"] == "write_piece":
+            put(s3, frame(500, seed=1), "data/x.csv")
+            put(s3, frame(500, seed=1), "data/many/2.csv")
+        return handler(event, context)
+
+    monkeypatch.setattr(preparation, "handler", replaces)
+    with pytest.raises(InvalidDatasetError, match=r"was replaced while the data set was read: start a new run"):
+        in_pieces(f"s3://{BUCKET}/{key}")
+
+
+def listed(sizes: list[int], suffix: str = ".csv") -> list[objects.SourceObject]:
+    return [
+        objects.SourceObject(f"s3://{BUCKET}/data/{at}{suffix}", f"{at}{suffix}", n, "e") for at, n in enumerate(sizes)
+    ]
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_million_empty_objects_have_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    empty = listed([0] * 1_000_000)
+    with pytest.raises(TooLargeForFunctionError, match="1,000,000 objects"):
+        piece_plan.check_room(empty, tmp_path, None)
+    pieces = piece_plan.cut(empty, 1e9)
+    assert 900 < len(pieces) <= piece_plan.MOST_PIECES
+    assert sum(len(each.objects) for each in pieces) == len(empty)
+    # None of them is asked for, and the data set has no rows.
+    monkeypatch.setattr(in_pieces_module, "list_objects", lambda *_: objects.Listing(empty[:2000], []))
+    with pytest.raises(InvalidDatasetError, match=r'"0.csv" is empty'):
+        in_pieces(f"s3://{BUCKET}/data/")
+
+
+def test_one_object_of_a_hundred_gigabytes_is_cut_where_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
+    room = piece_plan.room_of(tmp_path, None)
+    pieces = piece_plan.cut(listed([100 << 30]), room)
+    assert len(pieces) == 101
+    assert pieces[0].is_fingerprint
+    assert [each.begin for each in pieces[1:]] == [0, *(each.end for each in pieces[1:-1])]
+    assert pieces[-1].end == 100 << 30
+    assert all(each.begin is not None and each.begin % (4 << 20) == 0 for each in pieces[1:])
+    piece_plan.check_pieces(pieces, tmp_path, None)
+    for suffix, told in ((".csv.gz", "packed"), (".xlsx", "packed"), (".parquet", "MB, more"), (".jsonl", "MB, more")):
+        pieces = piece_plan.cut(listed([100 << 30], suffix), room)
+        with pytest.raises(InvalidDatasetError, match=f"102,400 MB.*{told}|{told}.*write it as several files"):
+            piece_plan.check_pieces(pieces, tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "suffix", "way"),
+    [
+        ([8 << 30], ".csv", "pieces"),
+        ([3 << 29] * 4, ".parquet", "pieces"),
+        ([9 << 29], ".parquet", "tried"),
+        ([11 << 30], ".csv.gz", "pieces"),
+        ([4 << 30], ".csv", "one"),
+        ([1 << 20] * 20_000, ".csv", "pieces"),
+    ],
+)
+def test_what_no_piece_has_more_room_for_is_tried_in_one_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, sizes: list[int], suffix: str, way: str
+) -> None:
+    monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
+    if way == "pieces":
+        with pytest.raises(TooLargeForFunctionError, match="of the temporary disk and"):
+            piece_plan.check_room(listed(sizes, suffix), tmp_path, None)
+    else:
+        piece_plan.check_room(listed(sizes, suffix), tmp_path, None)
+
+
+def test_a_disk_that_is_full_after_all_leads_to_pieces(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = put(s3, frame(), "data/x.csv")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("data_preparation.preparation._write_batch", full)
+    with pytest.raises(TooLargeForFunctionError, match="do not fit the temporary disk"):
+        prepare(uri)
+
+
+def test_what_breaks_off_is_asked_for_again(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = os.urandom(1000)
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
+    etag = s3.head_object(Bucket=BUCKET, Key="data/x.csv")["ETag"]
+    source = objects.SourceObject(f"s3://{BUCKET}/data/x.csv", "x.csv", 1000, etag)
+    monkeypatch.setattr(objects, "_RANGE_BYTES", 99)
+    read, broken = StreamingBody.read, list[int]()
+
+    def breaks(body: StreamingBody, *arguments: Any) -> bytes:
+        if len(broken) < 3:
+            broken.append(1)
+            raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+        return read(body, *arguments)
+
+    monkeypatch.setattr(StreamingBody, "read", breaks)
+    target = io.BytesIO()
+    objects.copy_range(s3, source, 10, 900, target)
+    assert target.getvalue() == content[10:900]
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
+    s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content[1:])
+    with pytest.raises(InvalidDatasetError, match="was replaced"):
+        objects.copy_range(s3, source, 10, 900, target)

@@ -338,6 +338,9 @@ class LocalAws:
             "ModelTrainingMemory": "10240",
             "TrialsAtOnce": str(min(4, os.cpu_count() or 1)),
             **TASKS,
+            "PiecesAtOnce": str(min(8, os.cpu_count() or 1)),
+            # So that it can be seen without a large data set.
+            "PieceBytes": os.environ.get("PIECE_BYTES", "0"),
         }
         outputs = self.deploy(local, stack_name, {**here, **(parameters or {})})
         return LocalTrainingStack(self, stack_name, outputs, self.data_scientist(stack_name))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +23,7 @@ from common.storage import (
     download,
     download_unchanged,
     names_in,
+    open_upload,
     pinned,
     read_bytes,
     upload,
@@ -203,3 +205,33 @@ def test_the_names_in_a_folder_are_those_below_it(s3: Any) -> None:
     for name in ("a/1", "a/b/2", "ab"):
         write_bytes(s3, b"", f"s3://artifacts/{name}", "text/plain")
     assert names_in(s3, "s3://artifacts/a/") == {"1", "b/2"}
+
+
+@pytest.mark.parametrize("size", [0, 10, 5 << 20, (12 << 20) + 7])
+def test_what_is_written_piece_by_piece_is_one_object(s3: Any, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)
+    content, made = os.urandom(size), conditions(s3)
+    for number in range(2):
+        # A call that is repeated finds what it was about to write.
+        with open_upload(s3, URI) as sink:
+            for at in range(0, size, 1_000_003):
+                assert sink.write(memoryview(content)[at : at + 1_000_003]) <= 1_000_003
+            assert sink.tell() == size
+        assert (sink.stored.sha256, sink.stored.size) == (hashlib.sha256(content).hexdigest(), size)
+        assert (sink.stored.version_id is None) == (number == 1)
+    assert read_bytes(s3, Stored(URI, sink.stored.sha256)) == content
+    assert {condition for _, condition in made} == {"*"}
+    assert len(s3.list_object_versions(Bucket="artifacts")["Versions"]) == 1
+
+
+def test_what_is_not_written_to_its_end_is_no_object(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)
+
+    def write() -> None:
+        with open_upload(s3, URI) as sink:
+            sink.write(bytes(6 << 20))
+            raise KeyError("stopped")
+
+    with pytest.raises(KeyError):
+        write()
+    assert "Contents" not in s3.list_objects_v2(Bucket="artifacts")

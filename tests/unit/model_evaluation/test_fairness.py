@@ -17,8 +17,6 @@ def batch(frame: pd.DataFrame) -> pa.RecordBatch:
     return pa.RecordBatch.from_pandas(frame[["a", "y"]], preserve_index=False)
 
 
-
-
 def rows(frame: pd.DataFrame) -> TrainingRows:
     recorder = RowRecorder(COLUMNS, len(frame))
     recorder.add(batch(frame))

@@ -1,0 +1,237 @@
+"""What data preparation has room and time for in one call, and how a larger data set is cut into pieces."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from common.errors import InvalidDatasetError, TooLargeForFunctionError
+from data_preparation.file_names import compression_by_name, kind_by_name
+from data_preparation.objects import SourceObject
+from data_preparation.text_reading import BLOCK_BYTES
+
+MOST_PIECES = 1000
+"""How many pieces a run has: each writes 7 events while it is scanned and 7 while it is written, of the 25,000 that an
+execution may have: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+"""
+EVENTS_OF_PIECE = 7
+MOST_EVENTS = 24_000
+"""How many events pieces may write, retries apart."""
+LEAST_PIECE_BYTES = 1 << 30
+"""How much a piece holds at least, but for the last: a call costs a second, whatever it does."""
+OBJECT_BYTES = 1 << 20
+"""What an object costs beside its bytes, as so many more of them: a call to S3, and a look at what it is."""
+SHARE_OF_TIME = 0.6
+"""The share of a call's time that work may be planned to take: a busy machine takes longer."""
+_BYTES_PER_SECOND = 25e6
+"""How much text one call reads and writes in a second, with a reserve: 70 to 150 MB were measured on one core, and one
+of Lambda's has about half of that core's speed."""
+_FINGERPRINT_BYTES_PER_SECOND = 200e6
+"""How fast one call is planned to go through an object for its SHA-256, which one core computes faster."""
+_SECONDS = 900.0
+
+
+class _Needs(NamedTuple):
+    """What a byte of a file takes beside itself.
+
+    Bytes of text to read, and of the disk in one call and in a piece. Measured, of the disk: text 0.4 to 1 in one call
+    and 0.5 in a piece, Parquet 1 to 2.6 and 0.5 to 1.3. What is packed, or turned into text first, is estimated.
+    """
+
+    text: float
+    call: float
+    piece: float
+
+
+_NEEDS = {
+    "text": _Needs(1, 1.2, 0.8),
+    "json": _Needs(2, 2.2, 1.8),
+    "excel": _Needs(8, 16, 12),
+    "parquet": _Needs(2, 5, 2),
+}
+_PACKED = _Needs(4, 6, 2.5)
+
+
+def _needs(source: SourceObject) -> _Needs:
+    kind = _NEEDS[kind_by_name(source.name) or "text"]
+    return max(kind, _PACKED) if compression_by_name(source.name) else kind
+
+
+def text_bytes(source: SourceObject) -> float:
+    """Return about how many bytes of text reading an object is as much work as, by its name and size."""
+    return source.size * _needs(source).text
+
+
+def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> None:
+    """See whether one call can prepare a data set, before anything of it is read.
+
+    Parameters
+    ----------
+    objects
+        Of the data set.
+    folder
+        On the temporary disk.
+    context
+        Of the call; None elsewhere than on Lambda.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If it cannot, or the variable `PIECE_BYTES` says that pieces are to be no larger.
+    """
+    total, forced = sum(each.size for each in objects), forced_bytes()
+    if forced and total > forced:
+        raise TooLargeForFunctionError(f"{total:,} bytes are more than a piece holds: they are prepared in pieces.")
+    free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
+    disk = max((each.size for each in objects), default=0) + sum(each.size * _needs(each).call for each in objects)
+    seconds = seconds_of(objects)
+    if disk <= free and seconds <= limit:
+        return
+    pieces = cut(objects, room_of(folder, context))
+    # What a piece may have no more room for is tried, for all this is estimated; what it cannot have is not.
+    if all(each.fits(free, limit) for each in pieces) or any(each.size > free for each in objects):
+        raise TooLargeForFunctionError(
+            f"{total >> 20:,} MB of data in {len(objects):,} objects take about {int(disk) >> 20:,} MB of the "
+            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned "
+            "for: they are prepared in pieces."
+        )
+
+
+def forced_bytes() -> int:
+    """Return how many bytes a piece is to hold, whatever a function has room for; 0 for as many as is useful."""
+    return int(os.environ.get("PIECE_BYTES") or 0)
+
+
+def seconds_left(context: Any) -> float:
+    """Return how long a call may take."""
+    return _SECONDS if context is None else context.get_remaining_time_in_millis() / 1000
+
+
+def seconds_of(objects: Sequence[SourceObject]) -> float:
+    """Return about how long one call takes to prepare objects."""
+    text = sum(map(text_bytes, objects))
+    return (text + OBJECT_BYTES * len(objects)) / _BYTES_PER_SECOND
+
+
+@dataclass(frozen=True)
+class Piece:
+    """What one call scans and writes: some objects, a part of one, or the fingerprint of one that is cut into parts.
+
+    Attributes
+    ----------
+    objects
+        Neighbours in the data set; a single one, if it is cut.
+    begin, end
+        Of the part, in bytes; both None where there is none.
+    is_fingerprint
+        Whether only the fingerprint of the object is wanted.
+    """
+
+    objects: list[SourceObject]
+    begin: int | None = None
+    end: int | None = None
+    is_fingerprint: bool = False
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> Piece:
+        """Return the piece that `document` has written."""
+        return cls(**{**document, "objects": [SourceObject(**each) for each in document["objects"]]})
+
+    def fits(self, disk: float, seconds: float) -> bool:
+        """Return whether a call that has so many bytes of the disk and so much time can scan and write it."""
+        if self.is_fingerprint:
+            return self.objects[0].size / _FINGERPRINT_BYTES_PER_SECOND <= seconds
+        held = self.objects
+        if self.begin is not None and self.end is not None:
+            held = [replace(self.objects[0], size=self.end - self.begin)]
+        needed = max(each.size for each in held) + sum(each.size * _needs(each).piece for each in held)
+        return needed <= disk and seconds_of(held) <= seconds
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON takes it."""
+        return {**vars(self), "objects": [dict(vars(each)) for each in self.objects]}
+
+
+def cut(objects: Sequence[SourceObject], room: float) -> list[Piece]:
+    """Return the pieces of a data set, in its order.
+
+    Parameters
+    ----------
+    objects
+        Of the data set.
+    room
+        How many bytes of text a call has room and time for: text of more is cut, where it is not packed.
+
+    Examples
+    --------
+    >>> sizes = (3 << 29, 1 << 29, 1 << 30, 5 << 30)
+    >>> objects = [SourceObject(f"s3://bucket/data/{size}.csv", f"{size}.csv", size, "e") for size in sizes]
+    >>> [[each.size >> 29 for each in piece.objects] for piece in cut(objects, 4 << 30)]
+    [[3], [1, 2], [10], [10], [10], [10], [10], [10]]
+    """
+    forced, least = forced_bytes(), 1 if forced_bytes() else OBJECT_BYTES
+    total = sum(each.size + least for each in objects)
+    number = max(1, min(MOST_PIECES, total // (forced or LEAST_PIECE_BYTES)))
+    most = -(-total // number)
+    limit = min(room, forced) if forced else room
+    found, group, end = list[Piece](), dict[int, list[SourceObject]](), 0
+    for each in objects:
+        weight = each.size + least
+        end += weight
+        if text_bytes(each) > limit and is_cuttable(each):
+            found += [Piece(held) for held in group.values()] + _parts(each, most)
+            group = {}
+        else:
+            # An object belongs where its middle is.
+            group.setdefault((2 * end - weight) * number // (2 * total), []).append(each)
+    return found + [Piece(held) for held in group.values()]
+
+
+def is_cuttable(source: SourceObject) -> bool:
+    """Return whether an object is text, by its name, whose lines are where they seem to be."""
+    return kind_by_name(source.name) in (None, "text") and compression_by_name(source.name) is None
+
+
+def _parts(source: SourceObject, most: int) -> list[Piece]:
+    step = max(1, most // BLOCK_BYTES) * BLOCK_BYTES
+    parts = [Piece([source], at, min(source.size, at + step)) for at in range(0, source.size, step)]
+    return [Piece([source], is_fingerprint=True), *parts]
+
+
+def room_of(folder: Path, context: Any) -> float:
+    """Return how many bytes of text a call has room and time for."""
+    free = shutil.disk_usage(folder).free
+    return min(free / (1 + _NEEDS["text"].piece), SHARE_OF_TIME * seconds_left(context) * _BYTES_PER_SECOND)
+
+
+def check_pieces(pieces: Sequence[Piece], folder: Path, context: Any) -> None:
+    """Refuse an object, or so many of them, that no call has room or time for.
+
+    Raises
+    ------
+    InvalidDatasetError
+        With the way out.
+    """
+    free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
+    too_many = 2 * EVENTS_OF_PIECE * len(pieces) > MOST_EVENTS
+    for piece in pieces:
+        largest = max(piece.objects, key=text_bytes)
+        if too_many or (len(piece.objects) > 1 and not piece.fits(free, limit)):
+            raise InvalidDatasetError(
+                f"The data set is more than {MOST_PIECES:,} pieces of what a function has room and time for: bring "
+                "fewer rows, or a sample of them."
+            )
+        if not piece.fits(free, limit):
+            packed = " packed" if _is_packed(largest) else ""
+            raise InvalidDatasetError(
+                f'"{largest.name}" has {largest.size >> 20:,} MB{packed}, more than one function has room and time '
+                "for: write it as several files, of about a GB each, in a folder of their own."
+            )
+
+
+def _is_packed(source: SourceObject) -> bool:
+    return compression_by_name(source.name) is not None or kind_by_name(source.name) == "excel"
