@@ -25,6 +25,7 @@ NAMES = (
     "whole_run",
     "orchestration",
     "growth",
+    "scale",
     "training_memory",
     "cold_start",
     "scoring",

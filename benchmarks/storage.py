@@ -48,10 +48,16 @@ class Storage:
         return sum(entry["Size"] for page in pages for entry in page.get("Contents", ()))
 
     def worker(
-        self, function: str, vcpus: int | None = None, memory_mb: int = 10_240, *, quiet: bool = False
+        self,
+        function: str,
+        vcpus: int | None = None,
+        memory_mb: int = 10_240,
+        *,
+        quiet: bool = False,
+        variables: Mapping[str, str] | None = None,
     ) -> Worker:
         """Return a worker that sees the bucket, with as many threads and cores as a function has vCPUs."""
-        environment = self._aws.environment() | {
+        environment = {**self._aws.environment(), **(variables or {})} | {
             "ARTIFACT_BUCKET": BUCKET,
             "STACK_NAME": "benchmarks",
             "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(memory_mb),
