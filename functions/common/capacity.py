@@ -76,7 +76,7 @@ def compute() -> dict[str, int | str]:
     >>> compute()                                                                     # doctest: +SKIP
     {'kind': 'function', 'memory_mb': 3008}
     """
-    return {"kind": kind(), "memory_mb": memory_mb()}
+    return {"kind": kind(), "memory_mb": int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"])}
 
 
 def memory_mb() -> int:

@@ -44,7 +44,8 @@ TOO_LARGE = {
         "States.Timeout",
     ],
     "Output": "{% $merge([$states.input, {'large': {'step': $states.context.State.Name, "
-    "'Error': $states.errorOutput.Error, 'Cause': $substring($states.errorOutput.Cause ? $string($states.errorOutput.Cause) : '', 0, 6000)}}]) %}",
+    "'Error': $states.errorOutput.Error, 'Cause': $substring("
+    "$states.errorOutput.Cause ? $string($states.errorOutput.Cause) : '', 0, 6000)}}]) %}",
     "Next": "IsTaskOpen",
 }  # fmt: skip
 LARGE = {"TrainModel": "TrainLargeModel", "EvaluateModel": "EvaluateLargeModel", "PlanSearch": "PlanLargeSearch"}

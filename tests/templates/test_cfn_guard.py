@@ -32,6 +32,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         **LOGS,
         **BUCKETS,
         "api_gw_v2_access_logs_enabled": "the function logs each request; such logs need rights on *",
+        "ecs_task_definition_memory_hard_limit": "the size of a task is the limit, and each run says its own",
+        "ecs_task_definition_nonroot_user": "a task's disk at /tmp belongs to root; the rest is read-only to it, too",
         "lambda_inside_vpc": "functions talk to S3 and CloudWatch Logs alone; a VPC costs by the hour",
         "s3_bucket_default_encryption_kms": "SSE-S3; a key would need a grant for each function and each reader",
         "step_functions_state_machine_tracing_enabled": "it needs a right on *; history and logs tell a run's story",

@@ -194,8 +194,12 @@ def test_a_service_would_refuse_what_it_does_not_know(stacks: Mapping[str, MotoS
         make_pipeline(properties)
 
 
+# Moto's stack has no tasks, which need a VPC.
 ROLES = [
-    (file, name) for file in TEMPLATES for name in of_type(read(Path(__file__).parents[2], file), "AWS::IAM::Role")
+    (file, name)
+    for file in TEMPLATES
+    for name, role in of_type(read(Path(__file__).parents[2], file), "AWS::IAM::Role").items()
+    if role.get("Condition") != "HasTasks"
 ]
 
 

@@ -38,7 +38,7 @@ def test_every_field_but_the_data_set_is_a_flag() -> None:
 
 def test_the_command_has_the_flags_and_its_own() -> None:
     found = {action.dest for action in _parser()._actions}
-    assert found == {*NAMES, "data", "out", "stack", "json", "help"}
+    assert found == {*NAMES, "data", "out", "memory", "stack", "json", "help"}
     # Printing takes signs of its own, such as %, for places to fill.
     assert 'such as {"alpha": 0.5}' in " ".join(_parser().format_help().split())
 
