@@ -26,10 +26,11 @@ WORK: dict[str, list[tuple[str, str]]] = {
     ],
     "upload the parts": [(_PREPARE, "app._upload_parts")],
     "download and load the parts": [
-        *((step, name) for step in (_TRAIN, _EVALUATE) for name in ("storage.download", "frames.load_part")),
+        *((step, "storage.download") for step in (_TRAIN, _EVALUATE)),
         (_TRAIN, "frames.target"),
+        (_EVALUATE, "frames.load_part"),
     ],
-    "fit": [(_TRAIN, "training.fit"), (_TRAIN, "streaming.fit_streamed"), ("the limit", "in_process._fit")],
+    "fit": [(_TRAIN, "streaming.fit_streamed"), ("the limit", "in_process._fit")],
     "save and load the model": [(_TRAIN, "model_file.save_model"), (_EVALUATE, "model_file.load_model")],
     "predict and score": [(_EVALUATE, "evaluation.score"), ("the limit", "in_process._rmse")],
     "report, with the importance of features": [(_EVALUATE, "app._report")],

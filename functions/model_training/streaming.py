@@ -91,26 +91,28 @@ def fit_streamed(
         model = pipeline["model"]
         shift, intercept = float(target.mean()), bool(model.fit_intercept)
         sums = Sums(Design(pipeline["features"], part, empty), shift, intercept=intercept)
-        for block, rows in _blocks(part):
-            sums.add(block, target[rows], None if weights is None else weights[rows])
+        for block, rows, of_rows in _blocks(part, part.columns, weights):
+            sums.add(block, target[rows], of_rows)
         few = sums.few_rows()
         # A penalty is far above the digits that are lost.
         again = not getattr(model, "alpha", 0.0) and part.rows * len(few.rows) ** 2 <= MOST_TURNED
         if again and few.lose_digits():
             products = sum(
-                sums.turned(block, target[rows], None if weights is None else weights[rows], few)
-                for block, rows in _blocks(part)
+                sums.turned(block, target[rows], of_rows, few)
+                for block, rows, of_rows in _blocks(part, part.columns, weights)
             )
             few = few.again(np.asarray(products))
         sums.fit(model, names, few)
     return FittedModel(pipeline, messages, time.perf_counter() - started)
 
 
-def _blocks(part: PartFile) -> Iterator[tuple[pa.Table, slice]]:
+def _blocks(part: PartFile, names: Sequence[str], weights: Weights) -> Iterator[tuple[pa.Table, slice, Weights]]:
+    """Yield blocks of some columns, which rows they are, and their weights."""
     begin = 0
-    for block in part.blocks(part.columns, BLOCK_ROWS):
-        yield block, slice(begin, begin + block.num_rows)
-        begin += block.num_rows
+    for block in part.blocks(names, BLOCK_ROWS):
+        rows = slice(begin, begin + block.num_rows)
+        yield block, rows, None if weights is None else weights[rows]
+        begin = rows.stop
 
 
 def _learn(
@@ -124,22 +126,20 @@ def _learn(
 
     Return the columns without any value, and the names of the columns that are made, if the estimator is told them.
     """
-    examples, begin = _Examples(features), 0
+    examples = _Examples(features)
     moments = {name: ColumnMoments() for name in examples.numeric}
-    for block in part.blocks(part.columns if watch is None else part.watched, BLOCK_ROWS):
+    for block, rows_of_block, of_rows in _blocks(part, part.columns if watch is None else part.watched, weights):
         if watch is not None:
             for batch in block.to_batches():
                 watch(batch)
-        of_block = None if weights is None else weights[begin : begin + block.num_rows]
         for name, learned in moments.items():
-            learned.add(numbers(block[name]), of_block)
-        examples.add(block, begin)
-        begin += block.num_rows
+            learned.add(numbers(block[name]), of_rows)
+        examples.add(block, rows_of_block.start)
     rows = examples.rows()
     frame = part.take(rows)
     empty = frozenset(frame.columns[frame.isna().all()])
     made = features.fit_transform(without_empty_columns(frame), target[rows])
-    weight = np.float64(begin if weights is None else weights.sum())
+    weight = np.float64(part.rows if weights is None else weights.sum())
     for name, transformer, columns in features.transformers_:
         if name.startswith("numeric"):
             _teach(transformer, [moments[column] for column in columns], weight)
