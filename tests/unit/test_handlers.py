@@ -501,7 +501,7 @@ def test_a_full_disk_is_named_by_each_step(s3: Any, monkeypatch: pytest.MonkeyPa
 
 def test_a_denied_place_is_named_with_where_data_may_be() -> None:
     denied = {"Error": {"Code": "AccessDenied", "Message": "no"}}
-    error = objects._unreadable("s3://elsewhere/x.csv", ClientError(denied, "ListObjectsV2"))
+    error = objects.unreadable("s3://elsewhere/x.csv", ClientError(denied, "ListObjectsV2"))
     assert isinstance(error, InvalidDatasetError)
     assert f"put data sets under data/ in the bucket {BUCKET}" in str(error)
 
