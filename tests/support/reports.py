@@ -13,6 +13,8 @@ from model_evaluation.analysis import ReportData
 from model_evaluation.evaluation import HeldOut, Scores, against_constant
 from model_training.training import build_pipeline, describe, describe_baseline, fit
 
+COMPUTE = {"kind": "function", "memory_mb": 3008}
+
 
 def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
     """Fit the request's model and return the documents of its evaluation, some fields as they are given."""
@@ -60,5 +62,10 @@ def report_data(prepared: PreparedData, **evaluation: Any) -> ReportData:
         "data_fingerprint": prepared.profile["fingerprint"],
         **evaluation,
     }
-    info = {"run_id": "run-1", **describe(model, prepared.request, prepared.profile), "image_digest": None}
+    info = {
+        "run_id": "run-1",
+        **describe(model, prepared.request, prepared.profile),
+        "image_digest": None,
+        "compute": COMPUTE,
+    }
     return ReportData(document, prepared.profile, info, model.pipeline, features, target, predictions)

@@ -49,7 +49,7 @@ OBJECTS = (
     "other/notes.txt",
 )
 TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
-# Read in the newest version alone: data sets are taken as they are, what a task is called with and pieces are there once.
+# Read in the newest version alone: data sets are taken as they are, tasks' events and pieces are there once.
 UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/", "pieces/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {

@@ -96,7 +96,7 @@ def test_the_registry_is_asked_once_in_a_time_and_files_once_for_a_version(
     shop.train("run-1", frame())
     shop.promote("run-1")
     asked = counted(shop.dynamodb, monkeypatch, "get_item")
-    read = counted(shop.s3, monkeypatch, "download_file")
+    read = counted(shop.s3, monkeypatch, "get_object")
     champions = shop.champions(seconds=60)
     for shop.now in (0.0, 30.0, 59.9):
         champions.current()
@@ -105,8 +105,8 @@ def test_the_registry_is_asked_once_in_a_time_and_files_once_for_a_version(
     shop.now = 60.0
     champions.current()
     assert len(asked) == 3
-    assert len(read) == 1
-    assert read[0]["ExtraArgs"]["VersionId"] == shop.entries["run-1"]["version_ids"]["model"]
+    (model,) = (each for each in read if each["Key"].endswith("model.skops"))
+    assert model["VersionId"] == shop.entries["run-1"]["version_ids"]["model"]
 
 
 def test_a_promotion_and_a_rollback_are_followed_within_the_time(shop: Any) -> None:
