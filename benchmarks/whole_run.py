@@ -17,7 +17,7 @@ _PREPARE, _TRAIN, _EVALUATE = STEPS
 # What is done, and the functions that do it: of which process, and by which name.
 WORK: dict[str, list[tuple[str, str]]] = {
     "download the data set": [(_PREPARE, "storage.download_unchanged"), ("the limit", "in_process._download")],
-    "read it": [(_PREPARE, "preparation._spool"), ("the limit", "in_process._parsed")],
+    "read it": [(_PREPARE, "preparation.scan_file"), ("the limit", "in_process._parsed")],
     "of that, statistics": [(_PREPARE, "profiling.add")],
     "choose types, split": [
         (_PREPARE, "preparation._write_parts"),
@@ -28,12 +28,16 @@ WORK: dict[str, list[tuple[str, str]]] = {
     "download and load the parts": [
         *((step, "storage.download") for step in (_TRAIN, _EVALUATE)),
         (_TRAIN, "frames.target"),
-        (_EVALUATE, "frames.load_part"),
+        (_EVALUATE, "frames._block"),
     ],
     "fit": [(_TRAIN, "streaming.fit_streamed"), ("the limit", "in_process._fit")],
     "save and load the model": [(_TRAIN, "model_file.save_model"), (_EVALUATE, "model_file.load_model")],
-    "predict and score": [(_EVALUATE, "evaluation.score"), ("the limit", "in_process._rmse")],
-    "report, with the importance of features": [(_EVALUATE, "app._report")],
+    "predict and score": [
+        (_EVALUATE, "metrics.predict"),
+        (_EVALUATE, "evaluation.measure"),
+        ("the limit", "in_process._rmse"),
+    ],
+    "report, with the importance of features": [(_EVALUATE, "app._card_and_report")],
 }
 
 

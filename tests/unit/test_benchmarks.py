@@ -1,0 +1,30 @@
+"""What benchmarks name of the code is there: a name that is gone would end one after minutes."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+
+def defined(files: list[Path]) -> set[str]:
+    """Return `module.function` of all functions in some files."""
+    return {
+        f"{file.stem}.{node.name}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef)
+    }
+
+
+def test_what_a_profile_tells_of_is_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(project))
+    whole_run = importlib.import_module("benchmarks.whole_run")
+    limit = project / f"{whole_run.LIMIT.partition(':')[0].replace('.', '/')}.py"
+    named = {(process, name) for functions in whole_run.WORK.values() for process, name in functions}
+    assert len(named) > 10
+    for process, name in named:
+        of_process = [limit] if process == "the limit" else [*(project / "functions" / process).glob("*.py")]
+        assert name in defined([*of_process, *(project / "functions" / "common").glob("*.py")])
