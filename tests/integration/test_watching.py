@@ -45,7 +45,8 @@ def frame(rows: int, seed: int, shift: float = 0.0) -> pd.DataFrame:
         {
             "size": random.normal(50 + shift, 9, rows).round(3),
             "kind": random.choice(["flat", "house"], rows),
-            "income": random.normal(30, 4, rows).round(3),
+            # Of so many digits that no duration in a log has them.
+            "income": random.normal(30, 4, rows).round(9),
         }
     )
     return data.assign(y=(2 * data["size"] + data["income"] + random.normal(0, 2, rows)).round(3))

@@ -35,7 +35,7 @@ def main() -> None:
         attempts[event["run_id"]] += 1
         outcome, document = answer(os.environ["STEP"], event, attempt)
         call("POST", f"/{invocation}/{outcome}", document)
-        if held := event["request"].get("held", {}).get(os.environ["STEP"]):
+        if held := event.get("request", {}).get("held", {}).get(os.environ["STEP"]):
             Path(f"{held}.answered").touch()
 
 

@@ -112,6 +112,11 @@ def handler(event, context):
 """
 
 
+FILE_BYTES = len("x,c,y\n") + 100 * len("1.00000000,a,1.00000000\n")
+# One file to a piece, and none that is cut.
+PIECE_BYTES = str(FILE_BYTES + 1)
+
+
 @pytest.fixture
 def run_in_pieces(training_stack: LocalTrainingStack, project: Path, tmp_path: Path) -> Machine:
     """Run the deployed definition with real functions, data preparation in small pieces two of which fail once."""
@@ -136,7 +141,9 @@ def run_in_pieces(training_stack: LocalTrainingStack, project: Path, tmp_path: P
         Role=real["Role"],
         Timeout=300,
         Code={"ZipFile": packed.getvalue()},
-        Environment={"Variables": {**real["Environment"]["Variables"], "PIECE_BYTES": "4000", "MARKS": str(tmp_path)}},
+        Environment={
+            "Variables": {**real["Environment"]["Variables"], "PIECE_BYTES": PIECE_BYTES, "MARKS": str(tmp_path)}
+        },
     )
     definition = deployed["definition"].replace(real["FunctionArn"], failing["FunctionArn"])
     sfn = training_stack.aws.client("stepfunctions")
@@ -149,11 +156,12 @@ def test_eight_pieces_two_of_which_fail_once_make_the_model_that_one_call_makes(
     training_stack: LocalTrainingStack, run_in_pieces: Machine, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
-    data = pd.DataFrame({"x": random.normal(size=800), "c": random.choice(["a", "b"], 800)})
-    data["y"] = data["x"] + (data["c"] == "a") + random.normal(0, 0.1, 800)
+    data = pd.DataFrame({"x": random.uniform(1, 9, 800), "c": random.choice(["a", "b"], 800)})
+    data["y"] = 4 + data["x"] / 4 + (data["c"] == "a") + random.normal(0, 0.1, 800)
     s3, bucket = training_stack.client("s3"), training_stack.outputs["ArtifactBucketName"]
     for number in range(8):
-        body = data[number * 100 : number * 100 + 100].to_csv(index=False).encode()
+        body = data[number * 100 : number * 100 + 100].to_csv(index=False, float_format="%.8f").encode()
+        assert len(body) == FILE_BYTES
         s3.put_object(Bucket=bucket, Key=f"data/eight/{number}.csv", Body=body)
     request = {"dataset_uri": f"s3://{bucket}/data/eight/", "target": "y", "search_trials": 0, "model_name": "eight"}
     sfn = training_stack.aws.client("stepfunctions")
@@ -168,6 +176,7 @@ def test_eight_pieces_two_of_which_fail_once_make_the_model_that_one_call_makes(
     assert other.output["prepared"]["sha256"] == one.output["prepared"]["sha256"]
     assert other.output["model"]["sha256"]["model"] == one.output["model"]["sha256"]["model"]
     # What a piece has handed over is nothing of the run's folder, and goes after days.
-    kept = training_stack.aws.client("s3").list_objects_v2(Bucket=bucket, Prefix="pieces/")["Contents"]
+    everything = training_stack.aws.client("s3")
+    kept = everything.list_objects_v2(Bucket=bucket, Prefix=f"pieces/{other.output['run_id']}/")["Contents"]
     assert len([each for each in kept if "/scan-0-" in each["Key"]]) == 8
     assert len(json.dumps(other.output)) < 10_000

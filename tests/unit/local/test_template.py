@@ -202,13 +202,16 @@ def test_the_template_of_this_project_is_understood(project: Path, tmp_path: Pat
     ]  # fmt: skip
     assert not any({"PackageType", "ImageUri", "ImageConfig"} & set(each["Properties"]) for each in functions)
     tasks = [each for each in local["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
+    modules = []
     for task in tasks:
         (container,) = task["Properties"]["ContainerDefinitions"]
         given = {each["Name"]: each["Value"] for each in container["Environment"]}
-        assert container["EntryPoint"] == [sys.executable, "-m", "common.job"]
+        *python, module = container["EntryPoint"]
+        assert python == [sys.executable, "-m"]
         assert given["AWS_ENDPOINT_URL"] == ENDPOINT
-        assert (Path(given["PYTHONPATH"]) / "common/job.py").is_file()
-    assert len(tasks) == 2
+        assert (Path(given["PYTHONPATH"]) / f"{module.replace('.', '/')}.py").is_file()
+        modules.append(module)
+    assert sorted(modules) == ["common.job", "common.job", "model_training.cluster_process"]
 
 
 @pytest.mark.parametrize("command", [[], ["a.handler", "b.handler"]])
