@@ -34,7 +34,7 @@ READ_UNITS, WRITE_UNITS, EVENTS = 1, 2 * 3 + 2 * 1 + 3, 1
 def measure(options: Options) -> Section:
     """Return the cost of a run by part, and the sweep over memory sizes."""
     prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
-    price = {name: each["price"] for name, each in prices.items() if isinstance(each, dict)}
+    price = {name: each["price"] for name, each in prices.items() if "price" in each}
     section = Section(f"Cost of one run ({prices['region']}, list prices read on {prices['read_on']})")
     with machine() as state_machine:
         uri = state_machine.put(ROOT / "data" / "diabetes.csv")

@@ -61,7 +61,7 @@ def measure(options: Options) -> Section:
     section = Section("Large data: 30 mixed columns, one call against pieces, and fits block by block")
     sizes = [rows for rows in ROWS if not options.quick or rows <= options.rows]
     prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
-    price = {name: each["price"] for name, each in prices.items() if isinstance(each, dict) and "price" in each}
+    price = {name: each["price"] for name, each in prices.items() if "price" in each}
     taken: dict[str, dict[int, Call | Pieces]] = {}
     same = []
     with Storage() as storage:

@@ -67,7 +67,7 @@ def measure(options: Options) -> Section:
             for rows in sizes:
                 uri = storage.put(_object(rows, format_))
                 # A worker of its own for each: memory that a larger object has left behind would count.
-                with storage.worker("scoring.batch:handler", memory_mb=MEMORY_MB) as worker:
+                with storage.worker("scoring.batch:handler", memory_mb=MEMORY_MB, quiet=True) as worker:
                     name = f"{format_}-{rows}"
                     measured = [_run(worker, version, uri, f"{name}-{each}") for each in range(1 + REPEATS)]
                 runs[format_, rows] = measured[1:]
@@ -195,4 +195,4 @@ def _states_on_the_way() -> int:
 
 def _prices() -> dict[str, float]:
     prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
-    return {name: each["price"] for name, each in prices.items() if isinstance(each, dict)}
+    return {name: each["price"] for name, each in prices.items() if "price" in each}
