@@ -67,12 +67,10 @@ def measure(options: Options) -> Section:
     with Storage() as storage:
         for rows in sizes:
             uri = storage.put(data.mixed(rows))
-            for name, call in _of(storage, uri, rows).items():
+            calls, equal = _of(storage, uri, rows)
+            for name, call in calls.items():
                 taken.setdefault(name, {})[rows] = call
-            one, pieces = taken["preparation, one call"][rows], taken["preparation, in pieces"][rows]
-            assert isinstance(one, Call)  # noqa: S101 (so that its type is known)
-            assert isinstance(pieces, Pieces)  # noqa: S101 (the same)
-            same.append(one.result["prepared"]["sha256"] == pieces.prepared["prepared"]["sha256"])
+            same.append(equal)
             storage.forget("")
     section.goals.append(
         Goal("pieces make the same parts and profile as one call", f"{sum(same)} of {len(same)}", "all", all(same))
@@ -98,15 +96,15 @@ def measure(options: Options) -> Section:
     return section
 
 
-def _of(storage: Storage, uri: str, rows: int) -> dict[str, Call | Pieces]:
-    """Return what each way took for a data set, in fresh processes."""
+def _of(storage: Storage, uri: str, rows: int) -> tuple[dict[str, Call | Pieces], bool]:
+    """Return what each way took for a data set, in fresh processes, and whether pieces have made what one call made."""
     request = {"dataset_uri": uri, "target": data.TARGET, "search_trials": 0}
     found: dict[str, Call | Pieces] = {}
     event: dict[str, Any] = {"run_id": f"scale-{rows}", "request": request, "champion": None}
     with storage.worker(f"{STEPS[0]}.app:handler") as worker:
-        found["preparation, one call"] = worker(event)
+        one = found["preparation, one call"] = worker(event)
     with storage.worker(f"{STEPS[0]}.app:handler", variables={"PIECE_BYTES": str(PIECE_BYTES)}) as worker:
-        found["preparation, in pieces"] = _in_pieces(worker, {**event, "run_id": f"scale-{rows}-pieces"})
+        pieces = found["preparation, in pieces"] = _in_pieces(worker, {**event, "run_id": f"scale-{rows}-pieces"})
     for estimator, hyperparameters in ESTIMATORS.items():
         asked = {**request, "estimator": estimator, "hyperparameters": hyperparameters}
         trained: dict[str, Any] = {"run_id": f"scale-{rows}-{estimator}", "request": asked, "champion": None}
@@ -116,7 +114,7 @@ def _of(storage: Storage, uri: str, rows: int) -> dict[str, Call | Pieces]:
             call = found[f"training of {estimator}"] = worker(trained)
         with storage.worker(f"{STEPS[2]}.app:handler") as worker:
             found[f"evaluation of {estimator}"] = worker({**trained, "model": call.result, "contended": False})
-    return found
+    return found, one.result["prepared"]["sha256"] == pieces.prepared["prepared"]["sha256"]
 
 
 def _in_pieces(worker: Worker, event: Mapping[str, Any]) -> Pieces:

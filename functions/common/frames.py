@@ -205,15 +205,11 @@ def row_groups(
     DamagedFileError
         If the part is of another reading of the data set than the profile.
     """
-    columns, target, weight = feature_columns(profile), target_column(profile), _weight_name(profile)
-    names = [*(column["name"] for column in columns), target["name"], *([] if weight is None else [weight])]
+    weight = _weight_name(profile)
     with _opened(path, profile) as parquet:
         for group in range(parquet.num_row_groups) if groups is None else groups:
-            table = parquet.read_row_group(group, columns=names)
-            fill = _Fill(table.num_rows, large=is_large(profile))
-            fill.add_rows(table, columns)
-            weights = None if weight is None else np.asarray(table[weight].to_numpy(), np.float64)
-            yield fill.frame(), _target(table[target["name"]], target, profile["problem"]), weights
+            features, target = _block(parquet, [group], profile, None)
+            yield features, target, None if weight is None else _weights(parquet.read_row_group(group, [weight]))
 
 
 class PartFile:
@@ -295,14 +291,11 @@ class PartFile:
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> pd.DataFrame:
         """Return the features of some rows, as `load_part(…)[0].take(rows)` would, row group by row group."""
         order = np.argsort(rows, kind="stable")
-        wanted, described = rows[order], self._described(self.columns)
-        fill, begin = _Fill(len(rows), large=is_large(self._profile)), 0
+        sampled = SampledRows(rows[order], self._profile)
         for table in self.tables(self.columns):
             for batch in table.to_batches():
-                here = wanted[np.searchsorted(wanted, begin) : np.searchsorted(wanted, begin + batch.num_rows)]
-                fill.add_rows(batch.take(pa.array(here - begin)), described)
-                begin += batch.num_rows
-        frame = fill.frame()
+                sampled.add(batch)
+        frame = sampled.frame()
         return frame if (order == np.arange(len(order))).all() else frame.take(np.argsort(order, kind="stable"))
 
     def __getitem__(self, name: str) -> pd.Series[Any]:
@@ -346,7 +339,7 @@ def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None
     if name is None:
         return None
     with _opened(path, profile) as parquet:
-        weights = np.asarray(parquet.read(columns=[name])[name].to_numpy(), np.float64)
+        weights = _weights(parquet.read(columns=[name]))
     return None if (weights == 1).all() else weights
 
 
@@ -378,6 +371,11 @@ def load_order(path: Path, profile: Profile) -> npt.NDArray[np.uint64] | None:
 
 def _weight_name(profile: Profile) -> str | None:
     return next((column["name"] for column in profile["columns"] if column["use"] == "weight"), None)
+
+
+def _weights(table: pa.Table) -> npt.NDArray[np.float64]:
+    """Return the one column of a table, how much each row counts."""
+    return np.asarray(table[0].to_numpy(), np.float64)
 
 
 @contextmanager

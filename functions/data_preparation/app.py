@@ -79,8 +79,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
 
 
 def _in_pieces(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
-    # Loaded by a run that needs it.
-    from data_preparation import in_pieces  # noqa: PLC0415
+    from data_preparation import in_pieces  # noqa: PLC0415 (loaded by a run that needs it)
 
     s3 = s3_client()
     match event["task"]:
