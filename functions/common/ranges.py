@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import io
-import os
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 from common.errors import DamagedFileError
-from common.storage import Stored, split_uri
+from common.storage import Stored, read_body, split_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 
-class ObjectFile(io.RawIOBase):
+class SeekableFile(io.RawIOBase):
+    """A file of a known size that is read at a position, by what a class made of this one knows to read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self._size, self._position = size, 0
+
+    def readable(self) -> bool:
+        """Return that it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return that it can be read anywhere."""
+        return True
+
+    def tell(self) -> int:
+        """Return where the next read begins."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place, and return it."""
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer from here on, less of it at the end, and return how many bytes it has taken."""
+        wanted = min(len(buffer), max(0, self._size - self._position))
+        content = self._at(self._position, wanted) if wanted else b""
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)
+
+    @abstractmethod
+    def _at(self, begin: int, size: int) -> bytes:
+        """Return some bytes, which are there; at least one."""
+
+
+class ObjectFile(SeekableFile):
     """One version of an object, as a file.
 
     Parameters
@@ -32,36 +70,11 @@ class ObjectFile(io.RawIOBase):
     def __init__(self, s3: S3Client, file: Stored) -> None:
         if file.version_id is None or file.size is None:
             raise DamagedFileError(f'"{file.uri}" has no version on record, so that its parts could be of several.')
-        self._s3, self._size, self._at = s3, file.size, 0
-        self._version = file.version_id
+        super().__init__(file.size)
+        self._s3, self._version = s3, file.version_id
         self._bucket, self._key = split_uri(file.uri)
         self.name = file.uri.rpartition("/")[2]
 
-    def readable(self) -> bool:
-        """Return that it can be read."""
-        return True
-
-    def seekable(self) -> bool:
-        """Return that it can be read anywhere."""
-        return True
-
-    def tell(self) -> int:
-        """Return where the next read begins."""
-        return self._at
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a place, and return it."""
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        """Return so many bytes from here on, all for -1, fewer at the end."""
-        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
-        if end <= self._at:
-            return b""
-        answer = self._s3.get_object(
-            Bucket=self._bucket, Key=self._key, VersionId=self._version, Range=f"bytes={self._at}-{end - 1}"
-        )
-        content = answer["Body"].read()
-        self._at += len(content)
-        return content
+    def _at(self, begin: int, size: int) -> bytes:
+        wanted = f"bytes={begin}-{begin + size - 1}"
+        return read_body(self._s3, Bucket=self._bucket, Key=self._key, VersionId=self._version, Range=wanted)

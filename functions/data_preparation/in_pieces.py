@@ -32,7 +32,8 @@ from common.storage import (
 from data_preparation import pieces
 from data_preparation.documents import packed, unpacked
 from data_preparation.file_parts import part_of
-from data_preparation.objects import Downloads, SourceObject, copy_range, list_objects
+from data_preparation.object_ranges import copy_range
+from data_preparation.objects import Downloads, SourceObject, list_objects
 from data_preparation.piece_plan import EVENTS_OF_PIECE, MOST_EVENTS, Piece, check_pieces, cut, room_of
 from data_preparation.pieces import PieceScan, Round, Writing, Written
 from data_preparation.preparation import PARTS, fingerprint_of, never_settled

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+from botocore.exceptions import ClientError
 
 from common.errors import InvalidDatasetError
 from common.storage import download_unchanged, split_uri
@@ -19,15 +17,7 @@ from data_preparation.file_names import data_names, no_data_name
 from data_preparation.reading import SourceFile
 
 if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
     from mypy_boto3_s3 import S3Client
-
-
-_RANGE_BYTES, _RANGES_AT_ONCE = 16 << 20, 6
-"""How much of an object one request asks for, and how many do at once: S3 serves each with some 90 MB a second.
-
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-design-patterns.html
-"""
 
 
 @dataclass(frozen=True)
@@ -120,45 +110,6 @@ class Downloads:
                 raise unreadable(each.uri, error, self.way_out) from error
             yield SourceFile(each.name, path)
             path.unlink()
-
-
-def copy_range(s3: S3Client, source: SourceObject, begin: int, end: int, target: SupportsWrite[bytes]) -> None:
-    """Write some bytes of an object to a stream.
-
-    Raises
-    ------
-    InvalidDatasetError
-        If the object is no longer the one that was listed, or may not be read.
-    """
-    bucket, key = split_uri(source.uri)
-
-    def read(at: int) -> bytes:
-        wanted = f"bytes={at}-{min(end, at + _RANGE_BYTES) - 1}"
-        for last in (False, False, False, True):
-            answer = s3.get_object(Bucket=bucket, Key=key, IfMatch=source.etag, Range=wanted)
-            try:
-                return answer["Body"].read()
-            except (HTTPClientError, IncompleteReadError):
-                # What breaks off within an answer the client itself does not ask for again.
-                if last:
-                    raise
-        raise AssertionError(wanted)
-
-    with ThreadPoolExecutor(_RANGES_AT_ONCE) as threads:
-        coming = deque[Future[bytes]]()
-        for at in range(begin, end, _RANGE_BYTES):
-            coming.append(threads.submit(read, at))
-            if len(coming) == _RANGES_AT_ONCE:
-                target.write(_read(source, coming.popleft()))
-        for left in coming:
-            target.write(_read(source, left))
-
-
-def _read(source: SourceObject, coming: Future[bytes]) -> bytes:
-    try:
-        return coming.result()
-    except ClientError as error:
-        raise unreadable(source.uri, error) from error
 
 
 def unreadable(uri: str, error: ClientError, way_out: str | None = None) -> Exception:

@@ -41,7 +41,7 @@ from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
 from data_preparation import in_pieces as in_pieces_module
-from data_preparation import objects, piece_plan, text_reading
+from data_preparation import object_ranges, objects, piece_plan, text_reading
 from model_evaluation import apart, predicted_part
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
@@ -945,7 +945,7 @@ def test_what_breaks_off_is_asked_for_again(s3: Any, monkeypatch: pytest.MonkeyP
     s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
     etag = s3.head_object(Bucket=BUCKET, Key="data/x.csv")["ETag"]
     source = objects.SourceObject(f"s3://{BUCKET}/data/x.csv", "x.csv", 1000, etag)
-    monkeypatch.setattr(objects, "_RANGE_BYTES", 99)
+    monkeypatch.setattr(object_ranges, "_RANGE_BYTES", 99)
     read, broken = StreamingBody.read, list[int]()
 
     def breaks(body: StreamingBody, *arguments: Any) -> bytes:
@@ -956,9 +956,9 @@ def test_what_breaks_off_is_asked_for_again(s3: Any, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(StreamingBody, "read", breaks)
     target = io.BytesIO()
-    objects.copy_range(s3, source, 10, 900, target)
+    object_ranges.copy_range(s3, source, 10, 900, target)
     assert target.getvalue() == content[10:900]
     s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
     s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content[1:])
     with pytest.raises(InvalidDatasetError, match="was replaced"):
-        objects.copy_range(s3, source, 10, 900, target)
+        object_ranges.copy_range(s3, source, 10, 900, target)
