@@ -13,16 +13,21 @@ from benchmarks.cost import lambda_cost
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.growth import log_slope
 from benchmarks.options import Options
+from benchmarks.scale_fits import fits
 from benchmarks.scale_paper import paper
 from benchmarks.storage import Storage
 from benchmarks.worker import Call, Worker
 from crosstrain.delivery.functions import STEPS
 
 ROWS = (10**5, 10**6, 10**7)
+"""Of data sets that the embedded AWS keeps in memory, twice: beside what the pieces hand over."""
+FIT_ROWS = (10**6, 10**7, 10**8)
+"""Of training parts that lie on the disk."""
+GROWTH_FROM = 10**6
 ESTIMATORS: Mapping[str, Mapping[str, Any]] = {"ridge": {}, "xgboost": {"n_estimators": 10}}
 PIECE_BYTES = 16 << 20
 AT_ONCE = 40
-"""The template's MostPieces by default: how many pieces are worked on at a time."""
+"""The most that the template's PiecesAtOnce may say: how many pieces are worked on at a time."""
 MEMORY_MB = 3008
 """Of a function, by which its seconds are paid for here."""
 
@@ -67,37 +72,42 @@ def measure(options: Options) -> Section:
     with Storage() as storage:
         for rows in sizes:
             uri = storage.put(data.mixed(rows))
-            calls, equal = _of(storage, uri, rows)
+            calls, equal, prepared = _of(storage, uri, rows)
             for name, call in calls.items():
                 taken.setdefault(name, {})[rows] = call
             same.append(equal)
+            if rows == min(FIT_ROWS) or options.quick:
+                _add_fits(taken, fits(storage, prepared["prepared"], _requests(prepared), _fit_rows(options)))
             storage.forget("")
     section.goals.append(
         Goal("pieces make the same parts and profile as one call", f"{sum(same)} of {len(same)}", "all", all(same))
     )
+    section.goals += _memory_goals(taken)
     section.tables.append(_table(taken, price))
-    slopes = {name: log_slope({rows: _work(call) for rows, call in calls.items()}) for name, calls in taken.items()}
-    for name, slope in slopes.items():
-        if len(sizes) > 1:
-            section.goals.append(Goal(f"growth of {name}, slope in log-log", rounded(slope), "≤ 1.05", slope <= 1.05))
+    section.goals += [
+        _growth_goal(name, {rows: _cpu_seconds(call) for rows, call in calls.items() if rows >= GROWTH_FROM})
+        for name, calls in taken.items()
+        if max(calls) > GROWTH_FROM
+    ]
     section.notes.append(
         f"Pieces of {PIECE_BYTES >> 20} MB, made one after another; in seconds as if {AT_ONCE} were at work at a time, "
-        f"which a data set of {AT_ONCE} GB needs by default. Seconds for the slope: those of all calls together. "
-        f"Dollars: by Lambda's list prices for {MEMORY_MB:,} MB."
+        f"which a data set of {AT_ONCE} GB needs by default. Growth: by the processor seconds of all calls together, "
+        f"from {GROWTH_FROM:,} rows on, for below what takes as long for any number of rows hides it. Dollars: by Lambda's list prices for "
+        f"{MEMORY_MB:,} MB. A fit alone reads a part from the disk that "
+        "repeats the rows of the smallest."
     )
     section.data = {
-        name: {str(rows): [_work(call), call.peak_bytes] for rows, call in calls.items()}
+        name: {str(rows): [_cpu_seconds(call), call.peak_bytes] for rows, call in calls.items()}
         for name, calls in taken.items()
     }
-    largest = max(sizes)
-    head, lines, notes = paper({name: _work(calls[largest]) / largest for name, calls in taken.items()}, prices)
+    head, lines, notes = paper({name: _work(calls[max(calls)]) / max(calls) for name, calls in taken.items()}, prices)
     section.tables.append((head, lines))
     section.notes += notes
     return section
 
 
-def _of(storage: Storage, uri: str, rows: int) -> tuple[dict[str, Call | Pieces], bool]:
-    """Return what each way took for a data set, in fresh processes, and whether pieces have made what one call made."""
+def _of(storage: Storage, uri: str, rows: int) -> tuple[dict[str, Call | Pieces], bool, dict[str, Any]]:
+    """Return what each way took for a data set; whether pieces have made what one call made; and what that returned."""
     request = {"dataset_uri": uri, "target": data.TARGET, "search_trials": 0}
     found: dict[str, Call | Pieces] = {}
     event: dict[str, Any] = {"run_id": f"scale-{rows}", "request": request, "champion": None}
@@ -105,16 +115,51 @@ def _of(storage: Storage, uri: str, rows: int) -> tuple[dict[str, Call | Pieces]
         one = found["preparation, one call"] = worker(event)
     with storage.worker(f"{STEPS[0]}.app:handler", variables={"PIECE_BYTES": str(PIECE_BYTES)}) as worker:
         pieces = found["preparation, in pieces"] = _in_pieces(worker, {**event, "run_id": f"scale-{rows}-pieces"})
-    for estimator, hyperparameters in ESTIMATORS.items():
-        asked = {**request, "estimator": estimator, "hyperparameters": hyperparameters}
-        trained: dict[str, Any] = {"run_id": f"scale-{rows}-{estimator}", "request": asked, "champion": None}
-        with storage.worker(f"{STEPS[0]}.app:handler") as worker:
-            trained |= worker(trained).result
+    storage.forget("pieces/")
+    for estimator, asked in _requests(one.result).items():
+        trained = {**event, **one.result, "run_id": f"scale-{rows}-{estimator}", "request": asked}
         with storage.worker(f"{STEPS[1]}.app:handler") as worker:
             call = found[f"training of {estimator}"] = worker(trained)
         with storage.worker(f"{STEPS[2]}.app:handler") as worker:
             found[f"evaluation of {estimator}"] = worker({**trained, "model": call.result, "contended": False})
-    return found, one.result["prepared"]["sha256"] == pieces.prepared["prepared"]["sha256"]
+    return found, one.result["prepared"]["sha256"] == pieces.prepared["prepared"]["sha256"], one.result
+
+
+def _requests(prepared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the request of each estimator, by what data preparation has returned."""
+    return {
+        name: {**prepared["request"], "estimator": name, "hyperparameters": dict(chosen)}
+        for name, chosen in ESTIMATORS.items()
+    }
+
+
+def _fit_rows(options: Options) -> list[int]:
+    return [rows for rows in FIT_ROWS if not options.quick or rows <= options.rows] or [options.rows]
+
+
+def _add_fits(taken: dict[str, dict[int, Call | Pieces]], fitted: Mapping[str, Mapping[int, Call]]) -> None:
+    for estimator, calls in fitted.items():
+        taken.setdefault(f"fit of {estimator} alone", {}).update(calls)
+
+
+def _memory_goals(taken: Mapping[str, Mapping[int, Call | Pieces]]) -> list[Goal]:
+    """Return whether any fit took more memory than the check before it had reckoned, which decides where it goes."""
+    shares = [
+        call.peak_bytes / 2**20 / call.result["needed_mb"]
+        for calls in taken.values()
+        for call in calls.values()
+        if isinstance(call, Call) and "needed_mb" in call.result
+    ]
+    return [
+        Goal(
+            "memory of a fit / what was reckoned before it, the largest", rounded(max(shares)), "≤ 1", max(shares) <= 1
+        )
+    ]
+
+
+def _growth_goal(name: str, seconds: Mapping[int, float]) -> Goal:
+    slope = log_slope(dict(seconds))
+    return Goal(f"growth of {name}, slope in log-log", rounded(slope), "≤ 1.05", slope <= 1.05)
 
 
 def _in_pieces(worker: Worker, event: Mapping[str, Any]) -> Pieces:
@@ -135,6 +180,12 @@ def _in_pieces(worker: Worker, event: Mapping[str, Any]) -> Pieces:
     return Pieces(phases)
 
 
+def _cpu_seconds(call: Call | Pieces) -> float:
+    if isinstance(call, Call):
+        return call.cpu_seconds
+    return sum(each.cpu_seconds for phase in call.phases for each in phase)
+
+
 def _work(call: Call | Pieces) -> float:
     return call.seconds if isinstance(call, Call) else call.seconds_of_all
 
@@ -152,13 +203,15 @@ def _table(
     rows = []
     for name, calls in taken.items():
         for count, call in calls.items():
-            cpu = (
-                call.cpu_seconds
-                if isinstance(call, Call)
-                else sum(each.cpu_seconds for phase in call.phases for each in phase)
-            )
             peak = f"{call.peak_bytes / 2**20:,.0f}"
             rows.append(
-                (name, f"{count:,}", rounded(call.seconds), rounded(cpu), peak, f"{rounded(_dollars(call, price))}")
+                (
+                    name,
+                    f"{count:,}",
+                    rounded(call.seconds),
+                    rounded(_cpu_seconds(call)),
+                    peak,
+                    f"{rounded(_dollars(call, price))}",
+                )
             )
     return head, rows

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from benchmarks.worker import Call, Worker
+from common.storage import split_uri
 from crosstrain.delivery.functions import STEPS
 from crosstrain.local.server import LocalAws
 
@@ -35,6 +36,11 @@ class Storage:
         """Store a file under `data/` and return its URI."""
         self._s3.upload_file(str(path), BUCKET, f"data/{path.name}")
         return f"s3://{BUCKET}/data/{path.name}"
+
+    def fetch(self, uri: str, path: Path) -> Path:
+        """Copy an object to a path, and return the path."""
+        self._s3.download_file(*split_uri(uri), str(path))
+        return path
 
     def forget(self, prefix: str) -> None:
         """Remove all objects under a prefix: the embedded AWS keeps them in memory."""
