@@ -14,7 +14,7 @@ from benchmarks.figures import Goal, Section, rounded
 from benchmarks.growth import log_slope
 from benchmarks.options import Options
 from benchmarks.scale_fits import fits
-from benchmarks.scale_paper import paper
+from benchmarks.scale_paper import estimates, notes, table
 from benchmarks.storage import Storage
 from benchmarks.worker import Call, Worker
 from crosstrain.delivery.functions import STEPS
@@ -26,6 +26,7 @@ FIT_ROWS = (10**6, 10**7, 10**8)
 GROWTH_FROM = 10**6
 ESTIMATORS: Mapping[str, Mapping[str, Any]] = {"ridge": {}, "xgboost": {"n_estimators": 10}}
 PIECE_BYTES = 16 << 20
+IN_PIECES = "preparation, in pieces"
 AT_ONCE = 40
 """The most that the template's PiecesAtOnce may say: how many pieces are worked on at a time."""
 MEMORY_MB = 3008
@@ -47,6 +48,12 @@ class Pieces:
     def seconds_of_all(self) -> float:
         """Seconds of all calls together."""
         return sum(call.seconds for phase in self.phases for call in phase)
+
+    @property
+    def cpu_seconds(self) -> tuple[float, float]:
+        """Processor seconds of the calls that are made for each piece, and of those that are made once."""
+        each = [(len(phase) > 1, sum(call.cpu_seconds for call in phase)) for phase in self.phases]
+        return sum(taken for is_map, taken in each if is_map), sum(taken for is_map, taken in each if not is_map)
 
     @property
     def seconds(self) -> float:
@@ -77,7 +84,9 @@ def measure(options: Options) -> Section:
                 taken.setdefault(name, {})[rows] = call
             same.append(equal)
             if rows == min(FIT_ROWS) or options.quick:
-                _add_fits(taken, fits(storage, prepared["prepared"], _requests(prepared), _fit_rows(options)))
+                fitted, left_out = fits(storage, prepared["prepared"], _requests(prepared), _fit_rows(options))
+                taken |= {f"fit of {estimator} alone": dict(calls) for estimator, calls in fitted.items() if calls}
+                section.notes += [f"Not measured: {each}." for each in left_out]
             storage.forget("")
     section.goals.append(
         Goal("pieces make the same parts and profile as one call", f"{sum(same)} of {len(same)}", "all", all(same))
@@ -92,18 +101,32 @@ def measure(options: Options) -> Section:
     section.notes.append(
         f"Pieces of {PIECE_BYTES >> 20} MB, made one after another; in seconds as if {AT_ONCE} were at work at a time, "
         f"which a data set of {AT_ONCE} GB needs by default. Growth: by the processor seconds of all calls together, "
-        f"from {GROWTH_FROM:,} rows on, for below what takes as long for any number of rows hides it. Dollars: by Lambda's list prices for "
-        f"{MEMORY_MB:,} MB. A fit alone reads a part from the disk that "
-        "repeats the rows of the smallest."
+        f"from {GROWTH_FROM:,} rows on, for below what takes as long for any number of rows hides it. Dollars: by "
+        f"Lambda's list prices for {MEMORY_MB:,} MB. A fit alone reads a part from the disk that repeats the rows of a "
+        "million."
     )
     section.data = {
-        name: {str(rows): [_cpu_seconds(call), call.peak_bytes] for rows, call in calls.items()}
-        for name, calls in taken.items()
+        "measured": {
+            name: {str(rows): [_cpu_seconds(call), call.peak_bytes] for rows, call in calls.items()}
+            for name, calls in taken.items()
+        },
+        "seconds_per_row": _rates(taken),
     }
-    head, lines, notes = paper({name: _work(calls[max(calls)]) / max(calls) for name, calls in taken.items()}, prices)
-    section.tables.append((head, lines))
-    section.notes += notes
+    estimated = estimates(section.data["seconds_per_row"], prices)
+    section.tables.append(table(estimated))
+    section.notes.append(notes())
     return section
+
+
+def _rates(taken: Mapping[str, Mapping[int, Call | Pieces]]) -> dict[str, float]:
+    """Return processor seconds per row at the largest number of rows of each way, of pieces by what is done at once."""
+    largest = {name: max(calls.items()) for name, calls in taken.items()}
+    rates = {name: _cpu_seconds(call) / rows for name, (rows, call) in largest.items()}
+    rows, pieces = largest[IN_PIECES]
+    if isinstance(pieces, Pieces):
+        at_once, alone = pieces.cpu_seconds
+        rates |= {"a piece's calls": at_once / rows, "calls before and after": alone / rows}
+    return rates
 
 
 def _of(storage: Storage, uri: str, rows: int) -> tuple[dict[str, Call | Pieces], bool, dict[str, Any]]:
@@ -114,7 +137,7 @@ def _of(storage: Storage, uri: str, rows: int) -> tuple[dict[str, Call | Pieces]
     with storage.worker(f"{STEPS[0]}.app:handler") as worker:
         one = found["preparation, one call"] = worker(event)
     with storage.worker(f"{STEPS[0]}.app:handler", variables={"PIECE_BYTES": str(PIECE_BYTES)}) as worker:
-        pieces = found["preparation, in pieces"] = _in_pieces(worker, {**event, "run_id": f"scale-{rows}-pieces"})
+        pieces = found[IN_PIECES] = _in_pieces(worker, {**event, "run_id": f"scale-{rows}-pieces"})
     storage.forget("pieces/")
     for estimator, asked in _requests(one.result).items():
         trained = {**event, **one.result, "run_id": f"scale-{rows}-{estimator}", "request": asked}
@@ -135,11 +158,6 @@ def _requests(prepared: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _fit_rows(options: Options) -> list[int]:
     return [rows for rows in FIT_ROWS if not options.quick or rows <= options.rows] or [options.rows]
-
-
-def _add_fits(taken: dict[str, dict[int, Call | Pieces]], fitted: Mapping[str, Mapping[int, Call]]) -> None:
-    for estimator, calls in fitted.items():
-        taken.setdefault(f"fit of {estimator} alone", {}).update(calls)
 
 
 def _memory_goals(taken: Mapping[str, Mapping[int, Call | Pieces]]) -> list[Goal]:
@@ -183,7 +201,7 @@ def _in_pieces(worker: Worker, event: Mapping[str, Any]) -> Pieces:
 def _cpu_seconds(call: Call | Pieces) -> float:
     if isinstance(call, Call):
         return call.cpu_seconds
-    return sum(each.cpu_seconds for phase in call.phases for each in phase)
+    return sum(call.cpu_seconds)
 
 
 def _work(call: Call | Pieces) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from benchmarks import SCRATCH
+from benchmarks.contestants.fit_alone import needed_mb
 from benchmarks.storage import Storage
 from benchmarks.worker import Call
 from data_preparation.preparation import PartWriter
@@ -23,8 +24,8 @@ def fits(
     prepared: Mapping[str, Any],
     requests: Mapping[str, Mapping[str, Any]],
     sizes: Sequence[int],
-) -> dict[str, dict[int, Call]]:
-    """Return what fits alone take, of each request and number of rows, in fresh processes.
+) -> tuple[dict[str, dict[int, Call]], list[str]]:
+    """Return what fits alone take, of each request and number of rows, in fresh processes; and what was not measured.
 
     Parameters
     ----------
@@ -38,6 +39,7 @@ def fits(
         Numbers of training rows: the part is written again and again, until there are so many.
     """
     taken: dict[str, dict[int, Call]] = {name: {} for name in requests}
+    left_out = []
     with TemporaryDirectory(dir=SCRATCH) as folder:
         small = storage.fetch(prepared["train_uri"], Path(folder) / "train.parquet")
         profile = storage.fetch(prepared["profile_uri"], Path(folder) / "profile.json")
@@ -45,9 +47,21 @@ def fits(
             with _repeated(small, size, Path(folder) / "repeated.parquet") as (part, rows):
                 for name, request in requests.items():
                     event = {"part": str(part), "profile": str(profile), "rows": rows, "request": request}
+                    needed, there = needed_mb(event), _available_mb()
+                    if needed > there:
+                        left_out.append(f"{name} on {rows:,} rows: {needed:,} MB, and {there:,} MB were free")
+                        continue
                     with storage.worker(FIT) as worker:
                         taken[name][rows] = worker(event)
-    return taken
+    return taken, left_out
+
+
+def _available_mb() -> int:
+    """Return how much memory the kernel can give, in MB."""
+    (line,) = (
+        each for each in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if "MemAvailable" in each
+    )
+    return int(line.split()[1]) >> 10
 
 
 @contextmanager

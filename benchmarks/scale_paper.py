@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.figures import rounded
 from common.capacity import LARGEST_TASK_MB
 from data_preparation.piece_plan import LEAST_PIECE_BYTES, MOST_PIECES
-from data_preparation.pieces import MOST_VALUES
 from data_preparation.splitting import MAX_TEST_ROWS
 
 ROWS = (10**7, 10**8, 10**9, 10**10)
-COLUMNS = 31
 CSV_BYTES_PER_ROW = 253
 """Of the benchmark's 30 mixed columns and their target."""
 AT_ONCE = 40
@@ -26,42 +25,71 @@ MORE_OF_SEVERAL = 1.35
 """How much more processor time several machines took than one (docs/scale.md)."""
 
 
-def paper(
-    seconds_per_row: Mapping[str, float], prices: Mapping[str, Any]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]], list[str]]:
-    """Return a table of hours and dollars by rows and estimator, and the notes that say what it rests on.
+@dataclass(frozen=True)
+class Estimate:
+    """What a run of so many rows takes, on paper.
+
+    Attributes
+    ----------
+    pieces
+        In which the data are prepared.
+    way
+        Where the fit runs, in words.
+    hours, dollars
+        Of the whole run.
+    """
+
+    rows: int
+    estimator: str
+    pieces: int
+    way: str
+    hours: float
+    dollars: float
+
+
+def estimates(seconds_per_row: Mapping[str, float], prices: Mapping[str, Any]) -> list[Estimate]:
+    """Return what runs take by rows and estimator.
 
     Parameters
     ----------
     seconds_per_row
-        Of each way that was measured, at its largest number of rows.
+        Processor seconds of each way that was measured, at its largest number of rows.
     prices
         `benchmarks/prices.json`.
     """
     gb_second = float(prices["lambda_gb_second"]["price"])
-    lines = []
+    made = []
     for rows in ROWS:
-        in_pieces = rows * seconds_per_row["preparation, in pieces"]
         count = min(MOST_PIECES, max(1, rows * CSV_BYTES_PER_ROW // LEAST_PIECE_BYTES))
-        prepared = in_pieces / min(count, AT_ONCE)
+        calls, alone = (rows * seconds_per_row[name] for name in ("a piece's calls", "calls before and after"))
         test = min(rows // 5, MAX_TEST_ROWS)
         for estimator in BYTES_PER_ROW:
             way, machines, dollars_a_second = _way(estimator, rows - test, seconds_per_row, prices)
             fit = (rows - test) * seconds_per_row[f"training of {estimator}"] / machines
             fit *= MORE_OF_SEVERAL if machines > 1 else 1
             evaluated = test * 5 * seconds_per_row[f"evaluation of {estimator}"]
-            dollars = (in_pieces + evaluated) * PREPARATION_MB / 1024 * gb_second + fit * machines * dollars_a_second
-            lines.append(
-                (
-                    f"{rows:,}",
-                    estimator,
-                    f"{count:,} pieces" + ("" if rows * COLUMNS <= MOST_VALUES else ", **refused today**"),
-                    way,
-                    rounded((prepared + fit + evaluated) / 3600, 2),
-                    f"${rounded(dollars, 2)}",
-                )
-            )
-    return ("rows", "estimator", "preparation", "training", "hours", "dollars"), lines, _notes()
+            seconds = calls / min(count, AT_ONCE) + alone + fit + evaluated
+            dollars = (
+                calls + alone + evaluated
+            ) * PREPARATION_MB / 1024 * gb_second + fit * machines * dollars_a_second
+            made.append(Estimate(rows, estimator, count, way, seconds / 3600, dollars))
+    return made
+
+
+def table(made: Sequence[Estimate]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return the estimates as a table of a section."""
+    lines: list[tuple[str, ...]] = [
+        (
+            f"{each.rows:,}",
+            each.estimator,
+            f"{each.pieces:,} pieces",
+            each.way,
+            rounded(each.hours, 2),
+            f"${rounded(each.dollars, 2)}",
+        )
+        for each in made
+    ]
+    return ("rows", "estimator", "preparation", "training", "hours", "dollars"), lines
 
 
 def _way(
@@ -81,15 +109,15 @@ def _way(
     return "**refused**: more than a task holds", 1, hour / 3600
 
 
-def _notes() -> list[str]:
-    told = (
-        "The last table is on paper: seconds per row as measured here at the largest number of rows, on two cores, of "
-        f"which a task has {TASK_VCPU} (more cores are not counted, so hours are an upper bound); pieces of 1 GiB, "
-        f"{MOST_PIECES:,} at most, {AT_ONCE} at a time, which needs as many calls of Lambda's quota (1,000, ten in a "
-        "new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a second and prefix: "
-        "https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 events a piece of the "
-        f"25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees. A task of 16 vCPUs takes a raised "
-        "quota in a new account (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html). "
-        f"Refused today: one call puts the parts together, and has time for {MOST_VALUES:,} values."
+def notes() -> str:
+    """Return what the estimates rest on."""
+    return (
+        "The last table is on paper: processor seconds per row as measured here at the largest number of rows, as if "
+        f"all but the calls for pieces were done on one core (a task has {TASK_VCPU}: hours are an upper bound); "
+        f"pieces of 1 GiB, {MOST_PIECES:,} at most, {AT_ONCE} at a time, which needs as many calls of Lambda's quota (1,000, "
+        "ten in a new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a second and "
+        "prefix: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 events a piece "
+        f"of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees. A task of 16 vCPUs takes a "
+        "raised quota in a new account "
+        "(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html)."
     )
-    return [told]
