@@ -5,7 +5,6 @@ A function's processor time is a share of its memory: a worker is held to that s
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmarks import ROOT, data
 from benchmarks.cpu_share import CpuShare, NoShareError
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.options import Options
+from benchmarks.prices import list_prices, price_by_name
 from benchmarks.stack import machine
 from benchmarks.storage import Storage
 from benchmarks.worker import Call, Worker
@@ -33,8 +33,7 @@ READ_UNITS, WRITE_UNITS, EVENTS = 1, 2 * 3 + 2 * 1 + 3, 1
 
 def measure(options: Options) -> Section:
     """Return the cost of a run by part, and the sweep over memory sizes."""
-    prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
-    price = {name: each["price"] for name, each in prices.items() if "price" in each}
+    prices, price = list_prices(), price_by_name()
     section = Section(f"Cost of one run ({prices['region']}, list prices read on {prices['read_on']})")
     with machine() as state_machine:
         uri = state_machine.put(ROOT / "data" / "diabetes.csv")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from samcli.yamlhelper import yaml_parse
 from benchmarks import ROOT
 from benchmarks.figures import Goal, Section
 from benchmarks.options import Options
+from benchmarks.prices import list_prices
 from crosstrain.local.server import LocalAws
 
 ALARM = "AWS::CloudWatch::Alarm"
@@ -46,7 +46,7 @@ ASKED: Mapping[str, str] = {
 
 def measure(_options: Options) -> Section:
     """Return what is there of a stack as it is by default, and of one that serves, captures, scores and retrains."""
-    prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
+    prices = list_prices()
     section = Section(f"A month idle ({prices['region']}, list prices read on {prices['read_on']})")
     rows = []
     with LocalAws() as aws:

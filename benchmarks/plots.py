@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from benchmarks import ROOT
 from benchmarks.figures import Section
+from benchmarks.scale_paper import estimates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,6 +42,8 @@ def draw(sections: Mapping[str, Section]) -> None:
         if "growth" in sections:
             _save(_time(sections["growth"].data), "time-against-rows")
             _save(_memory(sections["growth"].data), "memory-against-rows")
+        if "scale" in sections:
+            _save(_scale(sections["scale"].data), "hours-and-dollars-against-rows")
         if "whole_run" in sections and "flights" in sections:
             _save(_bars(sections["whole_run"].data, sections["flights"].data), "against-peers")
 
@@ -91,6 +94,36 @@ def _memory(data: Mapping[str, Any]) -> Figure:
     _log_log(axes, "rows", "peak memory of the process, MB")
     axes.set_title("Memory of each step, 30 mixed columns, ridge", loc="left")
     axes.legend(frameon=False, loc="center left")
+    return figure
+
+
+def _scale(data: Mapping[str, Any]) -> Figure:
+    figure = Figure(figsize=(11, 4.5))
+    made = estimates(data["seconds_per_row"])
+    for axes, field, title in zip(
+        figure.subplots(1, 2), ("hours", "dollars"), ("Hours of a whole run", "Its list price in dollars"), strict=True
+    ):
+        for estimator, colour, marker in (("ridge", BLUE, "o"), ("xgboost", ORANGE, "s")):
+            own = [each for each in made if each.estimator == estimator]
+            values = [getattr(each, field) for each in own]
+            axes.plot([each.rows for each in own], values, color=colour, marker=marker, label=estimator)
+            for each, value in zip(own, values, strict=True):
+                above = estimator == "xgboost"
+                told = f"${value:.2g}" if field == "dollars" else f"{value:.2g} h\n{each.way}"
+                axes.annotate(
+                    told,
+                    (each.rows, value),
+                    (0, 8 if above else -8),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom" if above else "top",
+                    color=colour,
+                )
+        axes.margins(x=0.12, y=0.2)
+        _log_log(axes, "rows", field)
+        axes.set_title(f"{title}, on paper, 30 mixed columns", loc="left")
+        axes.legend(frameon=False, loc="upper left")
+    figure.tight_layout()
     return figure
 
 

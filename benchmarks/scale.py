@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks import ROOT, data
+from benchmarks import data
 from benchmarks.cost import lambda_cost
 from benchmarks.figures import Goal, Section, rounded
 from benchmarks.growth import log_slope
 from benchmarks.options import Options
+from benchmarks.prices import price_by_name
 from benchmarks.scale_fits import fits
 from benchmarks.scale_paper import estimates, notes, table
 from benchmarks.storage import Storage
@@ -72,8 +72,7 @@ def measure(options: Options) -> Section:
     """Return the figures of each way, and what follows from them for more rows than this machine can hold."""
     section = Section("Large data: 30 mixed columns, one call against pieces, and fits block by block")
     sizes = [rows for rows in ROWS if not options.quick or rows <= options.rows]
-    prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
-    price = {name: each["price"] for name, each in prices.items() if "price" in each}
+    price = price_by_name()
     taken: dict[str, dict[int, Call | Pieces]] = {}
     same = []
     with Storage() as storage:
@@ -112,7 +111,7 @@ def measure(options: Options) -> Section:
         },
         "seconds_per_row": _rates(taken),
     }
-    estimated = estimates(section.data["seconds_per_row"], prices)
+    estimated = estimates(section.data["seconds_per_row"])
     section.tables.append(table(estimated))
     section.notes.append(notes())
     return section

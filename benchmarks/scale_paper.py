@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks.figures import rounded
+from benchmarks.prices import price_by_name
 from common.capacity import LARGEST_TASK_MB
 from data_preparation.piece_plan import LEAST_PIECE_BYTES, MOST_PIECES
 from data_preparation.splitting import MAX_TEST_ROWS
@@ -47,31 +47,29 @@ class Estimate:
     dollars: float
 
 
-def estimates(seconds_per_row: Mapping[str, float], prices: Mapping[str, Any]) -> list[Estimate]:
+def estimates(seconds_per_row: Mapping[str, float]) -> list[Estimate]:
     """Return what runs take by rows and estimator.
 
     Parameters
     ----------
     seconds_per_row
         Processor seconds of each way that was measured, at its largest number of rows.
-    prices
-        `benchmarks/prices.json`.
     """
-    gb_second = float(prices["lambda_gb_second"]["price"])
+    price = price_by_name()
     made = []
     for rows in ROWS:
         count = min(MOST_PIECES, max(1, rows * CSV_BYTES_PER_ROW // LEAST_PIECE_BYTES))
         calls, alone = (rows * seconds_per_row[name] for name in ("a piece's calls", "calls before and after"))
         test = min(rows // 5, MAX_TEST_ROWS)
         for estimator in BYTES_PER_ROW:
-            way, machines, dollars_a_second = _way(estimator, rows - test, seconds_per_row, prices)
+            way, machines, dollars_a_second = _way(estimator, rows - test, seconds_per_row, price)
             fit = (rows - test) * seconds_per_row[f"training of {estimator}"] / machines
             fit *= MORE_OF_SEVERAL if machines > 1 else 1
             evaluated = test * 5 * seconds_per_row[f"evaluation of {estimator}"]
             seconds = calls / min(count, AT_ONCE) + alone + fit + evaluated
-            dollars = (
-                calls + alone + evaluated
-            ) * PREPARATION_MB / 1024 * gb_second + fit * machines * dollars_a_second
+            dollars = (calls + alone + evaluated) * PREPARATION_MB / 1024 * price[
+                "lambda_gb_second"
+            ] + fit * machines * dollars_a_second
             made.append(Estimate(rows, estimator, count, way, seconds / 3600, dollars))
     return made
 
@@ -93,14 +91,14 @@ def table(made: Sequence[Estimate]) -> tuple[tuple[str, ...], list[tuple[str, ..
 
 
 def _way(
-    estimator: str, rows: int, seconds_per_row: Mapping[str, float], prices: Mapping[str, Any]
+    estimator: str, rows: int, seconds_per_row: Mapping[str, float], price: Mapping[str, float]
 ) -> tuple[str, int, float]:
     """Return where a fit goes in words, on how many machines, and what a second of one costs in dollars."""
     needed = rows * BYTES_PER_ROW[estimator] / 2**20
     if needed < FUNCTION_MB and rows * seconds_per_row[f"training of {estimator}"] < FUNCTION_SECONDS:
-        return "a function", 1, FUNCTION_MB / 1024 * float(prices["lambda_gb_second"]["price"])
-    hour = float(prices["fargate_vcpu_hour"]["price"]) * TASK_VCPU
-    hour += float(prices["fargate_gb_hour"]["price"]) * LARGEST_TASK_MB / 1024
+        return "a function", 1, FUNCTION_MB / 1024 * price["lambda_gb_second"]
+    hour = price["fargate_vcpu_hour"] * TASK_VCPU
+    hour += price["fargate_gb_hour"] * LARGEST_TASK_MB / 1024
     machines = math.ceil(needed / LARGEST_TASK_MB)
     if machines == 1:
         return "a task", 1, hour / 3600
@@ -114,10 +112,10 @@ def notes() -> str:
     return (
         "The last table is on paper: processor seconds per row as measured here at the largest number of rows, as if "
         f"all but the calls for pieces were done on one core (a task has {TASK_VCPU}: hours are an upper bound); "
-        f"pieces of 1 GiB, {MOST_PIECES:,} at most, {AT_ONCE} at a time, which needs as many calls of Lambda's quota (1,000, "
-        "ten in a new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a second and "
-        "prefix: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 events a piece "
-        f"of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees. A task of 16 vCPUs takes a "
+        f"pieces of 1 GiB, {MOST_PIECES:,} at most, {AT_ONCE} at a time, which needs as many calls of Lambda's quota "
+        "(1,000, ten in a new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a "
+        "second and prefix: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 "
+        f"events a piece of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees. A task of 16 vCPUs takes a "
         "raised quota in a new account "
         "(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html)."
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmarks import ROOT, SCRATCH, data
 from benchmarks.figures import Goal, Section, Spread, at_most, interleaved, ratio, rounded
 from benchmarks.options import Options
+from benchmarks.prices import price_by_name
 from benchmarks.processes import seconds_of
 from common.frames import load_part
 from common.model_file import save_model
@@ -94,9 +95,9 @@ def measure(options: Options) -> Section:
 
 def _price_of_calls(seconds: float) -> float:
     """Return what 1,000 calls cost that take so long each: Lambda bills whole milliseconds, and each request."""
-    prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
+    prices = price_by_name()
     billed = math.ceil(1000 * seconds) / 1000 * MEMORY_MB / 1024
-    each: float = billed * prices["lambda_gb_second"]["price"] + prices["lambda_request"]["price"]
+    each: float = billed * prices["lambda_gb_second"] + prices["lambda_request"]
     return 1000 * each
 
 

@@ -17,6 +17,7 @@ from benchmarks.cost import lambda_cost, s3_cost
 from benchmarks.figures import Goal, Section, Spread, rounded
 from benchmarks.growth import log_slope
 from benchmarks.options import Options
+from benchmarks.prices import price_by_name
 from benchmarks.storage import Project, Storage
 from benchmarks.worker import Call, Worker
 
@@ -149,7 +150,7 @@ def _table(
     runs: Mapping[tuple[str, int], Sequence[Run]],
 ) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     head = ("object", "rows", "pieces", "seconds", "the longest piece", "peak MB", "dollars", "dollars for 10^6 rows")
-    states, price = _states_on_the_way(), _prices()
+    states, price = _states_on_the_way(), price_by_name()
     lines = []
     for (format_, rows), each in runs.items():
         cost = min(run_cost(run, states, price) for run in each)
@@ -191,8 +192,3 @@ def _states_on_the_way() -> int:
     while (state := definition["States"][name])["Type"] != "Succeed":
         name, count = state.get("Default") or state["Next"], count + 1
     return count
-
-
-def _prices() -> dict[str, float]:
-    prices = json.loads((ROOT / "benchmarks" / "prices.json").read_text(encoding="utf-8"))
-    return {name: each["price"] for name, each in prices.items() if "price" in each}
