@@ -10,7 +10,6 @@ import pytest
 from common.errors import UntrustedModelError
 from common.training_rows import Columns, KnownRows, RowRecorder, TrainingRows
 
-
 COLUMNS = Columns(("a", "when"), ("when",), "y")
 
 

@@ -244,7 +244,7 @@ def test_what_a_late_part_tells_of_a_column_holds_for_all(both: Both, monkeypatc
     data["empty"] = [""] * 200 + ["3"] * 100
     data["days"] = [f"{1 + number % 28:02}/{1 + number % 12:02}/2024" for number in range(300)]
     data.loc[299, "few"] = -1
-    both([data.to_csv(index=False).encode(), data.to_csv(index=False).encode()], [], blocks=2)
+    both([data.to_csv(index=False).encode(), data.to_csv(index=False).encode()], [], blocks=6)
 
 
 def test_a_total_at_the_end_of_a_file_in_parts_is_left_out(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:

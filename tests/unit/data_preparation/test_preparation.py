@@ -333,8 +333,8 @@ def test_texts_of_a_parquet_file_are_codes_if_they_say_so(prepared: Prepare) -> 
 
 
 def test_columns_of_a_wide_file_are_named_a_few_at_a_time(prepared: Prepare) -> None:
-    wide = pd.DataFrame({f"column {i}": ["1", "2", "oops"] * 10 for i in range(500)}).assign(y=range(30))
-    with pytest.raises(InvalidDatasetError, match="and 495 more") as caught:
+    wide = pd.DataFrame({f"column {i}": ["1", "2", "oops"] * 10 for i in range(50)}).assign(y=range(30))
+    with pytest.raises(InvalidDatasetError, match="and 45 more") as caught:
         prepared(wide)
     assert len(str(caught.value)) < 2000
 
@@ -383,7 +383,7 @@ def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
-SECONDS = 1_100_000_000 + np.random.default_rng(2).integers(0, 500_000, 1000) / 1000
+SECONDS = 1_100_000_000 + np.random.default_rng(2).integers(0, 500_000, 300) / 1000
 LINE = np.linspace(-1, 1, 500)
 
 
