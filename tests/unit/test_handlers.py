@@ -935,7 +935,7 @@ def test_a_disk_that_is_full_after_all_leads_to_pieces(s3: Any, monkeypatch: pyt
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("data_preparation.preparation._write_batch", full)
+    monkeypatch.setattr("data_preparation.scanning._write_batch", full)
     with pytest.raises(TooLargeForFunctionError, match="do not fit the temporary disk"):
         prepare(uri)
 
