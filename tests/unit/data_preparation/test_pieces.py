@@ -237,14 +237,14 @@ def test_one_file_in_parts_is_read_as_it_is_as_a_whole(
 
 
 def test_what_a_late_part_tells_of_a_column_holds_for_all(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
     data = table(300)
     data["late"] = [str(number) for number in range(290)] + ["1,5"] * 10
     data["codes"] = [str(number) for number in range(100, 390)] + ["007"] * 10
     data["empty"] = [""] * 200 + ["3"] * 100
     data["days"] = [f"{1 + number % 28:02}/{1 + number % 12:02}/2024" for number in range(300)]
     data.loc[299, "few"] = -1
-    both([data.to_csv(index=False).encode(), data.to_csv(index=False).encode()], [], blocks=6)
+    both([data.to_csv(index=False).encode(), data.to_csv(index=False).encode()], [], blocks=2)
 
 
 def test_a_total_at_the_end_of_a_file_in_parts_is_left_out(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
