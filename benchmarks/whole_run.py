@@ -17,7 +17,7 @@ _PREPARE, _TRAIN, _EVALUATE = STEPS
 # What is done, and the functions that do it: of which process, and by which name.
 WORK: dict[str, list[tuple[str, str]]] = {
     "download the data set": [(_PREPARE, "storage.download_unchanged"), ("the limit", "in_process._download")],
-    "read it": [(_PREPARE, "preparation.scan_file"), ("the limit", "in_process._parsed")],
+    "read it": [(_PREPARE, "scanning.scan_file"), ("the limit", "in_process._parsed")],
     "of that, statistics": [(_PREPARE, "profiling.add")],
     "choose types, split": [
         (_PREPARE, "preparation._write_parts"),

@@ -20,11 +20,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -49,13 +49,16 @@ ONE_REQUEST_BYTES = 100 << 20
 
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
-# 16 MB times the 10,000 parts that an object may have; and always in parts, which alone take a condition there.
-_STREAMED = TransferConfig(multipart_threshold=1, multipart_chunksize=16 << 20, max_concurrency=2)
 # What one request brings, where a transfer would ask for the size first and start threads.
 _FETCHED_AT_ONCE = 8 << 20
 _READS = 5
-PART_BYTES = 64 << 20
-"""How large the parts of an object are that is written piece by piece: of 10,000, which it may have, come 640 GB."""
+PART_BYTES = 16 << 20
+"""How large the first parts of an object are that is written piece by piece (`part_bytes`)."""
+_PART_SHARE = 1 << 10
+_PARTS_AT_ONCE = 2
+# Who sends parts with checksums has to say so at the beginning, and to repeat each one at the end:
+# https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
+_CHECKSUM: Final = "CRC32"
 _WAITS = (0.2, 1.0, 5.0)
 # What a client is told by its events holds for all of its calls: of those that need that, one at a time.
 _telling = threading.Lock()
@@ -298,26 +301,18 @@ def upload(s3: S3Client, path: Path, uri: str) -> Stored:
     return Stored(uri, digest_of(path), size, _write_once(write))
 
 
-def upload_stream(s3: S3Client, stream: BinaryIO, uri: str) -> Stored:
-    """Copy what a stream yields to a new object (`_write_once`), in parts, so that it is nowhere whole."""
-    bucket, key = split_uri(uri)
-    read = _Digested(stream)
-    # A stream that a first attempt has read is not there for a second one.
-    version = _unless_there(lambda: _in_parts(s3, cast("BinaryIO", read), bucket, key, _STREAMED))
-    return Stored(uri, read.digest.hexdigest(), read.size, version)
+def part_bytes(sent: int) -> int:
+    """Return how large the next part of an upload is, by how many bytes were sent.
 
+    Parts grow with the object, so that one of 5 TiB has fewer than the 10,000 that it may have, and none of more than
+    5 GiB: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 
-class _Digested:
-    """Tells digest and size of what was read of a stream."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self.digest, self.size = stream, hashlib.sha256(), 0
-
-    def read(self, size: int = -1) -> bytes:
-        content = self._stream.read(size)
-        self.digest.update(content)
-        self.size += len(content)
-        return content
+    Examples
+    --------
+    >>> part_bytes(0), part_bytes(10**12)
+    (16777216, 976562500)
+    """
+    return max(PART_BYTES, sent // _PART_SHARE)
 
 
 class Upload(io.RawIOBase):
@@ -337,7 +332,7 @@ class Upload(io.RawIOBase):
         self._digest, self._size, self._held = hashlib.sha256(), 0, bytearray()
         self._upload: str | None = None
         self._parts: list[Future[CompletedPartTypeDef]] = []
-        self._thread = ThreadPoolExecutor(1)
+        self._threads = ThreadPoolExecutor(_PARTS_AT_ONCE)
 
     def writable(self) -> bool:
         """Return True."""
@@ -353,24 +348,31 @@ class Upload(io.RawIOBase):
         self._digest.update(new)
         self._size += new.nbytes
         self._held += new
-        while len(self._held) >= PART_BYTES:
-            self._send(bytes(self._held[:PART_BYTES]))
-            del self._held[:PART_BYTES]
+        while len(self._held) >= (part := part_bytes(self._size - len(self._held))):
+            self._send(bytes(self._held[:part]))
+            del self._held[:part]
         return new.nbytes
 
     def _send(self, content: bytes) -> None:
         if self._upload is None:
-            self._upload = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
-        if len(self._parts) > 1:
-            # Two parts are in memory at most.
-            self._parts[-2].result()
-        self._parts.append(self._thread.submit(self._send_part, len(self._parts) + 1, content))
+            self._upload = self._s3.create_multipart_upload(
+                Bucket=self._bucket, Key=self._key, ChecksumAlgorithm=_CHECKSUM
+            )["UploadId"]
+        if len(self._parts) >= _PARTS_AT_ONCE:
+            # No more parts are in memory than are under way.
+            self._parts[-_PARTS_AT_ONCE].result()
+        self._parts.append(self._threads.submit(self._send_part, len(self._parts) + 1, content))
 
     def _send_part(self, number: int, content: bytes) -> CompletedPartTypeDef:
         answer = self._s3.upload_part(
-            Bucket=self._bucket, Key=self._key, UploadId=str(self._upload), PartNumber=number, Body=content
+            Bucket=self._bucket,
+            Key=self._key,
+            UploadId=str(self._upload),
+            PartNumber=number,
+            Body=content,
+            ChecksumAlgorithm=_CHECKSUM,
         )
-        return {"ETag": answer["ETag"], "PartNumber": number}
+        return {"PartNumber": number, "ETag": answer["ETag"], "ChecksumCRC32": answer["ChecksumCRC32"]}
 
     def finish(self) -> None:
         """Make the object of what was written (`_write_once`)."""
@@ -392,9 +394,19 @@ class Upload(io.RawIOBase):
 
         self.stored = Stored(self._uri, self._digest.hexdigest(), self._size, _write_once(complete))
 
+    def abort(self) -> None:
+        """Let go of the parts, which else go by the bucket's own rule.
+
+        Whoever began an upload may abort it: https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+        """
+        self.stop()
+        if self._upload is not None:
+            with suppress(ClientError):
+                self._s3.abort_multipart_upload(Bucket=self._bucket, Key=self._key, UploadId=self._upload)
+
     def stop(self) -> None:
-        """Wait for parts that are under way; what was not finished goes by the bucket's own rule."""
-        self._thread.shutdown(cancel_futures=True)
+        """Wait for parts that are under way, and begin no other."""
+        self._threads.shutdown(cancel_futures=True)
 
 
 @contextmanager
@@ -404,8 +416,10 @@ def open_upload(s3: S3Client, uri: str) -> Iterator[Upload]:
     try:
         yield sink
         sink.finish()
-    finally:
-        sink.stop()
+    except BaseException:
+        sink.abort()
+        raise
+    sink.stop()
 
 
 def write_bytes(s3: S3Client, content: bytes, uri: str, content_type: str) -> Stored:
@@ -467,12 +481,8 @@ def _write_once(write: Callable[[], str | None]) -> str | None:
     Both ways in which an object comes to be take the condition:
     https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes-enforce.html
     """
-    return _unless_there(lambda: _despite_itself(write))
-
-
-def _unless_there(write: Callable[[], str | None]) -> str | None:
     try:
-        return write()
+        return _despite_itself(write)
     except ClientError as error:
         # The folder is this call's own: what is there already, an earlier attempt of this very request has written,
         # whose answer was lost. Whoever reads it looks whether it is what was to be written.
@@ -486,11 +496,9 @@ def _version_of(answer: Mapping[str, Any]) -> str | None:
     return version
 
 
-def _in_parts(
-    s3: S3Client, stream: BinaryIO, bucket: str, key: str, config: TransferConfig | None = None
-) -> str | None:
-    """Upload a file in parts, and return the version of the object that S3 makes of them."""
-    config = config or TransferConfig(multipart_threshold=ONE_REQUEST_BYTES)
+def _in_parts(s3: S3Client, stream: BinaryIO, bucket: str, key: str) -> str | None:
+    """Upload a file in parts by many threads, and return the version of the object that S3 makes of them."""
+    config = TransferConfig(multipart_threshold=ONE_REQUEST_BYTES)
     versions: list[str | None] = []
 
     def answered(parsed: Mapping[str, Any], **_: Any) -> None:

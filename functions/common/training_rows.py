@@ -62,31 +62,6 @@ class Columns:
         return mix(features + target), mix(features)
 
 
-class RowHashes:
-    """Collects the hashes of a part's rows, batch by batch."""
-
-    def __init__(self, columns: Columns) -> None:
-        self.columns = columns
-        self._pieces: list[tuple[Hashes, Hashes]] = []
-
-    def add(self, batch: pa.RecordBatch) -> None:
-        """Take in some more rows."""
-        self._pieces.append(self.columns.hashes(batch))
-
-    @property
-    def rows(self) -> Hashes:
-        """The hashes of features and target, shape (rows,)."""
-        return self._whole(0)
-
-    @property
-    def features(self) -> Hashes:
-        """The hashes of the features alone, shape (rows,)."""
-        return self._whole(1)
-
-    def _whole(self, place: int) -> Hashes:
-        return np.concatenate([np.empty(0, np.uint64), *(piece[place] for piece in self._pieces)])
-
-
 class RowRecorder:
     """Records a training part's rows, batch by batch: of none of them more is kept than the bits of the filters.
 
@@ -123,13 +98,6 @@ class BloomFilter:
 
     def __init__(self, bits: npt.NDArray[np.uint8]) -> None:
         self._bits = bits
-
-    @classmethod
-    def of(cls, hashes: Hashes) -> Self:
-        """Return the filter of some hashes."""
-        flags = _flags_for(len(hashes))
-        _raise_flags(flags, hashes)
-        return cls(np.packbits(flags))
 
     def contains(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Return which hashes were added, with 0.82 % of the others among them, shape (hashes,)."""

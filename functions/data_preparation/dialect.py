@@ -27,7 +27,6 @@ RARE_SEPARATORS = ("\x1f", "\x01", "^", "~", "¦", "§", ":", " ")
 """Separators that are taken only where none of the others is one."""
 _SAMPLE_ROWS = 500
 _PREAMBLE_ROWS = 50
-_CONSISTENT = 0.9
 _NUMBER = re.compile(r"\s*[-+]?(\d+([.,]\d*)*|[.,]\d+)([eE][-+]?\d+)?\s*%?\s*$")
 _BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),

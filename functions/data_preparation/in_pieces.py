@@ -36,9 +36,10 @@ from data_preparation.object_ranges import copy_range
 from data_preparation.objects import Downloads, SourceObject, list_objects
 from data_preparation.piece_plan import EVENTS_OF_PIECE, MOST_EVENTS, Piece, check_pieces, cut, room_of
 from data_preparation.pieces import PieceScan, Round, Writing, Written
-from data_preparation.preparation import PARTS, fingerprint_of, never_settled
+from data_preparation.preparation import fingerprint_of, never_settled
 from data_preparation.reading import SourceFile
 from data_preparation.results import inherited_split, profile_with, result_of
+from data_preparation.splitting import PARTS
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

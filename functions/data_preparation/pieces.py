@@ -26,42 +26,31 @@ from common.hashing import Hashes
 from common.request import TrainingRequest
 from data_preparation.columns import MAX_READINGS, Columns, Wishes
 from data_preparation.doubts import told_of_last_row
+from data_preparation.findings import Findings, findings
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
-from data_preparation.preparation import (
-    PARTS,
-    Drawn,
-    Findings,
+from data_preparation.parts import Drawn, PartWriter, check_parts, labels_of, part_schemas, parted
+from data_preparation.preparation import never_settled, nothing_read, profile_of, settled, splitter_of, told_of_empty
+from data_preparation.profiling import ColumnSummary, Moments
+from data_preparation.reading import SourceFile, open_table
+from data_preparation.scanning import (
     First,
-    PartWriter,
     Reading,
     Scan,
-    check_parts,
     check_split,
     codes_of,
-    findings,
     inherited,
-    labels_of,
     left_out_of,
-    never_settled,
-    nothing_read,
-    part_schemas,
-    parted,
-    profile_of,
     scan_file,
     scan_once,
-    settled,
-    splitter_of,
-    told_of_empty,
     usable_rows,
     wanted,
     with_all,
     with_offsets,
 )
-from data_preparation.profiling import ColumnSummary, Moments
-from data_preparation.reading import SourceFile, open_table
 from data_preparation.splitting import (
     BUCKET_ROWS,
+    PARTS,
     Booleans,
     Occurrences,
     Split,
@@ -97,7 +86,7 @@ class Round:
     first
         The first file that has rows.
     decided, names
-        What all files together have told (`preparation.Reading`).
+        What all files together have told (`scanning.Reading`).
     """
 
     number: int
@@ -408,7 +397,7 @@ def adopted(scans: Sequence[Scan], reading: Reading) -> None:
 
 
 def found_in(whole: PieceScan, reading: Reading) -> Findings:
-    """Return what is known of the data set, as `preparation.findings` does.
+    """Return what is known of the data set, as `findings.findings` does.
 
     Raises
     ------

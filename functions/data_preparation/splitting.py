@@ -26,6 +26,7 @@ By = Literal["rows", "key", "time", "column"]
 
 BUCKET_ROWS = 1 << 21
 """How many rows are looked through for duplicates, or sorted, at once (16 MB), however many there are."""
+PARTS = ("train", "test")
 MAX_TEST_ROWS = 10_000_000
 """How many rows a test part has at most: a mean of so many is known to a three-thousandth of their deviation."""
 # The number of a row, which pandas writes into a file: the next export gives it to another row.

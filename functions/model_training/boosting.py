@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -59,7 +60,7 @@ class Rows:
         return cls(batches, lambda: iter([(target, weights)]))
 
 
-class _Growing:
+class _Growing(ABC):
     """What both estimators share: a fit on rows that come in batches."""
 
     _saved_as: type[Any]
@@ -84,6 +85,7 @@ class _Growing:
         self.trees_, self.n_features_in_ = trees_of(booster), booster.num_features()
         return self
 
+    @abstractmethod
     def told(self, targets: Iterator[tuple[npt.NDArray[Any], Weights]]) -> Told:
         """Learn of all rows' target what is not for trees to learn, and return what XGBoost is told of it.
 
@@ -92,7 +94,6 @@ class _Growing:
         ValueError
             If the target is of one class.
         """
-        raise NotImplementedError
 
     def fitted(self) -> Any:
         """Return the estimator as it is saved, which can do nothing but predict."""

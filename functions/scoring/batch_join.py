@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from common.storage import Stored, describe_file, download, upload_stream, workspace
+from common.storage import Stored, Upload, describe_file, download, open_upload, workspace
 from scoring.batch_plan import Plan, about_object, run_folder
 from scoring.oddities import Oddities
 
@@ -88,77 +88,30 @@ def join_parts(
         Which count nothing so far; None where there is nothing to compare rows with.
     """
     files = [Stored(**each["predictions"]) for each in documents]
-    join = _parquet if plan.request.output_format == "parquet" else _texts
-    with workspace() as folder, cast("BinaryIO", _Pulled(join(s3, files, folder / "part"))) as stream:
-        stored = upload_stream(s3, stream, run_folder(plan.run_id) + plan.outputs[number])
+    join = _join_parquet if plan.request.output_format == "parquet" else _join_texts
+    with workspace() as folder, open_upload(s3, run_folder(plan.run_id) + plan.outputs[number]) as sink:
+        join(s3, files, folder / "part", sink)
     if counts is not None:
         for each in documents:
             counts.merge(each["counts"])
     about, told = about_object(plan.objects[number]), Written.of_parts(documents).told_of_object()
-    outcome = {**about, "state": "scored", **told, "predictions": describe_file(stored)}
+    outcome = {**about, "state": "scored", **told, "predictions": describe_file(sink.stored)}
     return {"objects": [outcome], "counts": None if counts is None else counts.document()}
 
 
-def _texts(s3: S3Client, files: Sequence[Stored], path: Path) -> Iterator[bytes]:
-    """Yield the bytes of files, one after another; the first one alone has a header."""
+def _join_texts(s3: S3Client, files: Sequence[Stored], path: Path, sink: Upload) -> None:
+    """Write files one after another; the first one alone has a header."""
     for file in files:
         with download(s3, file, path).open("rb") as stream:
-            while content := stream.read(_COPY_BYTES):
-                yield content
+            shutil.copyfileobj(stream, sink, _COPY_BYTES)
 
 
-def _parquet(s3: S3Client, files: Sequence[Stored], path: Path) -> Iterator[bytes]:
-    """Yield the bytes of one file with the row groups of all."""
-    written = _Collected()
-    writer: pq.ParquetWriter | None = None
-    for file in files:
-        with pq.ParquetFile(download(s3, file, path), pre_buffer=False) as parquet:
-            writer = writer or pq.ParquetWriter(pa.PythonFile(written, mode="w"), parquet.schema_arrow)
-            for group in range(parquet.num_row_groups):
-                writer.write_table(parquet.read_row_group(group))
-                yield written.taken()
-    if writer is not None:
-        writer.close()
-    yield written.taken()
-
-
-class _Collected(io.RawIOBase):
-    """What is written to it, until it is taken."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces = list[bytes]()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, content: Any) -> int:
-        self._pieces.append(bytes(content))
-        return len(self._pieces[-1])
-
-    def taken(self) -> bytes:
-        """Return what was written since the last call."""
-        pieces, self._pieces = self._pieces, []
-        return b"".join(pieces)
-
-
-class _Pulled(io.RawIOBase):
-    """A stream of what an iterator yields."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        super().__init__()
-        self._pieces, self._left = pieces, b""
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        """Return so many bytes, fewer at the end alone: a part of an upload is to be as large as the others."""
-        found, held = [self._left], len(self._left)
-        while (size < 0 or held < size) and (more := next(self._pieces, None)) is not None:
-            found.append(more)
-            held += len(more)
-        whole = b"".join(found)
-        end = len(whole) if size < 0 else size
-        self._left = whole[end:]
-        return whole[:end]
+def _join_parquet(s3: S3Client, files: Sequence[Stored], path: Path, sink: Upload) -> None:
+    """Write one file with the row groups of all."""
+    with ExitStack() as stack:
+        writer: pq.ParquetWriter | None = None
+        for file in files:
+            with pq.ParquetFile(download(s3, file, path), pre_buffer=False) as parquet:
+                writer = writer or stack.enter_context(pq.ParquetWriter(sink, parquet.schema_arrow))
+                for group in range(parquet.num_row_groups):
+                    writer.write_table(parquet.read_row_group(group))

@@ -3,6 +3,10 @@
 A text is cut behind lines, by bytes, a Parquet file between row groups. Whether a line ends a row, quotes decide, and
 those may stand before the part: so each part proves that every row in it is one line, and its last line whole. What
 cannot be proved is an error, and whoever gets it scores the object whole.
+
+Preparation has cuts of its own (`data_preparation.file_parts`): at the last line end before a block, so that parts are
+read in the batches of the whole file. Here it is the first one behind a part's bytes, and blank lines go with the row
+that they come before.
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ from browser import DESKTOP, PHONE, assert_no_text_is_cut, look_at_figures, need
 from common.frames import load_part
 from common.pages import LABEL_WIDTH, VALUE_WIDTH
 from common.request import parse_request
-from data_preparation.preparation import MAX_LABEL_CHARACTERS, prepare
+from data_preparation.findings import MAX_LABEL_CHARACTERS
+from data_preparation.preparation import prepare
 from data_preparation.reading import SourceFile
 from model_evaluation import figures
 from model_evaluation.analysis import ReportData

@@ -69,23 +69,20 @@ def frame(problem: str) -> pd.DataFrame:
 
 
 CASES = {
-    "regression": [
-        "--estimator",
-        "hist_gradient_boosting",
-        "--hyperparameters",
-        '{"max_iter": 10}',
-        "--interval",
-        "0.9",
-    ],
-    "classification": ["--estimator", "logistic_regression", "--adjust", "always"],
+    "hist_gradient_boosting": ("regression", ["--hyperparameters", '{"max_iter": 10}', "--interval", "0.9"]),
+    "xgboost": ("classification", ["--hyperparameters", '{"n_estimators": 10}']),
+    "logistic_regression": ("classification", ["--adjust", "always"]),
 }
 
 
-@pytest.mark.parametrize("problem", list(CASES))
-def test_mlflow_predicts_the_same(train: Train, models: Command, look: Look, tmp_path: Path, problem: str) -> None:
+@pytest.mark.parametrize("estimator", list(CASES))
+def test_mlflow_predicts_the_same(train: Train, models: Command, look: Look, tmp_path: Path, estimator: str) -> None:
+    problem, more = CASES[estimator]
     data = frame(problem)
     data.to_parquet(tmp_path / "data.parquet")
-    done = train("--data", "data.parquet", "--target", "y", "--problem", problem, *CASES[problem], "--json")
+    done = train(
+        "--data", "data.parquet", "--target", "y", "--problem", problem, "--estimator", estimator, *more, "--json"
+    )
     assert done.code == 0, done.stderr
     version = done.document["run_id"]
 

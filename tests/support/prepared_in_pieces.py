@@ -10,8 +10,9 @@ from common.request import TrainingRequest
 from data_preparation import pieces
 from data_preparation.documents import packed, unpacked
 from data_preparation.pieces import PieceScan, Round, Writing, Written
-from data_preparation.preparation import PARTS, PreparedData, fingerprint_of
+from data_preparation.preparation import PreparedData, fingerprint_of
 from data_preparation.reading import SourceFile
+from data_preparation.splitting import PARTS
 
 Piece = list[SourceFile] | dict[str, str | int]
 

@@ -9,6 +9,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,6 +180,19 @@ def other_bucket(training_stack: LocalTrainingStack) -> str:
     return "somebody-elses"
 
 
+@pytest.fixture(scope="module")
+def other_stack(training_stack: LocalTrainingStack, other_bucket: str, project: Path) -> LocalTrainingStack:
+    """Deploy a stack that reads somebody else's bucket and has no tasks: one for both, as it takes seconds."""
+    parameters = {
+        "RetentionPolicy": "Delete",
+        "DatasetBucketName": other_bucket,
+        "DatasetPrefix": "data/",
+        "DatasetKeyArn": KEY,
+        **dict.fromkeys(TASKS, ""),
+    }
+    return training_stack.aws.deploy_training_stack(project / "template.yaml", "crosstrain-other", parameters)
+
+
 def fill(aws: LocalAws, bucket: str) -> None:
     """Put an object under each key."""
     for key in OBJECTS:
@@ -315,16 +329,9 @@ def test_only_the_data_scientist_looks_at_the_stack(
 
 
 def test_preparation_reads_a_bucket_that_it_is_given(
-    training_stack: LocalTrainingStack, other_bucket: str, request: pytest.FixtureRequest
+    training_stack: LocalTrainingStack, other_stack: LocalTrainingStack, other_bucket: str
 ) -> None:
-    aws = training_stack.aws
-    parameters = {
-        "RetentionPolicy": "Delete",
-        "DatasetBucketName": other_bucket,
-        "DatasetPrefix": "data/",
-        "DatasetKeyArn": KEY,
-    }
-    stack = aws.deploy_training_stack(request.config.rootpath / "template.yaml", "crosstrain-external", parameters)
+    aws, stack = training_stack.aws, other_stack
     s3 = aws.client("s3", borrow(aws, role_arn(stack, ROLES["preparation"])))
 
     assert {key for key in OBJECTS if is_allowed(s3.get_object, Bucket=other_bucket, Key=key)} == {"data/houses.csv"}
@@ -472,13 +479,8 @@ def test_what_starts_a_task_pulls_and_logs_and_does_nothing_else(
     assert is_allowed_with({}, policies, action, resource) == allowed
 
 
-def test_a_stack_without_tasks_has_nothing_of_them(
-    training_stack: LocalTrainingStack, request: pytest.FixtureRequest
-) -> None:
-    aws, parameters = training_stack.aws, dict.fromkeys(TASKS, "")
-    stack = aws.deploy_training_stack(
-        request.config.rootpath / "template.yaml", "crosstrain-small", {"RetentionPolicy": "Delete", **parameters}
-    )
+def test_a_stack_without_tasks_has_nothing_of_them(other_stack: LocalTrainingStack) -> None:
+    aws, stack = other_stack.aws, other_stack
     found = aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     assert not [each for each in found if each["ResourceType"].startswith(("AWS::ECS::", "AWS::EC2::"))]
     iam = aws.client("iam")

@@ -31,9 +31,14 @@ def template(project: Path) -> Any:
     return yaml_parse((project / "template.yaml").read_text())
 
 
-def test_cfn_lint_would_find_something(project: Path) -> None:
-    text = (project / "template.yaml").read_text().replace("MemorySize: !Ref ModelTrainingMemory", "MemorySize: 99999")
-    assert cfnlint.api.lint(text, config=ManualArgs(regions=["eu-west-1"]))
+def test_cfn_lint_would_find_something() -> None:
+    function = {
+        "Type": "AWS::Serverless::Function",
+        "Properties": {"PackageType": "Image", "ImageUri": PREBUILT, "MemorySize": 99999},
+    }
+    text = json.dumps({"Transform": "AWS::Serverless-2016-10-31", "Resources": {"ModelTrainingFunction": function}})
+    found = cfnlint.api.lint(text, config=ManualArgs(regions=["eu-west-1"]))
+    assert ["99999" in each.message for each in found] == [True]
 
 
 @pytest.mark.slow

@@ -23,9 +23,9 @@ from crosstrain.training.progress import Progress
 from crosstrain.training.request_flags import NAMES
 from crosstrain.training.stack import STACK_VARIABLE, find_stack
 from crosstrain.training.summary import facts
+from data_preparation.column_checks import check_columns
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.formats import EmptyFileError
-from data_preparation.preparation import check_columns
 from data_preparation.reading import SourceFile, open_table
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from common import conversion
 from common.conversion import feature_columns, features, is_large
 from common.frames import load_part
 from common.request import ESTIMATORS, parse_request
-from data_preparation import parquet_reading, preparation, text_reading
+from data_preparation import parquet_reading, text_reading
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
@@ -127,7 +127,7 @@ def test_a_prediction_sees_the_bits_that_training_saw(
     if large:
         monkeypatch.setattr(conversion, "EXACT_VALUES", 1)
     if batches == "small":
-        monkeypatch.setattr(preparation, "ROW_GROUP_VALUES", 1)
+        monkeypatch.setattr("data_preparation.parts.ROW_GROUP_VALUES", 1)
         monkeypatch.setattr(text_reading, "BLOCK_BYTES", 20_000)
         monkeypatch.setattr(parquet_reading, "BATCH_VALUES", 1)
     prepared, file = prepared_from(tmp_path, data, suffix, split_column="split")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +37,7 @@ from data_preparation.reading import SourceFile
 from model_training.training import build_pipeline, fit
 
 CHOICES = [(problem, estimator) for problem, names in ESTIMATORS.items() for estimator in names]
+FEW_TREES: dict[str, dict[str, Any]] = {"random_forest": {"n_estimators": 5}}
 LABELS: dict[str, Any] = {
     "texts": ["a", "b"],
     "three texts": ["a", "b", "c"],
@@ -84,35 +86,47 @@ def test_every_model_of_ours_is_loaded_and_predicts_the_same(
     if large:
         monkeypatch.setattr(conversion, "EXACT_VALUES", 10)
     for name, labels in LABELS.items() if problem == "classification" else {"values": None}.items():
-        hyperparameters = {"n_estimators": 5} if estimator == "random_forest" else {}
-        fields = {"problem": problem, "estimator": estimator, "hyperparameters": hyperparameters}
+        fields = {"problem": problem, "estimator": estimator, "hyperparameters": FEW_TREES.get(estimator, {})}
         pipeline, features = trained(tmp_path / name, table(labels), **fields)
         loaded = load_model(save_model(pipeline, tmp_path / "model.skops"))
         np.testing.assert_array_equal(loaded.predict(features), pipeline.predict(features))
 
 
+def digest(folder: Path, problem: str, estimator: str, suffix: str = "csv") -> str:
+    """Train on the same rows, and return the digest of the model's file."""
+    frame = table(None if problem == "regression" else ["a", "b", "c"])
+    pipeline, _ = trained(folder, frame, suffix, estimator=estimator, hyperparameters=FEW_TREES.get(estimator, {}))
+    return digest_of(save_model(pipeline, folder / "model.skops"))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    """Return the digests of some models that another process has trained, in which two threads work."""
+    some = [(problem, estimator) for problem, estimator in CHOICES if estimator in ("random_forest", "ridge")]
+    program = (
+        "import json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_model_file as t\n"
+        "pairs = json.loads(sys.argv[3])\n"
+        "print(json.dumps([t.digest(Path(sys.argv[2], *pair), *pair) for pair in pairs]))"
+    )
+    arguments = [str(Path(__file__).parent), str(tmp_path_factory.mktemp("elsewhere")), json.dumps(some)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return dict(zip(some, json.loads(done.stdout), strict=True))
+
+
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_the_same_data_make_the_same_file_whatever_file_they_came_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, estimator: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    elsewhere: dict[tuple[str, str], str],
+    problem: str,
+    estimator: str,
 ) -> None:
-    frame, fields = table(None if problem == "regression" else ["a", "b", "c"]), {"estimator": estimator}
-    digests = set()
+    digests = {elsewhere[problem, estimator]} if (problem, estimator) in elsewhere else set()
     for threads, suffix in ((1, "csv"), (2, "parquet")):
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
-        pipeline, _ = trained(tmp_path / suffix, frame, suffix, **fields)
-        digests.add(digest_of(save_model(pipeline, tmp_path / f"{suffix}.skops")))
-    program = (
-        "import sys; from pathlib import Path; sys.path[:0] = sys.argv[3:]; import test_model_file as t\n"
-        "frame = t.table(None if sys.argv[1] == 'regression' else ['a', 'b', 'c'])\n"
-        "pipeline, _ = t.trained(Path(sys.argv[2]) / 'other', frame, estimator=sys.argv[4])\n"
-        "print(t.digest_of(t.save_model(pipeline, Path(sys.argv[2]) / 'other.skops')))"
-    )
-    if estimator in ("random_forest", "ridge"):
-        here = Path(__file__).parent
-        arguments = [problem, str(tmp_path), str(here), estimator]
-        command = [sys.executable, "-c", program, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        digests.add(done.stdout.strip())
+        digests.add(digest(tmp_path / suffix, problem, estimator, suffix))
     assert len(digests) == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,10 +22,11 @@ from common import conversion, texts
 from common.errors import UntrustedModelError
 from common.frames import load_part
 from common.model_file import load_model, save_model
-from common.request import ESTIMATORS
+from common.request import ESTIMATORS, parse_request
 from common.storage import digest_of
 from common.texts import MAX_TERMS, TextFeatures
-from data_preparation.preparation import PreparedData
+from data_preparation.preparation import PreparedData, prepare
+from data_preparation.reading import SourceFile
 from free_texts import BAD, GOOD, remarks, table
 from model_training import features
 from model_training.training import build_pipeline, fit
@@ -158,28 +160,40 @@ def test_every_model_learns_from_texts_and_its_file_predicts_the_same(
     np.testing.assert_array_equal(getattr(loaded, ask)(test), getattr(pipeline, ask)(test))
 
 
-@pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
+REPEATED = ["ridge", "hist_gradient_boosting"]
+
+
+def digest(folder: Path, estimator: str) -> str:
+    """Train on the same rows, and return the digest of the model's file."""
+    folder.mkdir()
+    table().to_csv(folder / "data.csv", index=False)
+    request = {"dataset_uri": "s3://bucket/data.csv", "target": "y", "search_trials": 0, "problem": "regression"}
+    prepared = prepare(
+        [SourceFile("data.csv", folder / "data.csv")], parse_request({**request, "estimator": estimator}), folder
+    )
+    return digest_of(save_model(trained(prepared), folder / "model.skops"))
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the digests of models that another process has trained, in which two threads work."""
+    program = (
+        "import json, sys; from pathlib import Path; sys.path.insert(0, sys.argv[1]); import test_texts as t\n"
+        "print(json.dumps({each: t.digest(Path(sys.argv[2], each), each) for each in t.REPEATED}))"
+    )
+    command = [sys.executable, "-c", program, str(Path(__file__).parent), str(tmp_path_factory.mktemp("elsewhere"))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found: dict[str, str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.parametrize("estimator", REPEATED)
 def test_the_same_data_make_the_same_file_in_another_process_too(
-    prepared_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, estimator: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str], estimator: str
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    prepared = prepared_data("regression", table(), estimator=estimator)
-    digests = {digest_of(save_model(trained(prepared), tmp_path / f"{n}.skops")) for n in range(2)}
-    program = (
-        "import json, sys; from pathlib import Path; sys.path[:0] = sys.argv[2:3]; import test_texts as t\n"
-        "from common.request import parse_request; from data_preparation.preparation import prepare\n"
-        "from data_preparation.reading import SourceFile\n"
-        "folder = Path(sys.argv[1]); (folder / 'other').mkdir()\n"
-        "request = parse_request({'dataset_uri': 's3://bucket/data.csv', 'target': 'y', 'search_trials': 0,"
-        " 'problem': 'regression', 'estimator': sys.argv[3]})\n"
-        "pipeline = t.trained(prepare([SourceFile('data.csv', folder / 'data.csv')], request, folder / 'other'))\n"
-        "print(t.digest_of(t.save_model(pipeline, folder / 'other.skops')))"
-    )
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    command = [sys.executable, "-c", program, str(tmp_path), str(Path(__file__).parent), estimator]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert digests == {done.stdout.strip()}
+    assert {digest(tmp_path / str(number), estimator) for number in range(2)} == {elsewhere[estimator]}
 
 
 def test_no_part_of_a_text_is_in_a_models_file(prepared_data: Make, tmp_path: Path) -> None:

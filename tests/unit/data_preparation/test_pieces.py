@@ -237,7 +237,7 @@ def test_one_file_in_parts_is_read_as_it_is_as_a_whole(
 
 
 def test_what_a_late_part_tells_of_a_column_holds_for_all(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1024)
+    monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
     data = table(300)
     data["late"] = [str(number) for number in range(290)] + ["1,5"] * 10
     data["codes"] = [str(number) for number in range(100, 390)] + ["007"] * 10

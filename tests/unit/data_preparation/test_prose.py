@@ -162,7 +162,7 @@ def test_texts_that_seem_to_be_codes_at_first_are_read_once_more(
 
 
 def test_a_row_group_holds_a_bounded_amount_of_text(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data_preparation.preparation.ROW_GROUP_BYTES", 4000)
+    monkeypatch.setattr("data_preparation.parts.ROW_GROUP_BYTES", 4000)
     monkeypatch.setattr("data_preparation.text_reading.BLOCK_BYTES", 1 << 14)
     data = remarks(2000)
     prepared = prepared_data("regression", data)

@@ -1,0 +1,154 @@
+"""Writes the parts of a data set: what is handed over of each row, and in which of them it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from common.conversion import FINGERPRINT, ORDER, to_part
+from common.errors import InvalidDatasetError
+from common.hashing import Hashes
+from common.request import TrainingRequest
+from data_preparation.findings import Findings, PartColumn
+from data_preparation.notation import ARROW_TYPES
+from data_preparation.splitting import PARTS, Booleans, Split
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ROW_GROUP_VALUES = 4_000_000
+"""How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
+ROW_GROUP_BYTES = 1 << 26
+"""How much of free texts a row group holds."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """How the rows were split: how many each part has, their classes, and what names the test part."""
+
+    rows: Mapping[str, int]
+    classes: Mapping[str, set[Any]]
+    test_part: int
+    first_time: np.uint64 | None
+
+
+class PartWriter:
+    """Writes one part as Parquet, in row groups of a size that reads fast."""
+
+    def __init__(self, path: Path | pa.NativeFile, schema: pa.Schema) -> None:
+        text = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+        # Dictionaries pay for texts; numbers of many different values only lose time to them.
+        self._writer = pq.ParquetWriter(path, schema, use_dictionary=text, compression="lz4", write_page_checksum=True)
+        self._schema = schema
+        self._row_group_rows = max(1024, ROW_GROUP_VALUES // len(schema))
+        self._pending: list[pa.RecordBatch] = []
+        self._pending_rows = self._pending_bytes = 0
+        self.rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append rows; the same batches give the same file, byte for byte."""
+        self._pending.append(batch)
+        self._pending_rows += batch.num_rows
+        texts = (column for column in batch.columns if pa.types.is_string(column.type))
+        # By the texts alone: how an array holds them depends on where it comes from.
+        self._pending_bytes += sum(pc.sum(pc.binary_length(column)).as_py() or 0 for column in texts)
+        self.rows += batch.num_rows
+        if self._pending_rows >= self._row_group_rows or self._pending_bytes > ROW_GROUP_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        table = pa.Table.from_batches(self._pending, self._schema).unify_dictionaries()
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._pending, self._pending_rows, self._pending_bytes = [], 0, 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pending and exception[0] is None:
+            self._flush()
+        self._writer.close()
+
+
+def part_schemas(found: Findings, fingerprint: str, split: Split) -> dict[str, pa.Schema]:
+    """Return the schema of each part."""
+    # Whoever loads a part compares it with the profile's: both are of one reading of the data set.
+    of_reading = {FINGERPRINT: fingerprint}
+    schema = pa.schema([(column.summary.name, column.type) for column in found.kept], metadata=of_reading)
+    by_order = split.by in ("key", "time")
+    return {"train": schema.append(pa.field(ORDER, pa.uint64())) if by_order else schema, "test": schema}
+
+
+def parted(
+    batch: pa.RecordBatch, mask: Booleans, order: Hashes | None, found: Findings, schemas: Mapping[str, pa.Schema]
+) -> dict[str, pa.RecordBatch]:
+    """Return the rows of each part as it holds them.
+
+    Parameters
+    ----------
+    batch
+        Rows that have a target.
+    mask
+        Which of them are test rows, shape (rows,).
+    order
+        What they are ordered by, shape (rows,), for a split by key or time.
+    found
+        What becomes of each column.
+    schemas
+        Of the parts.
+    """
+    arrays = [_convert(batch[column.summary.name], column) for column in found.kept]
+    converted = pa.RecordBatch.from_arrays(arrays, schema=schemas["test"])
+    train, test = converted.filter(pa.array(~mask)), converted.filter(pa.array(mask))
+    if order is not None:
+        train = train.append_column(schemas["train"].field(ORDER), pa.array(order[~mask]))
+    return {"train": train, "test": test}
+
+
+def labels_of(batch: pa.RecordBatch, mask: Booleans, found: Findings) -> dict[str, list[Any]]:
+    """Return the classes among the rows of each part; none of a regression."""
+    if found.request.problem != "classification":
+        return {}
+    target = found.request.target
+    chosen = {"train": ~mask, "test": mask}
+    return {
+        part: pc.cast(pc.unique(batch[target].filter(pa.array(rows))), ARROW_TYPES[found.kinds[target]]).to_pylist()
+        for part, rows in chosen.items()
+    }
+
+
+@contextmanager
+def part_writers(workspace: Path, schemas: Mapping[str, pa.Schema]) -> Iterator[dict[str, PartWriter]]:
+    """Yield what writes each part to a folder."""
+    with ExitStack() as stack:
+        yield {part: stack.enter_context(PartWriter(workspace / f"{part}.parquet", schemas[part])) for part in PARTS}
+
+
+def _convert(column: pa.Array, kept: PartColumn) -> pa.Array:
+    if kept.use == "feature" or pa.types.is_dictionary(kept.type):
+        return to_part(column, kept.type)
+    # A target keeps its digits; the nearest float stands for a whole number that has more of them.
+    return pc.cast(column, kept.type, safe=not pa.types.is_floating(kept.type))
+
+
+def check_parts(drawn: Drawn, request: TrainingRequest) -> None:
+    """Raise InvalidDatasetError if the split leaves too few rows, or a single class, to a part."""
+    way_out = (
+        f'mark more rows in "{request.split_column}"'
+        if request.split_column
+        else "change test_fraction or bring more rows"
+    )
+    for part in PARTS:
+        if drawn.rows[part] < 2:
+            raise InvalidDatasetError(
+                f"The split leaves {drawn.rows[part]} rows to the {part} part; at least 2 are needed: {way_out}."
+            )
+    if request.problem == "classification" and len(drawn.classes["train"]) < 2:
+        raise InvalidDatasetError(f"The training part has one class only: {way_out}.")
