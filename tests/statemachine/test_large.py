@@ -212,7 +212,7 @@ def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends
     arn = machine.start({"model_name": "large-silent", "errors": TOO_LARGE, "job": "hang"}, "large-silent")
     result = execution.outcome(machine.sfn, arn)
     assert result.error == "TaskUnreachableError"
-    for word in ("CannotPullContainerError", "ResourceInitializationError", "JobSubnetIds"):
+    for word in ("CannotPullContainerError", "ResourceInitializationError", "JobSubnetIds", "exec format error"):
         assert word in str(result.cause)
     wait_for(lambda: not tasks.of("large-silent", "RUNNING"))
     assert len(tasks.of("large-silent", "STOPPED")) == 2

@@ -77,7 +77,7 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
             _use_absolute_definition(logical_id, resource, source.parent)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::ECS::TaskDefinition":
-            _use_process(resource, _copies(code, sorted(contexts)), endpoint_url)
+            use_process(resource, ":".join(map(str, _copies(code, sorted(contexts)))), endpoint_url)
     # Of images, which these tasks have no more than the functions.
     template.get("Rules", {}).pop("ATaskNeedsItsImage", None)
     _write_bootstrap(code, sorted(contexts), endpoint_url)
@@ -140,6 +140,24 @@ def leave_out_unsupported(template: dict[str, Any]) -> None:
             del resources[logical_id]
 
 
+def use_process(definition: dict[str, Any], import_path: str | dict[str, Any], endpoint_url: str) -> None:
+    """Let the task of a definition be a process of this Python environment, which `tasks.py` runs.
+
+    Parameters
+    ----------
+    definition
+        The resource, which is changed in place.
+    import_path
+        Where it finds what functions import: a text, or an intrinsic function that makes one.
+    endpoint_url : str
+        Where it finds AWS.
+    """
+    for container in definition["Properties"]["ContainerDefinitions"]:
+        container["EntryPoint"] = [sys.executable, *container["EntryPoint"][1:]]
+        more = {"AWS_ENDPOINT_URL": endpoint_url, "PYTHONPATH": import_path}
+        container["Environment"] += [{"Name": name, "Value": value} for name, value in more.items()]
+
+
 def handler_of(dockerfile: Path) -> str:
     """Return the handler that a Dockerfile's last CMD names, as Lambda's base images read it.
 
@@ -196,14 +214,6 @@ def _use_absolute_definition(logical_id: str, machine: dict[str, Any], base: Pat
     if not isinstance(definition, str):
         raise LocalTemplateError(f"{logical_id} needs a DefinitionUri that names a file.")
     machine["Properties"]["DefinitionUri"] = str((base / definition).resolve())
-
-
-def _use_process(definition: dict[str, Any], copies: list[Path], endpoint_url: str) -> None:
-    """Let a task run in this Python environment, with what functions import."""
-    for container in definition["Properties"]["ContainerDefinitions"]:
-        container["EntryPoint"] = [sys.executable, *container["EntryPoint"][1:]]
-        more = {"AWS_ENDPOINT_URL": endpoint_url, "PYTHONPATH": ":".join(map(str, copies))}
-        container["Environment"] += [{"Name": name, "Value": value} for name, value in more.items()]
 
 
 def _copies(code: Path, contexts: list[Path]) -> list[Path]:
