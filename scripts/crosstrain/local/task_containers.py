@@ -1,11 +1,12 @@
 """Runs tasks of ECS as containers, where functions are containers, too: by ministack's engine, put right.
 
-That engine starts the image with the command and the environment, forwards what it writes, and removes it in the end.
+That engine starts the image with the command and the environment, forwards what it writes, and ends it with the task.
 It passes over a definition's entry point, disks and memory, and gives it neither the network nor the keys of its role.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from ministack.services import ecs
@@ -15,7 +16,11 @@ from crosstrain.local.tasks import SessionOf, environment_of, memory_of
 # By these it tells a container of an endpoint for credentials that it does not have.
 _NO_CREDENTIALS = "AWS_CONTAINER_"
 
+# How long it is waited for what a container has written last, in seconds.
+_SECONDS_OF_LOG = 10.0
+
 _ministacks_options = ecs._build_run_kwargs
+_ministacks_cleanup = ecs._cleanup_task_resources
 
 
 def apply(session_of: SessionOf, network: str, endpoint_url: str) -> None:
@@ -42,6 +47,18 @@ def apply(session_of: SessionOf, network: str, endpoint_url: str) -> None:
         }
 
     ecs._build_run_kwargs = options
+    ecs._cleanup_task_resources = _clean_up
+
+
+def _clean_up(task: dict[str, Any], engine: Any, *more: Any) -> None:
+    """Remove the containers of a task that has ended by itself, too: ministack leaves them there for minutes."""
+    if engine is None:
+        identifier = task["taskArn"].rpartition("/")[2]
+        for thread in threading.enumerate():
+            if thread.name.startswith(f"ministack-ecs-awslogs-{identifier[:8]}"):
+                thread.join(_SECONDS_OF_LOG)
+        engine = ecs._get_docker()
+    _ministacks_cleanup(task, engine, *more)
 
 
 def _of_definition(container: dict[str, Any]) -> dict[str, Any]:
