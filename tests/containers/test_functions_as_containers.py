@@ -36,6 +36,7 @@ from crosstrain.rehearsal.images.containers import (
     open_network,
     pull_images,
 )
+from waiting import wait_for
 
 if TYPE_CHECKING:
     import docker
@@ -279,15 +280,6 @@ def test_a_task_that_takes_more_memory_than_it_has_says_so(deployed: Deployed, p
 
     assert (execution["status"], execution["error"]) == ("FAILED", "OutOfMemoryError")
     assert execution["cause"].startswith("TrainLargeModel: The task was killed")
-
-
-def wait_for(happened: Callable[[], Any], seconds: float = 120.0) -> Any:
-    """Return what it answers at last."""
-    deadline = time.monotonic() + seconds
-    while not (answer := happened()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return answer
 
 
 def test_a_function_of_another_account_acts_in_that_account(

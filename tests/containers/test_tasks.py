@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 from crosstrain.command import BadInputError
 from crosstrain.local.server import REGION, ContainerNetwork, Credentials, LocalAws
 from crosstrain.rehearsal.images.containers import Engine, open_network
+from waiting import wait_for
 
 # Says where it is, and then waits to be stopped, or lets a child take more memory than there is.
 SCRIPT = """
@@ -173,12 +173,3 @@ def test_what_takes_more_memory_than_the_task_has_is_killed_and_nothing_is_left(
     assert (task["stopCode"], task["containers"][0]["exitCode"]) == ("EssentialContainerExited", 9)
     wait_for(lambda: not tasks.containers())
     assert {each.name for each in tasks.engine.volumes.list()} <= volumes
-
-
-def wait_for(happened: Callable[[], Any], seconds: float = 60.0) -> Any:
-    """Return what it answers at last."""
-    deadline = time.monotonic() + seconds
-    while not (answer := happened()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return answer

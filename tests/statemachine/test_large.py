@@ -15,6 +15,7 @@ from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
 from state_events import follow
 from training_stacks import physical_id
+from waiting import wait_for
 
 from .conftest import Machine, Registry, _machine, without_tasks
 
@@ -37,15 +38,6 @@ class Tasks:
     def of(self, run_id: str, status: str) -> list[dict[str, Any]]:
         """Return those of a run, which their events name."""
         return [each for each in self.all(status) if f"/{run_id}/" in json.dumps(each["overrides"])]
-
-
-def wait_for(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Return what it answers at last, which is to be soon."""
-    deadline = time.monotonic() + seconds
-    while not (answer := happened()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return answer
 
 
 @pytest.fixture
