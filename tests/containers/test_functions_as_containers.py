@@ -1,4 +1,4 @@
-"""The training stack with its real images: built, pushed, pulled by digest, and run as containers on the embedded AWS.
+"""The training stack with its real images: built, pushed, pulled by digest, and run as functions and as tasks.
 
 How long each step takes is printed (`-s` shows it).
 """
@@ -27,7 +27,7 @@ from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.images import Settings, content_hash, pin_bases
 from crosstrain.files import SCRIPTS
-from crosstrain.local.server import ACCOUNT, REGION, ContainerNetwork, LocalAws, root_of
+from crosstrain.local.server import ACCOUNT, REGION, TASKS, ContainerNetwork, LocalAws, root_of
 from crosstrain.rehearsal.images.cache import ImageCache
 from crosstrain.rehearsal.images.containers import (
     Engine,
@@ -36,6 +36,7 @@ from crosstrain.rehearsal.images.containers import (
     open_network,
     pull_images,
 )
+from waiting import wait_for
 
 if TYPE_CHECKING:
     import docker
@@ -103,8 +104,14 @@ class Deployed:
     """A training stack whose functions are containers."""
 
     aws: LocalAws
+    name: str
     outputs: dict[str, str]
     uris: dict[str, str]
+
+    @property
+    def machine(self) -> str:
+        """The state machine of training."""
+        return self.outputs["StateMachineArn"]
 
     def upload(self, path: Path, key: str) -> str:
         """Put a file into the stack's bucket, and return its URI."""
@@ -112,15 +119,19 @@ class Deployed:
         self.aws.client("s3").upload_file(str(path), bucket, key)
         return f"s3://{bucket}/{key}"
 
-    def run(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    def start(self, request: dict[str, Any], machine: str | None = None) -> tuple[str, str]:
+        """Start a run, and return its id and the ARN of its execution."""
+        run_id, given = uuid.uuid4().hex, json.dumps(request)
+        states = self.aws.client("stepfunctions")
+        started = states.start_execution(stateMachineArn=machine or self.machine, name=run_id, input=given)
+        return run_id, str(started["executionArn"])
+
+    def run(self, request: dict[str, Any], machine: str | None = None) -> tuple[str, dict[str, Any]]:
         """Run the state machine to its end, and return the run's id and how it ended."""
         states = self.aws.client("stepfunctions")
-        run_id = uuid.uuid4().hex
-        started = states.start_execution(
-            stateMachineArn=self.outputs["StateMachineArn"], name=run_id, input=json.dumps(request)
-        )
+        run_id, arn = self.start(request, machine)
         deadline = time.monotonic() + 300
-        while (execution := states.describe_execution(executionArn=started["executionArn"]))["status"] == "RUNNING":
+        while (execution := states.describe_execution(executionArn=arn))["status"] == "RUNNING":
             assert time.monotonic() < deadline, self.aws.server_log()[-3000:]
             time.sleep(0.05)
         return run_id, execution
@@ -137,8 +148,9 @@ def deployed(workshop: Workshop, project: Path, tmp_path_factory: pytest.TempPat
         project / "template.yaml", tmp_path_factory.mktemp("template"), workshop.aws.registry.host
     )
     parameters = {f"{FUNCTIONS[name]}ImageUri": uri for name, uri in uris.items()}
-    outputs = workshop.aws.deploy(template, "crosstrain-images", {**parameters, "RetentionPolicy": "Delete"})
-    return Deployed(workshop.aws, outputs, uris)
+    parameters |= {**TASKS, "RetentionPolicy": "Delete"}
+    outputs = workshop.aws.deploy(template, "crosstrain-images", parameters)
+    return Deployed(workshop.aws, "crosstrain-images", outputs, uris)
 
 
 def test_a_training_run_succeeds_in_the_images_of_these_digests(
@@ -178,6 +190,96 @@ def test_a_container_has_the_rights_of_its_functions_role_alone(deployed: Deploy
 
     assert (execution["status"], execution["error"]) == ("FAILED", "InvalidDatasetError")
     assert f'PrepareData: "{elsewhere}" may not be read' in execution["cause"]
+
+
+def test_a_task_is_the_functions_image_and_makes_its_model(deployed: Deployed, project: Path) -> None:
+    data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
+    s3, models = deployed.aws.client("s3"), {}
+    for where in ("lambda", "task"):
+        # Under a name of its own, for the second would be compared with the first.
+        request = {"dataset_uri": data, "target": "target", "estimator": "ridge", "search_trials": 0}
+        _, execution = deployed.run({**request, "compute": where, "model_name": f"as-{where}"})
+        assert execution["status"] == "SUCCEEDED", execution.get("cause")
+        models[where] = json.loads(execution["output"])["model"]
+    info = {where: read_json(s3, pinned(model, "info")) for where, model in models.items()}
+
+    assert [info[where]["compute"]["kind"] for where in models] == ["function", "task"]
+    assert info["task"]["image_digest"] == deployed.uris["model_training"].partition("@")[2]
+    assert models["task"]["sha256"]["model"] == models["lambda"]["sha256"]["model"]
+    # Whatever a task writes goes to its log, evaluation's, too.
+    logs, group = deployed.aws.client("logs"), f"/aws/ecs/{deployed.name}-tasks"
+    streams = logs.describe_log_streams(logGroupName=group)["logStreams"]
+    assert {each["logStreamName"].partition("/")[0] for each in streams} == {"model-training", "model-evaluation"}
+
+
+def test_a_task_is_closed_in_and_ends_with_its_run(
+    deployed: Deployed, workshop: Workshop, opened_engine: Engine, project: Path
+) -> None:
+    engine, ecs = opened_engine.client, deployed.aws.client("ecs")
+    cluster = f"{deployed.name}-tasks"
+
+    def running() -> list[Any]:
+        """Return the containers of tasks, of those that ministack has not removed yet."""
+        return list(engine.containers.list(all=True, filters={"label": f"com.amazonaws.ecs.cluster={cluster_arn}"}))
+
+    cluster_arn = ecs.describe_clusters(clusters=[cluster])["clusters"][0]["clusterArn"]
+    volumes = {each.name for each in engine.volumes.list()}
+    data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
+    request = {"dataset_uri": data, "target": "target", "search_trials": 0, "compute": "task", "model_name": "endless"}
+    # For more than an hour.
+    request |= {"estimator": "random_forest", "hyperparameters": {"n_estimators": 2000}}
+    _, arn = deployed.start(request)
+
+    (container,) = wait_for(running)
+    host, config = container.attrs["HostConfig"], container.attrs["Config"]
+    assert config["Image"].endswith(deployed.uris["model_training"].partition("/")[2])
+    assert config["Entrypoint"] == ["python3", "-m", "common.job"]
+    assert config["Cmd"] == ["model_training.app.handler"]
+    assert host["ReadonlyRootfs"]
+    assert (host["Memory"], host["MemorySwap"]) == (8192 << 20, 8192 << 20)
+    assert list(container.attrs["NetworkSettings"]["Networks"]) == [workshop.network.name]
+    # Not its function's: whoever pulls the image has other rights.
+    role = ecs.describe_task_definition(taskDefinition=f"{deployed.name}-model-training")["taskDefinition"][
+        "taskRoleArn"
+    ]
+    who = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    status, said = container.exec_run(["python3", "-c", who])
+    assert (status, said.decode().split("/")[1]) == (0, role.rpartition("/")[2])
+
+    # One that is stopped from outside says so, and is started again.
+    (first,) = ecs.list_tasks(cluster=cluster)["taskArns"]
+    ecs.stop_task(cluster=cluster, task=first)
+    (again,) = wait_for(lambda: [each for each in running() if each.id != container.id])
+    assert again.attrs["Config"]["Image"] == config["Image"]
+
+    deployed.aws.client("stepfunctions").stop_execution(executionArn=arn)
+    wait_for(lambda: not running())
+    assert {each.name for each in engine.volumes.list()} <= volumes
+
+
+def test_a_task_that_takes_more_memory_than_it_has_says_so(deployed: Deployed, project: Path) -> None:
+    states = deployed.aws.client("stepfunctions")
+    deployed_machine = states.describe_state_machine(stateMachineArn=deployed.machine)
+    size, smaller = '"Memory": "{% $states.input.large.memory %}"', '"Memory": "128"'
+    assert size in deployed_machine["definition"]
+    machine = states.create_state_machine(
+        name="small-tasks",
+        roleArn=deployed_machine["roleArn"],
+        definition=deployed_machine["definition"].replace(size, smaller),
+    )["stateMachineArn"]
+    data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
+
+    request = {
+        "dataset_uri": data,
+        "target": "target",
+        "search_trials": 0,
+        "compute": "task",
+        "model_name": "too-small",
+    }
+    _, execution = deployed.run(request, machine)
+
+    assert (execution["status"], execution["error"]) == ("FAILED", "OutOfMemoryError")
+    assert execution["cause"].startswith("TrainLargeModel: The task was killed")
 
 
 def test_a_function_of_another_account_acts_in_that_account(

@@ -7,14 +7,18 @@ import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 import function_urls
 from common.storage import split_uri
 from crosstrain.delivery.functions import FUNCTIONS, STEPS
 from thread_meeting import MEETING
+
+if TYPE_CHECKING:
+    import docker
 
 PROBE = Path(__file__).with_name("probe.py").read_text()
 STEP = Path(__file__).with_name("step.py").read_text()
@@ -35,9 +39,29 @@ while emulator.poll() is None:
     sys.exit(print(reply.read().decode()))
 sys.exit("the emulator ended")
 """
+# Runs inside the container as Step Functions: starts a job, and prints what it answers at last.
+WAIT = """
+import http.server, json, os, subprocess, sys
+class StepFunctions(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        asked.append((self.headers["X-Amz-Target"].partition(".")[2], json.loads(body)))
+        self.send_response(200)
+        self.send_header("Content-Length", "2")
+        self.end_headers()
+        self.wfile.write(b"{}")
+asked = []
+server = http.server.HTTPServer(("127.0.0.1", 0), StepFunctions)
+server.timeout = 60
+given = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "EVENT": sys.argv[1], "TASK_TOKEN": "token"}
+job = subprocess.Popen(sys.argv[2:], env={**os.environ, **given}, stdout=sys.stderr)
+while not asked or asked[-1][0] == "SendTaskHeartbeat":
+    server.handle_request()
+print(json.dumps({"asked": asked, "exit": job.wait(60)}))
+"""
 # What Lambda gives an image: a user that owns nothing, a read-only disk but for /tmp. No network, which it does give,
 # shows that none is needed here.
-LAMBDA = {
+LAMBDA: dict[str, Any] = {
     "user": "1000:1000",
     "read_only": True,
     "tmpfs": {"/tmp": ""},  # noqa: S108, it is the container's
@@ -55,6 +79,16 @@ LAMBDA = {
         "STACK_NAME": "crosstrain",
         "CAPTURE_SHARE": "0",
         "PRIVATE_COLUMNS": "",
+    },
+}
+# What Fargate gives a task of this template: the image's own user, who has to be root to write to the disk at /tmp.
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
+FARGATE = {
+    **{name: LAMBDA[name] for name in ("read_only", "network_mode")},
+    "tmpfs": {"/tmp": "mode=0755,uid=0,gid=0"},  # noqa: S108, it is the container's
+    "environment": {
+        **LAMBDA["environment"],
+        **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "of-nobody"),
     },
 }
 # Megabytes over the base image, measured with a quarter to spare: growth past them is a dependency nobody asked for.
@@ -92,6 +126,23 @@ def test_an_invocation_is_answered_with_the_name_of_the_error(
         assert answer["errorType"] == "InvalidRequestError", answer
     else:
         assert answer["statusCode"] == 404, answer
+
+
+@pytest.mark.parametrize("logical_id", ["ModelTrainingTask", "ModelEvaluationTask"])
+def test_a_task_answers_with_the_name_of_the_error(
+    engine: docker.DockerClient, images: dict[str, Any], project: Path, logical_id: str
+) -> None:
+    definition = yaml_parse((project / "template.yaml").read_text())["Resources"][logical_id]["Properties"]
+    (container,) = definition["ContainerDefinitions"]
+    function = container["Command"][0].partition(".")[0]
+    command = ["-c", WAIT, json.dumps({"run_id": "r1", "request": {}}), *container["EntryPoint"], *container["Command"]]
+
+    written = engine.containers.run(images[function], command, entrypoint="python3", remove=True, **FARGATE)
+
+    found = json.loads(written)
+    assert found["asked"][0] == ["SendTaskHeartbeat", {"taskToken": "token"}]
+    call, answer = found["asked"][-1]
+    assert (call, answer["error"], found["exit"]) == ("SendTaskFailure", "InvalidRequestError", 1)
 
 
 @pytest.mark.parametrize(

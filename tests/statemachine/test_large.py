@@ -15,6 +15,7 @@ from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
 from state_events import follow
 from training_stacks import physical_id
+from waiting import wait_for
 
 from .conftest import Machine, Registry, _machine, without_tasks
 
@@ -37,15 +38,6 @@ class Tasks:
     def of(self, run_id: str, status: str) -> list[dict[str, Any]]:
         """Return those of a run, which their events name."""
         return [each for each in self.all(status) if f"/{run_id}/" in json.dumps(each["overrides"])]
-
-
-def wait_for(happened: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """Return what it answers at last, which is to be soon."""
-    deadline = time.monotonic() + seconds
-    while not (answer := happened()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return answer
 
 
 @pytest.fixture
@@ -212,7 +204,7 @@ def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends
     arn = machine.start({"model_name": "large-silent", "errors": TOO_LARGE, "job": "hang"}, "large-silent")
     result = execution.outcome(machine.sfn, arn)
     assert result.error == "TaskUnreachableError"
-    for word in ("CannotPullContainerError", "ResourceInitializationError", "JobSubnetIds"):
+    for word in ("CannotPullContainerError", "ResourceInitializationError", "JobSubnetIds", "exec format error"):
         assert word in str(result.cause)
     wait_for(lambda: not tasks.of("large-silent", "RUNNING"))
     assert len(tasks.of("large-silent", "STOPPED")) == 2

@@ -170,6 +170,13 @@ def test_a_function_has_its_memory_and_the_timeout_and_disk_of_all(template: Any
     assert not {"Timeout", "EphemeralStorage", "Architectures"} & set(mine)
 
 
+def test_a_task_runs_on_the_processors_that_its_image_is_built_for(template: Any) -> None:
+    (architecture,) = template["Globals"]["Function"]["Architectures"]
+    tasks = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
+    platform = {"CpuArchitecture": architecture.upper(), "OperatingSystemFamily": "LINUX"}
+    assert [each["Properties"]["RuntimePlatform"] for each in tasks] == [platform] * 3
+
+
 def test_every_function_and_the_state_machine_have_a_log_group(template: Any) -> None:
     groups = [each for each in template["Resources"].values() if each["Type"] == "AWS::Logs::LogGroup"]
     # One for each function, with those of batch scoring, watching and feedback, one for all state machines, and one for

@@ -25,7 +25,7 @@ from ministack.core.responses import _account_from_sts_session
 from ministack.core.router import detect_service, extract_access_key_id
 from ministack.services import apigateway, cognito, lambda_svc, sts
 
-from crosstrain.local import GUARD_VARIABLE, corrections, tasks
+from crosstrain.local import GUARD_VARIABLE, corrections, task_containers, tasks
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -241,7 +241,10 @@ def _parse_request(handler: http.server.BaseHTTPRequestHandler) -> bool:
 
 
 corrections.apply()
-tasks.apply(_session_of)
+if _settings["containers"]:
+    task_containers.apply(_session_of, **_settings["containers"])
+else:
+    tasks.apply(_session_of)
 _runtime_path = f"/{secrets.token_urlsafe(30)}"
 _ministacks_worker_environment = lambda_svc._provided_worker_env
 _parse_any_request = http.server.BaseHTTPRequestHandler.parse_request

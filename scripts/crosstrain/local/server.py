@@ -127,7 +127,7 @@ def _registry_token() -> str:
 
 @dataclass(frozen=True)
 class ContainerNetwork:
-    """A network of this machine on which image functions run, as containers.
+    """A network of this machine on which image functions and tasks run, as containers.
 
     Attributes
     ----------
@@ -142,6 +142,13 @@ class ContainerNetwork:
     docker_host: str
     name: str
     gateway: str
+
+    def endpoint_url(self, port: int) -> str:
+        """Return where containers find the embedded AWS that listens at a port.
+
+        An address, not a name: below a name the AWS SDKs look for each bucket under a name of its own.
+        """
+        return f"http://{self.gateway}:{port}"
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ class LocalAws:
     Parameters
     ----------
     containers : ContainerNetwork, optional
-        Where image functions run; without it the functions that `write_local_template` makes of them run as processes.
+        Where image functions and tasks run; without it what `write_local_template` makes of them runs as processes.
     registry_account : str
         The account that images are pushed to: whoever pushes has a password, which says no account.
 
@@ -438,19 +445,21 @@ class LocalAws:
         }
 
     def _guard(self, port: int) -> dict[str, str]:
-        """Return what the gate before the server goes by (`guard.py`)."""
-        addresses = [_LOOPBACK, "localhost"]
+        """Return what the gate before the server goes by (`guard.py`), and where the containers of tasks are."""
+        addresses, containers = [_LOOPBACK, "localhost"], None
         if self._containers is not None:
             addresses += [self._containers.gateway, "host.docker.internal"]
+            containers = {"network": self._containers.name, "endpoint_url": self._containers.endpoint_url(port)}
         settings = {
             "root_secret": _ROOT_SECRET,
             "hosts": [f"{address}:{port}" for address in addresses],
             "registry_token": _registry_token(),
+            "containers": containers,
         }
         return {GUARD_VARIABLE: json.dumps(settings)}
 
     def _executor(self, port: int) -> dict[str, str]:
-        """Return the settings that decide where functions run."""
+        """Return the settings that decide where functions and tasks run."""
         if self._containers is None:
             # It removes containers that bear its label; those of another instance are none of ours.
             return {"LAMBDA_EXECUTOR": "local", "DOCKER_HOST": f"unix://{self.directory}/no-container-engine"}
@@ -459,8 +468,7 @@ class LocalAws:
             "--read-only",
             "--tmpfs=/tmp",
             "--security-opt=no-new-privileges",
-            # An address, not a name: below a name the AWS SDKs look for each bucket under a name of its own.
-            f"--env=AWS_ENDPOINT_URL=http://{gateway}:{port}",
+            f"--env=AWS_ENDPOINT_URL={self._containers.endpoint_url(port)}",
             f"--add-host=host.docker.internal:{gateway}",
         ]
         return {
@@ -469,6 +477,8 @@ class LocalAws:
             "LAMBDA_DOCKER_FLAGS": " ".join(flags),
             "DOCKER_HOST": self._containers.docker_host,
             "DOCKER_CONFIG": str(self.registry.folder),
+            # What an answer of the engine may take, in seconds: a busy machine starts no container in ten.
+            "MINISTACK_DOCKER_TIMEOUT": "60",
         }
 
     def _run_sam(self, arguments: Sequence[str]) -> tuple[int, str]:

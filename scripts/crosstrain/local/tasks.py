@@ -1,4 +1,4 @@
-"""Runs tasks of ECS as processes of this machine: without containers the embedded AWS has no engine for them.
+"""Runs tasks of ECS as processes of this machine, where the embedded AWS has no engine for containers.
 
 A task is the command of its definition, with the session of its role and no more memory than it asks for. Whatever ends
 it, nothing of it is left: it runs as a guarded process, and what is left of its group goes with it.
@@ -44,15 +44,33 @@ def apply(session_of: SessionOf) -> None:
         answer: Answer = _ministacks_run_task(data)
         for started in json.loads(answer[2]).get("tasks", ()):
             task = ecs._tasks[started["taskArn"]]
-            # With a container engine ministack runs it itself.
-            if task["lastStatus"] == "RUNNING":
-                definition = ecs._task_defs[ecs._resolve_td_key(task["taskDefinitionArn"])]
-                scope = get_account_id(), get_region()
-                threading.Thread(target=_play, args=(task, definition, scope, session_of), daemon=True).start()
+            definition = ecs._task_defs[ecs._resolve_td_key(task["taskDefinitionArn"])]
+            scope = get_account_id(), get_region()
+            threading.Thread(target=_play, args=(task, definition, scope, session_of), daemon=True).start()
         return answer
 
     ecs._run_task = ecs._ACTION_MAP["RunTask"] = run_task
     ecs._stop_task = ecs._ACTION_MAP["StopTask"] = _stop_task
+
+
+def memory_of(task: Mapping[str, Any], definition: Mapping[str, Any]) -> int:
+    """Return the memory of a task, in MB, which whoever runs it may have said."""
+    return int(task["overrides"].get("memory") or definition["memory"])
+
+
+def environment_of(
+    task: Mapping[str, Any], definition: Mapping[str, Any], given: Mapping[str, str], session_of: SessionOf
+) -> dict[str, str]:
+    """Return the variables of a task: those that it is given, its region, and the keys of a session of its role."""
+    arn = task["taskArn"]
+    return {
+        "AWS_REGION": get_region(),
+        "AWS_DEFAULT_REGION": get_region(),
+        # So that it finds out soon that nobody waits for it.
+        "HEARTBEAT_SECONDS": "1",
+        **given,
+        **session_of(definition["taskRoleArn"], arn, arn.rpartition("/")[2]),
+    }
 
 
 def _stop_task(data: dict[str, Any]) -> Answer:
@@ -78,11 +96,12 @@ def _play(task: dict[str, Any], definition: dict[str, Any], scope: tuple[str, st
     """Run a task to its end, and tell ECS."""
     arn, overrides = task["taskArn"], task["overrides"]
     directory = Path(tempfile.mkdtemp(prefix="task-"))
-    memory = int(overrides.get("memory") or definition["memory"])
+    memory = memory_of(task, definition)
     reason, code = "Essential container exited", None
     with request_scope(*scope):
-        keys = session_of(definition["taskRoleArn"], arn, arn.rpartition("/")[2])
-        command, environment = _command(definition, overrides), _environment(definition, overrides, keys)
+        command = _command(definition, overrides)
+        # The server's own has nothing of the user's AWS in it.
+        environment = {**os.environ, **environment_of(task, definition, _given(definition, overrides), session_of)}
     with (directory / "log").open("wb") as log:
         process = guarded_process.start_command(
             directory, command, env=environment, stdout=log, stderr=subprocess.STDOUT
@@ -108,21 +127,10 @@ def _command(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> lis
     return [*container.get("entryPoint", []), *command]
 
 
-def _environment(
-    definition: Mapping[str, Any], overrides: Mapping[str, Any], keys: Mapping[str, str]
-) -> dict[str, str]:
-    given = [
-        *definition["containerDefinitions"][0].get("environment", []),
-        *_override(overrides).get("environment", []),
-    ]
-    return {
-        # The server's own has nothing of the user's AWS in it.
-        **os.environ,
-        "AWS_REGION": get_region(),
-        "AWS_DEFAULT_REGION": get_region(),
-        **{each["name"]: each["value"] for each in given},
-        **keys,
-    }
+def _given(definition: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, str]:
+    container = definition["containerDefinitions"][0]
+    given = [*container.get("environment", []), *_override(overrides).get("environment", [])]
+    return {each["name"]: each["value"] for each in given}
 
 
 def _override(overrides: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -77,7 +77,7 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
             _use_absolute_definition(logical_id, resource, source.parent)
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::ECS::TaskDefinition":
-            _use_process(resource, _copies(code, sorted(contexts)), endpoint_url)
+            use_process(resource, ":".join(map(str, _copies(code, sorted(contexts)))), endpoint_url)
     # Of images, which these tasks have no more than the functions.
     template.get("Rules", {}).pop("ATaskNeedsItsImage", None)
     _write_bootstrap(code, sorted(contexts), endpoint_url)
@@ -87,9 +87,9 @@ def write_local_template(source: Path, directory: Path, endpoint_url: str) -> Pa
 
 
 def use_registry(template: dict[str, Any], registry: str) -> None:
-    """Let a template's image functions be pulled from another registry than ECR, by the same name and digest.
+    """Let the images of a template's functions and tasks be pulled from another registry than ECR, by name and digest.
 
-    Only `ImageUri` changes, by intrinsic functions: the parameters and the functions' variables stay as they are.
+    Only their URIs change, by intrinsic functions: the parameters and the functions' variables stay as they are.
     What the embedded AWS does not support goes, as `leave_out_unsupported` says.
 
     Raises
@@ -99,16 +99,23 @@ def use_registry(template: dict[str, Any], registry: str) -> None:
     """
     leave_out_unsupported(template)
     for logical_id, resource in template["Resources"].items():
-        if resource["Type"] != "AWS::Serverless::Function":
-            continue
-        properties = resource["Properties"]
-        uri = properties.get("ImageUri")
-        if properties.get("PackageType") != "Image" or not isinstance(uri, dict) or "Ref" not in uri:
-            raise LocalTemplateError(f"{logical_id} is not an image function whose ImageUri is a parameter.")
-        # `sam` would look for what there is to build.
-        resource.pop("Metadata", None)
-        name_and_digest = {"Fn::Select": [1, {"Fn::Split": [_REGISTRY_SUFFIX, uri]}]}
-        properties["ImageUri"] = {"Fn::Join": ["/", [registry, name_and_digest]]}
+        properties = resource.get("Properties", {})
+        if resource["Type"] == "AWS::Serverless::Function":
+            if properties.get("PackageType") != "Image":
+                raise LocalTemplateError(f"{logical_id} is no image function.")
+            # `sam` would look for what there is to build.
+            resource.pop("Metadata", None)
+            properties["ImageUri"] = _pulled_from(registry, logical_id, properties.get("ImageUri"))
+        elif resource["Type"] == "AWS::ECS::TaskDefinition":
+            for container in properties["ContainerDefinitions"]:
+                container["Image"] = _pulled_from(registry, logical_id, container["Image"])
+
+
+def _pulled_from(registry: str, logical_id: str, uri: Any) -> dict[str, Any]:
+    """Return where an image is in another registry than the one that a parameter names."""
+    if not isinstance(uri, dict) or "Ref" not in uri:
+        raise LocalTemplateError(f"The image of {logical_id} is no parameter, by which another registry could have it.")
+    return {"Fn::Join": ["/", [registry, {"Fn::Select": [1, {"Fn::Split": [_REGISTRY_SUFFIX, uri]}]}]]}
 
 
 def leave_out_unsupported(template: dict[str, Any]) -> None:
@@ -131,6 +138,24 @@ def leave_out_unsupported(template: dict[str, Any]) -> None:
         # The embedded AWS refuses alarms on metric math, and has no metrics that they would watch.
         if is_empty or (kind == "AWS::CloudWatch::Alarm" and "Metrics" in resource["Properties"]):
             del resources[logical_id]
+
+
+def use_process(definition: dict[str, Any], import_path: str | dict[str, Any], endpoint_url: str) -> None:
+    """Let the task of a definition be a process of this Python environment, which `tasks.py` runs.
+
+    Parameters
+    ----------
+    definition
+        The resource, which is changed in place.
+    import_path
+        Where it finds what functions import: a text, or an intrinsic function that makes one.
+    endpoint_url : str
+        Where it finds AWS.
+    """
+    for container in definition["Properties"]["ContainerDefinitions"]:
+        container["EntryPoint"] = [sys.executable, *container["EntryPoint"][1:]]
+        more = {"AWS_ENDPOINT_URL": endpoint_url, "PYTHONPATH": import_path}
+        container["Environment"] += [{"Name": name, "Value": value} for name, value in more.items()]
 
 
 def handler_of(dockerfile: Path) -> str:
@@ -189,18 +214,6 @@ def _use_absolute_definition(logical_id: str, machine: dict[str, Any], base: Pat
     if not isinstance(definition, str):
         raise LocalTemplateError(f"{logical_id} needs a DefinitionUri that names a file.")
     machine["Properties"]["DefinitionUri"] = str((base / definition).resolve())
-
-
-def _use_process(definition: dict[str, Any], copies: list[Path], endpoint_url: str) -> None:
-    """Let a task run in this Python environment, with what functions import, and find out soon that nobody waits."""
-    for container in definition["Properties"]["ContainerDefinitions"]:
-        container["EntryPoint"] = [sys.executable, *container["EntryPoint"][1:]]
-        more = {
-            "AWS_ENDPOINT_URL": endpoint_url,
-            "PYTHONPATH": ":".join(map(str, copies)),
-            "HEARTBEAT_SECONDS": "1",
-        }
-        container["Environment"] += [{"Name": name, "Value": value} for name, value in more.items()]
 
 
 def _copies(code: Path, contexts: list[Path]) -> list[Path]:

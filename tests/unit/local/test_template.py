@@ -40,6 +40,14 @@ Resources:
 Outputs:
   Name: { Value: !Ref Bucket }
 """
+WITH_TASK = TEMPLATE.replace(
+    "Outputs:",
+    """
+  Task:
+    Type: AWS::ECS::TaskDefinition
+    Properties: { Cpu: "4096", ContainerDefinitions: [{ Name: job, Image: !Ref Image, Command: [a.handler] }] }
+Outputs:""",
+)
 
 
 @pytest.fixture
@@ -225,22 +233,29 @@ def test_a_command_that_is_no_handler_is_refused(command: list[str], project: Pa
         write_local_template(tmp_path / "template.yaml", tmp_path / "local", ENDPOINT)
 
 
-def test_an_image_function_stays_one_and_is_pulled_from_the_registry_that_is_named() -> None:
-    made = yaml_parse(TEMPLATE)
+def test_images_stay_what_they_are_and_are_pulled_from_the_registry_that_is_named() -> None:
+    made = yaml_parse(WITH_TASK)
     use_registry(made, "127.0.0.1:4566")
 
-    trainer = made["Resources"]["Trainer"]
+    trainer, task = made["Resources"]["Trainer"], made["Resources"]["Task"]
     name_and_digest = {"Fn::Select": [1, {"Fn::Split": [".amazonaws.com/", {"Ref": "Image"}]}]}
-    assert trainer["Properties"].pop("ImageUri") == {"Fn::Join": ["/", ["127.0.0.1:4566", name_and_digest]]}
-    expected = yaml_parse(TEMPLATE)
+    there = {"Fn::Join": ["/", ["127.0.0.1:4566", name_and_digest]]}
+    assert trainer["Properties"].pop("ImageUri") == there
+    assert task["Properties"]["ContainerDefinitions"][0].pop("Image") == there
+    expected = yaml_parse(WITH_TASK)
     del expected["Resources"]["Trainer"]["Metadata"], expected["Resources"]["Trainer"]["Properties"]["ImageUri"]
+    del expected["Resources"]["Task"]["Properties"]["ContainerDefinitions"][0]["Image"]
     assert made == expected
 
 
 @pytest.mark.parametrize(
-    ("before", "after"),
-    [("ImageUri: !Ref Image", "ImageUri: a/b@sha256:0"), ("PackageType: Image", "PackageType: Zip")],
+    ("before", "after", "told"),
+    [
+        ("ImageUri: !Ref Image", "ImageUri: a/b@sha256:0", "The image of Trainer is no parameter"),
+        ("PackageType: Image", "PackageType: Zip", "Trainer is no image function"),
+        ("Image: !Ref Image", "Image: a/b@sha256:0", "The image of Task is no parameter"),
+    ],
 )
-def test_a_function_whose_image_is_no_parameter_is_refused(before: str, after: str) -> None:
-    with pytest.raises(LocalTemplateError, match="Trainer is not an image function whose ImageUri is a parameter"):
-        use_registry(yaml_parse(TEMPLATE.replace(before, after)), "127.0.0.1:4566")
+def test_an_image_that_is_no_parameter_is_refused(before: str, after: str, told: str) -> None:
+    with pytest.raises(LocalTemplateError, match=told):
+        use_registry(yaml_parse(WITH_TASK.replace(f" {before}", f" {after}")), "127.0.0.1:4566")

@@ -1,4 +1,4 @@
-"""What functions run from: images in containers or, without a container engine, folders of this machine."""
+"""What functions and tasks run from: images in containers or, without a container engine, folders of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from crosstrain.command import OperationFailedError
 from crosstrain.local.server import ContainerNetwork, LocalAws, Registry, root_of
-from crosstrain.local.template import handler_of, leave_out_unsupported, use_registry
+from crosstrain.local.template import handler_of, leave_out_unsupported, use_process, use_registry
 from crosstrain.rehearsal.images import containers, standin_engine
 from crosstrain.rehearsal.images.cache import ImageCache
 from crosstrain.rehearsal.images.containers import Engine
@@ -199,9 +199,13 @@ class LocalProcesses:
         return {"PATH": os.pathsep.join([str(commands), environment["PATH"]]), "BASE_IMAGE": _NO_BASE}
 
     def adapt(self, template: dict[str, Any]) -> None:
-        """Turn each image function into one whose code is found by the digest in the image's parameter."""
+        """Turn images into code that is found by the digest in their parameters: of functions, and of tasks."""
         leave_out_unsupported(template)
         for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::ECS::TaskDefinition":
+                (container,) = resource["Properties"]["ContainerDefinitions"]
+                folder = [str(self._store / "images"), _digest_of(container["Image"]), "context"]
+                use_process(resource, {"Fn::Join": ["/", folder]}, self._aws.endpoint_url)
             if resource["Type"] != "AWS::Serverless::Function":
                 continue
             properties = resource["Properties"]
@@ -209,12 +213,11 @@ class LocalProcesses:
             properties.pop("PackageType", None)
             (handler,) = properties.pop("ImageConfig", {"Command": [_OF_IMAGE]})["Command"]
             resource.pop("Metadata", None)
-            digest = {"Fn::Select": [1, {"Fn::Split": ["@sha256:", uri]}]}
             properties["Runtime"] = "provided.al2023"
             properties["Handler"] = handler
             properties["CodeUri"] = {
                 "Bucket": {"Fn::Sub": _CODE_BUCKET.format(account="${AWS::AccountId}")},
-                "Key": {"Fn::Join": ["", [digest, ".zip"]]},
+                "Key": {"Fn::Join": ["", [_digest_of(uri), ".zip"]]},
             }
 
     def fetch(self, account: str, uris: Sequence[str]) -> None:
@@ -269,3 +272,8 @@ class LocalProcesses:
             info.external_attr = 0o755 << 16
             opened.writestr(info, "\n".join(lines) + "\n")
         return archive.getvalue()
+
+
+def _digest_of(uri: Any) -> dict[str, Any]:
+    """Return the intrinsic function that takes the digest from the URI of an image, without what it is made by."""
+    return {"Fn::Select": [1, {"Fn::Split": ["@sha256:", uri]}]}
