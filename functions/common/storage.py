@@ -54,8 +54,12 @@ _STREAMED = TransferConfig(multipart_threshold=1, multipart_chunksize=16 << 20, 
 # What one request brings, where a transfer would ask for the size first and start threads.
 _FETCHED_AT_ONCE = 8 << 20
 _READS = 5
-PART_BYTES = 64 << 20
-"""How large the parts of an object are that is written piece by piece: of 10,000, which it may have, come 640 GB."""
+PART_BYTES, MOST_PARTS, PARTS_OF_A_SIZE = 64 << 20, 10_000, 1_000
+"""How large the first parts of an object are that is written piece by piece, and of how many comes the next size, which
+is as much larger: an object has 10,000 parts at most, which are 3.7 TB of up to 640 MB each.
+
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
 _WAITS = (0.2, 1.0, 5.0)
 # What a client is told by its events holds for all of its calls: of those that need that, one at a time.
 _telling = threading.Lock()
@@ -348,17 +352,31 @@ class Upload(io.RawIOBase):
         return self._size
 
     def write(self, content: ReadableBuffer) -> int:
-        """Take in some more bytes, and upload a part as soon as it is whole."""
+        """Take in some more bytes, and upload a part as soon as it is whole.
+
+        Raises
+        ------
+        InvalidDatasetError
+            If they are more than an object may have, written so.
+        """
         new = memoryview(content)
         self._digest.update(new)
         self._size += new.nbytes
         self._held += new
-        while len(self._held) >= PART_BYTES:
-            self._send(bytes(self._held[:PART_BYTES]))
-            del self._held[:PART_BYTES]
+        while len(self._held) >= (size := self._size_of_part()):
+            self._send(bytes(self._held[:size]))
+            del self._held[:size]
         return new.nbytes
 
+    def _size_of_part(self) -> int:
+        return PART_BYTES * (1 + len(self._parts) // PARTS_OF_A_SIZE)
+
     def _send(self, content: bytes) -> None:
+        if len(self._parts) == MOST_PARTS:
+            raise InvalidDatasetError(
+                f'"{self._uri}" would have more than {self._size >> 40:,} TB, the most that is written as one object: '
+                "bring fewer rows, or leave columns out."
+            )
         if self._upload is None:
             self._upload = self._s3.create_multipart_upload(Bucket=self._bucket, Key=self._key)["UploadId"]
         if len(self._parts) > 1:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.errors import InvalidDatasetError, TooLargeForFunctionError
+from common.capacity import in_pieces, is_task, require_task, too_large
+from common.errors import InvalidDatasetError
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.objects import SourceObject
 from data_preparation.text_reading import BLOCK_BYTES
@@ -32,6 +33,8 @@ _BYTES_PER_SECOND = 25e6
 of Lambda's has about half of that core's speed."""
 _FINGERPRINT_BYTES_PER_SECOND = 200e6
 """How fast one call is planned to go through an object for its SHA-256, which one core computes faster."""
+_VALUES_PER_SECOND = 15e6
+"""How many values one call puts together in a second, with a reserve as above: 35 to 93 million were measured."""
 _SECONDS = 900.0
 
 
@@ -85,7 +88,7 @@ def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> N
     """
     total, forced = sum(each.size for each in objects), forced_bytes()
     if forced and total > forced:
-        raise TooLargeForFunctionError(f"{total:,} bytes are more than a piece holds: they are prepared in pieces.")
+        raise in_pieces(f"{total:,} bytes are more than a piece holds")
     free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
     disk = max((each.size for each in objects), default=0) + sum(each.size * _needs(each).call for each in objects)
     seconds = seconds_of(objects)
@@ -94,10 +97,42 @@ def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> N
     pieces = cut(objects, room_of(folder, context))
     # What a piece may have no more room for is tried, for all this is estimated; what it cannot have is not.
     if all(each.fits(free, limit) for each in pieces) or any(each.size > free for each in objects):
-        raise TooLargeForFunctionError(
+        raise in_pieces(
             f"{total >> 20:,} MB of data in {len(objects):,} objects take about {int(disk) >> 20:,} MB of the "
-            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned "
-            "for: they are prepared in pieces."
+            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned for"
+        )
+
+
+def check_finish(rows: int, columns: int, where: str, seconds: float) -> None:
+    """See whether one call has the time to put the rows of all pieces together; a task is seen to before it starts.
+
+    Parameters
+    ----------
+    rows, columns
+        Of both parts.
+    where
+        The request's `compute`: `task` takes a task for this, and functions for the pieces themselves.
+    seconds
+        How long a call may take.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If a task is to do it.
+    InvalidDatasetError, InvalidRequestError
+        If no task can, or the request or the stack takes none.
+    """
+    if is_task():
+        return
+    require_task(where, 0)
+    needed, limit = rows * columns / _VALUES_PER_SECOND, SHARE_OF_TIME * seconds
+    if needed > limit:
+        raise too_large(
+            f"{rows:,} rows of {columns:,} columns take about {needed:,.0f} seconds to be put together, and "
+            f"{limit:,.0f} are planned for",
+            'bring fewer rows, or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
+            where=where,
+            seconds=needed / SHARE_OF_TIME,
         )
 
 

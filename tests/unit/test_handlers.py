@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -819,7 +820,57 @@ def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
         planned = call("merge_scans", pieces=planned)
     for piece in range(planned["count"]):
         assert call("write_piece", pieces=planned, piece=piece) is None
-    return call("finish_pieces", pieces=planned)
+    try:
+        return call("finish_pieces", pieces=planned)
+    except TooLargeForFunctionError:
+        with pytest.MonkeyPatch.context() as task:
+            task.setenv("CROSSTRAIN_TASK_CPU", "4096")
+            return {**call("finish_pieces", pieces=planned), "finished_by": "task"}
+
+
+@pytest.mark.parametrize(
+    ("largest_task", "compute", "rate", "told"),
+    [
+        ("122880", "auto", 1, None),
+        ("122880", "task", 1e9, None),
+        ("0", "auto", 1, r"^100 rows of 4 columns take about 400 seconds .* and 6 are planned for: .*JobSubnetIds"),
+        ("122880", "lambda", 1, "the request's compute is lambda"),
+        ("122880", "auto", 1e-3, r"the largest task has .* 12 hours: bring fewer rows, or leave columns out"),
+        ("0", "task", 1e9, "this stack has none: set the parameter JobSubnetIds"),
+    ],
+)
+def test_parts_that_no_call_has_time_to_put_together_are_put_together_by_a_task_or_refused_before_they_are_written(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, largest_task: str, compute: str, rate: float, told: str | None
+) -> None:
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", largest_task)
+    monkeypatch.setattr(piece_plan, "_SECONDS", 10)
+    monkeypatch.setattr(piece_plan, "_VALUES_PER_SECOND", rate)
+    uri = put(s3, frame(100), "data/x.csv")
+    one = prepare(uri)
+    if told is None:
+        other = in_pieces(uri, compute=compute)
+        assert other["finished_by"] == "task"
+        assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+        return
+    with pytest.raises((InvalidDatasetError, InvalidRequestError), match=told):
+        in_pieces(uri, compute=compute)
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="pieces/")["Contents"]]
+    assert not any("/written-" in key for key in keys)
+
+
+def test_a_piece_is_fetched_ahead_if_the_disk_has_room_for_it(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = [storage.write_bytes(s3, bytes(1000), f"s3://{BUCKET}/{name}", "any") for name in "abc"]
+    for free, most in ((1 << 30, 2), (999, 1)):
+        monkeypatch.setattr(in_pieces_module.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        held = []
+        for path in in_pieces_module._ahead(s3, files, tmp_path):
+            time.sleep(0.2)
+            assert path.read_bytes() == bytes(1000)
+            held.append(len(list(tmp_path.iterdir())))
+        assert max(held) == most
+        assert len(held) == 3
 
 
 def test_two_hundred_files_in_pieces_are_what_one_call_makes_of_them(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from botocore.exceptions import ClientError, IncompleteReadError
 
 from common import storage
-from common.errors import DamagedFileError
+from common.errors import DamagedFileError, InvalidDatasetError
 from common.storage import (
     Stored,
     describe_files,
@@ -222,6 +222,19 @@ def test_what_is_written_piece_by_piece_is_one_object(s3: Any, monkeypatch: pyte
     assert read_bytes(s3, Stored(URI, sink.stored.sha256)) == content
     assert {condition for _, condition in made} == {"*"}
     assert len(s3.list_object_versions(Bucket="artifacts")["Versions"]) == 1
+
+
+def test_parts_grow_so_that_their_greatest_number_is_not_what_bounds_an_object(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PARTS_OF_A_SIZE", 1)
+    monkeypatch.setattr(storage, "PART_BYTES", 5 << 20)
+    with open_upload(s3, URI) as sink:
+        sink.write(bytes(20 << 20))
+    assert (len(sink._parts), sink.stored.size) == (3, 20 << 20)
+    monkeypatch.setattr(storage, "MOST_PARTS", 2)
+    with pytest.raises(InvalidDatasetError, match="the most that is written as one"), open_upload(s3, URI) as sink:
+        sink.write(bytes(40 << 20))
 
 
 def test_what_is_not_written_to_its_end_is_no_object(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -356,13 +355,6 @@ def test_a_champions_split_is_inherited(both: Both) -> None:
     split = {"by": "key", "columns": ["few"], "seed": 3}
     result = both(parts(table(200), 3), [2], champion={"version": "v1", "target": "y", "split": split})
     assert result.profile["split"]["inherited_from"] == "v1"
-
-
-def test_parts_that_are_too_large_to_be_put_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "MOST_VALUES", 10)
-    found = SimpleNamespace(kept=["a", "b"], rows_used=6)
-    with pytest.raises(InvalidDatasetError, match="6 rows of 2 columns are more than the 10 values"):
-        pieces.check_size(found)  # type: ignore[arg-type] # what it looks at
 
 
 def test_a_document_gives_back_what_was_packed_and_nothing_else() -> None:
