@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from common.capacity import in_pieces
@@ -17,6 +18,7 @@ from data_preparation.objects import Downloads, list_objects
 from data_preparation.piece_plan import check_room
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.results import inherited_split, profile_with, result_of
+from data_preparation.row_groups import groups_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -61,7 +63,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     try:
         with workspace() as folder:
             listing = list_objects(s3, request.dataset_uri)
-            check_room(listing.objects, folder, context)
+            check_room(listing.objects, folder, context, partial(groups_of, s3))
             champion = inherited_split(event.get("champion"))
             prepared = prepare(Downloads(s3, listing.objects, folder), request, folder, champion)
             prefix = new_folder(event["run_id"], "prepared")

@@ -53,6 +53,7 @@ from data_preparation.pieces import PieceScan, Round, Writing, Written
 from data_preparation.preparation import PARTS, fingerprint_of, never_settled
 from data_preparation.reading import SourceFile
 from data_preparation.results import inherited_split, profile_with, result_of
+from data_preparation.row_groups import fetch_groups, groups_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -115,6 +116,10 @@ class Handed:
             yield from Downloads(self.s3, piece.objects, folder)
             return
         (source,) = piece.objects
+        if piece.groups is not None:
+            groups = fetch_groups(self.s3, source, range(*piece.groups), folder)
+            yield SourceFile(source.name, folder / "groups", groups)
+            return
         copy = partial(copy_range, self.s3, source)
         yield part_of(source.name, source.size, piece.begin, piece.end, copy, folder)
 
@@ -145,11 +150,11 @@ def plan_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[st
     handed = Handed(s3, f"s3://{os.environ['ARTIFACT_BUCKET']}/pieces/{event['run_id']}/{new_call()}")
     with workspace() as folder:
         listing = list_objects(s3, request.dataset_uri)
-        planned = cut(listing.objects, room_of(folder, context))
+        planned = cut(listing.objects, room_of(folder, context), partial(groups_of, s3))
         check_pieces(planned, folder, context)
         champion = inherited_split(event.get("champion"))
         # Of a file that is cut, the first part is as good as the whole.
-        files = (file for piece in planned if not piece.begin for file in handed.files(piece, folder))
+        files = (file for piece in planned if piece.begins_object for file in handed.files(piece, folder))
         round_ = pieces.first_file(files, request, champion, folder)
     contents: dict[str, Any] = {"ignored": listing.ignored, "round-0": round_.document()}
     for number, piece in enumerate(planned):
