@@ -88,7 +88,7 @@ def _notes() -> list[str]:
         "https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 events a piece of the "
         f"25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees. A task of 16 vCPUs takes a raised "
         "quota in a new account (https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html). "
-        "What a task takes to put parts together beyond a call's time is not counted: 2.5 hours for 10^10 rows, of the 35 "
-        "million values a second that were the fewest measured."
+        "What a task takes to put parts together beyond a call's time is not counted: 2.5 hours for 10^10 rows at 35 "
+        "million values a second, the fewest that were measured."
     )
     return [told]
