@@ -115,7 +115,7 @@ def notes() -> str:
         f"pieces of 1 GiB, {MOST_PIECES:,} at most, {AT_ONCE} at a time, which needs as many calls of Lambda's quota "
         "(1,000, ten in a new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a "
         "second and prefix: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 "
-        f"events a piece of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees. A task of 16 vCPUs takes a "
-        "raised quota in a new account "
+        f"events a piece of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten "
+        "trees. A task of 16 vCPUs takes a raised quota in a new account "
         "(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html)."
     )

@@ -17,6 +17,8 @@ _SIZES = ((4, 1, 30), (8, 4, 60), (16, 8, 120))
 LARGEST_TASK_MB = 120 * 1024
 TASK_DISK_MB = 200 * 1024
 """The disk of a task, which the template gives each: as much as Fargate has."""
+TASK_SECONDS = 43_200
+"""How long a task may take, which is what its state in training.asl.json waits."""
 RESERVE_MB = 256
 """What a task holds beside the work: the process that answers the state machine, and the system's own."""
 _TASK_VARIABLE = "CROSSTRAIN_TASK_CPU"
@@ -90,8 +92,19 @@ def largest_task_mb() -> int:
     return int(os.environ.get("LARGEST_TASK_MEMORY", "0"))
 
 
+def in_pieces(told: str) -> TooLargeForFunctionError:
+    """Return the error of preparation that goes on in pieces, each a call of a function, which any `compute` allows.
+
+    Parameters
+    ----------
+    told : str
+        As `too_large` takes it.
+    """
+    return TooLargeForFunctionError(f"{told}: the data are prepared in pieces.")
+
+
 def too_large(
-    told: str, way_out: str, *, where: str = "auto", needed_mb: int = 0, disk_mb: int = 0, in_pieces: bool = False
+    told: str, way_out: str, *, where: str = "auto", needed_mb: int = 0, disk_mb: int = 0, seconds: float = 0
 ) -> TooLargeForFunctionError | InvalidDatasetError:
     """Return the error of work that this function, or task, has no room or time for.
 
@@ -107,8 +120,8 @@ def too_large(
         The memory that the work needs, in MB; 0 where what lacks is something else.
     disk_mb : int
         The disk that it needs, in MB.
-    in_pieces : bool
-        Whether the step can do its work in pieces, which takes no task.
+    seconds : float
+        The time that it needs.
 
     Returns
     -------
@@ -118,8 +131,6 @@ def too_large(
     InvalidDatasetError
         Where there is none.
     """
-    if in_pieces and not is_task():
-        return TooLargeForFunctionError(f"{told}: it is done in pieces.")
     size = TaskSize.of(needed_mb)
     if is_task():
         return InvalidDatasetError(f"{told}: {_without_functions(needed_mb)}, or {way_out}.")
@@ -130,7 +141,7 @@ def too_large(
             f"{told}: {way_out}, or set the parameter JobSubnetIds: what does not fit a function then runs as a task "
             f"of up to {LARGEST_TASK_MB:,} MB."
         )
-    if size is None or size.memory_mb > largest_task_mb() or disk_mb > TASK_DISK_MB:
+    if size is None or size.memory_mb > largest_task_mb() or disk_mb > TASK_DISK_MB or seconds > TASK_SECONDS:
         return InvalidDatasetError(f"{told}, and the largest task has {_largest()}: {way_out}.")
     return TooLargeForFunctionError(f"{told}: it runs as a task of {size}. [cpu={size.cpu} memory={size.memory_mb}]")
 
@@ -162,6 +173,7 @@ def _without_functions(needed_mb: int) -> str:
 
 
 def _largest() -> str:
+    memory = f"{largest_task_mb():,} MB"
     if largest_task_mb() < LARGEST_TASK_MB:
-        return f"{largest_task_mb():,} MB (the parameter LargestTaskMemory, {LARGEST_TASK_MB:,} MB at most)"
-    return f"{LARGEST_TASK_MB:,} MB and a disk of {TASK_DISK_MB:,} MB"
+        memory += f" (the parameter LargestTaskMemory, {LARGEST_TASK_MB:,} MB at most)"
+    return f"{memory}, a disk of {TASK_DISK_MB:,} MB and {TASK_SECONDS // 3600} hours"

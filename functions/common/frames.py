@@ -220,7 +220,8 @@ class PartFile:
     Parameters
     ----------
     path
-        `train.parquet` or `test.parquet`, which has to stay where it is.
+        `train.parquet` or `test.parquet`, which has to stay where it is: a local file, or an object that is read as
+        often as its rows are.
     profile
         The profile that was written with it.
     keep : bool
@@ -243,7 +244,7 @@ class PartFile:
         If the part is of another reading of the data set than the profile.
     """
 
-    def __init__(self, path: Path, profile: Profile, *, keep: bool = False) -> None:
+    def __init__(self, path: Path | ObjectFile, profile: Profile, *, keep: bool = False) -> None:
         self._path, self._profile = path, profile
         self.columns = [column["name"] for column in feature_columns(profile)]
         self.watched = [*self.columns, target_column(profile)["name"]]
@@ -315,7 +316,7 @@ class PartFile:
         return [columns[name] for name in names]
 
 
-def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None:
+def load_weights(path: Path | ObjectFile, profile: Profile) -> npt.NDArray[np.float64] | None:
     """Read how much each row of a part counts, in the order of `load_part`.
 
     Parameters
@@ -343,7 +344,7 @@ def load_weights(path: Path, profile: Profile) -> npt.NDArray[np.float64] | None
     return None if (weights == 1).all() else weights
 
 
-def load_order(path: Path, profile: Profile) -> npt.NDArray[np.uint64] | None:
+def load_order(path: Path | ObjectFile, profile: Profile) -> npt.NDArray[np.uint64] | None:
     """Read what the rows of the training part were split by, in the order of `load_part`.
 
     Parameters
@@ -382,9 +383,13 @@ def _weights(table: pa.Table) -> npt.NDArray[np.float64]:
 def _opened(path: Path | ObjectFile, profile: Profile) -> Iterator[pq.ParquetFile]:
     """Open a part that was written with the profile.
 
-    A memory map would count the file's pages to the function's memory.
+    A memory map would count the file's pages to the function's memory. Of an object, a row group is one request.
     """
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20, page_checksum_verification=True) as parquet:
+    is_local = isinstance(path, Path)
+    source = path if isinstance(path, Path) else path.opened()
+    with pq.ParquetFile(
+        source, pre_buffer=not is_local, buffer_size=1 << 20, page_checksum_verification=True
+    ) as parquet:
         _require_same_reading(path, parquet.schema_arrow, profile)
         yield parquet
 

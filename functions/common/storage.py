@@ -228,7 +228,7 @@ def download(s3: S3Client, file: Stored, path: Path) -> Path:
     bucket, key = split_uri(file.uri)
     s3.download_file(bucket, key, str(path), ExtraArgs=_version(file))
     if file.sha256 is not None:
-        _require(file, digest_of(path))
+        require_digest(file, digest_of(path))
     return path
 
 
@@ -256,7 +256,7 @@ def read_bytes(s3: S3Client, file: Stored) -> bytes:
     bucket, key = split_uri(file.uri)
     content = read_body(s3, Bucket=bucket, Key=key, **_version(file))
     if file.sha256 is not None:
-        _require(file, hashlib.sha256(content).hexdigest())
+        require_digest(file, hashlib.sha256(content).hexdigest())
     return content
 
 
@@ -279,7 +279,8 @@ def _version(file: Stored) -> dict[str, Any]:
     return {} if file.version_id is None else {"VersionId": file.version_id}
 
 
-def _require(file: Stored, found: str) -> None:
+def require_digest(file: Stored, found: str) -> None:
+    """Raise DamagedFileError if an object has another SHA-256 than is recorded of it."""
     if found != file.sha256:
         raise DamagedFileError(
             f'"{file.uri}" has the SHA-256 {found[:12]}… and not {str(file.sha256)[:12]}…, which is recorded: it was '

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InvalidDatasetError, TooLargeForFunctionError
+from common.capacity import in_pieces
+from common.errors import InvalidDatasetError
 from common.request import parse_request
 from common.storage import Stored, is_disk_full, new_folder, s3_client, upload, workspace, write_json
 from data_preparation.objects import Downloads, list_objects
 from data_preparation.piece_plan import check_room
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.results import inherited_split, profile_with, result_of
+from data_preparation.row_groups import groups_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -60,7 +63,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     try:
         with workspace() as folder:
             listing = list_objects(s3, request.dataset_uri)
-            check_room(listing.objects, folder, context)
+            check_room(listing.objects, folder, context, partial(groups_of, s3))
             champion = inherited_split(event.get("champion"))
             prepared = prepare(Downloads(s3, listing.objects, folder), request, folder, champion)
             prefix = new_folder(event["run_id"], "prepared")
@@ -68,9 +71,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
     except InvalidDatasetError as error:
         if not is_disk_full(error):
             raise
-        raise TooLargeForFunctionError(
-            "The data do not fit the temporary disk: they are prepared in pieces."
-        ) from error
+        raise in_pieces("The data do not fit the temporary disk") from error
     profile = profile_with(prepared.profile, listing.ignored)
     # Written last: where it is, the parts are whole.
     files["profile"] = write_json(s3, profile, f"{prefix}/profile.json")
@@ -79,20 +80,26 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
 
 
 def _in_pieces(event: dict[str, Any], context: Any) -> dict[str, Any] | None:
-    from data_preparation import in_pieces  # noqa: PLC0415 (loaded by a run that needs it)
+    from data_preparation.in_pieces import (  # noqa: PLC0415 (loaded by a run that needs it)
+        finish_pieces,
+        merge_scans,
+        plan_pieces,
+        scan_piece,
+        write_piece,
+    )
 
     s3 = s3_client()
     match event["task"]:
         case "plan_pieces":
-            return in_pieces.plan_pieces(s3, event, context)
+            return plan_pieces(s3, event, context)
         case "scan_piece":
-            in_pieces.scan_piece(s3, event)
+            scan_piece(s3, event)
         case "merge_scans":
-            return in_pieces.merge_scans(s3, event)
+            return merge_scans(s3, event, context)
         case "write_piece":
-            in_pieces.write_piece(s3, event)
+            write_piece(s3, event)
         case "finish_pieces":
-            return in_pieces.finish_pieces(s3, event)
+            return finish_pieces(s3, event, context)
         case task:
             raise ValueError(f"there is no task {task}")
     # What a piece tells is on S3: an answer for each would be too much for the state machine.

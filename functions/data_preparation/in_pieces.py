@@ -9,20 +9,25 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from common.request import parse_request
 from common.storage import (
     Stored,
+    describe_files,
     download,
     new_call,
     new_folder,
     open_upload,
+    pinned,
     read_bytes,
     upload,
     workspace,
@@ -34,11 +39,21 @@ from data_preparation.documents import packed, unpacked
 from data_preparation.file_parts import part_of
 from data_preparation.object_ranges import copy_range
 from data_preparation.objects import Downloads, SourceObject, list_objects
-from data_preparation.piece_plan import EVENTS_OF_PIECE, MOST_EVENTS, Piece, check_pieces, cut, room_of
+from data_preparation.piece_plan import (
+    EVENTS_OF_PIECE,
+    MOST_EVENTS,
+    Piece,
+    check_finish,
+    check_pieces,
+    cut,
+    room_of,
+    seconds_left,
+)
 from data_preparation.pieces import PieceScan, Round, Writing, Written
 from data_preparation.preparation import fingerprint_of, never_settled
 from data_preparation.reading import SourceFile
 from data_preparation.results import inherited_split, profile_with, result_of
+from data_preparation.row_groups import fetch_groups, groups_of
 from data_preparation.splitting import PARTS
 
 if TYPE_CHECKING:
@@ -102,6 +117,10 @@ class Handed:
             yield from Downloads(self.s3, piece.objects, folder)
             return
         (source,) = piece.objects
+        if piece.groups is not None:
+            groups = fetch_groups(self.s3, source, range(*piece.groups), folder)
+            yield SourceFile(source.name, folder / "groups", groups)
+            return
         copy = partial(copy_range, self.s3, source)
         yield part_of(source.name, source.size, piece.begin, piece.end, copy, folder)
 
@@ -132,11 +151,11 @@ def plan_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[st
     handed = Handed(s3, f"s3://{os.environ['ARTIFACT_BUCKET']}/pieces/{event['run_id']}/{new_call()}")
     with workspace() as folder:
         listing = list_objects(s3, request.dataset_uri)
-        planned = cut(listing.objects, room_of(folder, context))
+        planned = cut(listing.objects, room_of(folder, context), partial(groups_of, s3))
         check_pieces(planned, folder, context)
         champion = inherited_split(event.get("champion"))
         # Of a file that is cut, the first part is as good as the whole.
-        files = (file for piece in planned if not piece.begin for file in handed.files(piece, folder))
+        files = (file for piece in planned if piece.begins_object for file in handed.files(piece, folder))
         round_ = pieces.first_file(files, request, champion, folder)
     contents: dict[str, Any] = {"ignored": listing.ignored, "round-0": round_.document()}
     for number, piece in enumerate(planned):
@@ -196,14 +215,29 @@ class Digest(io.RawIOBase):
         return memoryview(content).nbytes
 
 
-def merge_scans(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
+def merge_scans(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """Take together what pieces have told: they are scanned once more, or written.
+
+    Parameters
+    ----------
+    s3
+        A client.
+    event
+        `pieces`, as `plan_pieces` or this returns it.
+    context
+        Of the call.
 
     Returns
     -------
     dict
         `pieces` of the event, with the next `round` and `again`, whether they are to be scanned.
+
+    Raises
+    ------
+    InvalidDatasetError, InvalidRequestError
+        If the data cannot be used, or nobody could put the parts together.
     """
+    seconds = seconds_left(context)
     planned = dict(event["pieces"])
     handed, number, count = Handed(s3, planned["folder"]), planned["round"], planned["count"]
     round_ = handed.round(number)
@@ -215,7 +249,9 @@ def merge_scans(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
         handed.put(f"round-{again.number}", again.document())
         return {**planned, "round": again.number, "again": True}
     found = pieces.found_in(whole, reading)
-    pieces.check_size(found)
+    # What a task has the time for, one is started for when it comes to that.
+    with suppress(TooLargeForFunctionError):
+        check_finish(found.rows_used, len(found.kept), found.request.compute, seconds)
     split = round_.first.split
     by_piece = pieces.is_split_by_piece(split, whole.rows)
     with workspace() as folder:
@@ -274,37 +310,51 @@ def write_piece(s3: S3Client, event: Mapping[str, Any]) -> None:
         scan, round_ = handed.scan(number, piece), handed.round(number)
         written = pieces.write_piece(files, scan, round_, writing, bits, folder)
         stored = {part: upload(s3, folder / f"{part}.arrow", handed.uri(f"{part}-{piece:04}")) for part in PARTS}
-        digests = {part: each.sha256 for part, each in stored.items()}
-        handed.put(f"written-{piece:04}", {"written": dict(vars(written)), "sha256": digests})
+        handed.put(f"written-{piece:04}", {"written": dict(vars(written)), **describe_files(stored)})
 
 
-def finish_pieces(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
+def finish_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[str, Any]:
     """Put the parts of all pieces together, and write the profile.
+
+    Parameters
+    ----------
+    s3
+        A client.
+    event
+        `run_id`, and `pieces` as `merge_scans` returns it.
+    context
+        Of the call.
 
     Returns
     -------
     dict
         `request` and `prepared`, as the single function returns them.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If a task is to do it.
     """
     planned = event["pieces"]
     handed, number, count = Handed(s3, planned["folder"]), planned["round"], planned["count"]
     merged, round_ = handed.get("merged"), handed.round(number)
     whole, writing = PieceScan(**merged["whole"]), Writing(**merged["writing"])
+    found = writing.found
+    check_finish(found.rows_used, len(found.kept), found.request.compute, seconds_left(context))
     reading = round_.reading(Path())
     reading.told = whole.told
     pieces.adopted(whole.scans, reading)
     with ThreadPoolExecutor(_THREADS) as threads:
         documents = list(threads.map(lambda piece: handed.get(f"written-{piece:04}"), range(count)))
     written = [Written(**each["written"]) for each in documents]
-    sample, files = pieces.sample_of(writing.found), dict[str, Stored]()
+    sample, files = pieces.sample_of(found), dict[str, Stored]()
     with workspace() as folder:
         # What is wrong with the split is told before anything is written.
         pieces.drawn_of(writing, written)
         prefix = new_folder(event["run_id"], "prepared")
         for part in PARTS:
-            coming = [
-                Stored(handed.uri(f"{part}-{piece:04}"), each["sha256"][part]) for piece, each in enumerate(documents)
-            ]
+            # By their digests alone: this function has no right to read versions.
+            coming = [replace(pinned(each, part), version_id=None) for each in documents]
             with open_upload(s3, f"{prefix}/{part}.parquet") as sink:
                 shown = sample if part == "train" else None
                 pieces.put_together(_ahead(s3, coming, folder), writing.schemas[part], sink, shown)
@@ -313,18 +363,18 @@ def finish_pieces(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
     profile = profile_with(profile, handed.get("ignored"))
     # Written last: where it is, the parts are whole.
     files["profile"] = write_json(s3, profile, f"{prefix}/profile.json")
-    return result_of(writing.found.request, profile, files)
+    return result_of(found.request, profile, files)
 
 
 def _ahead(s3: S3Client, files: Sequence[Stored], folder: Path) -> Iterator[Path]:
-    """Yield files one after another; the next one is on its way."""
+    """Yield files one after another; the next one is on its way, if the disk has room for both."""
     with ThreadPoolExecutor(1) as thread:
-        paths = [folder / str(number) for number in range(len(files))]
-        coming = thread.submit(download, s3, files[0], paths[0])
-        for number, path in enumerate(paths):
-            coming.result()
-            if number + 1 < len(files):
-                coming = thread.submit(download, s3, files[number + 1], paths[number + 1])
+        coming: Future[Path] | None = None
+        for number, file in enumerate(files):
+            path = download(s3, file, folder / str(number)) if coming is None else coming.result()
+            coming = None
+            if number + 1 < len(files) and (files[number + 1].size or 0) < shutil.disk_usage(folder).free:
+                coming = thread.submit(download, s3, files[number + 1], folder / str(number + 1))
             yield path
             path.unlink()
 

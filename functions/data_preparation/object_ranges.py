@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import shutil
-from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
 from common.errors import InvalidDatasetError
-from common.ranges import SeekableFile
+from common.ranges import SeekableFile, read_ahead
 from common.storage import read_body, split_uri
 from data_preparation.objects import SourceObject, unreadable
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
     from mypy_boto3_s3 import S3Client
-
-_RANGE_BYTES, _RANGES_AT_ONCE = 16 << 20, 6
-"""How much of an object one request asks for, and how many do at once: S3 serves each with some 90 MB a second.
-
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance-design-patterns.html
-"""
 
 
 class ObjectStream(SeekableFile):
@@ -65,14 +58,8 @@ def copy_range(s3: S3Client, source: SourceObject, begin: int, end: int, target:
     InvalidDatasetError
         If the object is no longer the one that was listed, or may not be read.
     """
-    with ThreadPoolExecutor(_RANGES_AT_ONCE) as threads:
-        coming = deque[Future[bytes]]()
-        for at in range(begin, end, _RANGE_BYTES):
-            coming.append(threads.submit(read_range, s3, source, at, min(at + _RANGE_BYTES, end)))
-            if len(coming) == _RANGES_AT_ONCE:
-                target.write(coming.popleft().result())
-        for left in coming:
-            target.write(left.result())
+    for content in read_ahead(partial(read_range, s3, source), begin, end):
+        target.write(content)
 
 
 def download_range(s3: S3Client, source: SourceObject, begin: int, end: int, path: Path) -> Path:

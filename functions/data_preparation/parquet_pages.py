@@ -23,6 +23,8 @@ TEXT_BYTES = 4 << 20
 """How many bytes of text a batch is to hold, and the most that one text may."""
 MAX_FIXED_BYTES = 32
 """The longest value of a fixed length that is a number: a decimal of 76 digits."""
+SECTION_VALUES, SECTION_BYTES = 16_000_000, 128 << 20
+"""How many values the row groups hold that are read as one, or how many bytes they take: eight batches."""
 
 # The first look at a page header, which holds statistics, too; and how long pyarrow takes one to be at most.
 _HEADER_BYTES = 256
@@ -59,21 +61,31 @@ class _Chunk:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a file is to be read.
+    """How some row groups are to be read.
 
     Attributes
     ----------
-    rows
-        In the whole file.
+    groups
+        Their numbers.
     text_bytes
-        How many bytes of text a row takes, wherever in the file most.
+        How many bytes of text a row takes, wherever in them most.
     encoded
         The columns with dictionaries: read as such, a text of a megabyte in a million rows stays one text.
     """
 
-    rows: int
+    groups: Sequence[int]
     text_bytes: float
     encoded: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """A row group of a file: its rows and columns, and where its bytes begin and end."""
+
+    rows: int
+    columns: int
+    begin: int
+    end: int
 
 
 def memory_bytes() -> int:
@@ -84,7 +96,50 @@ def memory_bytes() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str], groups: Collection[int] | None = None) -> Plan:
+def row_groups(stream: BinaryIO) -> list[RowGroup]:
+    """Return the row groups of a file that nobody has opened yet.
+
+    Raises
+    ------
+    UnusableFileError
+        If it does not end as Parquet does, or says what cannot be.
+    """
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, size - 8))
+    end = stream.read(8)
+    if end[4:] != b"PAR1" or int.from_bytes(end[:4], "little") > size - 12:
+        raise UnusableFileError("it does not end as a Parquet file does")
+    found = [_described(group) for group in _row_groups(stream, size)]
+    if not all(0 < group.begin <= group.end <= size for group in found):
+        raise UnusableFileError("a row group says that it lies outside of the file: it is damaged")
+    return found
+
+
+def _described(group: _Fields) -> RowGroup:
+    chunks = [column.struct(3) for column in group.structs(1)]
+    spans = [(_begin_of(chunk), _begin_of(chunk) + chunk.number(7)) for chunk in chunks]
+    begin, end = min((begin for begin, _ in spans), default=0), max((end for _, end in spans), default=0)
+    return RowGroup(group.number(3), len(chunks), begin, end)
+
+
+def sections(groups: Sequence[RowGroup]) -> list[range]:
+    """Return which row groups are read as one, whatever else is read of the file: between two of them it can be cut.
+
+    Batches end with them. So a section is large enough for that not to matter, and small enough for a piece.
+    """
+    found, begin, values, held = list[range](), 0, 0, 0
+    for number, group in enumerate(groups):
+        values += group.rows * group.columns
+        held += group.end - group.begin
+        if values >= SECTION_VALUES or held >= SECTION_BYTES or number + 1 == len(groups):
+            found.append(range(begin, number + 1))
+            begin, values, held = number + 1, 0, 0
+    return found
+
+
+def plan_reading(
+    stream: BinaryIO, parquet: Any, columns: Sequence[str], groups: Collection[int] | None = None
+) -> list[Plan]:
     """Look at everything that a Parquet file says of its size.
 
     Parameters
@@ -98,6 +153,11 @@ def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str], groups:
     groups
         The row groups that are to be read; all, if not given.
 
+    Returns
+    -------
+    list of Plan
+        Of each section that is to be read.
+
     Raises
     ------
     UnusableFileError
@@ -105,22 +165,23 @@ def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str], groups:
     """
     places = _places(parquet, columns)
     size = stream.seek(0, os.SEEK_END)
-    rows, found = parquet.metadata.num_rows, 0
-    text_bytes, encoded, most = 0.0, dict[str, None](), 0
+    rows, found, most = parquet.metadata.num_rows, 0, 0
+    all_groups, seen = list[RowGroup](), dict[int, tuple[float, list[str]]]()
     for number, group in enumerate(_row_groups(stream, size)):
+        all_groups.append(_described(group))
         found += group.number(3)
         if groups is not None and number not in groups:
             continue
         described = [column.struct(3) for column in group.structs(1)]
         if len(described) != len(parquet.schema):
             raise UnusableFileError("a row group has not as many columns as the file: it is damaged")
-        chunks = []
+        chunks, encoded = [], list[str]()
         for name, place in places.items():
             leaf, column = parquet.schema.column(place), described[place]
             chunks.append(_chunk(stream, column, name, leaf, group.number(3), size))
             if leaf.physical_type == "BYTE_ARRAY" and column.number(11) > 0:
-                encoded[name] = None
-        text_bytes = max(text_bytes, sum(chunk.row_bytes for chunk in chunks))
+                encoded.append(name)
+        seen[number] = sum(chunk.row_bytes for chunk in chunks), encoded
         most = max(most, sum(chunk.open_bytes for chunk in chunks))
     if rows < 0 or found != rows:
         raise UnusableFileError(f"it says that it has {rows:,} rows, and its row groups say otherwise: it is damaged")
@@ -130,7 +191,13 @@ def plan_reading(stream: BinaryIO, parquet: Any, columns: Sequence[str], groups:
             f"one page of each column takes {most >> 20:,} MB, and there is room for {limit >> 20:,} MB: write it "
             "with smaller pages (1 MB is usual) or row groups, or raise the parameter DataPreparationMemory"
         )
-    return Plan(rows, text_bytes, tuple(encoded))
+    return [
+        Plan(
+            held, max(seen[each][0] for each in held), tuple(sorted({name for each in held for name in seen[each][1]}))
+        )
+        for section in sections(all_groups)
+        if (held := [each for each in section if each in seen])
+    ]
 
 
 def _places(parquet: Any, columns: Sequence[str]) -> dict[str, int]:
@@ -231,8 +298,7 @@ class _Page:
 
 def _pages(stream: BinaryIO, column: _Fields, size: int, refuse: Callable[[str], UnusableFileError]) -> Iterator[_Page]:
     """Yield what each page header says, up to the page that pyarrow reads last."""
-    place, dictionary, length = column.number(9), column.number(11), column.number(7)
-    place = dictionary if 0 < dictionary < place else place
+    place, length = _begin_of(column), column.number(7)
     if not (0 < place <= size and 0 <= length <= size - place):
         raise refuse("says that it lies outside of the file")
     end, seen = min(place + length + _UNCOUNTED_BYTES, size), 0
@@ -249,6 +315,12 @@ def _pages(stream: BinaryIO, column: _Fields, size: int, refuse: Callable[[str],
         page = _Page(kind, packed, unpacked, inner.number(1), inner.number(4 if kind == _DATA_2 else 2))
         seen += max(page.values, 0) if kind in (_DATA, _DATA_2) else 0
         yield page
+
+
+def _begin_of(column: _Fields) -> int:
+    """Return where the first page of a column is; some writers say 0 for a dictionary that is not there."""
+    place, dictionary = column.number(9), column.number(11)
+    return dictionary if 0 < dictionary < place else place
 
 
 def _header(stream: BinaryIO, place: int, end: int, refuse: Callable[[str], UnusableFileError]) -> tuple[_Fields, int]:

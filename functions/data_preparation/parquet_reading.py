@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,26 @@ MAX_COLUMNS = 10_000
 
 
 @dataclass(frozen=True)
+class RowGroups:
+    """Some row groups of a file, of which nothing else is there but its footer.
+
+    Attributes
+    ----------
+    numbers
+        Which ones.
+    is_first, is_last
+        Whether the file begins or ends with them.
+    opens
+        Opens the file; what is opened holds nothing that is to be closed.
+    """
+
+    numbers: range
+    is_first: bool
+    is_last: bool
+    opens: Callable[[], BinaryIO]
+
+
+@dataclass(frozen=True)
 class ParquetTable:
     """A Parquet file.
 
@@ -36,19 +56,16 @@ class ParquetTable:
     path
         Where it lies.
     groups
-        The row groups to read; all, if not given.
-    opens
-        Opens it where it is no whole local file; what is opened holds nothing that is to be closed.
+        The row groups to read, where the file is not whole.
     """
 
     name: str
     path: Path
-    groups: Sequence[int] | None = None
-    opens: Callable[[], BinaryIO] | None = None
+    groups: RowGroups | None = None
 
     def source(self) -> Path | BinaryIO:
         """Return what pyarrow reads the file from."""
-        return self.path if self.opens is None else self.opens()
+        return self.path if self.groups is None else self.groups.opens()
 
     @property
     def columns(self) -> list[str]:
@@ -84,7 +101,7 @@ class ParquetTable:
         with self._errors(), pq.ParquetFile(self.source()) as parquet:
             if self.groups is None:
                 return int(parquet.metadata.num_rows)
-            return sum(parquet.metadata.row_group(group).num_rows for group in self.groups)
+            return sum(parquet.metadata.row_group(group).num_rows for group in self.groups.numbers)
 
     def batches(
         self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
@@ -101,16 +118,17 @@ class ParquetTable:
                     columns.read_as(name, "text")
                 usable = [name for name in self._names(parquet) if kind_of(schema.field(name).type) is not None]
                 names = [name for name in usable if wanted is None or name in wanted]
-                plan = plan_reading(stream, parquet, names, self.groups)
-            encoded = [name for name in plan.encoded if kind_of(schema.field(name).type) == "text"]
-            with pq.ParquetFile(self.source(), metadata=metadata, read_dictionary=encoded, **options) as parquet:
-                rows = _batch_rows(plan, len(names))
-                for batch in _joined(parquet.iter_batches(rows, row_groups=self.groups, columns=names), rows):
-                    arrays = [typed_column(self.name, name, batch[name], columns, encode_texts) for name in names]
-                    yield pa.RecordBatch.from_arrays(arrays, names=names)
+                plans = plan_reading(stream, parquet, names, None if self.groups is None else self.groups.numbers)
+            for plan in plans:
+                encoded = [name for name in plan.encoded if kind_of(schema.field(name).type) == "text"]
+                with pq.ParquetFile(self.source(), metadata=metadata, read_dictionary=encoded, **options) as parquet:
+                    rows = _batch_rows(plan, len(names))
+                    for batch in _joined(parquet.iter_batches(rows, row_groups=plan.groups, columns=names), rows):
+                        arrays = [typed_column(self.name, name, batch[name], columns, encode_texts) for name in names]
+                        yield pa.RecordBatch.from_arrays(arrays, names=names)
 
     def _stream(self) -> BinaryIO:
-        return self.path.open("rb") if self.opens is None else self.opens()
+        return self.path.open("rb") if self.groups is None else self.groups.opens()
 
     def _names(self, parquet: pq.ParquetFile) -> list[str]:
         check_number(self.name, parquet.metadata.num_columns)

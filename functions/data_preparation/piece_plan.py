@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.errors import InvalidDatasetError, TooLargeForFunctionError
+from common.capacity import in_pieces, is_task, require_task, too_large
+from common.errors import InvalidDatasetError
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.objects import SourceObject
+from data_preparation.parquet_pages import RowGroup, sections
 from data_preparation.text_reading import BLOCK_BYTES
 
 MOST_PIECES = 1000
@@ -32,7 +34,13 @@ _BYTES_PER_SECOND = 25e6
 of Lambda's has about half of that core's speed."""
 _FINGERPRINT_BYTES_PER_SECOND = 200e6
 """How fast one call is planned to go through an object for its SHA-256, which one core computes faster."""
+_VALUES_PER_SECOND = 15e6
+"""How many values one call puts together in a second, with a reserve as above: 35 to 93 million were measured."""
 _SECONDS = 900.0
+
+
+GroupsOf = Callable[[SourceObject], Sequence[RowGroup]]
+"""Returns the row groups of an object."""
 
 
 class _Needs(NamedTuple):
@@ -66,8 +74,8 @@ def text_bytes(source: SourceObject) -> float:
     return source.size * _needs(source).text
 
 
-def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> None:
-    """See whether one call can prepare a data set, before anything of it is read.
+def check_room(objects: Sequence[SourceObject], folder: Path, context: Any, groups_of: GroupsOf) -> None:
+    """See whether one call can prepare a data set, before any row of it is read.
 
     Parameters
     ----------
@@ -77,6 +85,8 @@ def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> N
         On the temporary disk.
     context
         Of the call; None elsewhere than on Lambda.
+    groups_of
+        As `cut` takes it.
 
     Raises
     ------
@@ -85,19 +95,51 @@ def check_room(objects: Sequence[SourceObject], folder: Path, context: Any) -> N
     """
     total, forced = sum(each.size for each in objects), forced_bytes()
     if forced and total > forced:
-        raise TooLargeForFunctionError(f"{total:,} bytes are more than a piece holds: they are prepared in pieces.")
+        raise in_pieces(f"{total:,} bytes are more than a piece holds")
     free, limit = shutil.disk_usage(folder).free, SHARE_OF_TIME * seconds_left(context)
     disk = max((each.size for each in objects), default=0) + sum(each.size * _needs(each).call for each in objects)
     seconds = seconds_of(objects)
     if disk <= free and seconds <= limit:
         return
-    pieces = cut(objects, room_of(folder, context))
+    pieces = cut(objects, room_of(folder, context), groups_of)
     # What a piece may have no more room for is tried, for all this is estimated; what it cannot have is not.
     if all(each.fits(free, limit) for each in pieces) or any(each.size > free for each in objects):
-        raise TooLargeForFunctionError(
+        raise in_pieces(
             f"{total >> 20:,} MB of data in {len(objects):,} objects take about {int(disk) >> 20:,} MB of the "
-            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned "
-            "for: they are prepared in pieces."
+            f"temporary disk and {seconds:,.0f} seconds, and {free >> 20:,} MB and {limit:,.0f} seconds are planned for"
+        )
+
+
+def check_finish(rows: int, columns: int, where: str, seconds: float) -> None:
+    """See whether one call has the time to put the rows of all pieces together; a task is seen to before it starts.
+
+    Parameters
+    ----------
+    rows, columns
+        Of both parts.
+    where
+        The request's `compute`: `task` takes a task for this, and functions for the pieces themselves.
+    seconds
+        How long a call may take.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If a task is to do it.
+    InvalidDatasetError, InvalidRequestError
+        If no task can, or the request or the stack takes none.
+    """
+    if is_task():
+        return
+    require_task(where, 0)
+    needed, limit = rows * columns / _VALUES_PER_SECOND, SHARE_OF_TIME * seconds
+    if needed > limit:
+        raise too_large(
+            f"{rows:,} rows of {columns:,} columns take about {needed:,.0f} seconds to be put together, and "
+            f"{limit:,.0f} are planned for",
+            'bring fewer rows, or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
+            where=where,
+            seconds=needed / SHARE_OF_TIME,
         )
 
 
@@ -129,12 +171,20 @@ class Piece:
         Of the part, in bytes; both None where there is none.
     is_fingerprint
         Whether only the fingerprint of the object is wanted.
+    groups
+        Of a part of a Parquet file, the first of its row groups and the one behind its last.
     """
 
     objects: list[SourceObject]
     begin: int | None = None
     end: int | None = None
     is_fingerprint: bool = False
+    groups: tuple[int, int] | None = None
+
+    @property
+    def begins_object(self) -> bool:
+        """Whether nothing of its first object comes before it."""
+        return not self.begin if self.groups is None else self.groups[0] == 0
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> Piece:
@@ -156,7 +206,7 @@ class Piece:
         return {**vars(self), "objects": [dict(vars(each)) for each in self.objects]}
 
 
-def cut(objects: Sequence[SourceObject], room: float) -> list[Piece]:
+def cut(objects: Sequence[SourceObject], room: float, groups_of: GroupsOf) -> list[Piece]:
     """Return the pieces of a data set, in its order.
 
     Parameters
@@ -164,13 +214,15 @@ def cut(objects: Sequence[SourceObject], room: float) -> list[Piece]:
     objects
         Of the data set.
     room
-        How many bytes of text a call has room and time for: text of more is cut, where it is not packed.
+        How many bytes of text a call has room and time for: text and Parquet of more is cut, where it is not packed.
+    groups_of
+        Returns the row groups of an object; asked for those of Parquet that are to be cut.
 
     Examples
     --------
     >>> sizes = (3 << 29, 1 << 29, 1 << 30, 5 << 30)
     >>> objects = [SourceObject(f"s3://bucket/data/{size}.csv", f"{size}.csv", size, "e") for size in sizes]
-    >>> [[each.size >> 29 for each in piece.objects] for piece in cut(objects, 4 << 30)]
+    >>> [[each.size >> 29 for each in piece.objects] for piece in cut(objects, 4 << 30, lambda _: [])]
     [[3], [1, 2], [10], [10], [10], [10], [10], [10]]
     """
     forced, least = forced_bytes(), 1 if forced_bytes() else OBJECT_BYTES
@@ -182,8 +234,8 @@ def cut(objects: Sequence[SourceObject], room: float) -> list[Piece]:
     for each in objects:
         weight = each.size + least
         end += weight
-        if text_bytes(each) > limit and is_cuttable(each):
-            found += [Piece(held) for held in group.values()] + _parts(each, most)
+        if text_bytes(each) > limit and (parts := _parts(each, most, groups_of)):
+            found += [Piece(held) for held in group.values()] + [Piece([each], is_fingerprint=True), *parts]
             group = {}
         else:
             # An object belongs where its middle is.
@@ -191,15 +243,32 @@ def cut(objects: Sequence[SourceObject], room: float) -> list[Piece]:
     return found + [Piece(held) for held in group.values()]
 
 
-def is_cuttable(source: SourceObject) -> bool:
-    """Return whether an object is text, by its name, whose lines are where they seem to be."""
-    return kind_by_name(source.name) in (None, "text") and compression_by_name(source.name) is None
-
-
-def _parts(source: SourceObject, most: int) -> list[Piece]:
+def _parts(source: SourceObject, most: int, groups_of: GroupsOf) -> list[Piece]:
+    """Return the parts of an object, by its name: text between blocks, Parquet between sections; none of others."""
+    kind = kind_by_name(source.name)
+    if compression_by_name(source.name) or kind not in (None, "text", "parquet"):
+        return []
+    if kind == "parquet":
+        return _parts_of_groups(source, most, groups_of(source))
     step = max(1, most // BLOCK_BYTES) * BLOCK_BYTES
-    parts = [Piece([source], at, min(source.size, at + step)) for at in range(0, source.size, step)]
-    return [Piece([source], is_fingerprint=True), *parts]
+    return [Piece([source], at, min(source.size, at + step)) for at in range(0, source.size, step)]
+
+
+def _parts_of_groups(source: SourceObject, most: int, groups: Sequence[RowGroup]) -> list[Piece]:
+    found, held = list[Piece](), list[range]()
+    for section in sections(groups):
+        if held and groups[section[-1]].end - groups[held[0][0]].begin > most:
+            found.append(_part_of_groups(source, held, groups))
+            held = []
+        held.append(section)
+    return [*found, _part_of_groups(source, held, groups)] if found else []
+
+
+def _part_of_groups(source: SourceObject, held: Sequence[range], groups: Sequence[RowGroup]) -> Piece:
+    numbers = range(held[0].start, held[-1].stop)
+    begin = min(groups[number].begin for number in numbers)
+    end = max(groups[number].end for number in numbers)
+    return Piece([source], begin, end, groups=(numbers.start, numbers.stop))
 
 
 def room_of(folder: Path, context: Any) -> float:
@@ -226,11 +295,22 @@ def check_pieces(pieces: Sequence[Piece], folder: Path, context: Any) -> None:
                 "fewer rows, or a sample of them."
             )
         if not piece.fits(free, limit):
-            packed = " packed" if _is_packed(largest) else ""
-            raise InvalidDatasetError(
-                f'"{largest.name}" has {largest.size >> 20:,} MB{packed}, more than one function has room and time '
-                "for: write it as several files, of about a GB each, in a folder of their own."
-            )
+            raise _without_room(piece, largest)
+
+
+def _without_room(piece: Piece, source: SourceObject) -> InvalidDatasetError:
+    told, cure = f"has {source.size >> 20:,} MB", "write it as"
+    if _is_packed(source):
+        told += " packed"
+    elif kind_by_name(source.name) == "parquet" and not piece.is_fingerprint:
+        # Between row groups it would have been cut.
+        size = source.size if piece.begin is None or piece.end is None else piece.end - piece.begin
+        told = f"has a row group of about {size >> 20:,} MB"
+        cure = "write it with row groups of 128 MB or less, or as"
+    return InvalidDatasetError(
+        f'"{source.name}" {told}, more than one function has room and time for: {cure} several files, of about a GB '
+        "each, in a folder of their own."
+    )
 
 
 def _is_packed(source: SourceObject) -> bool:

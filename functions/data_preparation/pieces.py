@@ -63,9 +63,6 @@ EXACT_ROWS = 100_000_000
 """Up to so many rows each class has its exact share of test rows, and equal rows are counted over the whole data set:
 their codes (2.4 GB at most) lie on the disk of one function. Beyond, a row is a test row if its hash is below the share
 of all hashes, which is off by a ten-thousandth of it, and equal rows are counted within a batch."""
-MOST_VALUES = 8_000_000_000
-"""How many values both parts hold at most: one call puts them together, of which 35 to 93 million a second were
-measured."""
 PIECE_CODES = "codes"
 _MASK_ROWS = BUCKET_ROWS
 _ALL_HASHES = 2.0**64
@@ -418,22 +415,6 @@ def found_in(whole: PieceScan, reading: Reading) -> Findings:
 
     kinds, summaries = settled(whole.scans, reading, summarise)
     return findings(whole.scans, kinds, summaries, reading)
-
-
-def check_size(found: Findings) -> None:
-    """Refuse parts that no call could put together, before anything of them is written.
-
-    Raises
-    ------
-    InvalidDatasetError
-        With the way out.
-    """
-    columns = len(found.kept)
-    if found.rows_used * columns > MOST_VALUES:
-        raise InvalidDatasetError(
-            f"{found.rows_used:,} rows of {columns:,} columns are more than the {MOST_VALUES:,} values that one call "
-            'has time to put together: bring fewer rows, or leave columns out by COLUMNS=\'{"name": "ignore"}\'.'
-        )
 
 
 def is_split_by_piece(split: Split, rows: int) -> bool:

@@ -27,7 +27,7 @@ from data_preparation.dialect import Dialect, find_dialect, not_encoded
 from data_preparation.file_names import hive_columns
 from data_preparation.formats import Format, open_text, readable, recognise
 from data_preparation.notation import Kind, kind_of
-from data_preparation.parquet_reading import ParquetTable, check_number, parquet_errors, typed_column
+from data_preparation.parquet_reading import ParquetTable, RowGroups, check_number, parquet_errors, typed_column
 from data_preparation.text_reading import Opens, Segment, TextFile
 
 
@@ -40,7 +40,7 @@ class SourceFile:
 
     name: str
     path: Path
-    segment: Segment | None = None
+    segment: Segment | RowGroups | None = None
     """Which part of the file it is, where it is not the whole one."""
 
     def fingerprint(self) -> dict[str, str | int]:
@@ -157,6 +157,11 @@ def open_table(file: SourceFile, read: ReadOptions | None = None, folder: Path |
     """
     read = read or ReadOptions()
     folder = folder or Path(tempfile.gettempdir())
+    if isinstance(file.segment, RowGroups):
+        table = Table(ParquetTable(file.name, file.path, file.segment), hive_columns(file.name))
+        check_number(file.name, len(table.columns))
+        yield table
+        return
     if file.segment is not None:
         yield _segment_table(file, file.segment, read)
         return

@@ -6,18 +6,21 @@ import gc
 import io
 import logging
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.capacity import compute, memory_mb, require_task
+from common.capacity import compute, kind, memory_mb, require_task, too_large
 from common.frames import PartFile, load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
+from common.ranges import ObjectFile
 from common.request import parse_request
 from common.storage import (
     Stored,
@@ -46,8 +49,6 @@ from model_training.training import build_pipeline, describe, describe_baseline,
 from model_training.trial import Trial, Tried
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy.typing as npt
     import pandas as pd
     from mypy_boto3_s3 import S3Client
@@ -69,6 +70,8 @@ _SHARE_OF_FOLDS = 0.2
 """The share of a call's time that held-out folds of the chosen model may take."""
 _SECONDS_OF_START = 60.0
 """What loading the training part may take, and the last fold."""
+_SHARE_OF_DISK = 0.9
+"""The share of the temporary disk that the training part may take: the model is written there, too."""
 _SHARE_OF_OUTPUTS = 0.25
 """The share of the memory that what trials have predicted may take."""
 
@@ -214,7 +217,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     check_memory(request, profile, memory_mb())
     with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
         recorder = RowRecorder(Columns.of(profile), profile["rows"]["train"])
-        part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
+        part = _whole_part(s3, pinned(prepared, "train"), request, profile, folder)
         features, target = _features(part, request, profile, recorder)
         weights = load_weights(part, profile)
         baseline = describe_baseline(target, request, weights)
@@ -280,11 +283,40 @@ def _workers(
     return on_tasks(event["run_id"], pinned(event["prepared"], "train"), folder, count)
 
 
+def _whole_part(
+    s3: S3Client, file: Stored, request: TrainingRequest, profile: Profile, folder: Path
+) -> Path | ObjectFile:
+    """Return the training part on the disk; where it does not fit that, and the fit takes block after block, on S3.
+
+    Raises
+    ------
+    TooLargeForFunctionError, InvalidDatasetError
+        If the disk has no room for a part that is to be a frame; the one where a task's has.
+    """
+    free = shutil.disk_usage(folder).free
+    if (file.size or 0) <= _SHARE_OF_DISK * free:
+        return download(s3, file, folder / "train.parquet")
+    if _takes_blocks(request, profile):
+        return ObjectFile(s3, file).compared()
+    size_mb = (file.size or 0) >> 20
+    raise too_large(
+        f"The training part has {size_mb:,} MB, and the temporary disk of the {kind()} {free >> 20:,} MB free",
+        "bring fewer rows or columns, or choose ridge, linear_regression or xgboost, which need no disk for the rows",
+        where=request.compute,
+        needed_mb=needed_memory_mb(request, profile),
+        disk_mb=int(size_mb / _SHARE_OF_DISK),
+    )
+
+
+def _takes_blocks(request: TrainingRequest, profile: Profile) -> bool:
+    return streams(request, profile) or fits_block_by_block(request)
+
+
 def _features(
-    path: Path, request: TrainingRequest, profile: Profile, recorder: RowRecorder
+    path: Path | ObjectFile, request: TrainingRequest, profile: Profile, recorder: RowRecorder
 ) -> tuple[pd.DataFrame | PartFile, npt.NDArray[Any]]:
     """Return the features, as a file of which the fit takes block after block or as a frame, and the target."""
-    if not (streams(request, profile) or fits_block_by_block(request)):
+    if isinstance(path, Path) and not _takes_blocks(request, profile):
         return load_part(path, profile, recorder.add)
     features = PartFile(path, profile, keep=True)
     return features, features.target()
@@ -295,7 +327,7 @@ def _learn_of_folds(
     context: Any,
     request: TrainingRequest,
     profile: Profile,
-    path: Path,
+    path: Path | ObjectFile,
     loaded: tuple[pd.DataFrame | PartFile, npt.NDArray[Any], Weights],
 ) -> Adjustment | None:
     """Return what held-out folds teach of the model, before its own fit consumes the rows; None where nobody asks."""

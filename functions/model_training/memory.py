@@ -97,11 +97,13 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         if is_task() and needed_mb <= memory_mb:
             return
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    together = ", or let more tasks grow its trees together (the parameter LargestCluster)"
     raise too_large(
         f"{rows:,} training rows with {columns} features need about {whole_mb:,} MB for {request.estimator}, and "
         f"the {kind()} has {memory_mb:,} MB{told}",
         "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
-        "raises that), bring fewer rows, limit the trees or choose another estimator",
+        "raises that), bring fewer rows, limit the trees or choose another estimator"
+        + (together if fits_block_by_block(request) else ""),
         where=request.compute,
         needed_mb=needed_mb,
     )

@@ -14,26 +14,26 @@ from __future__ import annotations
 import io
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, cast
 
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from common.errors import InvalidDatasetError
 from common.request import ReadOptions
 from data_preparation.dialect import Dialect, find_dialect
 from data_preparation.file_names import hive_columns
 from data_preparation.formats import Format, open_text, recognise
-from data_preparation.object_ranges import FileWithGaps, ObjectStream, Segment, download_range, read_range
+from data_preparation.object_ranges import ObjectStream, download_range, read_range
 from data_preparation.objects import SourceObject
 from data_preparation.parquet_reading import ParquetTable, parquet_errors
 from data_preparation.reading import SourceFile, Table
+from data_preparation.row_groups import fetch_groups, groups_of
 from data_preparation.signatures import HEAD_BYTES, PARQUET, compression_of
 from data_preparation.text_reading import BLOCK_BYTES, TextFile
 from scoring.blank_lines import BYTE_ENCODINGS, lines_of
@@ -44,10 +44,6 @@ if TYPE_CHECKING:
 _WINDOW_BYTES = 1 << 16
 _LINE_END = re.compile(rb"[^\r\n](\r\n|\n|\r)")
 """The end of a line that is not blank: blank lines belong to the part that they come before a row of."""
-_FOOTER_BYTES = 1 << 16
-"""How much of a file's end pyarrow reads at least, to find the footer in it."""
-_SPARE_BYTES = 1 << 10
-"""What may be read beyond the last page: a header's first look, and what old writers forgot to count."""
 
 
 @dataclass(frozen=True)
@@ -109,30 +105,13 @@ def parts_of(s3: S3Client, source: SourceObject, number: int, most_bytes: int, r
 
 def _group_limits(s3: S3Client, source: SourceObject, most_bytes: int) -> list[int]:
     """Return which row groups each part of a Parquet file begins with, and how many there are."""
-    with parquet_errors(source.name):
-        metadata = pq.read_metadata(cast("Any", ObjectStream(s3, source)))
-        limits, held = [0], 0
-        for group in range(metadata.num_row_groups):
-            begin, end = _span(metadata, [group])
-            if held and held + end - begin > most_bytes:
-                limits.append(group)
-                held = 0
-            held += end - begin
-    return [*limits, metadata.num_row_groups]
-
-
-def _span(metadata: pq.FileMetaData, groups: Sequence[int]) -> tuple[int, int]:
-    """Return where the bytes of row groups begin and end."""
-    begin, end = list[int](), list[int]()
-    for group in groups:
-        described = metadata.row_group(group)
-        for each in range(described.num_columns):
-            column = described.column(each)
-            # Some writers say 0 for a dictionary that is not there.
-            first = min(column.dictionary_page_offset or column.data_page_offset, column.data_page_offset)
-            begin.append(first)
-            end.append(first + column.total_compressed_size)
-    return min(begin), max(end)
+    groups, limits, held = groups_of(s3, source), [0], 0
+    for number, group in enumerate(groups):
+        if held and held + group.end - group.begin > most_bytes:
+            limits.append(number)
+            held = 0
+        held += group.end - group.begin
+    return [*limits, len(groups)]
 
 
 @dataclass(frozen=True)
@@ -171,7 +150,8 @@ def open_part(s3: S3Client, source: SourceObject, part: Part, read: ReadOptions,
     """
     if read_range(s3, source, 0, len(PARQUET)) == PARQUET:
         with parquet_errors(source.name):
-            table = Table(_parquet_part(s3, source, part, folder), hive_columns(source.name))
+            groups = fetch_groups(s3, source, range(part.begin, part.end), folder)
+            table = Table(ParquetTable(source.name, folder / "groups", groups), hive_columns(source.name))
     else:
         head = text_head(s3, source, read, folder)
         if head is None:
@@ -190,29 +170,6 @@ def open_part(s3: S3Client, source: SourceObject, part: Part, read: ReadOptions,
 
 def _encoding(table: Table) -> str | None:
     return table.file.dialect.encoding if isinstance(table.file, TextFile) else None
-
-
-def _parquet_part(s3: S3Client, source: SourceObject, part: Part, folder: Path) -> ParquetTable:
-    """Fetch the row groups of a part, and the footer, so that they are where the footer says."""
-    footer_bytes = int.from_bytes(read_range(s3, source, source.size - 8, source.size - 4), "little")
-    groups = range(part.begin, part.end)
-    tail = max(0, source.size - max(_FOOTER_BYTES, footer_bytes + 8))
-    segments = [
-        Segment(0, len(PARQUET), _written(folder / "magic", PARQUET)),
-        Segment(tail, source.size - tail, download_range(s3, source, tail, source.size, folder / "footer")),
-    ]
-    metadata = pq.read_metadata(cast("Any", FileWithGaps(source.size, segments)))
-    begin, end = _span(metadata, groups)
-    end = min(source.size, end + _SPARE_BYTES)
-    segments.append(Segment(begin, end - begin, download_range(s3, source, begin, end, folder / "groups")))
-    return ParquetTable(
-        source.name, folder / "groups", list(groups), lambda: cast("BinaryIO", FileWithGaps(source.size, segments))
-    )
-
-
-def _written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
 
 
 def _line_end(s3: S3Client, source: SourceObject, position: int) -> int:

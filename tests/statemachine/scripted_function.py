@@ -88,6 +88,8 @@ def in_pieces(task: str, event: Any) -> tuple[str, dict[str, Any] | None]:
         again = pieces["round"] < script.get("scanned_again", 0)
         return "response", {**pieces, "round": pieces["round"] + again, "again": again}
     if task == "finish_pieces":
+        if error := script.get("errors", {}).get("FinishPreparation"):
+            return "error", {"errorType": error, "errorMessage": script["message"], "stackTrace": []}
         return "response", prepared({"request": script, "champion": script["given"]})
     errors = script.get("piece_errors", {}).get(task, {}).get(str(event["piece"]), [])
     for attempt, error in enumerate(errors, 1):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from common.job import HEARTBEAT_SECONDS, TASK_SECONDS
+from common.capacity import TASK_SECONDS
+from common.job import HEARTBEAT_SECONDS
 from common.request import TrainingRequest
 from scoring import challenger, measures
 from scoring.batch import ServiceUnavailableError
@@ -50,7 +51,12 @@ TOO_LARGE = {
     "$states.errorOutput.Cause ? $string($states.errorOutput.Cause) : '', 0, 6000)}}]) %}",
     "Next": "IsTaskOpen",
 }  # fmt: skip
-LARGE = {"TrainModel": "TrainLargeModel", "EvaluateModel": "EvaluateLargeModel", "PlanSearch": "PlanLargeSearch"}
+LARGE = {
+    "FinishPreparation": "FinishLargePreparation",
+    "TrainModel": "TrainLargeModel",
+    "EvaluateModel": "EvaluateLargeModel",
+    "PlanSearch": "PlanLargeSearch",
+}
 # What one call has no room or time for goes on in pieces.
 IN_PIECES = {
     "ErrorEquals": ["TooLargeForFunctionError", "Sandbox.Timedout"],

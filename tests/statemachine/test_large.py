@@ -46,20 +46,26 @@ def tasks(training_stack: LocalTrainingStack) -> Tasks:
 
 
 @pytest.fixture(scope="module")
-def family(training_stack: LocalTrainingStack, project: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Register a task definition that differs from the deployed one in its handler alone."""
-    ecs = training_stack.aws.client("ecs")
-    deployed = ecs.describe_task_definition(taskDefinition=f"{training_stack.name}-model-training")["taskDefinition"]
-    container = deployed["containerDefinitions"][0]
+def families(
+    training_stack: LocalTrainingStack, project: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Register task definitions that differ from the deployed ones in their handler alone; return whose is whose."""
     more = {
         "PYTHONPATH": f"{project / 'functions'}:{HERE}",
         "ATTEMPTS": str(tmp_path_factory.mktemp("attempts")),
         "HEARTBEAT_SECONDS": "3",
     }
+    deployed = [f"{training_stack.name}-{step}" for step in ("data-preparation", "model-training")]
+    return {name: _scripted(training_stack.aws.client("ecs"), name, more) for name in deployed}
+
+
+def _scripted(ecs: Any, family: str, more: dict[str, str]) -> str:
+    deployed = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
+    container = deployed["containerDefinitions"][0]
     kept = [each for each in container["environment"] if each["name"] not in more]
     scripted = {
         **{name: deployed[name] for name in ("cpu", "memory", "taskRoleArn", "executionRoleArn", "networkMode")},
-        "family": "scripted-job",
+        "family": f"scripted-{family}",
         "requiresCompatibilities": ["FARGATE"],
         "containerDefinitions": [
             {
@@ -71,16 +77,17 @@ def family(training_stack: LocalTrainingStack, project: Path, tmp_path_factory: 
         ],
     }
     ecs.register_task_definition(**scripted)
-    return "scripted-job"
+    return str(scripted["family"])
 
 
 @pytest.fixture(scope="module")
-def definition(training_stack: LocalTrainingStack, run_scripted: Machine, family: str) -> str:
+def definition(run_scripted: Machine, families: dict[str, str]) -> str:
     """Return the deployed definition with scripted functions and with a scripted job."""
     found = str(run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)["definition"])
-    changed = found.replace(f'"{training_stack.name}-model-training"', f'"{family}"')
-    assert changed != found
-    return changed
+    for deployed, scripted in families.items():
+        assert f'"{deployed}"' in found
+        found = found.replace(f'"{deployed}"', f'"{scripted}"')
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +126,22 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     assert not any(
         "large" in (each.output or {}) for each in events if each.state in ("TrainLargeModel", "EvaluateModel")
     )
+
+
+def test_parts_that_no_call_puts_together_are_put_together_by_a_task(run_large: Machine, registry: Registry) -> None:
+    errors = {"PrepareData": ["TooLargeForFunctionError"], "FinishPreparation": "TooLargeForFunctionError"}
+    request = {"model_name": "large-parts", "errors": errors, "pieces": 2, "message": MESSAGE, "score": 3}
+    started = run_large.start(request, "large-parts-1")
+    events, result = list(follow(run_large.sfn, started)), execution.outcome(run_large.sfn, started)
+    assert result.status == "SUCCEEDED", result.cause
+    assert registry.champion("large-parts") == "large-parts-1"
+    (finished,) = [each for each in events if (each.state, each.kind) == ("FinishLargePreparation", "succeeded")]
+    # As FinishPreparation hands on, and nothing of the way.
+    assert finished.output is not None
+    assert set(finished.output) == {"run_id", "request", "prepared"}
+    event = finished.output["prepared"]["event"]
+    assert event == {"task": "finish_pieces", "run_id": "large-parts-1", "pieces": event["pieces"]}
+    assert event["pieces"]["count"] == 2
 
 
 @pytest.mark.parametrize("error", ["Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError", "States.Timeout"])
@@ -212,7 +235,8 @@ def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends
 
 def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_stack: LocalTrainingStack) -> None:
     ecs, functions = training_stack.aws.client("ecs"), training_stack.aws.client("lambda")
-    for step, name in (("ModelTraining", "model-training"), ("ModelEvaluation", "model-evaluation")):
+    steps = {"DataPreparation": "data-preparation", "ModelTraining": "model-training"}
+    for step, name in {**steps, "ModelEvaluation": "model-evaluation"}.items():
         task = ecs.describe_task_definition(taskDefinition=f"{training_stack.name}-{name}")["taskDefinition"]
         function = functions.get_function(FunctionName=physical_id(training_stack, f"{step}Function"))["Configuration"]
         (container,) = task["containerDefinitions"]
@@ -220,5 +244,7 @@ def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_s
         assert task["executionRoleArn"] != function["Role"]
         assert container["command"] == [function["Handler"]]
         given = {each["name"]: each["value"] for each in container["environment"]}
-        shared = {"ARTIFACT_BUCKET", "RELEASE", "COMMIT", "IMAGE_URI", "LARGEST_TASK_MEMORY"}
+        shared = {"ARTIFACT_BUCKET", "IMAGE_URI"}
+        if step != "DataPreparation":
+            shared |= {"RELEASE", "COMMIT", "LARGEST_TASK_MEMORY"}
         assert {key: given[key] for key in shared} == {key: function["Environment"]["Variables"][key] for key in shared}

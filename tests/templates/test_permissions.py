@@ -46,6 +46,7 @@ OBJECTS = (
     "large/run-1/TrainModel.json",
     "large/run-1/PlanSearch.json",
     "large/run-1/EvaluateModel.json",
+    "large/run-1/FinishPreparation.json",
     PIECE,
     "other/notes.txt",
 )
@@ -54,7 +55,7 @@ TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
 UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/", "pieces/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
 READS = {
-    "preparation": {"data/houses.csv", PIECE},
+    "preparation": {"data/houses.csv", PIECE, "large/run-1/FinishPreparation.json"},
     "training": {
         f"{RUN}/prepared/{CALL}/train.parquet",
         f"{RUN}/prepared/{CALL}/profile.json",
@@ -425,6 +426,7 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
     [
         ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:3", OWN_CLUSTER, True),
         ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-evaluation:1", OWN_CLUSTER, True),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-data-preparation:1", OWN_CLUSTER, True),
         ("ecs:RunTask", f"{ECS}:task-definition/another:1", OWN_CLUSTER, False),
         ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:3", {}, False),
         (
@@ -440,7 +442,8 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
         ("iam:PassRole", "TaskExecutionRole", TO_TASKS, True),
         ("iam:PassRole", "ModelTrainingRole", {"iam:PassedToService": "ec2.amazonaws.com"}, False),
         ("iam:PassRole", "TrainingStateMachineRole", TO_TASKS, False),
-        ("iam:PassRole", "DataPreparationRole", TO_TASKS, False),
+        ("iam:PassRole", "DataPreparationRole", TO_TASKS, True),
+        ("iam:PassRole", "BatchScoringFunctionRole", TO_TASKS, False),
         ("s3:PutObject", "large/run-1/TrainModel.json", {}, True),
         ("s3:PutObject", "runs/run-1/model/1/model.skops", {}, False),
         ("s3:GetObject", "large/run-1/TrainModel.json", {}, False),
@@ -484,7 +487,7 @@ def test_a_stack_without_tasks_has_nothing_of_them(other_stack: LocalTrainingSta
     found = aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     assert not [each for each in found if each["ResourceType"].startswith(("AWS::ECS::", "AWS::EC2::"))]
     iam = aws.client("iam")
-    for role in ("ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole"):
+    for role in ("DataPreparationRole", "ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole"):
         policies = policies_of(iam, physical_id(stack, role))
         assert not any(is_allowed_with({}, policies, f"states:SendTask{end}", "*") for end in ("Success", "Failure"))
         trust = iam.get_role(RoleName=physical_id(stack, role))["Role"]["AssumeRolePolicyDocument"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,7 +43,7 @@ from common.frames import load_part
 from common.model_file import load_model
 from data_preparation import app as preparation
 from data_preparation import in_pieces as in_pieces_module
-from data_preparation import object_ranges, objects, piece_plan, text_reading
+from data_preparation import object_ranges, objects, parquet_pages, piece_plan, text_reading
 from model_evaluation import apart, predicted_part
 from model_evaluation import app as evaluation
 from model_evaluation import champion as champions
@@ -804,6 +806,35 @@ def test_a_test_part_too_large_for_evaluation_is_refused_before_it_is_read(
         evaluation.handler(event, None)
 
 
+@pytest.mark.parametrize("estimator", ["ridge", "xgboost"])
+def test_a_part_that_does_not_fit_the_disk_is_read_from_s3_and_makes_the_same_model(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    prepared = prepare(put(s3, frame(300), "data/x.csv"), estimator=estimator)
+    one = training.handler({"run_id": "run-1", **prepared}, None)
+    monkeypatch.setattr(training.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    monkeypatch.setattr(training, "download", None)
+    other = training.handler({"run_id": "run-1", **prepared}, None)
+    for file in ("model", "training_rows"):
+        assert other["sha256"][file] == one["sha256"][file]
+    # Of the version that its digest names.
+    prepared["prepared"]["sha256"]["train"] = "0" * 64
+    with pytest.raises(DamagedFileError, match="has the SHA-256"):
+        training.handler({"run_id": "run-1", **prepared}, None)
+
+
+def test_a_part_that_does_not_fit_the_disk_and_is_to_be_a_frame_takes_a_task_or_is_refused(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = prepare(put(s3, frame(), "data/x.csv"), estimator="random_forest")
+    monkeypatch.setattr(training.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(InvalidDatasetError, match=r"temporary disk of the function 0 MB free: .* or choose ridge"):
+        training.handler({"run_id": "run-1", **prepared}, None)
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=8192\]$"):
+        training.handler({"run_id": "run-1", **prepared}, None)
+
+
 def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
     """Prepare a data set as the state machine does in pieces, one call after another."""
     request = {"dataset_uri": uri, "target": "y", "search_trials": 0, **fields}
@@ -819,7 +850,57 @@ def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
         planned = call("merge_scans", pieces=planned)
     for piece in range(planned["count"]):
         assert call("write_piece", pieces=planned, piece=piece) is None
-    return call("finish_pieces", pieces=planned)
+    try:
+        return call("finish_pieces", pieces=planned)
+    except TooLargeForFunctionError:
+        with pytest.MonkeyPatch.context() as task:
+            task.setenv("CROSSTRAIN_TASK_CPU", "4096")
+            return {**call("finish_pieces", pieces=planned), "finished_by": "task"}
+
+
+@pytest.mark.parametrize(
+    ("largest_task", "compute", "rate", "told"),
+    [
+        ("122880", "auto", 1, None),
+        ("122880", "task", 1e9, None),
+        ("0", "auto", 1, r"^100 rows of 4 columns take about 400 seconds .* and 6 are planned for: .*JobSubnetIds"),
+        ("122880", "lambda", 1, "the request's compute is lambda"),
+        ("122880", "auto", 1e-3, r"the largest task has .* 12 hours: bring fewer rows, or leave columns out"),
+        ("0", "task", 1e9, "this stack has none: set the parameter JobSubnetIds"),
+    ],
+)
+def test_parts_that_no_call_has_time_to_put_together_are_put_together_by_a_task_or_refused_before_they_are_written(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, largest_task: str, compute: str, rate: float, told: str | None
+) -> None:
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", largest_task)
+    monkeypatch.setattr(piece_plan, "_SECONDS", 10)
+    monkeypatch.setattr(piece_plan, "_VALUES_PER_SECOND", rate)
+    uri = put(s3, frame(100), "data/x.csv")
+    one = prepare(uri)
+    if told is None:
+        other = in_pieces(uri, compute=compute)
+        assert other["finished_by"] == "task"
+        assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+        return
+    with pytest.raises((InvalidDatasetError, InvalidRequestError), match=told):
+        in_pieces(uri, compute=compute)
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="pieces/")["Contents"]]
+    assert not any("/written-" in key for key in keys)
+
+
+def test_a_piece_is_fetched_ahead_if_the_disk_has_room_for_it(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = [storage.write_bytes(s3, bytes(1000), f"s3://{BUCKET}/{name}", "any") for name in "abc"]
+    for free, most in ((1 << 30, 2), (999, 1)):
+        monkeypatch.setattr(in_pieces_module.shutil, "disk_usage", lambda _, free=free: SimpleNamespace(free=free))
+        held = []
+        for path in in_pieces_module._ahead(s3, files, tmp_path):
+            time.sleep(0.2)
+            assert path.read_bytes() == bytes(1000)
+            held.append(len(list(tmp_path.iterdir())))
+        assert max(held) == most
+        assert len(held) == 3
 
 
 def test_many_files_in_pieces_are_what_one_call_makes_of_them(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -847,10 +928,35 @@ def test_one_large_file_is_cut_and_is_what_one_call_makes_of_it(s3: Any, monkeyp
     assert other["request"] == one["request"]
 
 
-@pytest.mark.parametrize("key", ["data/x.csv", "data/many/"])
+def put_parquet(s3: Any, data: pd.DataFrame, key: str = "data/x.parquet") -> str:
+    """Write row groups of ten rows."""
+    content = io.BytesIO()
+    data.to_parquet(content, index=False, row_group_size=10)
+    s3.put_object(Bucket=BUCKET, Key=key, Body=content.getvalue())
+    return f"s3://{BUCKET}/{key}"
+
+
+def test_one_large_parquet_file_is_cut_between_row_groups_and_is_what_one_call_makes_of_it(
+    s3: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet_pages, "SECTION_VALUES", 100)
+    uri = put_parquet(s3, frame(500).assign(c=["a", "b", None, "c", "d"] * 100))
+    one = prepare(uri)
+    monkeypatch.setenv("PIECE_BYTES", "10000")
+    other = in_pieces(uri)
+    keys = [each["Key"] for each in s3.list_objects_v2(Bucket=BUCKET, Prefix="pieces/")["Contents"]]
+    # One of them is the fingerprint alone.
+    assert len([key for key in keys if "/scan-0-" in key]) > 3
+    assert other["prepared"]["sha256"] == one["prepared"]["sha256"]
+    assert other["request"] == one["request"]
+
+
+@pytest.mark.parametrize("key", ["data/x.csv", "data/many/", "data/x.parquet"])
 def test_an_object_that_is_replaced_between_scan_and_writing_is_named(
     s3: Any, monkeypatch: pytest.MonkeyPatch, key: str
 ) -> None:
+    monkeypatch.setattr(parquet_pages, "SECTION_VALUES", 100)
+    put_parquet(s3, frame(500))
     monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
     monkeypatch.setattr(piece_plan, "BLOCK_BYTES", 4096)
     monkeypatch.setenv("PIECE_BYTES", "10000")
@@ -862,11 +968,16 @@ def test_an_object_that_is_replaced_between_scan_and_writing_is_named(
         if event["task"] == "write_piece":
             put(s3, frame(500, seed=1), "data/x.csv")
             put(s3, frame(500, seed=1), "data/many/2.csv")
+            put_parquet(s3, frame(500, seed=1))
         return handler(event, context)
 
     monkeypatch.setattr(preparation, "handler", replaces)
     with pytest.raises(InvalidDatasetError, match=r"was replaced while the data set was read: start a new run"):
         in_pieces(f"s3://{BUCKET}/{key}")
+
+
+def no_groups(_: object) -> list[parquet_pages.RowGroup]:
+    return []
 
 
 def listed(sizes: list[int], suffix: str = ".csv") -> list[objects.SourceObject]:
@@ -879,8 +990,8 @@ def listed(sizes: list[int], suffix: str = ".csv") -> list[objects.SourceObject]
 def test_a_million_empty_objects_have_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     empty = listed([0] * 1_000_000)
     with pytest.raises(TooLargeForFunctionError, match="1,000,000 objects"):
-        piece_plan.check_room(empty, tmp_path, None)
-    pieces = piece_plan.cut(empty, 1e9)
+        piece_plan.check_room(empty, tmp_path, None, no_groups)
+    pieces = piece_plan.cut(empty, 1e9, no_groups)
     assert 900 < len(pieces) <= piece_plan.MOST_PIECES
     assert sum(len(each.objects) for each in pieces) == len(empty)
     # None of them is asked for, and the data set has no rows.
@@ -894,16 +1005,45 @@ def test_one_object_of_a_hundred_gigabytes_is_cut_where_that_can_be(
 ) -> None:
     monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
     room = piece_plan.room_of(tmp_path, None)
-    pieces = piece_plan.cut(listed([100 << 30]), room)
+    pieces = piece_plan.cut(listed([100 << 30]), room, no_groups)
     assert len(pieces) == 101
     assert pieces[0].is_fingerprint
     assert [each.begin for each in pieces[1:]] == [0, *(each.end for each in pieces[1:-1])]
     assert pieces[-1].end == 100 << 30
     assert all(each.begin is not None and each.begin % (4 << 20) == 0 for each in pieces[1:])
     piece_plan.check_pieces(pieces, tmp_path, None)
-    for suffix, told in ((".csv.gz", "packed"), (".xlsx", "packed"), (".parquet", "MB, more"), (".jsonl", "MB, more")):
-        pieces = piece_plan.cut(listed([100 << 30], suffix), room)
+    for suffix, told in ((".csv.gz", "packed"), (".xlsx", "packed"), (".jsonl", "MB, more")):
+        pieces = piece_plan.cut(listed([100 << 30], suffix), room, no_groups)
         with pytest.raises(InvalidDatasetError, match=f"102,400 MB.*{told}|{told}.*write it as several files"):
+            piece_plan.check_pieces(pieces, tmp_path, None)
+
+
+def row_groups(sizes: list[int]) -> list[parquet_pages.RowGroup]:
+    ends = np.cumsum([4, *sizes]).tolist()
+    return [parquet_pages.RowGroup(1 << 20, 30, begin, end) for begin, end in itertools.pairwise(ends)]
+
+
+def test_one_parquet_object_of_a_hundred_gigabytes_is_cut_if_its_row_groups_have_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
+    room = piece_plan.room_of(tmp_path, None)
+    groups = row_groups([128 << 20] * 800)
+    pieces = piece_plan.cut(listed([100 << 30], ".parquet"), room, lambda _: groups)
+    assert len(pieces) == 101
+    assert pieces[0].is_fingerprint
+    held = [each.groups for each in pieces[1:]]
+    assert [begin for begin, _ in held] == [0, *(end for _, end in held[:-1])]
+    assert held[-1][1] == 800
+    assert [each.begins_object for each in pieces[1:3]] == [True, False]
+    assert (pieces[1].begin, pieces[-1].end) == (groups[0].begin, groups[-1].end)
+    piece_plan.check_pieces(pieces, tmp_path, None)
+    with pytest.raises(TooLargeForFunctionError, match="prepared in pieces"):
+        piece_plan.check_room(listed([100 << 30], ".parquet"), tmp_path, None, lambda _: groups)
+    for large in ([5 << 30, 5 << 30], [12 << 30]):
+        pieces = piece_plan.cut(listed([sum(large)], ".parquet"), room, lambda _, large=large: row_groups(large))
+        size = large[0] >> 20
+        with pytest.raises(InvalidDatasetError, match=f"a row group of about {size:,} MB.*write it with row groups of"):
             piece_plan.check_pieces(pieces, tmp_path, None)
 
 
@@ -924,9 +1064,9 @@ def test_what_no_piece_has_more_room_for_is_tried_in_one_call(
     monkeypatch.setattr(piece_plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=10 << 30))
     if way == "pieces":
         with pytest.raises(TooLargeForFunctionError, match="of the temporary disk and"):
-            piece_plan.check_room(listed(sizes, suffix), tmp_path, None)
+            piece_plan.check_room(listed(sizes, suffix), tmp_path, None, no_groups)
     else:
-        piece_plan.check_room(listed(sizes, suffix), tmp_path, None)
+        piece_plan.check_room(listed(sizes, suffix), tmp_path, None, no_groups)
 
 
 def test_a_disk_that_is_full_after_all_leads_to_pieces(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,9 @@ SEARCH = ("PlanSearch", "MakeTrials")
 _WAITING = "WaitForApproval"
 _SEARCH = "Search"
 _TOO_LARGE = "TooLargeForFunctionError"
+_IS_TASK_OPEN = "IsTaskOpen"
+_OTHER_WAYS = {"PlanPreparation": "in pieces", "StoreEvent": "as a task"}
+"""How what does not fit a function goes on, by the state that follows it, or the choice `IsTaskOpen`."""
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +38,7 @@ class Progress:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._spinner: Status | None = None
+        self._failed: StateEvent | None = None
         # Of the states of a search, which are shown as one step.
         self._searched = 0.0
 
@@ -59,15 +63,34 @@ class Progress:
         try:
             yield self._show
         finally:
+            self._show_failed()
             self._stop()
 
     def _show(self, event: StateEvent) -> None:
         """Show what happened to a state; only those that work take time, and those of a search are one step."""
-        if event.kind == "failed" and event.error == _TOO_LARGE:
-            # No failure: a task goes on with it.
-            self._stop()
-            self._line(f"[yellow]→[/] {event.state}: {escape(_message(event.cause))}")
+        if self._failed is not None and event.state != _IS_TASK_OPEN:
+            self._show_failed(event.state)
+        if event.kind == "failed":
+            # Whether it goes on another way, the next state tells.
+            self._failed = event
             return
+        self._show_step(event)
+
+    def _show_failed(self, following: str | None = None) -> None:
+        """Show a state that has failed, or that goes on another way, with the state that follows."""
+        event, self._failed = self._failed, None
+        if event is None:
+            return
+        if following not in _OTHER_WAYS:
+            self._show_step(event)
+            return
+        told = _message(event.cause)
+        if event.error != _TOO_LARGE:
+            told = f"its function was stopped ({event.error}), and it goes on {_OTHER_WAYS[following]}."
+        self._stop()
+        self._line(f"[yellow]→[/] {event.state}: {escape(told)}")
+
+    def _show_step(self, event: StateEvent) -> None:
         if event.state in SEARCH:
             self._show_search(event)
             return

@@ -6,7 +6,17 @@ import re
 
 import pytest
 
-from common.capacity import LARGEST_TASK_MB, RESERVE_MB, TaskSize, compute, memory_mb, require_task, too_large
+from common.capacity import (
+    LARGEST_TASK_MB,
+    RESERVE_MB,
+    TASK_SECONDS,
+    TaskSize,
+    compute,
+    in_pieces,
+    memory_mb,
+    require_task,
+    too_large,
+)
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError
 
 TOLD, WAY_OUT = "It needs much", "bring less"
@@ -61,15 +71,21 @@ def test_without_tasks_it_is_refused_and_told_how_to_have_them(monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("needed", "disk", "largest"),
-    [(130_000, 0, LARGEST_TASK_MB), (40_000, 0, 30_720), (1_000, 300_000, LARGEST_TASK_MB)],
+    ("needed", "disk", "seconds", "largest"),
+    [
+        (130_000, 0, 0, LARGEST_TASK_MB),
+        (40_000, 0, 0, 30_720),
+        (1_000, 300_000, 0, LARGEST_TASK_MB),
+        (1_000, 0, TASK_SECONDS + 1, LARGEST_TASK_MB),
+    ],
 )
 def test_more_than_the_largest_task_is_refused_with_the_limit(
-    needed: int, disk: int, largest: int, monkeypatch: pytest.MonkeyPatch
+    needed: int, disk: int, seconds: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", str(largest))
-    error = too_large(TOLD, WAY_OUT, needed_mb=needed, disk_mb=disk)
+    error = too_large(TOLD, WAY_OUT, needed_mb=needed, disk_mb=disk, seconds=seconds)
     assert isinstance(error, InvalidDatasetError)
+    assert "204,800 MB and 12 hours" in str(error)
     assert f"{largest:,} MB" in str(error)
 
 
@@ -89,7 +105,7 @@ def test_a_task_that_is_too_small_ends_the_run(monkeypatch: pytest.MonkeyPatch) 
 
 def test_pieces_need_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
-    assert isinstance(too_large(TOLD, WAY_OUT, in_pieces=True), TooLargeForFunctionError)
+    assert str(in_pieces(TOLD)) == "It needs much: the data are prepared in pieces."
 
 
 def test_what_asks_for_a_task_gets_one_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

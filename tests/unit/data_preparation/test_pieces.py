@@ -11,23 +11,25 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
-from data_preparation import pieces, preparation, splitting, text_reading
+from data_preparation import parquet_pages, pieces, preparation, splitting, text_reading
 from data_preparation.documents import packed, unpacked
 from data_preparation.file_parts import part_of
 from data_preparation.notation import Notation
+from data_preparation.parquet_reading import RowGroups
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
 from data_preparation.survey import Decision
@@ -84,9 +86,12 @@ def compared(
 
 
 def in_parts(files: list[SourceFile], blocks: int) -> list[Any]:
-    """Cut each file into parts of so many blocks."""
+    """Cut each file into parts of so many blocks, or sections of row groups."""
     found: list[Any] = []
     for file in files:
+        if file.path.suffix == ".parquet":
+            found += [file.fingerprint(), *parts_of_groups(file, blocks)]
+            continue
         content, size = file.path.read_bytes(), file.path.stat().st_size
         found.append(file.fingerprint())
         step = blocks * text_reading.BLOCK_BYTES
@@ -98,6 +103,17 @@ def in_parts(files: list[SourceFile], blocks: int) -> list[Any]:
 
             found.append([part_of(file.name, size, begin, min(size, begin + step), copy, folder)])
     return found
+
+
+def parts_of_groups(file: SourceFile, number: int) -> list[list[SourceFile]]:
+    with file.path.open("rb") as stream:
+        groups = parquet_pages.row_groups(stream)
+    found, parts = parquet_pages.sections(groups), list[list[SourceFile]]()
+    for at in range(0, len(found), number):
+        held = range(found[at].start, found[at : at + number][-1].stop)
+        segment = RowGroups(held, held.start == 0, held.stop == len(groups), partial(file.path.open, "rb"))
+        parts.append([SourceFile(file.name, file.path, segment)])
+    return parts
 
 
 def written(folder: Path, contents: Sequence[pd.DataFrame | bytes], suffix: str) -> list[SourceFile]:
@@ -221,6 +237,71 @@ def test_whatever_the_files_hold_pieces_tell_and_make_the_same(
     contents, cuts, fields = data
     place = Path(tempfile.mkdtemp(dir=tmp_path))
     event("refused" if isinstance(compared(place, contents, cuts, fields), str) else "prepared")
+
+
+def parquet(rows: pa.Table, rows_of_group: int) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(rows, sink, row_group_size=rows_of_group)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"target": "c"}, {"split_time": "day"}, {"columns": {"few": "category"}, "split_seed": 7}]
+)
+def test_one_parquet_file_in_parts_is_read_as_it_is_as_a_whole(
+    both: Both, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(parquet_pages, "SECTION_VALUES", 200)
+    content = parquet(pa.Table.from_pandas(table(500), preserve_index=False), 17)
+    for sections in (1, 3):
+        both([content], [], blocks=sections, suffix=".parquet", **fields)
+
+
+TYPED: dict[str, tuple[pa.DataType, st.SearchStrategy[Any]]] = {
+    "whole": (pa.int64(), st.integers(-(2**60), 2**60)),
+    "small": (pa.int8(), st.integers(0, 3)),
+    "float": (pa.float32(), st.floats(width=32)),
+    "double": (pa.float64(), st.floats(-1e300, 1e300, allow_subnormal=False)),
+    "flag": (pa.bool_(), st.booleans()),
+    "day": (pa.date32(), st.dates(dt.date(1990, 1, 1), dt.date(2030, 1, 1))),
+    "time": (pa.timestamp("us"), st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2030, 1, 1))),  # noqa: DTZ001
+    "category": (pa.dictionary(pa.int32(), pa.string()), st.sampled_from(["a", "b", " c", "NA", "7"])),
+    "nothing": (pa.null(), st.none()),
+    **{f"text of {name}": (pa.string(), cells) for name, cells in CELLS.items()},
+}
+
+
+@st.composite
+def one_parquet_file(draw: st.DrawFn) -> tuple[bytes, int, int, dict[str, Any]]:
+    """Draw a file of columns with types and texts, its values and groups in a section and a part, and a request."""
+    rows = draw(st.integers(20, 60))
+    columns: dict[str, Any] = {}
+    for number in range(draw(st.integers(1, 3))):
+        type_, values = TYPED[draw(st.sampled_from(sorted(TYPED)))]
+        is_missing = draw(st.booleans())
+        drawn = [None if is_missing and draw(st.integers(0, 5)) == 0 else draw(values) for _ in range(rows)]
+        columns[f"x{number}"] = pa.array(drawn, type_)
+    columns["y"] = pa.array([draw(st.integers(0, 10**6)) / 4 for _ in range(rows)])
+    fields: dict[str, Any] = {"split_key": ["x0"]} if draw(st.booleans()) else {}
+    if draw(st.booleans()):
+        fields["columns"] = {"x0": draw(st.sampled_from(["category", "number", "text", "date", "ignore"]))}
+        fields.pop("split_key", None)
+    content = parquet(pa.table(columns), draw(st.integers(3, 30)))
+    return content, draw(st.integers(1, 100)), draw(st.integers(1, 3)), fields
+
+
+@pytest.mark.slow
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(data=one_parquet_file())
+def test_whatever_a_parquet_file_holds_parts_of_it_tell_and_make_the_same(
+    tmp_path: Path, data: tuple[bytes, int, int, dict[str, Any]]
+) -> None:
+    content, values, number, fields = data
+    place = Path(tempfile.mkdtemp(dir=tmp_path))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(parquet_pages, "SECTION_VALUES", values)
+        result = compared(place, [content], [], {"blocks": number, "suffix": ".parquet", **fields})
+        event("refused" if isinstance(result, str) else "prepared")
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
@@ -356,13 +437,6 @@ def test_a_champions_split_is_inherited(both: Both) -> None:
     split = {"by": "key", "columns": ["few"], "seed": 3}
     result = both(parts(table(200), 3), [2], champion={"version": "v1", "target": "y", "split": split})
     assert result.profile["split"]["inherited_from"] == "v1"
-
-
-def test_parts_that_are_too_large_to_be_put_together_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pieces, "MOST_VALUES", 10)
-    found = SimpleNamespace(kept=["a", "b"], rows_used=6)
-    with pytest.raises(InvalidDatasetError, match="6 rows of 2 columns are more than the 10 values"):
-        pieces.check_size(found)  # type: ignore[arg-type] # what it looks at
 
 
 def test_a_document_gives_back_what_was_packed_and_nothing_else() -> None:

@@ -68,7 +68,11 @@ def test_what_is_too_large_for_a_function_is_told_and_is_no_failure() -> None:
     assert shown(
         event("TrainModel", "entered"),
         StateEvent("TrainModel", "Task", "failed", 0.2, 1, error, cause),
+        StateEvent("IsTaskOpen", "Choice", "entered", 0.0, 1),
+        event("StoreEvent", "entered"),
         StateEvent("PlanSearch", "Task", "failed", 0.2, 1, error, "no JSON"),
+        StateEvent("IsTaskOpen", "Choice", "entered", 0.0, 1),
+        event("StoreEvent", "entered"),
         event("TrainLargeModel", "entered"),
         event("TrainLargeModel", "succeeded", 9.0),
     ) == [
@@ -76,3 +80,29 @@ def test_what_is_too_large_for_a_function_is_told_and_is_no_failure() -> None:
         "→ PlanSearch: no JSON",
         "✓ TrainLargeModel 9.0 s",
     ]
+
+
+def test_a_function_that_was_stopped_goes_on_in_pieces_or_as_a_task_and_has_not_failed() -> None:
+    assert shown(
+        event("PrepareData", "entered"),
+        StateEvent("PrepareData", "Task", "failed", 900.0, 1, "Sandbox.Timedout", "c"),
+        event("PlanPreparation", "entered"),
+        event("PlanPreparation", "succeeded", 2.0),
+        StateEvent("TrainModel", "Task", "failed", 9.0, 1, "Runtime.ExitError", "c"),
+        StateEvent("IsTaskOpen", "Choice", "entered", 0.0, 1),
+        event("StoreEvent", "entered"),
+    ) == [
+        "→ PrepareData: its function was stopped (Sandbox.Timedout), and it goes on in pieces.",
+        "✓ PlanPreparation 2.0 s",
+        "→ TrainModel: its function was stopped (Runtime.ExitError), and it goes on as a task.",
+    ]
+
+
+def test_what_goes_no_other_way_has_failed() -> None:
+    too_large = StateEvent("TrainModel", "Task", "failed", 0.2, 1, "TooLargeForFunctionError", "c")
+    closed = (
+        StateEvent("IsTaskOpen", "Choice", "entered", 0.0, 1),
+        StateEvent("ExplainFailure", "Pass", "entered", 0.0, 1),
+    )
+    assert shown(too_large, *closed) == ["✗ TrainModel 0.2 s"]
+    assert shown(event("ScanPieces", "failed", 3.0)) == ["✗ ScanPieces 3.0 s"]
