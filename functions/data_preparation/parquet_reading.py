@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -63,10 +63,6 @@ class ParquetTable:
     path: Path
     groups: RowGroups | None = None
 
-    def source(self) -> Path | BinaryIO:
-        """Return what pyarrow reads the file from."""
-        return self.path if self.groups is None else self.groups.opens()
-
     @property
     def columns(self) -> list[str]:
         """The names of the columns, those that cannot be trained on among them.
@@ -76,13 +72,13 @@ class ParquetTable:
         InvalidDatasetError
             If the file cannot be read, or has more columns than a run bears, or a name twice.
         """
-        with self._errors(), pq.ParquetFile(self.source()) as parquet:
+        with self._errors(), self.opened() as parquet:
             return self._names(parquet)
 
     @property
     def unusable(self) -> dict[str, str]:
         """Why each column of a type that cannot be trained on is left out."""
-        with self._errors(), pq.ParquetFile(self.source()) as parquet:
+        with self._errors(), self.opened() as parquet:
             return {
                 field.name: f"its type is {field.type}, which no model takes"[:200]
                 for field in parquet.schema_arrow
@@ -98,7 +94,7 @@ class ParquetTable:
         InvalidDatasetError
             If it is no Parquet file, whatever its name says.
         """
-        with self._errors(), pq.ParquetFile(self.source()) as parquet:
+        with self._errors(), self.opened() as parquet:
             if self.groups is None:
                 return int(parquet.metadata.num_rows)
             return sum(parquet.metadata.row_group(group).num_rows for group in self.groups.numbers)
@@ -112,7 +108,7 @@ class ParquetTable:
         options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         columns.begin()
         with self._errors():
-            with self._stream() as stream, pq.ParquetFile(self.source(), **options) as parquet:
+            with self._stream() as stream, self.opened(**options) as parquet:
                 metadata, schema = parquet.metadata, parquet.schema_arrow
                 for name in _categories(schema):
                     columns.read_as(name, "text")
@@ -121,11 +117,19 @@ class ParquetTable:
                 plans = plan_reading(stream, parquet, names, None if self.groups is None else self.groups.numbers)
             for plan in plans:
                 encoded = [name for name in plan.encoded if kind_of(schema.field(name).type) == "text"]
-                with pq.ParquetFile(self.source(), metadata=metadata, read_dictionary=encoded, **options) as parquet:
+                with self.opened(metadata=metadata, read_dictionary=encoded, **options) as parquet:
                     rows = _batch_rows(plan, len(names))
                     for batch in _joined(parquet.iter_batches(rows, row_groups=plan.groups, columns=names), rows):
                         arrays = [typed_column(self.name, name, batch[name], columns, encode_texts) for name in names]
                         yield pa.RecordBatch.from_arrays(arrays, names=names)
+
+    @contextmanager
+    def opened(self, **options: Any) -> Iterator[pq.ParquetFile]:
+        """Open it with pyarrow's options; errors are pyarrow's own."""
+        # pyarrow closes what it has opened, and no stream that it was given.
+        with ExitStack() as stack:
+            source = self.path if self.groups is None else stack.enter_context(self.groups.opens())
+            yield stack.enter_context(pq.ParquetFile(source, **options))
 
     def _stream(self) -> BinaryIO:
         return self.path.open("rb") if self.groups is None else self.groups.opens()

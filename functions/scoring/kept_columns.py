@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from common.errors import InvalidRowsError
 from common.request import did_you_mean
@@ -80,8 +79,8 @@ class KeptRows:
 def _schema(table: Table, names: Sequence[str]) -> pa.Schema:
     if not isinstance(table.file, ParquetTable):
         return pa.schema([(name, pa.string()) for name in names])
-    with _errors(table.file.name):
-        stored = pq.read_schema(table.file.source())
+    with _errors(table.file.name), table.file.opened() as parquet:
+        stored = parquet.schema_arrow
     types = {name: stored.field(name).type if name in stored.names else pa.string() for name in names}
     return pa.schema(
         [(name, each.value_type if pa.types.is_dictionary(each) else each) for name, each in types.items()]
@@ -107,8 +106,9 @@ def _decoded(column: pa.Array) -> pa.Array:
 def _read_parquet(file: ParquetTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
     # Page by page, as the features are read.
     options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
-    with pq.ParquetFile(file.source(), **options) as parquet:
-        yield from parquet.iter_batches(row_groups=file.groups, columns=list(names))
+    groups = None if file.groups is None else list(file.groups.numbers)
+    with file.opened(**options) as parquet:
+        yield from parquet.iter_batches(row_groups=groups, columns=list(names))
 
 
 @contextmanager
