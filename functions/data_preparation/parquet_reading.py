@@ -36,7 +36,7 @@ class RowGroups:
     is_first, is_last
         Whether the file begins or ends with them.
     opens
-        Opens the file; what is opened holds nothing that is to be closed.
+        Opens the file, for whoever closes it.
     """
 
     numbers: range
