@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import WaiterError
+from botocore.exceptions import ClientError, WaiterError
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import TASKS, LocalAws, LocalTrainingStack
@@ -16,6 +16,7 @@ from training_stacks import physical_id
 
 Rule = tuple[bool, int, int, str | None, str | None]
 AWS: Rule = (True, 443, 443, "0.0.0.0/0", None)
+RULES = ("AVpcIsOfSubnets", "SubnetsAreOfAVpc", "WorkersAreTasks")
 NETWORK = ("TaskSecurityGroup", "WorkersReachEachOther", "WorkersMayReachEachOther")
 
 
@@ -53,6 +54,7 @@ def network(project: Path) -> dict[str, Any]:
     """Return the part of the template that is about who reaches whom."""
     template = yaml_parse((project / "template.yaml").read_text())
     return {
+        "Rules": {name: template["Rules"][name] for name in RULES},
         "Parameters": {name: template["Parameters"][name] for name in (*TASKS, "LargestCluster")},
         "Conditions": {name: template["Conditions"][name] for name in ("HasTasks", "HasCluster")},
         "Resources": {name: template["Resources"][name] for name in NETWORK},
@@ -79,6 +81,22 @@ def test_what_workers_need_comes_and_goes_with_them(local_aws: LocalAws, network
     assert found == [{AWS}, {AWS, *each_other(group)}, {AWS}]
     cloudformation.delete_stack(StackName="network")
     cloudformation.get_waiter("stack_delete_complete").wait(StackName="network", WaiterConfig={"Delay": 1})
+
+
+@pytest.mark.parametrize(
+    ("parameters", "told"),
+    [
+        ({"JobSubnetIds": TASKS["JobSubnetIds"]}, "JobSubnetIds needs JobVpcId"),
+        ({"JobVpcId": TASKS["JobVpcId"]}, "JobVpcId is the VPC of JobSubnetIds, which is empty"),
+        ({"LargestCluster": "2"}, "without JobSubnetIds there are none"),
+        ({**TASKS, "LargestCluster": "1"}, "set it to 2 or more, or to 0"),
+    ],
+)
+def test_parameters_that_make_no_network_are_refused_before_anything_is_made(
+    local_aws: LocalAws, network: dict[str, Any], parameters: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ClientError, match=told):
+        local_aws.client("cloudformation").create_stack(**given(network, parameters))
 
 
 def test_a_rule_of_a_group_that_there_is_not_fails_as_on_aws(local_aws: LocalAws, network: dict[str, Any]) -> None:
