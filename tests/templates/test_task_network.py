@@ -20,8 +20,8 @@ RULES = ("AVpcIsOfSubnets", "SubnetsAreOfAVpc", "WorkersAreTasks")
 NETWORK = ("TaskSecurityGroup", "WorkersReachEachOther", "WorkersMayReachEachOther")
 
 
-def each_other(group: str) -> set[Rule]:
-    return {(is_egress, 1024, 65535, None, group) for is_egress in (True, False)}
+def each_other(group: str, begin: int = 1024) -> set[Rule]:
+    return {(is_egress, begin, 65535, None, group) for is_egress in (True, False)}
 
 
 def rules(aws: LocalAws, group: str) -> set[Rule]:
@@ -66,19 +66,23 @@ def given(template: Mapping[str, Any], parameters: Mapping[str, str]) -> dict[st
     return {"StackName": "network", "TemplateBody": json.dumps(template), "Parameters": chosen}
 
 
-def test_what_workers_need_comes_and_goes_with_them(local_aws: LocalAws, network: dict[str, Any]) -> None:
+def test_what_workers_need_comes_changes_and_goes_with_them(local_aws: LocalAws, network: dict[str, Any]) -> None:
     cloudformation, found = local_aws.client("cloudformation"), []
-    for count, change, waiter in (
-        ("0", cloudformation.create_stack, "stack_create_complete"),
-        ("3", cloudformation.update_stack, "stack_update_complete"),
-        ("0", cloudformation.update_stack, "stack_update_complete"),
+    other = json.loads(json.dumps(network))
+    for name in NETWORK[1:]:
+        other["Resources"][name]["Properties"]["FromPort"] = 2000
+    for change, waiter, template, count in (
+        (cloudformation.create_stack, "stack_create_complete", network, "0"),
+        (cloudformation.update_stack, "stack_update_complete", network, "3"),
+        (cloudformation.update_stack, "stack_update_complete", other, "3"),
+        (cloudformation.update_stack, "stack_update_complete", other, "0"),
     ):
-        change(**given(network, {**TASKS, "LargestCluster": count}))
+        change(**given(template, {**TASKS, "LargestCluster": count}))
         cloudformation.get_waiter(waiter).wait(StackName="network", WaiterConfig={"Delay": 1, "MaxAttempts": 60})
         resource = cloudformation.describe_stack_resource(StackName="network", LogicalResourceId=NETWORK[0])
         group = resource["StackResourceDetail"]["PhysicalResourceId"]
         found.append(rules(local_aws, group))
-    assert found == [{AWS}, {AWS, *each_other(group)}, {AWS}]
+    assert found == [{AWS}, {AWS, *each_other(group)}, {AWS, *each_other(group, 2000)}, {AWS}]
     cloudformation.delete_stack(StackName="network")
     cloudformation.get_waiter("stack_delete_complete").wait(StackName="network", WaiterConfig={"Delay": 1})
 

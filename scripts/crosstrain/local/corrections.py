@@ -141,11 +141,7 @@ def _rules_of_groups(store: str) -> dict[str, Any]:
         rules = ec2._security_groups.get(given["GroupId"], {}).get(store, [])
         provisioners._ec2_sg_reconcile(rules, provisioners._ec2_sg_permissions([given]), [])
 
-    def update(made: str, old: dict[str, Any], new: dict[str, Any], stack: str) -> tuple[str, dict[str, str]]:
-        delete(made, old)
-        return create(made, new, stack)
-
-    return {"create": create, "update": update, "delete": delete}
+    return {"create": create, "delete": delete}
 
 
 def apply() -> None:
