@@ -13,7 +13,7 @@ import pytest
 from samcli.yamlhelper import yaml_parse
 
 from crosstrain.local.server import LocalAws, LocalTrainingStack
-from training_stacks import RETRAINED, RETRAINED_PREFIX, SERVED, MockedAws, token_issuer
+from training_stacks import LARGEST_CLUSTER, RETRAINED, RETRAINED_PREFIX, SERVED, MockedAws, token_issuer
 
 # Before any numeric library is imported: threads of a small fit wait for each other on a busy machine, twenty times as
 # long as the fit takes, and there is a test process for each core already. Where a test is about threads, those that
@@ -99,7 +99,7 @@ def local_aws() -> Iterator[LocalAws]:
 def training_stack(local_aws: LocalAws) -> LocalTrainingStack:
     """Deploy the training stack, with data and models that go when it is deleted, and an endpoint of a model.
 
-    Another model is retrained by events.
+    Another model is retrained by events, and tasks may grow trees together.
     """
     parameters = {
         "RetentionPolicy": "Delete",
@@ -107,6 +107,7 @@ def training_stack(local_aws: LocalAws) -> LocalTrainingStack:
         "RetrainModel": RETRAINED,
         "RetrainOn": "drift-or-performance",
         "RetrainPrefix": RETRAINED_PREFIX,
+        "LargestCluster": LARGEST_CLUSTER,
         **token_issuer(local_aws),
     }
     return local_aws.deploy_training_stack(PROJECT / "template.yaml", parameters=parameters)

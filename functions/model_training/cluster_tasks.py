@@ -14,10 +14,11 @@ import boto3
 
 from common.capacity import RESERVE_MB, TaskSize, is_task, largest_task_mb
 from common.conversion import Profile
+from common.errors import first_few
 from common.request import TrainingRequest
 from common.storage import Stored, new_call, s3_client, upload
 from model_training.boosting_rows import fits_block_by_block
-from model_training.distributed import Workers, started
+from model_training.distributed import Workers, WorkersGoneError, started
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,13 +86,23 @@ def on_tasks(run_id: str, part: Stored, folder: Path, count: int) -> Iterator[Wo
         Where the certificate is written.
     count
         How many have the memory for the fit.
+
+    Raises
+    ------
+    WorkersGoneError
+        If there were too few of them, with what ECS says of those that it has not started.
     """
     with started(_own_address(), folder, SCHEDULER_PORT) as cluster:
         # Not among what people read of a run, and gone after some weeks.
         uri = f"s3://{os.environ['ARTIFACT_BUCKET']}/large/{run_id}/{new_call()}/credentials.json"
         upload(s3_client(), folder / "credentials.json", uri)
-        _start(run_id, uri, cluster.address, count + SPARE)
-        yield Workers(cluster, part, count)
+        refused = _start(run_id, uri, cluster.address, count + SPARE)
+        try:
+            yield Workers(cluster, part, count)
+        except WorkersGoneError as error:
+            if not refused:
+                raise
+            raise WorkersGoneError(f"{error} ECS has not started all of them: {first_few(refused)}") from error
 
 
 def _own_address() -> str:
@@ -108,7 +119,8 @@ def _own_address() -> str:
         return str(json.load(answer)["Networks"][0]["IPv4Addresses"][0])
 
 
-def _start(run_id: str, credentials: str, address: str, count: int) -> None:
+def _start(run_id: str, credentials: str, address: str, count: int) -> list[str]:
+    """Start workers, and return why others could not be."""
     size = TaskSize.of(largest_task_mb() - RESERVE_MB)
     environment = {"CREDENTIALS": credentials, "SCHEDULER": address}
     request: dict[str, Any] = {
@@ -131,9 +143,11 @@ def _start(run_id: str, credentials: str, address: str, count: int) -> None:
             ],
         },
     }
-    ecs = boto3.client("ecs")
+    ecs, refused = boto3.client("ecs"), list[str]()
     for begin in range(0, count, AT_ONCE):
         answer = ecs.run_task(**request, count=min(AT_ONCE, count - begin))
-        for failure in answer.get("failures", ()):
-            # As many as there are do, if they have the memory; else the wait for them tells.
-            logger.warning("a worker could not be started", extra={"reason": failure.get("reason")})
+        # As many as there are do, if they have the memory; else the wait for them tells.
+        refused += [str(failure.get("reason")) for failure in answer.get("failures", ())]
+    if refused:
+        logger.warning("workers could not be started", extra={"reasons": refused})
+    return sorted(set(refused))

@@ -208,7 +208,10 @@ class Cluster:
         end = time.monotonic() + seconds
         while len(found := self.workers()) < least:
             if time.monotonic() > end:
-                raise WorkersGoneError(f"{len(found)} of {least} workers have come within {seconds:,.0f} s.")
+                raise WorkersGoneError(
+                    f"{len(found)} of {least} workers have come within {seconds:,.0f} s: start the run again, or name "
+                    "subnets of more zones in JobSubnetIds. The log of a worker that has begun says what it lacks."
+                )
             time.sleep(0.2)
         return found
 
@@ -242,7 +245,10 @@ class Cluster:
             trees = self._fit(workers, growth, shares_for(len(workers)), grown.trees)
             if trees is not None:
                 return xgboost.Booster(model_file=bytearray(trees))
-        raise WorkersGoneError(f"Workers were lost {MOST_FITS} times while trees were grown.")
+        raise WorkersGoneError(
+            f"Workers were lost {MOST_FITS} times while trees were grown: their logs and the stopped tasks in ECS say "
+            "why. Bring fewer rows or columns if they had too little memory."
+        )
 
     def _fit(self, workers: Sequence[str], growth: Growth, each: Sequence[Share], begun: bytes | None) -> bytes | None:
         """Return the trees; None where a worker was lost."""

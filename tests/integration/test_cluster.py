@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from distributed import Client
+from distributed.security import Security
 
 from common import storage
 from common.frames import PartFile, load_part
@@ -28,7 +31,7 @@ from data_preparation.reading import SourceFile
 from model_training import distributed
 from model_training.boosting_rows import fit_block_by_block
 from model_training.cluster_tasks import on_tasks
-from model_training.distributed import Cluster, Workers, started
+from model_training.distributed import Cluster, Workers, security_of, started
 from model_training.training import FittedModel, build_pipeline
 
 HOST = "127.0.0.1"
@@ -191,3 +194,19 @@ def test_a_fit_goes_on_without_the_worker_that_was_killed(
     assert is_as_good(prepared, model)
     assert len(told[0].begun_at) == 2
     assert told[0].begun_at[1] >= distributed.ROUNDS_BETWEEN
+
+
+@pytest.mark.slow
+def test_workers_whose_coordinator_is_killed_end_and_leave_no_process(tmp_path: Path) -> None:
+    """As where its task is stopped, or its run: nobody is there to tell them."""
+    credentials = tmp_path / "credentials.json"
+    credentials.write_text(json.dumps(distributed._credentials(Security.temporary())), encoding="utf-8")
+    command = [sys.executable, "-m", "model_training.cluster_process", "scheduler", str(credentials), f"{HOST}:0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as scheduler:
+        assert scheduler.stdout is not None
+        address = scheduler.stdout.readline().strip()
+        client = Client(address, security=security_of(json.loads(credentials.read_text(encoding="utf-8"))))
+        with workers(Cluster(client, address, HOST), tmp_path, 2) as processes:
+            client.close()
+            scheduler.kill()
+            assert all(process.wait(60) is not None for process in processes)

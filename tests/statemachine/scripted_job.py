@@ -28,6 +28,9 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
             return {"held": len(held)}
         case "hang":
             time.sleep(60)
+        case "vanish":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
         case "die" if attempt == 0:
             os.kill(os.getppid(), signal.SIGTERM)
             time.sleep(60)

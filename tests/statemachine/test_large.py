@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from crosstrain.local.server import LocalTrainingStack
 from crosstrain.training import execution
+from event_queues import event_queue, received
 from state_events import follow
 from training_stacks import physical_id
 from waiting import wait_for
@@ -38,6 +40,21 @@ class Tasks:
     def of(self, run_id: str, status: str) -> list[dict[str, Any]]:
         """Return those of a run, which their events name."""
         return [each for each in self.all(status) if f"/{run_id}/" in json.dumps(each["overrides"])]
+
+
+def processes_of(run_id: str) -> list[str]:
+    """Return the processes of this machine that were told of a run, as tasks are; none where there is no /proc."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/environ"):
+        # It may be gone by now, or somebody else's.
+        with suppress(OSError):
+            found += [each.parent.name] * (f"/{run_id}/".encode() in each.read_bytes())
+    return found
+
+
+def decisions(registry: Registry, model_name: str) -> list[str]:
+    """Return the versions that the registry has, each of which is one decision."""
+    return [entry for entry in registry.items(model_name) if entry.startswith("version#")]
 
 
 @pytest.fixture
@@ -209,14 +226,66 @@ def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, 
     wait_for(lambda: not tasks.of("large-ended", "RUNNING"))
 
 
-def test_a_stopped_execution_leaves_no_task(run_large: Machine, tasks: Tasks) -> None:
+def test_a_stopped_execution_leaves_no_task_no_process_and_no_decision(
+    run_large: Machine, tasks: Tasks, registry: Registry
+) -> None:
     arn = run_large.start({"model_name": "large-left", "errors": TOO_LARGE, "job": "hang"}, "large-left")
     wait_for(lambda: tasks.of("large-left", "RUNNING"))
+    # The job, its handler, and what watches both.
+    wait_for(lambda: len(processes_of("large-left")) >= 3)
     run_large.sfn.stop_execution(executionArn=arn)
     wait_for(lambda: not tasks.of("large-left", "RUNNING"))
     (task,) = tasks.of("large-left", "STOPPED")
     # It has ended itself: nobody has stopped it.
     assert task["stopCode"] == "EssentialContainerExited"
+    assert processes_of("large-left") == []
+    assert decisions(registry, "large-left") == []
+
+
+def test_a_task_that_is_killed_as_a_whole_is_missed_and_leaves_no_process(
+    make: Callable[[str, str], Machine], definition: str, tasks: Tasks, registry: Registry
+) -> None:
+    machine = make("deserted", definition.replace('"HeartbeatSeconds": 600', '"HeartbeatSeconds": 1'))
+    arn = machine.start({"model_name": "large-killed", "errors": TOO_LARGE, "job": "vanish"}, "large-killed")
+    assert execution.outcome(machine.sfn, arn).error == "TaskUnreachableError"
+    wait_for(lambda: len(tasks.of("large-killed", "STOPPED")) == 2)
+    assert tasks.of("large-killed", "RUNNING") == processes_of("large-killed") == []
+    assert decisions(registry, "large-killed") == []
+
+
+def test_a_run_is_decided_and_announced_once_whatever_becomes_of_its_tasks(
+    run_large: Machine, registry: Registry, training_stack: LocalTrainingStack
+) -> None:
+    queue = event_queue(training_stack, "large", ["Model Promoted", "Model Rejected", "Training Failed"])
+    ends = {"none": "Model Promoted", "die": "Model Promoted", "refuse": "Training Failed", "grow": "Training Failed"}
+    arns = [
+        run_large.start(
+            {"model_name": f"once-{job}", "errors": TOO_LARGE, "message": "cpu=4096 memory=400", "job": job},
+            f"large-once-{job}",
+        )
+        for job in ends
+    ]
+    for arn in arns:
+        execution.outcome(run_large.sfn, arn)
+    assert {job: len(decisions(registry, f"once-{job}")) for job in ends} == {
+        job: int(end == "Model Promoted") for job, end in ends.items()
+    }
+    details = [(each["detail-type"], each["detail"]) for each in received(training_stack, queue, len(ends))]
+    # Other tests of this stack announce theirs.
+    told = [(kind, detail.get("version") or detail["run_id"]) for kind, detail in details]
+    own = [each for each in told if each[1].startswith("large-once-")]
+    assert sorted(own) == sorted((end, f"large-once-{job}") for job, end in ends.items())
+
+
+def test_capacity_that_is_gone_for_good_is_asked_for_again_and_told_in_the_words_of_ecs(
+    run_large: Machine, registry: Registry
+) -> None:
+    request = {"model_name": "large-capacity", "errors": TOO_LARGE, "message": MESSAGE}
+    events, result = run_large(request, case="NoCapacityForGood")
+    assert (result.status, result.error) == ("FAILED", "ECS.AmazonECSException")
+    assert str(result.cause).startswith("TrainLargeModel: Capacity is unavailable at this time.")
+    assert [each.error for each in events if each.kind == "retried"] == [result.error] * 6
+    assert decisions(registry, "large-capacity") == []
 
 
 def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends_itself(

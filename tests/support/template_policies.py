@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,12 @@ LAYOUTS: tuple[dict[str, str], ...] = (
 )
 
 
-def policies(project: Path) -> dict[str, Any]:
+def policies(project: Path, files: Sequence[str] = TEMPLATES) -> dict[str, Any]:
     """Return each policy by the file, the resource and the property or inline policy that it is of, and the layout."""
     exports = _exports(project)
     return {
         f"{file} {name} {what} {number}": json.loads(re.sub(r"<([\w-]+)>", lambda match: exports[match[1]], document))
-        for file in TEMPLATES
+        for file in files
         for number, layout in enumerate(LAYOUTS)
         for name, what, document in _of_template(project, file, {**_GIVEN, **layout})
     }

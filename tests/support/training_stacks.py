@@ -14,6 +14,9 @@ RETRAINED = "retrained"
 """The model that events retrain in the session's training stack, and those of this folder of its bucket."""
 RETRAINED_PREFIX = "data/retrained/"
 
+LARGEST_CLUSTER = "2"
+"""How many tasks may grow trees together in the session's training stack."""
+
 
 def physical_id(stack: LocalTrainingStack, logical_id: str) -> str:
     """Return the name that a resource of the template has in a stack."""

@@ -18,6 +18,7 @@ from ministack.core.iam_evaluator import parse_policy_document
 
 from crosstrain.local.server import TASKS, Credentials, LocalAws, LocalTrainingStack
 from policy_evaluation import is_allowed_with, policies_of
+from template_policies import policies as deployed_policies
 from training_stacks import SERVED, physical_id
 
 ROLES = {
@@ -26,11 +27,13 @@ ROLES = {
     "evaluation": "ModelEvaluationRole",
     "scoring": "ScoringRole",
     "batch scoring": "BatchScoringFunctionRole",
+    "tree worker": "TreeWorkerRole",
 }
 KEY = "arn:aws:kms:eu-central-1:123456789012:key/11111111-2222-3333-4444-555555555555"
 CONTEXT = "kms:EncryptionContext:aws:s3:arn"
 RUN, CALL = "runs/run-1", "20261128T153012-22f89fbf"
 PIECE = f"pieces/run-1/{CALL}/scan-0-0000"
+CERTIFICATE = f"large/run-1/{CALL}/credentials.json"
 OBJECTS = (
     "data/houses.csv",
     f"{RUN}/prepared/{CALL}/train.parquet",
@@ -47,6 +50,7 @@ OBJECTS = (
     "large/run-1/PlanSearch.json",
     "large/run-1/EvaluateModel.json",
     "large/run-1/FinishPreparation.json",
+    CERTIFICATE,
     PIECE,
     "other/notes.txt",
 )
@@ -82,6 +86,7 @@ READS = {
         f"{RUN}/evaluation/{CALL}/evaluation.json",
         "scoring/run-1/manifest.json",
     },
+    "tree worker": {f"{RUN}/prepared/{CALL}/train.parquet", CERTIFICATE},
     # Rows that are nobody's result, and gone after days, and what tasks are called with.
     "data scientist": {key for key in OBJECTS if not key.startswith(("other/", "large/")) and key != PIECE},
 }
@@ -97,10 +102,12 @@ WRITES = {
         f"{RUN}/trials/000/{CALL}/out_of_fold.npy",
         f"{RUN}/model/{CALL}/model.skops",
         f"{RUN}/model/{CALL}/model.json",
+        CERTIFICATE,
     },
     "evaluation": {f"{RUN}/evaluation/{CALL}/evaluation.json", f"{RUN}/evaluation/{CALL}/report.html"},
     "scoring": set(),
     "batch scoring": {"scoring/run-1/manifest.json"},
+    "tree worker": set(),
     "data scientist": {"data/houses.csv"},
 }
 LISTS = {
@@ -109,6 +116,7 @@ LISTS = {
     "evaluation": set(),
     "scoring": set(),
     "batch scoring": {"data/", "scoring/"},
+    "tree worker": set(),
     "data scientist": {"data/", "runs/"},
 }
 WHO = tuple(READS)
@@ -234,6 +242,9 @@ def test_who_writes_what(
         (f"{RUN}/anything", {"s3:ObjectCreationOperation": "true"}, False),
         ("scoring/run-1/manifest.json", {"s3:ObjectCreationOperation": "true"}, False),
         ("scoring/run-1/manifest.json", {"s3:ObjectCreationOperation": "true", "s3:if-none-match": "*"}, True),
+        (CERTIFICATE, {"s3:ObjectCreationOperation": "true"}, False),
+        (CERTIFICATE, {"s3:ObjectCreationOperation": "true", "s3:if-none-match": "*"}, True),
+        ("large/run-1/TrainModel.json", {"s3:ObjectCreationOperation": "true"}, True),
         ("data/houses.csv", {"s3:ObjectCreationOperation": "true"}, True),
     ],
 )
@@ -416,7 +427,7 @@ def test_the_state_machine_reaches_its_functions_and_its_registry_only(
     assert [each["EvalDecision"] for each in simulated["EvaluationResults"]] == [decision]
 
 
-ECS = "arn:aws:ecs:us-east-1:123456789012"
+ECS, EC2 = "arn:aws:ecs:us-east-1:123456789012", "arn:aws:ec2:us-east-1:123456789012"
 OWN_CLUSTER = {"ecs:cluster": f"{ECS}:cluster/crosstrain-local-tasks"}
 TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
 
@@ -428,6 +439,7 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
         ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-evaluation:1", OWN_CLUSTER, True),
         ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-data-preparation:1", OWN_CLUSTER, True),
         ("ecs:RunTask", f"{ECS}:task-definition/another:1", OWN_CLUSTER, False),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-tree-worker:1", OWN_CLUSTER, False),
         ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:3", {}, False),
         (
             "ecs:RunTask",
@@ -444,6 +456,7 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
         ("iam:PassRole", "TrainingStateMachineRole", TO_TASKS, False),
         ("iam:PassRole", "DataPreparationRole", TO_TASKS, True),
         ("iam:PassRole", "BatchScoringFunctionRole", TO_TASKS, False),
+        ("iam:PassRole", "TreeWorkerRole", TO_TASKS, False),
         ("s3:PutObject", "large/run-1/TrainModel.json", {}, True),
         ("s3:PutObject", "runs/run-1/model/1/model.skops", {}, False),
         ("s3:GetObject", "large/run-1/TrainModel.json", {}, False),
@@ -458,6 +471,75 @@ def test_the_state_machine_runs_the_tasks_of_its_own_cluster_with_the_roles_of_i
         resource = f"arn:aws:s3:::{training_stack.outputs['ArtifactBucketName']}/{resource}"
     policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "TrainingStateMachineRole"))
     assert is_allowed_with(context, policies, action, resource) == allowed
+
+
+WORKER = f"{ECS}:task-definition/crosstrain-local-tree-worker:2"
+TASK = f"{ECS}:task/crosstrain-local-tasks/1"
+
+
+@pytest.mark.parametrize(
+    ("role", "action", "resource", "context", "allowed"),
+    [
+        ("ModelTrainingRole", "ecs:RunTask", WORKER, OWN_CLUSTER, True),
+        ("ModelTrainingRole", "ecs:RunTask", WORKER, {}, False),
+        ("ModelTrainingRole", "ecs:RunTask", WORKER, {"ecs:cluster": f"{ECS}:cluster/another"}, False),
+        ("ModelTrainingRole", "ecs:RunTask", WORKER.replace("-local-", "-other-"), OWN_CLUSTER, False),
+        ("ModelTrainingRole", "ecs:RunTask", WORKER.replace("tree-worker", "model-training"), OWN_CLUSTER, False),
+        ("ModelTrainingRole", "ecs:RunTask", WORKER.replace("tree-worker", "model-evaluation"), OWN_CLUSTER, False),
+        ("ModelTrainingRole", "ecs:StartTask", WORKER, OWN_CLUSTER, False),
+        # The image of a task is that of its definition: a call that runs one cannot say another.
+        ("ModelTrainingRole", "ecs:RegisterTaskDefinition", WORKER, OWN_CLUSTER, False),
+        ("ModelTrainingRole", "ecs:StopTask", TASK, OWN_CLUSTER, False),
+        ("ModelTrainingRole", "ecs:ExecuteCommand", TASK, OWN_CLUSTER, False),
+        # A call that runs a task may say another role for it: one of those that may be passed.
+        ("ModelTrainingRole", "iam:PassRole", "TreeWorkerRole", TO_TASKS, True),
+        ("ModelTrainingRole", "iam:PassRole", "TaskExecutionRole", TO_TASKS, True),
+        ("ModelTrainingRole", "iam:PassRole", "TreeWorkerRole", {"iam:PassedToService": "lambda.amazonaws.com"}, False),
+        ("ModelTrainingRole", "iam:PassRole", "ModelTrainingRole", TO_TASKS, False),
+        ("ModelTrainingRole", "iam:PassRole", "ModelEvaluationRole", TO_TASKS, False),
+        ("ModelTrainingRole", "iam:PassRole", "TrainingStateMachineRole", TO_TASKS, False),
+        ("ModelTrainingRole", "ec2:AuthorizeSecurityGroupIngress", f"{EC2}:security-group/sg-1", {}, False),
+        ("ModelEvaluationRole", "ecs:RunTask", WORKER, OWN_CLUSTER, False),
+        ("ModelEvaluationRole", "iam:PassRole", "TreeWorkerRole", TO_TASKS, False),
+        ("TreeWorkerRole", "ecs:RunTask", WORKER, OWN_CLUSTER, False),
+        ("TreeWorkerRole", "ecs:StopTask", TASK, OWN_CLUSTER, False),
+        ("TreeWorkerRole", "iam:PassRole", "TreeWorkerRole", TO_TASKS, False),
+        *(
+            (role, action, "ModelRegistry", {}, False)
+            for role in ("ModelTrainingRole", "ModelEvaluationRole", "TreeWorkerRole", "TaskExecutionRole")
+            for action in ("dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem")
+        ),
+        # Whoever is waited for answers; workers answer the task that has started them.
+        ("ModelTrainingRole", "states:SendTaskSuccess", "*", {}, True),
+        ("ModelEvaluationRole", "states:SendTaskHeartbeat", "*", {}, True),
+        ("TreeWorkerRole", "states:SendTaskSuccess", "*", {}, False),
+        ("TreeWorkerRole", "states:SendTaskFailure", "*", {}, False),
+        ("TreeWorkerRole", "events:PutEvents", "arn:aws:events:us-east-1:123456789012:event-bus/default", {}, False),
+    ],
+)
+def test_training_runs_workers_in_its_own_cluster_with_their_role_and_no_task_does_more(
+    training_stack: LocalTrainingStack, role: str, action: str, resource: str, context: dict[str, str], allowed: bool
+) -> None:
+    if resource.endswith("Role"):
+        resource = role_arn(training_stack, resource)
+    elif resource == "ModelRegistry":
+        resource = f"arn:aws:dynamodb:us-east-1:123456789012:table/{physical_id(training_stack, resource)}"
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, role))
+    assert is_allowed_with(context, policies, action, resource) == allowed
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_nobody_starts_stops_or_changes_tasks_of_others(
+    training_stack: LocalTrainingStack, sessions: dict[str, Credentials], who: str
+) -> None:
+    ecs, cluster = training_stack.aws.client("ecs", sessions[who]), f"{training_stack.name}-tasks"
+    image = [{"name": "job", "image": "another"}]
+    assert not is_allowed(ecs.run_task, cluster=cluster, taskDefinition=f"{training_stack.name}-model-evaluation")
+    assert not is_allowed(ecs.stop_task, cluster=cluster, task="any")
+    assert not is_allowed(ecs.list_tasks, cluster=cluster)
+    assert not is_allowed(
+        ecs.register_task_definition, family=f"{training_stack.name}-tree-worker", containerDefinitions=image
+    )
 
 
 @pytest.mark.parametrize(
@@ -480,6 +562,18 @@ def test_what_starts_a_task_pulls_and_logs_and_does_nothing_else(
 ) -> None:
     policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "TaskExecutionRole"))
     assert is_allowed_with({}, policies, action, resource) == allowed
+
+
+def test_what_starts_a_task_pulls_the_images_of_the_release_alone(project: Path) -> None:
+    """By a release's images, for those of this machine's stacks are in no registry."""
+    document = deployed_policies(project, ["template.yaml"])["template.yaml TaskExecutionRole start-tasks 0"]
+    policies, images = [parse_policy_document(json.dumps(document))], "arn:aws:ecr:us-east-1:123456789012:repository"
+    found = {
+        arn: is_allowed_with({}, policies, "ecr:BatchGetImage", arn)
+        for arn in (f"{images}/crosstrain/model-training", f"{images}/crosstrain/model-evaluation", f"{images}/payroll")
+    }
+    assert list(found.values()) == [True, True, False]
+    assert not is_allowed_with({}, policies, "ecr:BatchGetImage", f"{images}/crosstrain/a".replace("12345", "99999"))
 
 
 def test_a_stack_without_tasks_has_nothing_of_them(other_stack: LocalTrainingStack) -> None:
@@ -677,6 +771,7 @@ def test_only_the_data_scientist_starts_what_moves_retrains_and_answers(
     "role",
     [
         *ROLES.values(),
+        "TaskExecutionRole",
         "TrainingStateMachineRole",
         "RollbackRole",
         "CanaryRole",

@@ -239,7 +239,21 @@ def test_nobody_replaces_what_functions_have_written(template: Any) -> None:
     statements = template["Resources"]["ArtifactBucketPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     (denied,) = [each["Resource"] for each in statements if each["Sid"] == "DenyOverwrite"]
     folders = ("runs", "pieces", "scoring", "captured", "watch", "feedback")
-    assert denied == [{"Fn::Sub": f"${{ArtifactBucket.Arn}}/{folder}/*"} for folder in folders]
+    # The key of a run's workers lies beside what states store, and store again where an answer was lost.
+    keys = (*(f"{folder}/*" for folder in folders), "large/*/credentials.json")
+    assert denied == [{"Fn::Sub": f"${{ArtifactBucket.Arn}}/{key}"} for key in keys]
+
+
+def test_a_task_takes_the_images_that_functions_take(template: Any) -> None:
+    """An image of another architecture has failed as a function before a task is started from it."""
+    (architecture,) = template["Globals"]["Function"]["Architectures"]
+    tasks = [
+        each["Properties"] for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"
+    ]
+    assert {each["RuntimePlatform"]["CpuArchitecture"] for each in tasks} == {architecture.upper()}
+    functions = [each for each in template["Resources"].values() if each["Type"] == "AWS::Serverless::Function"]
+    images = [each["Properties"]["ImageUri"] for each in functions]
+    assert all(each["ContainerDefinitions"][0]["Image"] in images for each in tasks)
 
 
 def test_the_url_is_for_callers_that_iam_knows(template: Any) -> None:

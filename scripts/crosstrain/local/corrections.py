@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 from ministack import app
-from ministack.core.responses import get_account_id, get_region, request_scope
-from ministack.services import s3, stepfunctions
+from ministack.core.responses import get_account_id, get_region, new_uuid, request_scope
+from ministack.services import ec2, s3, stepfunctions
+from ministack.services.cloudformation import provisioners
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -121,6 +122,28 @@ def _error_name(service: str, code: str) -> str:
     return name if service != "sfn" or name.endswith("Exception") else f"{name}Exception"
 
 
+def _rules_of_groups(store: str) -> dict[str, Any]:
+    """Return what makes and deletes a rule of a security group that is a resource of its own: ministack has none.
+
+    https://docs.aws.amazon.com/AWSCloudFormation/latest/TemplateReference/aws-resource-ec2-securitygroupingress.html
+    """
+
+    def create(_name: str, given: dict[str, Any], _stack: str) -> tuple[str, dict[str, str]]:
+        if given["GroupId"] not in ec2._security_groups:
+            raise ValueError(f"The security group '{given['GroupId']}' does not exist")
+        rules = ec2._security_groups[given["GroupId"]][store]
+        provisioners._ec2_sg_reconcile(rules, [], provisioners._ec2_sg_permissions([given]))
+        made = f"sgr-{new_uuid().replace('-', '')[:17]}"
+        return made, {"Id": made}
+
+    def delete(_id: str, given: dict[str, Any]) -> None:
+        # The group may be gone before its rules.
+        rules = ec2._security_groups.get(given["GroupId"], {}).get(store, [])
+        provisioners._ec2_sg_reconcile(rules, provisioners._ec2_sg_permissions([given]), [])
+
+    return {"create": create, "delete": delete}
+
+
 def apply() -> None:
     """Put it right in this process."""
     s3._get_object = _get_object
@@ -128,3 +151,7 @@ def apply() -> None:
     stepfunctions._prefix_sdk_error = _error_name
     stepfunctions._invoke_with_callback = _wait_for_token
     stepfunctions._dispatch_aws_sdk_rest_xml = _call_rest
+    provisioners._RESOURCE_HANDLERS |= {
+        "AWS::EC2::SecurityGroupIngress": _rules_of_groups("IpPermissions"),
+        "AWS::EC2::SecurityGroupEgress": _rules_of_groups("IpPermissionsEgress"),
+    }

@@ -43,6 +43,11 @@ class DeniedError(OperationFailedError):
         The statement that is missing.
     where : str
         The policy that lacks it, if that is none of the role's.
+
+    Attributes
+    ----------
+    action : str
+        What may not be done.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class DeniedError(OperationFailedError):
         statement: Mapping[str, Any] | None = None,
         where: str | None = None,
     ) -> None:
+        self.action = action
         missing = statement or {"Effect": "Allow", "Action": action, "Resource": resource or "…"}
         place = where or f"the policies of {_name(role)}"
         super().__init__(

@@ -21,6 +21,7 @@ from crosstrain.local.template import leave_out_unsupported
 from crosstrain.rehearsal.accounts import Accounts
 from crosstrain.rehearsal.authorization import Authorizer
 from crosstrain.rehearsal.cloudformation.change_sets import CloudFormation, upload_template
+from crosstrain.rehearsal.cloudformation.optional_rights import OptionalRights
 from crosstrain.rehearsal.codebuild.builds import CodeBuild
 from crosstrain.rehearsal.codepipeline import api as codepipeline_api
 from crosstrain.rehearsal.codepipeline import declaration
@@ -128,6 +129,7 @@ class Environment:
         self._deploy(self.accounts.tools, DELIVERY_STACK, pipeline, given)
         self.refresh()
         given |= {name: self.outputs[name] for name in ("ArtifactBucketName", "ArtifactKeyArn")}
+        self.cloudformation.optional = OptionalRights(roles, given)
         for stage in STAGES:
             self._deploy(self.accounts.by_stage()[stage], f"crosstrain-{stage}-roles", roles, {**given, "Stage": stage})
 

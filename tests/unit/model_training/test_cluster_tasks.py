@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import boto3
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from common.request import TrainingRequest, parse_request
 from model_training import cluster_tasks
+from model_training.distributed import Cluster, WorkersGoneError
 from model_training.memory import check_memory, needed_memory_mb, workers_of
 
 
@@ -65,25 +70,33 @@ def test_that_task_does_not_refuse_it(monkeypatch: pytest.MonkeyPatch) -> None:
         check_memory(asked("random_forest"), profile(2 * 10**9), 81_920)
 
 
-def test_workers_are_asked_for_ten_at_a_time_and_what_fails_is_told(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    requests: list[dict[str, Any]] = []
+class Ecs:
+    """An ECS that has capacity for some."""
 
-    class Ecs:
-        """An ECS that has capacity for some."""
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
 
-        def run_task(self, **request: Any) -> dict[str, Any]:
-            """Take down what is asked."""
-            requests.append(request)
-            return {"failures": [{"reason": "Capacity is unavailable at this time."}]}
+    def run_task(self, **request: Any) -> dict[str, Any]:
+        """Take down what is asked."""
+        self.requests.append(request)
+        return {"failures": [{"reason": "Capacity is unavailable at this time."}] * 2}
 
+
+@pytest.fixture
+def ecs(monkeypatch: pytest.MonkeyPatch) -> Ecs:
+    found = Ecs()
     for name in ("TASK_CLUSTER_ARN", "WORKER_TASK_DEFINITION", "TASK_SECURITY_GROUP_ID"):
         monkeypatch.setenv(name, name.lower())
     monkeypatch.setenv("TASK_SUBNET_IDS", "subnet-1,subnet-2")
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "30720")
-    monkeypatch.setattr(boto3, "client", lambda name: {"ecs": Ecs()}[name])
-    cluster_tasks._start("run-1", "s3://b-1/credentials.json", "tls://10.0.0.1:8786", 23)
+    monkeypatch.setattr(boto3, "client", lambda name: {"ecs": found}[name])
+    return found
+
+
+def test_workers_are_asked_for_ten_at_a_time_and_what_fails_is_told(ecs: Ecs) -> None:
+    refused = cluster_tasks._start("run-1", "s3://b-1/credentials.json", "tls://10.0.0.1:8786", 23)
+    assert refused == ["Capacity is unavailable at this time."]
+    requests = ecs.requests
     assert [each["count"] for each in requests] == [10, 10, 3]
     network = requests[0]["networkConfiguration"]["awsvpcConfiguration"]
     assert (network["subnets"], network["securityGroups"]) == (["subnet-1", "subnet-2"], ["task_security_group_id"])
@@ -93,4 +106,25 @@ def test_workers_are_asked_for_ten_at_a_time_and_what_fails_is_told(
         {"name": "CREDENTIALS", "value": "s3://b-1/credentials.json"},
         {"name": "SCHEDULER", "value": "tls://10.0.0.1:8786"},
     ]
-    assert "a worker could not be started" in caplog.text
+
+
+@pytest.mark.usefixtures("ecs")
+def test_workers_that_do_not_come_end_the_run_with_what_ecs_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    @contextmanager
+    def started(host: str, *_: object) -> Iterator[Cluster]:
+        client = SimpleNamespace(scheduler_info=lambda **_: {"workers": {"tls://10.0.0.2:1": {}}})
+        yield Cluster(cast("Any", client), "tls://10.0.0.1:8786", host)
+
+    monkeypatch.setenv("ARTIFACT_BUCKET", "bucket-1")
+    monkeypatch.setattr(cluster_tasks, "started", started)
+    monkeypatch.setattr(cluster_tasks, "upload", lambda *_: None)
+    monkeypatch.setattr(cluster_tasks, "s3_client", lambda: None)
+    with (
+        pytest.raises(WorkersGoneError) as gone,
+        cluster_tasks.on_tasks("run-1", cast("Any", None), tmp_path, 3) as workers,
+    ):
+        workers.cluster.wait(3, seconds=0.1)
+    assert str(gone.value).startswith("1 of 3 workers have come within 0 s: start the run again, or name subnets of")
+    assert str(gone.value).endswith("ECS has not started all of them: Capacity is unavailable at this time.")

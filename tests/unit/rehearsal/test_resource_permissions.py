@@ -167,12 +167,16 @@ def test_functions_of_conditions_count_and_an_unknown_one_is_refused() -> None:
     either = {"Fn::Or": [{"Fn::Equals": ["a", "b"]}, {"Fn::Equals": ["a", "a"]}]}
     neither = {"Fn::Or": [{"Fn::Equals": ["a", "b"]}, {"Fn::Equals": ["b", "a"]}]}
     strange = {"Fn::FindInMap": ["Map", "a", "b"]}
-    resolver = Resolver(
-        {"Conditions": {"Either": either, "Neither": neither, "Strange": strange}, "Resources": {}}, {}, {}
-    )
+    # The default of a parameter is a text, where a number stands beside it.
+    number = {"Fn::Equals": [{"Ref": "Count"}, 0]}
+    conditions = {"Either": either, "Neither": neither, "Strange": strange, "Number": number}
+    template = {"Parameters": {"Count": {"Default": 0}}, "Conditions": conditions, "Resources": {}}
+    resolver = Resolver(template, {}, {})
 
     assert resolver.condition("Either")
     assert not resolver.condition("Neither")
+    assert resolver.condition("Number")
+    assert not Resolver(template, {"Count": "2"}, {}).condition("Number")
     with pytest.raises(OperationFailedError, match=r"does not know the function Fn::FindInMap"):
         resolver.condition("Strange")
     # What is no function is no function by its name alone.

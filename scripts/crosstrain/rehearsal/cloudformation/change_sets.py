@@ -20,8 +20,9 @@ from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.local.server import REGION, LocalAws, root_of
 from crosstrain.local.template import LocalTemplateError
 from crosstrain.rehearsal import service_calls
-from crosstrain.rehearsal.authorization import Authorizer, Session
-from crosstrain.rehearsal.cloudformation.resource_permissions import StackResources
+from crosstrain.rehearsal.authorization import Authorizer, DeniedError, Session
+from crosstrain.rehearsal.cloudformation.optional_rights import OptionalRights
+from crosstrain.rehearsal.cloudformation.resource_permissions import Call, StackResources
 from crosstrain.rehearsal.cloudformation.training_stack import TrainingStack
 from crosstrain.rehearsal.codepipeline import declaration
 from crosstrain.rehearsal.codepipeline.artifacts import Artifact, ArtifactStore
@@ -86,12 +87,15 @@ class CloudFormation:
         Where, with whose rights, and from what functions run.
     is_stopped
         Says whether the rehearsal ends early.
+    optional
+        The rights of CloudFormation's roles that parameters give.
     """
 
     aws: LocalAws
     authorizer: Authorizer
     images: Images
     is_stopped: Callable[[], bool]
+    optional: OptionalRights | None = None
     _prepared: dict[tuple[str, str, str], Prepared] = field(default_factory=dict)
 
     def run(self, action: Action, deployment: Deployment, log: ActionLog) -> list[str]:
@@ -329,9 +333,21 @@ class CloudFormation:
         role = prepared.role_arn or deployment.session.role_arn
         for change in prepared.changes:
             for call in prepared.resources.calls(change):
-                self.authorizer.check(role, call.actions, call.resource, call.context)
+                self._check_call(role, call)
         if prepared.training is not None:
             prepared.training.check_images(self.aws, self.authorizer, role, prepared.changes, prepared.resources)
+
+    def _check_call(self, role: str, call: Call) -> None:
+        """Ask whether CloudFormation's role may make a call, and name the parameter that would let it."""
+        try:
+            self.authorizer.check(role, call.actions, call.resource, call.context)
+        except DeniedError as error:
+            parameter = self.optional and self.optional.parameter_for(role, error.action, call)
+            if not parameter:
+                raise
+            raise OperationFailedError(
+                f"{error}. target-account.yaml does that where its parameter {parameter} is true."
+            ) from error
 
     def _await_stack(self, deployment: Deployment, begin: float, log: ActionLog) -> None:
         stack, session = deployment.configuration["StackName"], deployment.session

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -82,7 +83,11 @@ class Resolver:
         return self.condition(name)
 
     def _on_equals(self, argument: list[Any]) -> bool:
-        return bool(self.resolve(argument[0]) == self.resolve(argument[1]))
+        # CloudFormation compares texts, whatever a template's YAML or JSON makes of them.
+        one, other = (
+            json.dumps(each) if isinstance(each, (bool, int)) else each for each in map(self.resolve, argument)
+        )
+        return bool(one == other)
 
     def _on_not(self, argument: list[Any]) -> bool:
         return not self.resolve(argument[0])

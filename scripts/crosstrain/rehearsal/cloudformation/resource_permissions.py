@@ -165,7 +165,7 @@ class StackResources:
             return {"apigateway:Request/RouteAuthorizationType": str(self._property(logical_id, "AuthorizationType"))}
         if kind == "AWS::Lambda::Permission":
             return {"lambda:Principal": str(self._property(logical_id, "Principal"))}
-        if kind == "AWS::EC2::SecurityGroup":
+        if kind.startswith("AWS::EC2::SecurityGroup"):
             # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-properties-resource-tags.html
             return {
                 "aws:ResourceTag/aws:cloudformation:stack-name": self._stack,

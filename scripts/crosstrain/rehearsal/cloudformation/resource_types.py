@@ -38,8 +38,12 @@ UNUSED = re.compile(
     r"|codepipeline:(En|Dis)ableStageTransition|codestar-connections:"
     r"|ecs:PutAccountSetting"
 )
-# Of a security group, what one without ingress does not need.
-UNUSED_OF_SECURITY_GROUPS = re.compile("ec2:(.*Ingress|DescribeInstances)")
+# Of types whose own calls are among these: a security group says no ingress, and its rules need all that is listed.
+UNUSED_OF_TYPES: Mapping[str, re.Pattern[str]] = {
+    "AWS::EC2::SecurityGroup": re.compile("ec2:(.*Ingress|DescribeInstances)"),
+    "AWS::EC2::SecurityGroupEgress": re.compile("(?!)"),
+    "AWS::EC2::SecurityGroupIngress": re.compile("(?!)"),
+}
 # Of those, what is needed all the same where a resource sets one of these properties.
 OF_PROPERTIES: Mapping[str, str] = {
     "AbacStatus": "s3:.*Abac",
@@ -158,6 +162,8 @@ PARTS = {
     **dict.fromkeys(
         (f"AWS::ApiGatewayV2::{part}" for part in ("Authorizer", "Integration", "Route", "Stage")), "ApiId"
     ),
+    "AWS::EC2::SecurityGroupEgress": "GroupId",
+    "AWS::EC2::SecurityGroupIngress": "GroupId",
     "AWS::Lambda::Permission": "FunctionName",
     "AWS::Lambda::Url": "TargetFunctionArn",
     "AWS::S3::BucketPolicy": "Bucket",
@@ -185,7 +191,7 @@ def actions_of(kind: str, handlers: set[str], properties: Iterable[str] = ()) ->
     needed = {action for handler in handlers for action in declared.get(handler, ())}
     # Keys of others are reached by those who use them, not by whoever makes what is encrypted.
     is_key = kind.startswith("AWS::KMS::")
-    unused = UNUSED_OF_SECURITY_GROUPS if kind == "AWS::EC2::SecurityGroup" else UNUSED
+    unused = UNUSED_OF_TYPES.get(kind, UNUSED)
     in_use = {each for each in needed if not unused.match(each) and (is_key or not each.startswith("kms:"))}
     more = [OF_PROPERTIES[name] for name in properties if name in OF_PROPERTIES]
     return in_use | {each for each in needed if any(re.match(pattern, each) for pattern in more)}

@@ -21,6 +21,8 @@ from crosstrain.rehearsal.codepipeline.artifacts import ArtifactStore
 
 _SDK = re.compile(r"arn:aws:states:::(aws-sdk:)?(?P<service>\w+):(?P<operation>\w+)(\.waitForTaskToken)?")
 _MACHINE = re.compile(r"arn:aws:states:[\w-]+:\d{12}:stateMachine:[\w-]+")
+# What tells a task of the workers that it may start, and that there are none.
+_WORKER_TASK, _NONE = "WORKER_TASK_DEFINITION", "none"
 _TABLE = re.compile(r"['\"]TableName['\"]: *['\"](?P<name>[\w.-]+)['\"]")
 
 
@@ -123,7 +125,10 @@ class TrainingStack:
                     self._check_task(aws, authorizer, machine["roleArn"], arn.rpartition("/")[2].partition(":")[0])
 
     def _check_task(self, aws: LocalAws, authorizer: Authorizer, role: str, family: str) -> None:
-        """Ask whether a state machine's role may pass the roles of a task, and ECS may take them and start it."""
+        """Ask whether a role may pass the roles of a task that it runs, and ECS may take them and start it.
+
+        So for the workers that a task itself starts.
+        """
         ecs = aws.client("ecs", root_of(self._account))
         definition = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]
         passed = {service_calls.PASSED_TO: service_calls.ECS_TASKS}
@@ -136,6 +141,12 @@ class TrainingStack:
             repository = f"arn:aws:ecr:{image['region']}:{image['account']}:repository/{image['name']}"
             for action in service_calls.PULL_IMAGE:
                 authorizer.check(definition["executionRoleArn"], action, repository)
+        given = {each["name"]: each["value"] for each in definition["containerDefinitions"][0].get("environment", [])}
+        if (workers := given.get(_WORKER_TASK, _NONE)) != _NONE:
+            cluster = {service_calls.TASK_CLUSTER: given["TASK_CLUSTER_ARN"]}
+            authorizer.check(definition["taskRoleArn"], service_calls.RUN_TASK, workers, cluster)
+            family = workers.rpartition("/")[2].partition(":")[0]
+            self._check_task(aws, authorizer, definition["taskRoleArn"], family)
 
     def _read_images(self) -> dict[str, str]:
         """Return the image that the parameters give each function."""
