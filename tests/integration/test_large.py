@@ -41,8 +41,8 @@ def test_a_task_makes_the_model_that_a_function_makes(train: Train, tmp_path: Pa
         assert evaluation["compute"]["model_evaluation"]["kind"] == kind
         assert f"by a {kind} with" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert found["task"] == found["lambda"]
-    for state in ("TrainLargeModel", "EvaluateLargeModel"):
-        assert f"✓ {state}" in done.stderr
+    for state in ("TrainModel", "EvaluateModel"):
+        assert f"✓ {state} as a task" in done.stderr
     assert "→ TrainModel: The request's compute is task: it runs as a task of 4 vCPU and 8,192 MB." in done.stderr
 
 

@@ -86,7 +86,7 @@ def family(training_stack: LocalTrainingStack, project: Path, tmp_path_factory: 
 def definition(training_stack: LocalTrainingStack, run_scripted: Machine, family: str) -> str:
     """Return the deployed definition with scripted functions and with a scripted job."""
     found = str(run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)["definition"])
-    changed = found.replace(f'"{training_stack.name}-model-training"', f'"{family}"')
+    changed = found.replace(f"'{training_stack.name}-model-training'", f"'{family}'")
     assert changed != found
     return changed
 
@@ -115,7 +115,7 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     events, result = list(follow(run_large.sfn, started)), execution.outcome(run_large.sfn, started)
     assert result.status == "SUCCEEDED", result.cause
     assert registry.champion("large-1") == "large-run-1"
-    assert "TrainLargeModel" in states(events)
+    assert "RunTask" in states(events)
     (task,) = wait_for(lambda: tasks.of("large-run-1", "STOPPED"))
     assert (task["overrides"]["cpu"], task["overrides"]["memory"]) == ("8192", "40960")
     assert len(json.dumps(task["overrides"])) < 8192
@@ -124,9 +124,7 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     event = json.loads(stored["Body"].read())
     assert set(event) == {"run_id", "request", "prepared"}
     # Nothing of the way is left in what goes on.
-    assert not any(
-        "large" in (each.output or {}) for each in events if each.state in ("TrainLargeModel", "EvaluateModel")
-    )
+    assert not any("large" in (each.output or {}) for each in events if each.state in ("TakeUpStep", "EvaluateModel"))
 
 
 @pytest.mark.parametrize("error", ["Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError", "States.Timeout"])
@@ -143,7 +141,7 @@ def test_a_function_that_was_stopped_goes_on_as_a_task_of_more_than_any_function
 def test_without_an_error_nothing_of_it_is_passed_through(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-small"})
     assert result.status == "SUCCEEDED", result.cause
-    assert not {"IsTaskOpen", "StoreEvent", "ChooseTask", "TrainLargeModel"} & set(states(events, "entered"))
+    assert not {"IsTaskOpen", "StoreEvent", "RunTask", "TakeUpStep"} & set(states(events, "entered"))
 
 
 @pytest.mark.parametrize("closed", ["no subnets", "compute"])
@@ -163,7 +161,7 @@ def test_without_tasks_the_run_ends_as_if_there_were_no_such_way(
 
 def test_an_error_of_a_task_keeps_its_name_and_its_message(run_large: Machine) -> None:
     _, result = run_large({"model_name": "large-refused", "errors": TOO_LARGE, "job": "refuse"})
-    assert (result.error, result.cause) == ("InvalidDatasetError", "TrainLargeModel: The data set has no rows.")
+    assert (result.error, result.cause) == ("InvalidDatasetError", "TrainModel: The data set has no rows.")
 
 
 def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Machine, tasks: Tasks) -> None:
@@ -180,7 +178,7 @@ def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-stopped", "errors": TOO_LARGE, "job": "die"})
     assert result.status == "SUCCEEDED", result.cause
     (retried,) = [each for each in events if each.kind == "retried"]
-    assert (retried.state, retried.error) == ("TrainLargeModel", "JobStoppedError")
+    assert (retried.state, retried.error) == ("RunTask", "JobStoppedError")
 
 
 def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, tasks: Tasks) -> None:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.markup import escape
 SEARCH = ("PlanSearch", "MakeTrials")
 """The states of a search."""
 _WAITING = "WaitForApproval"
+_AS_TASK = "RunTask"
 _SEARCH = "Search"
 _TOO_LARGE = "TooLargeForFunctionError"
 
@@ -37,6 +39,8 @@ class Progress:
         self._spinner: Status | None = None
         # Of the states of a search, which are shown as one step.
         self._searched = 0.0
+        # The step that has failed last: what runs as a task is that.
+        self._failed = ""
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -63,6 +67,10 @@ class Progress:
 
     def _show(self, event: StateEvent) -> None:
         """Show what happened to a state; only those that work take time, and those of a search are one step."""
+        if event.state == _AS_TASK:
+            event = replace(event, state=f"{self._failed} as a task")
+        elif event.kind == "failed":
+            self._failed = event.state
         if event.kind == "failed" and event.error == _TOO_LARGE:
             # No failure: a task goes on with it.
             self._stop()
