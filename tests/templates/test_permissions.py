@@ -434,6 +434,8 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
         ("iam:PassRole", "ModelTrainingRole", {"iam:PassedToService": "ec2.amazonaws.com"}, False),
         ("iam:PassRole", "TrainingStateMachineRole", TO_TASKS, False),
         ("iam:PassRole", "DataPreparationRole", TO_TASKS, False),
+        ("iam:PassRole", "BatchScoringFunctionRole", TO_TASKS, False),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-batch-scoring:1", OWN_CLUSTER, False),
         ("s3:PutObject", "large/run-1/TrainModel.json", {}, True),
         ("s3:PutObject", "runs/run-1/model/1/model.skops", {}, False),
         ("s3:GetObject", "large/run-1/TrainModel.json", {}, False),
@@ -448,6 +450,27 @@ def test_the_state_machine_runs_the_tasks_of_its_own_cluster_with_the_roles_of_i
         resource = f"arn:aws:s3:::{training_stack.outputs['ArtifactBucketName']}/{resource}"
     policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "TrainingStateMachineRole"))
     assert is_allowed_with(context, policies, action, resource) == allowed
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context", "allowed"),
+    [
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-batch-scoring:2", OWN_CLUSTER, True),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-batch-scoring:2", {}, False),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:2", OWN_CLUSTER, False),
+        ("iam:PassRole", "BatchScoringFunctionRole", TO_TASKS, True),
+        ("iam:PassRole", "TaskExecutionRole", TO_TASKS, True),
+        ("iam:PassRole", "BatchScoringFunctionRole", {"iam:PassedToService": "ec2.amazonaws.com"}, False),
+        ("iam:PassRole", "ModelTrainingRole", TO_TASKS, False),
+        ("iam:PassRole", "BatchScoringRole", TO_TASKS, False),
+    ],
+)
+def test_the_state_machine_of_scoring_runs_its_own_task_alone(
+    training_stack: LocalTrainingStack, action: str, resource: str, context: dict[str, str], allowed: bool
+) -> None:
+    arn = role_arn(training_stack, resource) if resource.endswith("Role") else resource
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "BatchScoringRole"))
+    assert is_allowed_with(context, policies, action, arn) == allowed
 
 
 @pytest.mark.parametrize(
@@ -482,9 +505,15 @@ def test_a_stack_without_tasks_has_nothing_of_them(
     found = aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     assert not [each for each in found if each["ResourceType"].startswith(("AWS::ECS::", "AWS::EC2::"))]
     iam = aws.client("iam")
-    for role in ("ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole"):
+    for role in (
+        "ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole", "BatchScoringFunctionRole",
+        "BatchScoringRole",
+    ):  # fmt: skip
         policies = policies_of(iam, physical_id(stack, role))
         assert not any(is_allowed_with({}, policies, f"states:SendTask{end}", "*") for end in ("Success", "Failure"))
+        assert not is_allowed_with(
+            OWN_CLUSTER, policies, "ecs:RunTask", f"{ECS}:task-definition/{stack.name}-batch-scoring:1"
+        )
         trust = iam.get_role(RoleName=physical_id(stack, role))["Role"]["AssumeRolePolicyDocument"]
         assert "ecs-tasks" not in json.dumps(trust)
     function = aws.client("lambda").get_function(FunctionName=stack.outputs["ModelTrainingFunctionName"])
