@@ -318,7 +318,8 @@ class TrainingRequest(_Strict):
     compute: Compute = Field(
         default="auto",
         description="where steps run: auto takes a function, and for what does not fit one a task of the size that it "
-        "needs; lambda takes no task; task trains and evaluates as one, whatever the size",
+        "needs; lambda takes no task; task trains and evaluates as one, whatever the size, and makes those trials of a "
+        "search as tasks that fit no function: others would wait a minute each for their task to start",
     )
     model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(
         default="default",

@@ -12,7 +12,7 @@ from common.errors import InvalidDatasetError
 
 
 def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
-    """Train a model whose URI tells its score, unless the input has something else in mind."""
+    """Make a trial, or train a model whose URI tells its score, unless the input has something else in mind."""
     request = event["request"]
     attempt = _count(event["run_id"])
     match request.get("job"):
@@ -27,6 +27,8 @@ def handler(event: dict[str, Any], _context: object) -> dict[str, Any]:
         case "die" if attempt == 0:
             os.kill(os.getppid(), signal.SIGTERM)
             time.sleep(60)
+    if trial := event.get("trial"):
+        return {**trial, "score": trial["number"] / 10}
     uri = f"s3://scripted/{request.get('score', 0)}/{event['run_id']}"
     return {"model_uri": uri, "attempts": attempt + 1, "search": event.get("search")}
 

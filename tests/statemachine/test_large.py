@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -86,8 +87,9 @@ def family(training_stack: LocalTrainingStack, project: Path, tmp_path_factory: 
 def definition(training_stack: LocalTrainingStack, run_scripted: Machine, family: str) -> str:
     """Return the deployed definition with scripted functions and with a scripted job."""
     found = str(run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)["definition"])
-    changed = found.replace(f"'{training_stack.name}-model-training'", f"'{family}'")
-    assert changed != found
+    # As a step looks it up, and as it is for trials.
+    changed, count = re.subn(rf"(['\"]){training_stack.name}-model-training\1", rf"\1{family}\1", found)
+    assert count == 3
     return changed
 
 
@@ -164,6 +166,43 @@ def test_an_error_of_a_task_keeps_its_name_and_its_message(run_large: Machine) -
     assert (result.error, result.cause) == ("InvalidDatasetError", "TrainModel: The data set has no rows.")
 
 
+def searching(name: str, fails: dict[str, str], **more: Any) -> dict[str, Any]:
+    """Return a request for a search of one round, with the errors of its trials."""
+    return {"model_name": name, "search_trials": len(fails), "rounds": [len(fails) + 1], "fails": fails, **more}
+
+
+def test_a_trial_that_a_function_has_no_room_or_time_for_is_made_by_a_task(run_large: Machine, tasks: Tasks) -> None:
+    fails = {"0": "TooLargeForFunctionError", "1": "Sandbox.Timedout", "2": "Runtime.ExitError"}
+    arn = run_large.start(searching("large-trials", fails), "large-trials")
+    result = execution.outcome(run_large.sfn, arn)
+    assert result.output is not None, result.cause
+    trials = result.output["model"]["search"]["trials"]
+    # The third has ended by itself, for its seconds were over; the fourth is what any trial is.
+    assert [each.get("score") for each in trials] == [0.0, 0.1, None, 0.3]
+    assert (trials[2]["error"], trials[2]["compute"]) == ("Runtime.ExitError: trial 2", None)
+    first, second = wait_for(lambda: found if len(found := tasks.of("large-trials", "STOPPED")) == 2 else None)
+    assert {first["overrides"]["memory"], second["overrides"]["memory"]} == {"30720"}
+
+
+def test_a_trial_that_a_task_refuses_has_failed_and_ends_nothing(run_large: Machine) -> None:
+    request = searching("large-trial-refused", {"0": "TooLargeForFunctionError"}, job="refuse")
+    _, result = run_large(request)
+    assert result.output is not None, result.cause
+    first, second = result.output["model"]["search"]["trials"]
+    assert first["error"] == "InvalidDatasetError: The data set has no rows."
+    assert (first["compute"], first["seconds"]) == ({"kind": "task", "memory_mb": 30720}, 1.5)
+    assert second["score"] == 0.1
+
+
+def test_a_request_without_tasks_has_its_trials_fail_as_ever(run_large: Machine, tasks: Tasks) -> None:
+    request = searching("large-trial-closed", {"0": "Lambda.Unknown"}, compute="lambda")
+    arn = run_large.start(request, "large-trial-closed")
+    result = execution.outcome(run_large.sfn, arn)
+    assert result.output is not None, result.cause
+    assert result.output["model"]["search"]["trials"][0]["error"] == "Lambda.Unknown: trial 0"
+    assert not [*tasks.of("large-trial-closed", "RUNNING"), *tasks.of("large-trial-closed", "STOPPED")]
+
+
 def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Machine, tasks: Tasks) -> None:
     request = {"model_name": "large-grown", "errors": TOO_LARGE, "message": "cpu=4096 memory=400", "job": "grow"}
     arn = run_large.start(request, "large-grown")
@@ -218,7 +257,8 @@ def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends
 
 def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_stack: LocalTrainingStack) -> None:
     ecs, functions = training_stack.aws.client("ecs"), training_stack.aws.client("lambda")
-    for step, name in (("ModelTraining", "model-training"), ("ModelEvaluation", "model-evaluation")):
+    for step in ("ModelTraining", "ModelEvaluation", "BatchScoring"):
+        name = re.sub(r"\B([A-Z])", r"-\1", step).lower()
         task = ecs.describe_task_definition(taskDefinition=f"{training_stack.name}-{name}")["taskDefinition"]
         function = functions.get_function(FunctionName=physical_id(training_stack, f"{step}Function"))["Configuration"]
         (container,) = task["containerDefinitions"]
@@ -226,5 +266,6 @@ def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_s
         assert task["executionRoleArn"] != function["Role"]
         assert container["command"] == [function["Handler"]]
         given = {each["name"]: each["value"] for each in container["environment"]}
-        shared = {"ARTIFACT_BUCKET", "RELEASE", "COMMIT", "IMAGE_URI", "LARGEST_TASK_MEMORY"}
+        shared = {"ARTIFACT_BUCKET", "IMAGE_URI", "LARGEST_TASK_MEMORY"}
+        shared |= {"STACK_NAME"} if step == "BatchScoring" else {"RELEASE", "COMMIT"}
         assert {key: given[key] for key in shared} == {key: function["Environment"]["Variables"][key] for key in shared}

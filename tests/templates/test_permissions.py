@@ -44,11 +44,12 @@ OBJECTS = (
     "scoring/run-1/manifest.json",
     "large/run-1/TrainModel.json",
     "large/run-1/PlanSearch.json",
+    "large/run-1/TrainTrial-7.json",
     "large/run-1/EvaluateModel.json",
     PIECE,
     "other/notes.txt",
 )
-TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
+TRAINING_EVENTS = {f"large/run-1/{each}.json" for each in ("TrainModel", "PlanSearch", "TrainTrial-7")}
 # Read in the newest version alone: data sets are taken as they are, tasks' events and pieces are there once.
 UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/", "pieces/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
