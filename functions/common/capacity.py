@@ -146,6 +146,39 @@ def too_large(
     return TooLargeForFunctionError(f"{told}: it runs as a task of {size}. [cpu={size.cpu} memory={size.memory_mb}]")
 
 
+def takes_task(where: str = "auto") -> bool:
+    """Return whether what does not fit here goes on as a task: this is a function, and stack and request have tasks.
+
+    Parameters
+    ----------
+    where : str
+        The request's `compute`.
+    """
+    return not is_task() and where != "lambda" and largest_task_mb() > 0
+
+
+def disk_too_small(
+    told: str, way_out: str, *, where: str = "auto", disk_mb: int = 0
+) -> TooLargeForFunctionError | InvalidDatasetError:
+    """Return the error of work that the disk has no room for: a task has a larger one, and as much memory as this.
+
+    Parameters
+    ----------
+    told : str
+        What does not fit, as the beginning of a sentence without its end.
+    way_out : str
+        What helps in a task, too: less data.
+    where : str
+        The request's `compute`.
+    disk_mb : int
+        How much disk it needs at least, in MB; 0 where nobody knows.
+    """
+    if is_task():
+        return InvalidDatasetError(f"{told}, and no task has a larger one than {TASK_DISK_MB:,} MB: {way_out}.")
+    raised = f"raise the parameter FunctionStorage (10,240 MB at most), {way_out}"
+    return too_large(told, raised, where=where, needed_mb=memory_mb(), disk_mb=disk_mb)
+
+
 def require_task(where: str, needed_mb: int) -> None:
     """Send the work of a request that asks for a task to one, whatever its size.
 

@@ -318,8 +318,9 @@ class TrainingRequest(_Strict):
     compute: Compute = Field(
         default="auto",
         description="where steps run: auto takes a function, and for what does not fit one a task of the size that it "
-        "needs; lambda takes no task; task trains and evaluates as one, whatever the size. Data too large for one "
-        "are prepared in pieces by several functions, whatever this says; task puts the pieces together as one",
+        "needs; lambda takes no task; task trains and evaluates as one, whatever the size, and makes those trials of a "
+        "search as tasks that fit no function: others would wait a minute each for their task to start. Data too large "
+        "for one are prepared in pieces by several functions, whatever this says; task puts the pieces together as one",
     )
     model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(
         default="default",

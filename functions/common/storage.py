@@ -31,6 +31,7 @@ from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from s3transfer.utils import S3_RETRYABLE_DOWNLOAD_ERRORS
 
+from common.capacity import disk_too_small, kind
 from common.errors import DamagedFileError, InvalidDatasetError
 from common.hashing import forget_texts
 
@@ -71,19 +72,30 @@ def s3_client() -> S3Client:
 
 
 @contextmanager
-def disk_errors() -> Iterator[None]:
+def disk_errors(compute: str | None = None) -> Iterator[None]:
     """Name a full disk, and the template's parameter that makes it larger.
+
+    Parameters
+    ----------
+    compute
+        The request's, for work that may go on as a task, which has a larger disk; None for any other.
 
     Raises
     ------
-    InvalidDatasetError
-        If the work of the `with` block finds no space left.
+    TooLargeForFunctionError, InvalidDatasetError
+        If the work of the `with` block finds no space left; the one where a task has it.
     """
     try:
         yield
     except OSError as error:
         if error.errno not in _FULL:
             raise
+        if compute is not None:
+            raise disk_too_small(
+                f"The data or the model does not fit the {kind()}'s temporary disk",
+                "bring fewer rows or choose a smaller model",
+                where=compute,
+            ) from error
         raise InvalidDatasetError(
             "The data or the model does not fit the function's temporary disk: raise the parameter FunctionStorage "
             "(10,240 MB at most), bring fewer rows or choose a smaller model."
@@ -96,15 +108,20 @@ def is_disk_full(error: BaseException) -> bool:
 
 
 @contextmanager
-def workspace() -> Iterator[Path]:
+def workspace(compute: str | None = None) -> Iterator[Path]:
     """Yield an empty folder on the temporary disk, which goes with the `with` block; they do not nest.
 
     The disk outlives an invocation: what one has left that was killed, at its timeout say, goes first, or the next ones
     would find less and less space. https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtime-environment.html
 
+    Parameters
+    ----------
+    compute
+        As `disk_errors` takes it.
+
     Raises
     ------
-    InvalidDatasetError
+    TooLargeForFunctionError, InvalidDatasetError
         If the work of the `with` block finds no space left.
     """
     for left in Path(tempfile.gettempdir()).glob(f"{_WORKSPACE}*-*"):
@@ -113,7 +130,7 @@ def workspace() -> Iterator[Path]:
         if owner == str(os.getpid()) or not _is_running(owner):
             shutil.rmtree(left, ignore_errors=True)
     try:
-        with disk_errors(), tempfile.TemporaryDirectory(prefix=f"{_WORKSPACE}{os.getpid()}-") as folder:
+        with disk_errors(compute), tempfile.TemporaryDirectory(prefix=f"{_WORKSPACE}{os.getpid()}-") as folder:
             yield Path(folder)
     finally:
         # What is in memory of the data set goes as well: the worker may serve another one next.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
+from common.capacity import disk_too_small, kind
 from common.errors import InvalidDatasetError
 from common.storage import download_unchanged, split_uri
 from data_preparation.file_names import data_names, no_data_name
@@ -82,17 +83,27 @@ class Downloads:
     ------
     InvalidDatasetError
         If an object is no longer the one that was listed, may not be read, or does not fit the disk.
+    TooLargeForFunctionError
+        If a task has the disk for it, and `takes_task` says that there may be one.
     """
 
     s3: S3Client
     objects: list[SourceObject]
     folder: Path
     way_out: str | None = None
+    takes_task: bool = False
 
     def __iter__(self) -> Iterator[SourceFile]:
         for each in self.objects:
             free = shutil.disk_usage(self.folder).free
             if each.size > free:
+                if self.takes_task:
+                    raise disk_too_small(
+                        f'"{each.name}" has {each.size >> 20:,} MB and the {kind()}\'s temporary disk '
+                        f"{free >> 20:,} MB free",
+                        "split the file",
+                        disk_mb=each.size >> 20,
+                    )
                 raise InvalidDatasetError(
                     f'"{each.name}" has {each.size >> 20:,} MB and the function\'s temporary disk {free >> 20:,} MB '
                     "free: raise the parameter FunctionStorage or split the file."

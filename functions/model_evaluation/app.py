@@ -167,7 +167,7 @@ class _Scored:
 def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, Any] | None, context: Any) -> _Scored:
     prepared, model, comparison = run.prepared, run.model, None
     # What is waited for is waited for at once.
-    with workspace() as folder, ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
+    with workspace(request.compute) as folder, ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
         model_file = threads.submit(download, s3, pinned(model, "model"), folder / "model.skops")
         information = threads.submit(read_json, s3, pinned(model, "info"))
         training_rows = threads.submit(read_bytes, s3, pinned(model, "training_rows"))

@@ -62,6 +62,17 @@ def best_of(search: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((each for each in search["trials"] if each["number"] == search["best"]), None)
 
 
+def cost_of(search: Mapping[str, Any]) -> str:
+    """Return in words what the trials of a search have cost, and how many of them no function had room or time for."""
+    # Records of earlier releases do not say what a trial ran on.
+    tasks = [each for each in search["trials"] if (each.get("compute") or {}).get("kind") == "task"]
+    cost = cost_in_words(search["seconds"] - sum(each["seconds"] for each in tasks), search["memory_mb"])
+    if not tasks:
+        return cost
+    made = "1 trial as a task" if len(tasks) == 1 else f"{len(tasks)} trials as tasks"
+    return f"{cost}, and {made} of up to {max(each['compute']['memory_mb'] for each in tasks):,} MB"
+
+
 def searched(model: Mapping[str, Any]) -> Searched | None:
     """Return what to show of the search that a model's description tells of; None if there was none."""
     search = model.get("search")
@@ -94,7 +105,7 @@ def _text(search: Mapping[str, Any], best: Mapping[str, Any] | None, failed: int
     made = (
         f"{trials} {'trial was' if trials == 1 else 'trials were'} made of {', '.join(search['estimators'])}, on "
         f"{search['rows']:,} rows of the training part and in {number(search['seconds'])} processor seconds "
-        f"({cost_in_words(search['seconds'], search['memory_mb'])})."
+        f"({cost_of(search)})."
     )
     compared = (
         f"They are compared by {search['metric']} in {search['folds']} folds ({_WAYS[search['by']]}); no trial sees "

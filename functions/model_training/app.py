@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.capacity import compute, kind, memory_mb, require_task, too_large
+from common.capacity import compute, kind, memory_mb, require_task, takes_task, too_large
 from common.frames import PartFile, load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
@@ -40,13 +40,13 @@ from common.threads import few_threads
 from common.training_rows import Columns, RowRecorder
 from model_training.boosting_rows import fit_block_by_block, fits_block_by_block
 from model_training.cluster_tasks import on_tasks
-from model_training.memory import check_memory, needed_memory_mb, workers_of
+from model_training.memory import check_memory, check_trial, needed_memory_mb, trial_memory_mb, workers_of
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
 from model_training.streaming import fit_streamed, streams
 from model_training.suspicions import Suspicions
 from model_training.training import build_pipeline, describe, describe_baseline, fit
-from model_training.trial import Trial, Tried
+from model_training.trial import OUT_OF_TIME, Trial, Tried
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -150,7 +150,7 @@ def _blended(
     if len(candidates) < 2:
         return planned
     s3 = s3_client()
-    with workspace() as folder:
+    with workspace(request.compute) as folder:
         part, folds = drawn_folds(rows_to_try(request, profile), request, profile, _part(s3, prepared, profile, folder))
     rows = HeldOutRows.of(folds, part.target, part.weights, str(request.problem))
     outputs = {each.number: _outputs(s3, each) for each in candidates}
@@ -161,20 +161,34 @@ def _blended(
 def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     from model_training.trials import ended_after, run_trial  # noqa: PLC0415 (as above)
 
-    s3, prepared, trial = s3_client(), event["prepared"], Trial(**event["trial"])
+    s3, prepared, asked = s3_client(), event["prepared"], Trial(**event["trial"])
     profile = read_json(s3, pinned(prepared, "profile"))
     request = parse_request(event["request"]).with_positive_class(profile)
-    # Wall-clock time, too, for what hangs takes no other.
-    seconds = min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)
+    chosen = request.with_choice(asked.estimator, asked.hyperparameters)
+    check_trial(chosen, profile, asked.rows, memory_mb())
+    left = _seconds_left(context)
     # What the call has no time for is given up between two folds, too, and counts no more than it took.
-    trial = replace(trial, seconds=min(trial.seconds, _seconds_left(context) * _SHARE_OF_FIT))
-    with workspace() as folder, ended_after(seconds, 2 * trial.seconds + _SECONDS_OF_START / 4):
+    trial = replace(asked, seconds=min(asked.seconds, left * _SHARE_OF_FIT))
+    goes_on = trial.seconds < asked.seconds and takes_task(request.compute)
+    # Wall-clock time, too, for what hangs takes no other. What a task has more time for is left to Lambda to stop.
+    allowed = asked if goes_on else trial
+    seconds = 4 * asked.seconds + _SECONDS_OF_START
+    with (
+        workspace(request.compute) as folder,
+        ended_after(seconds if goes_on else min(left, seconds), 2 * allowed.seconds + _SECONDS_OF_START / 4),
+    ):
         outcome = run_trial(trial, request, profile, _part(s3, prepared, profile, folder))
+    if goes_on and (outcome.tried.error or "").startswith(OUT_OF_TIME):
+        raise too_large(
+            f"Trial {trial.number} takes longer than the {trial.seconds:,.0f} processor seconds that a function has",
+            "give the search less time",
+            needed_mb=trial_memory_mb(chosen, profile, trial.rows),
+        )
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
     outputs = None if outcome.outputs is None else _write_outputs(s3, outcome.outputs, f"{prefix}/out_of_fold.npy")
     # Written last: where it is, the trial is whole.
     stored = write_json(s3, outcome.document, f"{prefix}/trial.json")
-    return {**vars(outcome.tried), "uri": stored.uri, "outputs": outputs}
+    return {**vars(outcome.tried), "uri": stored.uri, "outputs": outputs, "compute": compute()}
 
 
 def _part(s3: S3Client, prepared: dict[str, Any], profile: dict[str, Any], folder: Path) -> PartOnDisk:
@@ -215,7 +229,7 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     request = request.with_positive_class(profile)
     require_task(request.compute, needed_memory_mb(request, profile))
     check_memory(request, profile, memory_mb())
-    with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
+    with workspace(request.compute) as folder, few_threads(), ThreadPoolExecutor(1) as beside:
         recorder = RowRecorder(Columns.of(profile), profile["rows"]["train"])
         part = _whole_part(s3, pinned(prepared, "train"), request, profile, folder)
         features, target = _features(part, request, profile, recorder)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from sklearn.compose import ColumnTransformer
 
-from common.capacity import is_task, kind, largest_task_mb, too_large
+from common.capacity import is_task, kind, largest_task_mb, takes_task, too_large
 from common.conversion import Profile, feature_columns, free_texts
 from common.frames import KEPT_BYTES
 from common.request import TrainingRequest
@@ -107,6 +107,45 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         where=request.compute,
         needed_mb=needed_mb,
     )
+
+
+def check_trial(request: TrainingRequest, profile: Profile, rows: int, memory_mb: int) -> None:
+    """Send a trial that would not fit a function to a task. Without one it is made all the same: its rows are few.
+
+    Parameters
+    ----------
+    request
+        With the trial's choice made.
+    profile
+        Of the prepared data.
+    rows
+        How many rows of the training part the trial is made on.
+    memory_mb
+        The memory in MB.
+
+    Raises
+    ------
+    TooLargeForFunctionError, InvalidDatasetError
+        Naming both figures; the one where a task has the room.
+    """
+    needed_mb = trial_memory_mb(request, profile, rows)
+    if needed_mb > memory_mb and takes_task(request.compute):
+        raise too_large(
+            f"A trial of {request.estimator} on {rows:,} of {profile['rows']['train']:,} training rows needs about "
+            f"{needed_mb:,} MB, and the function has {memory_mb:,} MB",
+            "raise the parameter ModelTrainingMemory (10,240 MB at most) or bring fewer rows",
+            needed_mb=needed_mb,
+        )
+
+
+def trial_memory_mb(request: TrainingRequest, profile: Profile, rows: int) -> int:
+    """Return about how much memory a trial takes: its fits on the rows that it draws, beside what is read of all."""
+    drawn = {**profile, "rows": {**profile["rows"], "train": rows}}
+    # Of each row the target, what it was split by and its weight are read.
+    of_all: int = profile["rows"]["train"] * (
+        BYTES_PER_STREAMED_ROW + BYTES_PER_WEIGHT * (request.weight_column is not None)
+    )
+    return needed_memory_mb(request, drawn) + (of_all >> 20)
 
 
 def workers_of(request: TrainingRequest, profile: Profile) -> int:

@@ -8,8 +8,9 @@ from typing import Any, Self
 
 OUT_OF_TIME = "OutOfTime"
 """What the error of a trial begins with that has used up its seconds."""
-ENDED_PROCESS = "Runtime.ExitError"
-"""What Lambda calls it where a trial's process ended, which it does by itself where the time is over."""
+ENDED_PROCESS = ("Runtime.ExitError", "JobDiedError")
+"""What Lambda, or the process that waits for a task's, calls it where a trial's process ended, which it does by itself
+where the time is over."""
 MOST_CHARACTERS = 300
 """How much of an error is handed on; the trial's document has all of it."""
 
@@ -59,6 +60,8 @@ class Tried:
         `uri` and `sha256` of what was predicted of the rows that each fold holds out; None where it failed.
     rows, folds
         How many rows the trial was made on, and how many folds of them.
+    compute
+        What it ran on (`common.capacity.compute`); None for a function whose process ended.
     """
 
     number: int
@@ -74,6 +77,7 @@ class Tried:
     outputs: Mapping[str, str] | None = None
     rows: int = 0
     folds: int = 0
+    compute: Mapping[str, Any] | None = None
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> Self:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from common.capacity import compute
 from common.storage import Stored, Upload, describe_file, download, open_upload, workspace
 from scoring.batch_plan import Plan, about_object, run_folder
 from scoring.oddities import Oddities
@@ -89,14 +90,26 @@ def join_parts(
     """
     files = [Stored(**each["predictions"]) for each in documents]
     join = _join_parquet if plan.request.output_format == "parquet" else _join_texts
-    with workspace() as folder, open_upload(s3, run_folder(plan.run_id) + plan.outputs[number]) as sink:
+    with workspace("auto") as folder, open_upload(s3, run_folder(plan.run_id) + plan.outputs[number]) as sink:
         join(s3, files, folder / "part", sink)
     if counts is not None:
         for each in documents:
             counts.merge(each["counts"])
     about, told = about_object(plan.objects[number]), Written.of_parts(documents).told_of_object()
-    outcome = {**about, "state": "scored", **told, "predictions": describe_file(sink.stored)}
+    # Each kind once, in the order of the parts; the last one has put them together.
+    ran_on = [each for document in documents for each in document["compute"]] + [compute()]
+    outcome = {
+        **about,
+        "state": "scored",
+        **told,
+        "predictions": describe_file(sink.stored),
+        "compute": _distinct(ran_on),
+    }
     return {"objects": [outcome], "counts": None if counts is None else counts.document()}
+
+
+def _distinct(described: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [each for place, each in enumerate(described) if each not in described[:place]]
 
 
 def _join_texts(s3: S3Client, files: Sequence[Stored], path: Path, sink: Upload) -> None:

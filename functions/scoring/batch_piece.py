@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.capacity import compute
 from common.conversion import Profile
 from common.distributions import Distribution
 from common.errors import InvalidDatasetError, InvalidRowsError
@@ -73,6 +74,8 @@ def score_piece(s3: S3Client, event: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises
     ------
+    TooLargeForFunctionError
+        If a task is to do it, which has a larger disk.
     DamagedFileError, UntrustedModelError
         If the model is not the one that the registry knows, or fails. What is wrong with an object is in the document.
     """
@@ -105,7 +108,7 @@ def _score_part(s3: S3Client, plan: Plan, number: int) -> Document:
     source, counts = plan.objects[part.source], counts_of(champion.profile, predictions)
     read = plan.request.read or read_options(champion.profile)
     try:
-        with workspace() as folder:
+        with workspace("auto") as folder:
             path = folder / f"predictions.{plan.request.output_format}"
             with open_part(s3, source, part, read, folder) as table:
                 written = _write(champion, table, path, plan, counts, part)
@@ -119,6 +122,7 @@ def _score_part(s3: S3Client, plan: Plan, number: int) -> Document:
         "state": "scored",
         **written.document(),
         "predictions": describe_file(stored),
+        "compute": [compute()],
         "counts": None if counts is None else counts.document(),
     }
 
@@ -181,12 +185,13 @@ def _outcome(s3: S3Client, plan: Plan, number: int, champion: Champion, counts: 
     source = plan.objects[number]
     about = about_object(source)
     try:
-        with workspace() as folder:
-            for file in Downloads(s3, [source], folder):
+        with workspace("auto") as folder:
+            for file in Downloads(s3, [source], folder, takes_task=True):
                 path = folder / f"predictions.{plan.request.output_format}"
                 told = _score(champion, file, path, plan, counts)
                 stored = upload(s3, path, run_folder(plan.run_id) + plan.outputs[number])
-                return {**about, "state": "scored", **told, "predictions": describe_file(stored)}
+                predictions = describe_file(stored)
+                return {**about, "state": "scored", **told, "predictions": predictions, "compute": [compute()]}
     except EmptyFileError as error:
         return {**about, "state": "empty", "rows": 0, "reason": str(error)}
     except InvalidDatasetError as error:

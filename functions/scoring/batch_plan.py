@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 MOST_PIECES = 400
-"""How many pieces a run has. One that is tried as often as its retries let it be writes up to 50 events of the 25,000
-of an execution: https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
+"""How many pieces a run has. One that is tried as often as its retries let it be, by a function or, after one call, as
+a task, writes up to 62 events of the 25,000 of an execution:
+https://docs.aws.amazon.com/step-functions/latest/dg/service-quotas.html
 """
 PART_BYTES = 1 << 30
 """From how many bytes on an object is cut into parts of so many: of a CSV file of 30 columns four million rows."""

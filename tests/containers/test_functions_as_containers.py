@@ -279,7 +279,7 @@ def test_a_task_that_takes_more_memory_than_it_has_says_so(deployed: Deployed, p
     _, execution = deployed.run(request, machine)
 
     assert (execution["status"], execution["error"]) == ("FAILED", "OutOfMemoryError")
-    assert execution["cause"].startswith("TrainLargeModel: The task was killed")
+    assert execution["cause"].startswith("TrainModel: The task was killed")
 
 
 def test_a_function_of_another_account_acts_in_that_account(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -96,6 +97,27 @@ def test_ten_objects_one_of_them_broken(batches: Batches) -> None:
     table = pq.read_table(io.BytesIO(batches.read(run_id, "predictions/0.parquet")))
     assert table.schema.names == ["age", "bp", "prediction"]
     assert table["bp"].to_pylist() == [str(each) for each in data[0::10]["bp"]]
+
+
+def test_a_piece_that_runs_as_a_task_is_scored_with_the_rights_of_the_function(batches: Batches) -> None:
+    """The task is the deployed one; the function is left out, as if it had had no room."""
+    deployed = batches.sfn.describe_state_machine(stateMachineArn=batches.stack.outputs["BatchScoringStateMachineArn"])
+    definition = json.loads(deployed["definition"])
+    definition["States"]["ScorePieces"]["ItemProcessor"]["StartAt"] = "IsTaskOpen"
+    machine = batches.sfn.create_state_machine(
+        name="scoring-by-tasks", definition=json.dumps(definition), roleArn=deployed["roleArn"]
+    )
+    uri = batches.put("packed", {"a.csv.gz": gzip.compress(csv(rows()))})
+    arn = execution.start(
+        batches.sfn, machine["stateMachineArn"], {"dataset_uri": uri, "model_name": MODEL}, "batch-as-task"
+    )
+    result = execution.outcome(batches.sfn, arn)
+    assert (result.output or {}).get("rows") == len(rows()), result.cause
+    (told,) = json.loads(batches.read("batch-as-task", "manifest.json"))["objects"]
+    assert (told["state"], told["compute"]) == ("scored", [{"kind": "task", "memory_mb": 30720}])
+    by_function, _ = batches({"dataset_uri": uri, "model_name": MODEL})
+    one, other = (batches.read(each, "predictions/a.parquet") for each in (by_function, "batch-as-task"))
+    assert pq.read_table(io.BytesIO(other)).equals(pq.read_table(io.BytesIO(one)))
 
 
 def test_rows_that_have_moved_are_recorded_and_beside_earlier_ones(batches: Batches, champion: str) -> None:

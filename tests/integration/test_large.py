@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.datasets import load_diabetes
 
-from crosstrain.local.server import LocalAws
+from crosstrain.local.server import LocalAws, LocalTrainingStack
+from crosstrain.training import execution
 
 from .conftest import Train
 
@@ -41,8 +43,8 @@ def test_a_task_makes_the_model_that_a_function_makes(train: Train, tmp_path: Pa
         assert evaluation["compute"]["model_evaluation"]["kind"] == kind
         assert f"by a {kind} with" in (tmp_path / "out/report.html").read_text(encoding="utf-8")
     assert found["task"] == found["lambda"]
-    for state in ("TrainLargeModel", "EvaluateLargeModel"):
-        assert f"✓ {state}" in done.stderr
+    for state in ("TrainModel", "EvaluateModel"):
+        assert f"✓ {state} as a task" in done.stderr
     assert "→ TrainModel: The request's compute is task: it runs as a task of 4 vCPU and 8,192 MB." in done.stderr
 
 
@@ -68,6 +70,35 @@ def test_what_is_too_large_for_the_memory_of_this_machines_functions_is_trained_
     assert (compute["training"]["kind"], compute["evaluation"]["kind"]) == ("task", "function")
     assert compute["evaluation"]["memory_mb"] == 512
     assert "the function has 512 MB: it runs as a task of 4 vCPU and 8,192 MB." in done.stderr
+
+
+def test_a_trial_that_runs_as_a_task_is_what_a_function_makes_of_it(training_stack: LocalTrainingStack) -> None:
+    """The task is the deployed one; in one of two runs the function is left out, as if it had had no room."""
+    sfn, s3 = training_stack.aws.client("stepfunctions"), training_stack.aws.client("s3")
+    bucket = training_stack.outputs["ArtifactBucketName"]
+    data = load_diabetes(as_frame=True, scaled=False).frame.to_csv(index=False).encode()
+    s3.put_object(Bucket=bucket, Key="data/searched.csv", Body=data)
+    deployed = sfn.describe_state_machine(stateMachineArn=training_stack.outputs["StateMachineArn"])
+    definition = json.loads(deployed["definition"])
+    definition["States"]["MakeTrials"]["ItemProcessor"]["StartAt"] = "StoreTrial"
+    by_tasks = sfn.create_state_machine(
+        name="searching-by-tasks", definition=json.dumps(definition), roleArn=deployed["roleArn"]
+    )
+    trials = {}
+    for where, arn in (("function", deployed["stateMachineArn"]), ("task", by_tasks["stateMachineArn"])):
+        request = {"dataset_uri": f"s3://{bucket}/data/searched.csv", "target": "target", "model_name": f"by-{where}"}
+        request |= {"estimator": "ridge", "search_trials": 1, "seed": 1}
+        result = execution.outcome(sfn, execution.start(sfn, arn, request, f"searched-by-{where}"))
+        assert result.status == "SUCCEEDED", result.cause
+        output = result.output or {}
+        info, report = (
+            s3.get_object(Bucket=bucket, Key=uri.removeprefix(f"s3://{bucket}/"))["Body"].read().decode()
+            for uri in (output["model"]["info_uri"], output["evaluation"]["report_uri"])
+        )
+        (trials[where],) = json.loads(info)["search"]["trials"]
+        assert trials[where]["compute"]["kind"] == where
+        assert ("1 trial as a task of up to 30,720 MB" in report) == (where == "task")
+    assert trials["task"]["score"] == trials["function"]["score"]
 
 
 @pytest.mark.parametrize(

@@ -227,7 +227,7 @@ def metrics(training_stack: LocalTrainingStack) -> Metrics:
 def scoring_batches(training_stack: LocalTrainingStack) -> Machine:
     """Score by the deployed definition, under the name that mock_config.json knows."""
     deployed = deployed_machine(training_stack, "BatchScoringStateMachineArn")
-    return _machine(training_stack, "scoring", deployed["definition"], deployed["roleArn"])
+    return _machine(training_stack, "scoring", without_tasks(deployed["definition"]), deployed["roleArn"])
 
 
 @pytest.fixture(scope="session")
@@ -295,10 +295,10 @@ def deployed_machine(training_stack: LocalTrainingStack, output: str = "StateMac
 
 
 def without_tasks(definition: str) -> str:
-    """Return the definition of training as it is where JobSubnetIds is empty."""
-    subnets = f"'{TASKS['JobSubnetIds']}' = ''"
-    assert subnets in definition
-    return definition.replace(subnets, "'' = ''")
+    """Return the definition of training, or of scoring, as it is where JobSubnetIds is empty."""
+    changed, count = re.subn(rf"'{TASKS['JobSubnetIds']}' (!?=) ''", r"'' \1 ''", definition)
+    assert count
+    return changed
 
 
 def mocked_machine(training_stack: LocalTrainingStack) -> Machine:

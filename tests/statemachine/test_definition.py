@@ -35,7 +35,7 @@ REGISTRY_CALLS = (
     "FindChallenger",
 )  # fmt: skip
 # What leads any error to the one place that makes it readable.
-EXPLAINED = {
+EXPLAINED: dict[str, Any] = {
     "ErrorEquals": ["States.ALL"],
     "Output": "{% $merge([$states.errorOutput, {'step': $states.context.State.Name}]) %}",
     "Next": "ExplainFailure",
@@ -51,12 +51,7 @@ TOO_LARGE = {
     "$states.errorOutput.Cause ? $string($states.errorOutput.Cause) : '', 0, 6000)}}]) %}",
     "Next": "IsTaskOpen",
 }  # fmt: skip
-LARGE = {
-    "FinishPreparation": "FinishLargePreparation",
-    "TrainModel": "TrainLargeModel",
-    "EvaluateModel": "EvaluateLargeModel",
-    "PlanSearch": "PlanLargeSearch",
-}
+LARGE = ("FinishPreparation", "PlanSearch", "TrainModel", "EvaluateModel")
 # What one call has no room or time for goes on in pieces.
 IN_PIECES = {
     "ErrorEquals": ["TooLargeForFunctionError", "Sandbox.Timedout"],
@@ -100,9 +95,18 @@ def template(project: Path) -> dict[str, Any]:
 
 def test_every_task_is_known_and_ends_in_time(states: dict[str, Any]) -> None:
     tasks = {name: state for name, state in states.items() if state["Type"] == "Task"}
-    assert set(tasks) == {*STEPS, *PIECES, *REGISTRY_CALLS, *ANNOUNCEMENTS, "StoreEvent", *LARGE.values()}
+    assert set(tasks) == {
+        *STEPS,
+        *PIECES,
+        *REGISTRY_CALLS,
+        *ANNOUNCEMENTS,
+        "StoreEvent",
+        "RunTask",
+        "StoreTrial",
+        "RunTrial",
+    }
     # Only a person may take days, and what does not fit a function hours.
-    for name in ("WaitForApproval", *LARGE.values()):
+    for name in ("WaitForApproval", "RunTask", "RunTrial"):
         tasks.pop(name)
     assert all(0 < state["TimeoutSeconds"] <= 960 for state in tasks.values())
 
@@ -159,7 +163,8 @@ def test_only_service_errors_are_retried(states: dict[str, Any], step: str) -> N
 @pytest.mark.parametrize("step", STEPS)
 def test_every_error_is_caught_and_leads_to_the_one_fail_state(states: dict[str, Any], step: str) -> None:
     if step == "TrainTrial":
-        (caught,) = states[step]["Catch"]
+        large, caught = states[step]["Catch"]
+        assert large["ErrorEquals"] == TOO_LARGE["ErrorEquals"]
         # A trial that fails ends nothing.
         assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "TrialFailed")
     else:
@@ -187,19 +192,44 @@ def test_what_a_condition_has_decided_goes_its_own_way(
     assert decided == {"ErrorEquals": [error, *unanswered], "Output": "{% $states.input %}", "Next": target}
 
 
-@pytest.mark.parametrize(("step", "large"), LARGE.items())
-def test_a_task_does_what_its_function_would_have_done(states: dict[str, Any], step: str, large: str) -> None:
-    function, task = states[step], states[large]
-    stored = states["StoreEvent"]["Arguments"]["Body"]
+@pytest.mark.parametrize("step", LARGE)
+def test_a_task_does_what_its_function_would_have_done(states: dict[str, Any], step: str) -> None:
+    function = states[step]
     asked = function["Arguments"].removeprefix("{% ").removesuffix(" %}")
-    assert asked in stored
-    assert task["Next"] == function["Next"]
+    assert asked in states["StoreEvent"]["Arguments"]["Body"]
+    of_image = {"FinishPreparation": "DataPreparation", "EvaluateModel": "ModelEvaluation"}.get(step, "ModelTraining")
+    assert f"'{step}': '${{{of_image}Task}}'" in states["RunTask"]["Arguments"]["TaskDefinition"]
+    (taken_up,) = (each for each in states["TakeUpStep"]["Choices"] if f"'{step}'" in each["Condition"])
+    assert taken_up["Next"] == function["Next"]
+
+
+def test_a_trial_and_a_piece_run_as_tasks_as_steps_do(states: dict[str, Any], scoring: dict[str, Any]) -> None:
+    step = states["RunTask"]
+    asked = re.findall(r"'(\w+)': ", states["StoreTrial"]["Arguments"]["Body"])
+    assert asked == [*states["MakeTrials"]["ItemSelector"]]
+    asked = re.findall(r"'(\w+)': ", json.dumps(scoring["RunPiece"]["Arguments"]["Overrides"]))
+    assert asked == [*scoring["ScorePieces"]["ItemSelector"]]
+    for task, end in ((states["RunTrial"], "TrialFailed"), (scoring["RunPiece"], "PieceFailed")):
+        for field in ("Resource", "TimeoutSeconds", "HeartbeatSeconds"):
+            assert task[field] == step[field]
+        for field in ("Cluster", "LaunchType", "NetworkConfiguration"):
+            assert task["Arguments"][field] == step["Arguments"][field]
+        assert {each["Next"] for each in task["Catch"]} == {end}
+        assert [each["ErrorEquals"] for each in task["Catch"]] == [each["ErrorEquals"] for each in step["Catch"]]
+    assert scoring["ScorePiece"]["Catch"][0]["ErrorEquals"] == TOO_LARGE["ErrorEquals"]
+    # A task that has used its trial's seconds ends, and would do so again.
+    assert "JobDiedError" not in json.dumps(states["RunTrial"]["Retry"])
+
+
+def test_a_task_is_waited_for_as_long_as_it_may_take(states: dict[str, Any]) -> None:
+    task = states["RunTask"]
     assert task["TimeoutSeconds"] == TASK_SECONDS
     assert HEARTBEAT_SECONDS * 5 < task["HeartbeatSeconds"] < task["TimeoutSeconds"]
-    assert task["Catch"][-1] == EXPLAINED
-    # The same words but for those of another step.
-    assert task["Retry"] == states["TrainLargeModel"]["Retry"]
-    assert task["Catch"] == states["TrainLargeModel"]["Catch"]
+    # Of an error it is told which step it was.
+    assert task["Catch"][-1] == {
+        **EXPLAINED,
+        "Output": EXPLAINED["Output"].replace("$states.context.State.Name", "$states.input.large.step"),
+    }
     # 8,192 characters for all overrides: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskOverride.html
     (container,) = task["Arguments"]["Overrides"]["ContainerOverrides"]
     assert [each["Name"] for each in container["Environment"]] == [
@@ -370,7 +400,7 @@ def scoring(scoring_text: str) -> dict[str, Any]:
 
 def test_every_task_of_scoring_is_known_ends_in_time_and_is_retried(scoring: dict[str, Any]) -> None:
     tasks = {name: state for name, state in scoring.items() if state["Type"] == "Task"}
-    assert set(tasks) == {*SCORING_STEPS, *SCORING_CALLS, "AnnounceScores", "AnnounceFailure"}
+    assert set(tasks) == {*SCORING_STEPS, *SCORING_CALLS, "AnnounceScores", "AnnounceFailure", "RunPiece"}
     for name in SCORING_STEPS:
         pending, throttled, retrier = tasks[name]["Retry"]
         assert set(pending["ErrorEquals"]) == PENDING_ERRORS
@@ -384,6 +414,9 @@ def test_every_task_of_scoring_is_known_ends_in_time_and_is_retried(scoring: dic
         # An attempt is three events of the history, and each piece has those around them.
         attempts = 1 + sum(each["MaxAttempts"] for each in tasks[name]["Retry"])
         assert MOST_PIECES * (3 * attempts + 8) < 25_000
+    # After one call, a task: one event more for each attempt, that it was submitted, and four for two states.
+    attempts = 1 + sum(each["MaxAttempts"] for each in tasks["RunPiece"]["Retry"])
+    assert MOST_PIECES * (3 + 4 * attempts + 8 + 4) < 25_000
     for name in SCORING_CALLS:
         (retrier,) = tasks[name]["Retry"]
         assert retrier["JitterStrategy"] == "FULL"
@@ -391,9 +424,9 @@ def test_every_task_of_scoring_is_known_ends_in_time_and_is_retried(scoring: dic
 
 
 def test_whatever_scoring_meets_is_caught(scoring: dict[str, Any]) -> None:
-    for name in (*SCORING_STEPS, *SCORING_CALLS, "ScorePieces"):
+    for name in (*SCORING_STEPS, *SCORING_CALLS, "ScorePieces", "RunPiece"):
         caught = scoring[name]["Catch"][-1]
-        if name == "ScorePiece":
+        if name in ("ScorePiece", "RunPiece"):
             assert (caught["ErrorEquals"], caught["Next"]) == (["States.ALL"], "PieceFailed")
         else:
             assert caught == EXPLAINED, name
@@ -427,7 +460,7 @@ def test_what_all_pieces_may_say_fits_a_state(scoring: dict[str, Any]) -> None:
 
 def test_the_role_of_scoring_records_what_the_definition_writes(scoring_text: str, template: dict[str, Any]) -> None:
     (policy,) = template["Resources"]["BatchScoringRole"]["Properties"]["Policies"]
-    (record,) = (each for each in policy["PolicyDocument"]["Statement"] if each["Sid"] == "RecordScores")
+    (record,) = (each for each in policy["PolicyDocument"]["Statement"] if each.get("Sid") == "RecordScores")
     allowed = record["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]
     written = re.findall(r"[\"'](\w+)[\"']: \{[\"'][SN][\"']:", scoring_text)
     assert {*written} == {*allowed}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -102,8 +103,9 @@ def definition(run_scripted: Machine, families: dict[str, str]) -> str:
     """Return the deployed definition with scripted functions and with a scripted job."""
     found = str(run_scripted.sfn.describe_state_machine(stateMachineArn=run_scripted.arn)["definition"])
     for deployed, scripted in families.items():
-        assert f'"{deployed}"' in found
-        found = found.replace(f'"{deployed}"', f'"{scripted}"')
+        # As a step looks it up, and as it is for trials.
+        found, count = re.subn(rf"(['\"]){deployed}\1", rf"\1{scripted}\1", found)
+        assert count
     return found
 
 
@@ -131,7 +133,7 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     events, result = list(follow(run_large.sfn, started)), execution.outcome(run_large.sfn, started)
     assert result.status == "SUCCEEDED", result.cause
     assert registry.champion("large-1") == "large-run-1"
-    assert "TrainLargeModel" in states(events)
+    assert "RunTask" in states(events)
     (task,) = wait_for(lambda: tasks.of("large-run-1", "STOPPED"))
     assert (task["overrides"]["cpu"], task["overrides"]["memory"]) == ("8192", "40960")
     assert len(json.dumps(task["overrides"])) < 8192
@@ -140,9 +142,7 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     event = json.loads(stored["Body"].read())
     assert set(event) == {"run_id", "request", "prepared"}
     # Nothing of the way is left in what goes on.
-    assert not any(
-        "large" in (each.output or {}) for each in events if each.state in ("TrainLargeModel", "EvaluateModel")
-    )
+    assert not any("large" in (each.output or {}) for each in events if each.state in ("TakeUpStep", "EvaluateModel"))
 
 
 def test_parts_that_no_call_puts_together_are_put_together_by_a_task(run_large: Machine, registry: Registry) -> None:
@@ -152,7 +152,7 @@ def test_parts_that_no_call_puts_together_are_put_together_by_a_task(run_large: 
     events, result = list(follow(run_large.sfn, started)), execution.outcome(run_large.sfn, started)
     assert result.status == "SUCCEEDED", result.cause
     assert registry.champion("large-parts") == "large-parts-1"
-    (finished,) = [each for each in events if (each.state, each.kind) == ("FinishLargePreparation", "succeeded")]
+    (finished,) = [each for each in events if (each.state, each.kind) == ("TakeUpStep", "succeeded")]
     # As FinishPreparation hands on, and nothing of the way.
     assert finished.output is not None
     assert set(finished.output) == {"run_id", "request", "prepared"}
@@ -175,7 +175,7 @@ def test_a_function_that_was_stopped_goes_on_as_a_task_of_more_than_any_function
 def test_without_an_error_nothing_of_it_is_passed_through(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-small"})
     assert result.status == "SUCCEEDED", result.cause
-    assert not {"IsTaskOpen", "StoreEvent", "ChooseTask", "TrainLargeModel"} & set(states(events, "entered"))
+    assert not {"IsTaskOpen", "StoreEvent", "RunTask", "TakeUpStep"} & set(states(events, "entered"))
 
 
 @pytest.mark.parametrize("closed", ["no subnets", "compute"])
@@ -195,7 +195,44 @@ def test_without_tasks_the_run_ends_as_if_there_were_no_such_way(
 
 def test_an_error_of_a_task_keeps_its_name_and_its_message(run_large: Machine) -> None:
     _, result = run_large({"model_name": "large-refused", "errors": TOO_LARGE, "job": "refuse"})
-    assert (result.error, result.cause) == ("InvalidDatasetError", "TrainLargeModel: The data set has no rows.")
+    assert (result.error, result.cause) == ("InvalidDatasetError", "TrainModel: The data set has no rows.")
+
+
+def searching(name: str, fails: dict[str, str], **more: Any) -> dict[str, Any]:
+    """Return a request for a search of one round, with the errors of its trials."""
+    return {"model_name": name, "search_trials": len(fails), "rounds": [len(fails) + 1], "fails": fails, **more}
+
+
+def test_a_trial_that_a_function_has_no_room_or_time_for_is_made_by_a_task(run_large: Machine, tasks: Tasks) -> None:
+    fails = {"0": "TooLargeForFunctionError", "1": "Sandbox.Timedout", "2": "Runtime.ExitError"}
+    arn = run_large.start(searching("large-trials", fails), "large-trials")
+    result = execution.outcome(run_large.sfn, arn)
+    assert result.output is not None, result.cause
+    trials = result.output["model"]["search"]["trials"]
+    # The third has ended by itself, for its seconds were over; the fourth is what any trial is.
+    assert [each.get("score") for each in trials] == [0.0, 0.1, None, 0.3]
+    assert (trials[2]["error"], trials[2]["compute"]) == ("Runtime.ExitError: trial 2", None)
+    first, second = wait_for(lambda: found if len(found := tasks.of("large-trials", "STOPPED")) == 2 else None)
+    assert {first["overrides"]["memory"], second["overrides"]["memory"]} == {"30720"}
+
+
+def test_a_trial_that_a_task_refuses_has_failed_and_ends_nothing(run_large: Machine) -> None:
+    request = searching("large-trial-refused", {"0": "TooLargeForFunctionError"}, job="refuse")
+    _, result = run_large(request)
+    assert result.output is not None, result.cause
+    first, second = result.output["model"]["search"]["trials"]
+    assert first["error"] == "InvalidDatasetError: The data set has no rows."
+    assert (first["compute"], first["seconds"]) == ({"kind": "task", "memory_mb": 30720}, 1.5)
+    assert second["score"] == 0.1
+
+
+def test_a_request_without_tasks_has_its_trials_fail_as_ever(run_large: Machine, tasks: Tasks) -> None:
+    request = searching("large-trial-closed", {"0": "Lambda.Unknown"}, compute="lambda")
+    arn = run_large.start(request, "large-trial-closed")
+    result = execution.outcome(run_large.sfn, arn)
+    assert result.output is not None, result.cause
+    assert result.output["model"]["search"]["trials"][0]["error"] == "Lambda.Unknown: trial 0"
+    assert not [*tasks.of("large-trial-closed", "RUNNING"), *tasks.of("large-trial-closed", "STOPPED")]
 
 
 def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Machine, tasks: Tasks) -> None:
@@ -212,7 +249,7 @@ def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-stopped", "errors": TOO_LARGE, "job": "die"})
     assert result.status == "SUCCEEDED", result.cause
     (retried,) = [each for each in events if each.kind == "retried"]
-    assert (retried.state, retried.error) == ("TrainLargeModel", "JobStoppedError")
+    assert (retried.state, retried.error) == ("RunTask", "JobStoppedError")
 
 
 def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, tasks: Tasks) -> None:
@@ -283,7 +320,7 @@ def test_capacity_that_is_gone_for_good_is_asked_for_again_and_told_in_the_words
     request = {"model_name": "large-capacity", "errors": TOO_LARGE, "message": MESSAGE}
     events, result = run_large(request, case="NoCapacityForGood")
     assert (result.status, result.error) == ("FAILED", "ECS.AmazonECSException")
-    assert str(result.cause).startswith("TrainLargeModel: Capacity is unavailable at this time.")
+    assert str(result.cause).startswith("TrainModel: Capacity is unavailable at this time.")
     assert [each.error for each in events if each.kind == "retried"] == [result.error] * 6
     assert decisions(registry, "large-capacity") == []
 
@@ -304,8 +341,8 @@ def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends
 
 def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_stack: LocalTrainingStack) -> None:
     ecs, functions = training_stack.aws.client("ecs"), training_stack.aws.client("lambda")
-    steps = {"DataPreparation": "data-preparation", "ModelTraining": "model-training"}
-    for step, name in {**steps, "ModelEvaluation": "model-evaluation"}.items():
+    for step in ("DataPreparation", "ModelTraining", "ModelEvaluation", "BatchScoring"):
+        name = re.sub(r"\B([A-Z])", r"-\1", step).lower()
         task = ecs.describe_task_definition(taskDefinition=f"{training_stack.name}-{name}")["taskDefinition"]
         function = functions.get_function(FunctionName=physical_id(training_stack, f"{step}Function"))["Configuration"]
         (container,) = task["containerDefinitions"]
@@ -315,5 +352,5 @@ def test_a_task_definition_has_the_role_and_the_image_of_its_function(training_s
         given = {each["name"]: each["value"] for each in container["environment"]}
         shared = {"ARTIFACT_BUCKET", "IMAGE_URI"}
         if step != "DataPreparation":
-            shared |= {"RELEASE", "COMMIT", "LARGEST_TASK_MEMORY"}
+            shared |= {"LARGEST_TASK_MEMORY"} | ({"STACK_NAME"} if step == "BatchScoring" else {"RELEASE", "COMMIT"})
         assert {key: given[key] for key in shared} == {key: function["Environment"]["Variables"][key] for key in shared}

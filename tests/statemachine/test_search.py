@@ -53,7 +53,7 @@ def test_without_a_search_training_comes_at_once(run_scripted: Machine, trials: 
     assert "search" not in result.output["model"]
 
 
-@pytest.mark.parametrize("error", ["InvalidDatasetError", "Runtime.ExitError", "Lambda.Unknown"])
+@pytest.mark.parametrize("error", ["InvalidDatasetError", "Runtime.ExitError"])
 def test_a_trial_that_fails_is_told_and_ends_nothing(run_scripted: Machine, error: str) -> None:
     script = {"search_trials": 3, "rounds": [2, 1], "fails": {"1": error}, "model_name": "failing"}
     _, result = run_scripted(script)

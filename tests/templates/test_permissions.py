@@ -48,13 +48,14 @@ OBJECTS = (
     "scoring/run-1/manifest.json",
     "large/run-1/TrainModel.json",
     "large/run-1/PlanSearch.json",
+    "large/run-1/TrainTrial-7.json",
     "large/run-1/EvaluateModel.json",
     "large/run-1/FinishPreparation.json",
     CERTIFICATE,
     PIECE,
     "other/notes.txt",
 )
-TRAINING_EVENTS = {"large/run-1/TrainModel.json", "large/run-1/PlanSearch.json"}
+TRAINING_EVENTS = {f"large/run-1/{each}.json" for each in ("TrainModel", "PlanSearch", "TrainTrial-7")}
 # Read in the newest version alone: data sets are taken as they are, tasks' events and pieces are there once.
 UNVERSIONED = {key for key in OBJECTS if key.startswith(("data/", "large/", "pieces/"))}
 # For each kind of call, what a role's work needs; every other key of OBJECTS is denied to it.
@@ -457,6 +458,7 @@ TO_TASKS = {"iam:PassedToService": "ecs-tasks.amazonaws.com"}
         ("iam:PassRole", "DataPreparationRole", TO_TASKS, True),
         ("iam:PassRole", "BatchScoringFunctionRole", TO_TASKS, False),
         ("iam:PassRole", "TreeWorkerRole", TO_TASKS, False),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-batch-scoring:1", OWN_CLUSTER, False),
         ("s3:PutObject", "large/run-1/TrainModel.json", {}, True),
         ("s3:PutObject", "runs/run-1/model/1/model.skops", {}, False),
         ("s3:GetObject", "large/run-1/TrainModel.json", {}, False),
@@ -543,6 +545,27 @@ def test_nobody_starts_stops_or_changes_tasks_of_others(
 
 
 @pytest.mark.parametrize(
+    ("action", "resource", "context", "allowed"),
+    [
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-batch-scoring:2", OWN_CLUSTER, True),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-batch-scoring:2", {}, False),
+        ("ecs:RunTask", f"{ECS}:task-definition/crosstrain-local-model-training:2", OWN_CLUSTER, False),
+        ("iam:PassRole", "BatchScoringFunctionRole", TO_TASKS, True),
+        ("iam:PassRole", "TaskExecutionRole", TO_TASKS, True),
+        ("iam:PassRole", "BatchScoringFunctionRole", {"iam:PassedToService": "ec2.amazonaws.com"}, False),
+        ("iam:PassRole", "ModelTrainingRole", TO_TASKS, False),
+        ("iam:PassRole", "BatchScoringRole", TO_TASKS, False),
+    ],
+)
+def test_the_state_machine_of_scoring_runs_its_own_task_alone(
+    training_stack: LocalTrainingStack, action: str, resource: str, context: dict[str, str], allowed: bool
+) -> None:
+    arn = role_arn(training_stack, resource) if resource.endswith("Role") else resource
+    policies = policies_of(training_stack.aws.client("iam"), physical_id(training_stack, "BatchScoringRole"))
+    assert is_allowed_with(context, policies, action, arn) == allowed
+
+
+@pytest.mark.parametrize(
     ("action", "resource", "allowed"),
     [
         ("ecr:GetAuthorizationToken", "*", True),
@@ -581,9 +604,15 @@ def test_a_stack_without_tasks_has_nothing_of_them(other_stack: LocalTrainingSta
     found = aws.client("cloudformation").describe_stack_resources(StackName=stack.name)["StackResources"]
     assert not [each for each in found if each["ResourceType"].startswith(("AWS::ECS::", "AWS::EC2::"))]
     iam = aws.client("iam")
-    for role in ("DataPreparationRole", "ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole"):
+    for role in (
+        "DataPreparationRole", "ModelTrainingRole", "ModelEvaluationRole", "TrainingStateMachineRole",
+        "BatchScoringFunctionRole", "BatchScoringRole",
+    ):  # fmt: skip
         policies = policies_of(iam, physical_id(stack, role))
         assert not any(is_allowed_with({}, policies, f"states:SendTask{end}", "*") for end in ("Success", "Failure"))
+        assert not is_allowed_with(
+            OWN_CLUSTER, policies, "ecs:RunTask", f"{ECS}:task-definition/{stack.name}-batch-scoring:1"
+        )
         trust = iam.get_role(RoleName=physical_id(stack, role))["Role"]["AssumeRolePolicyDocument"]
         assert "ecs-tasks" not in json.dumps(trust)
     function = aws.client("lambda").get_function(FunctionName=stack.outputs["ModelTrainingFunctionName"])

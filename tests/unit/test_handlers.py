@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
@@ -197,6 +198,80 @@ def test_a_search_from_plan_to_model(s3: Any, monkeypatch: pytest.MonkeyPatch) -
     assert [key for key in keys(s3) if "/trials/" in key] == [
         f"runs/run-1/trials/{number:03d}/{name}" for number in range(3) for name in ("out_of_fold.npy", "trial.json")
     ]
+
+
+class Call:
+    """The context of a call that has so many seconds left."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return them in milliseconds."""
+        return int(1000 * self.seconds)
+
+
+@pytest.fixture
+def trial(s3: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Return the event of a trial, in a stack that has tasks."""
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+    event = {"run_id": "run-1", **prepare(put(s3, frame(), "data/x.csv"), search_trials=3)}
+    (first, *_) = training.handler({**event, "task": "plan_search", "done": []}, None)["trials"]
+    return {**event, "task": "train_trial", "trial": first}
+
+
+def test_a_trial_whose_rows_do_not_fit_the_memory_runs_as_a_task(
+    trial: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = training.handler(trial, None)
+    assert done["compute"] == {"kind": "function", "memory_mb": 10240}
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+    with pytest.raises(TooLargeForFunctionError, match=r"^A trial of ridge on 80 of 80 .*\[cpu=4096 memory=8192\]$"):
+        training.handler(trial, None)
+    monkeypatch.setenv("CROSSTRAIN_TASK_CPU", "4096")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "8192")
+    as_task = training.handler(trial, None)
+    assert as_task["compute"] == {"kind": "task", "memory_mb": 8192}
+    assert as_task["score"] == done["score"]
+
+
+def test_a_trial_without_a_task_is_made_whatever_is_reckoned(
+    trial: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
+    in_functions = {**trial, "request": {**trial["request"], "compute": "lambda"}}
+    assert training.handler(in_functions, None)["score"] is not None
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
+    assert training.handler(trial, None)["score"] is not None
+
+
+def test_a_trial_that_a_call_has_no_time_for_runs_as_a_task_and_one_without_seconds_has_failed(
+    trial: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No fold is over in no time.
+    slow = {**trial, "trial": {**trial["trial"], "seconds": 600.0}}
+    with pytest.raises(TooLargeForFunctionError, match=r"^Trial 0 takes longer than the 0 processor seconds .*memory="):
+        training.handler(slow, Call(1e-9))
+    short = training.handler({**trial, "trial": {**trial["trial"], "seconds": 0.0}}, Call(900))
+    assert short["error"].startswith("OutOfTime")
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
+    assert training.handler(slow, Call(300))["score"] is not None
+
+
+@pytest.mark.parametrize("task", ["train_trial", "train_model"])
+def test_a_part_that_does_not_fit_the_disk_goes_to_a_task(
+    trial: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(training, "download", full)
+    event = {**trial, "task": task, "request": {**trial["request"], "estimator": "ridge"}}
+    with pytest.raises(TooLargeForFunctionError, match=r"temporary disk: it runs as a task of 4 vCPU"):
+        training.handler(event, None)
+    event["request"]["compute"] = "lambda"
+    with pytest.raises(InvalidDatasetError, match="compute is lambda"):
+        training.handler(event, None)
 
 
 def imbalanced(rows: int = 1200) -> pd.DataFrame:

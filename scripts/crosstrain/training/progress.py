@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -13,6 +14,7 @@ from rich.markup import escape
 SEARCH = ("PlanSearch", "MakeTrials")
 """The states of a search."""
 _WAITING = "WaitForApproval"
+_AS_TASK = "RunTask"
 _SEARCH = "Search"
 _TOO_LARGE = "TooLargeForFunctionError"
 _IS_TASK_OPEN = "IsTaskOpen"
@@ -41,6 +43,8 @@ class Progress:
         self._failed: StateEvent | None = None
         # Of the states of a search, which are shown as one step.
         self._searched = 0.0
+        # The step that goes on as a task.
+        self._as_task = ""
 
     @contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -68,6 +72,8 @@ class Progress:
 
     def _show(self, event: StateEvent) -> None:
         """Show what happened to a state; only those that work take time, and those of a search are one step."""
+        if event.state == _AS_TASK:
+            event = replace(event, state=self._as_task)
         if self._failed is not None and event.state != _IS_TASK_OPEN:
             self._show_failed(event.state)
         if event.kind == "failed":
@@ -89,6 +95,7 @@ class Progress:
             told = f"its function was stopped ({event.error}), and it goes on {_OTHER_WAYS[following]}."
         self._stop()
         self._line(f"[yellow]→[/] {event.state}: {escape(told)}")
+        self._as_task = f"{event.state} as a task"
 
     def _show_step(self, event: StateEvent) -> None:
         if event.state in SEARCH:

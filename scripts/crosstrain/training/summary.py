@@ -13,13 +13,12 @@ from common.words import (
     MANY_MISSING,
     baseline,
     baseline_in_words,
-    cost_in_words,
     estimate,
     in_words,
     limits,
     with_spread,
 )
-from model_evaluation.searched import best_of
+from model_evaluation.searched import best_of, cost_of
 
 _SHOWN = 3
 _CHARACTERS = 300
@@ -85,6 +84,7 @@ def _search(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
         "best": best
         and {name: best[name] for name in ("number", "estimator", "hyperparameters", "score", "deviation")},
         "blend": search.get("blend"),
+        "cost": cost_of(search),
     }
 
 
@@ -163,7 +163,7 @@ def _search_in_words(search: Mapping[str, Any]) -> str:
     best, blend = search["best"], search["blend"]
     told = (
         f"{search['trials']} trials of {', '.join(search['estimators'])} in {search['seconds']:.0f} processor seconds, "
-        f"{cost_in_words(search['seconds'], search['memory_mb'])}, until {search['ended']}"
+        f"{search['cost']}, until {search['ended']}"
     )
     if best is None:
         return f"{told}; none ended"

@@ -12,9 +12,11 @@ from common.capacity import (
     TASK_SECONDS,
     TaskSize,
     compute,
+    disk_too_small,
     in_pieces,
     memory_mb,
     require_task,
+    takes_task,
     too_large,
 )
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError
@@ -101,6 +103,33 @@ def test_a_task_that_is_too_small_ends_the_run(monkeypatch: pytest.MonkeyPatch) 
     assert isinstance(error, InvalidDatasetError)
     assert "start the run again" in str(error)
     assert "no task has more than" in str(too_large(TOLD, WAY_OUT, needed_mb=LARGEST_TASK_MB))
+
+
+def test_what_does_not_fit_the_disk_runs_as_a_task_of_as_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = disk_too_small("It is large", WAY_OUT, disk_mb=11_000)
+    assert isinstance(error, TooLargeForFunctionError)
+    assert str(error) == "It is large: it runs as a task of 4 vCPU and 11,264 MB. [cpu=4096 memory=11264]"
+    assert isinstance(disk_too_small("It is large", WAY_OUT, disk_mb=300_000), InvalidDatasetError)
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
+    refused = disk_too_small("It is large", WAY_OUT)
+    assert str(refused).startswith(
+        "It is large: raise the parameter FunctionStorage (10,240 MB at most), bring less, or "
+    )
+    in_task(monkeypatch, 11_264)
+    assert str(disk_too_small("It is large", WAY_OUT)) == (
+        "It is large, and no task has a larger one than 204,800 MB: bring less."
+    )
+
+
+def test_a_task_is_taken_by_a_function_of_a_stack_that_has_tasks_if_the_request_lets_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [takes_task(where) for where in ("auto", "task", "lambda")] == [True, True, False]
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
+    assert not takes_task()
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", "8192")
+    in_task(monkeypatch, 8192)
+    assert not takes_task()
 
 
 def test_pieces_need_no_task(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,14 @@ def test_the_best_trial_comes_first_and_is_marked_and_those_that_failed_come_las
     assert "1 failed." in found.text
 
 
+def test_trials_that_ran_as_tasks_are_told_and_their_seconds_have_no_price_of_lambda() -> None:
+    on = {"kind": "task", "memory_mb": 8192}
+    trials = [SEARCH["trials"][0], *({**each, "compute": on} for each in SEARCH["trials"][1:])]
+    found = searched({"search": {**SEARCH, "trials": trials}})
+    assert found is not None
+    assert "(about $0.001 of Lambda by its list price, and 2 trials as tasks of up to 8,192 MB)" in found.text
+
+
 def test_a_search_without_any_score_marks_nothing_and_says_what_was_done_in_its_place() -> None:
     failed = [{**each, "score": None, "error": "OutOfTime"} for each in SEARCH["trials"]]
     found = searched({"search": {**SEARCH, "best": None, "trials": failed, "told": ["ridge was fitted."]}})

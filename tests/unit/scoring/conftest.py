@@ -193,6 +193,7 @@ def runs(shop: Any, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """Return runs of a model that was promoted."""
     monkeypatch.setenv("ARTIFACT_BUCKET", shop.bucket)
     monkeypatch.setenv("STACK_NAME", "stack")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3008")
     shop.train("run-1", frame(), estimator="ridge")
     shop.promote("run-1")
     return Runs(shop)

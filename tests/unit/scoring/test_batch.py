@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from common import storage
-from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError
+from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError
 from crosstrain.training.prediction import Model
 from crosstrain.training.scored_files import score_files
 from data_preparation.reading import SourceFile
@@ -160,6 +161,40 @@ def test_one_object_that_cannot_be_scored_does_not_end_the_others(
     assert (harmed["name"], harmed["state"], harmed["rows"]) == (name, state, 0)
     assert told in harmed["reason"]
     assert runs.json("drift.json")["rows"] == 2 * ROWS
+
+
+def test_an_object_that_does_not_fit_the_disk_is_scored_by_a_task(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs.put("data/in/a.csv.gz", gzip.compress(frame(seed=5).to_csv(index=False).encode()))
+    planned = runs.plan(runs.request())
+    usage = shutil.disk_usage
+    with monkeypatch.context() as small:
+        small.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=100))
+        small.setenv("LARGEST_TASK_MEMORY", "122880")
+        with pytest.raises(TooLargeForFunctionError, match=r'^"a.csv.gz" has 0 MB .*\[cpu=4096 memory=8192\]$'):
+            runs.call("score_piece", plan=planned["plan"], piece=0)
+    monkeypatch.setenv("CROSSTRAIN_TASK_CPU", "4096")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "8192")
+    runs.call("score_piece", plan=planned["plan"], piece=0)
+    runs.compare(planned)
+    (told,) = runs.json("manifest.json")["objects"]
+    assert (told["state"], told["rows"]) == ("scored", ROWS)
+    assert told["compute"] == [{"kind": "task", "memory_mb": 8192}]
+
+
+def test_an_object_that_does_not_fit_the_disk_has_failed_where_there_are_no_tasks(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs.put("data/in/a.csv.gz", gzip.compress(frame(seed=5).to_csv(index=False).encode()))
+    runs.put("data/in/b.csv", b"size,kind\n1,flat\n")
+    usage = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(path)._replace(free=100))
+    runs.score(runs.request())
+    failed, scored = runs.json("manifest.json")["objects"]
+    assert (
+        "raise the parameter FunctionStorage (10,240 MB at most), split the file, or set the parameter JobSubnetIds"
+        in (failed["reason"])
+    )
+    assert scored["compute"] == [{"kind": "function", "memory_mb": 3008}]
 
 
 def test_rows_of_an_object_that_broke_off_are_not_counted(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,12 +73,12 @@ def test_what_is_too_large_for_a_function_is_told_and_is_no_failure() -> None:
         StateEvent("PlanSearch", "Task", "failed", 0.2, 1, error, "no JSON"),
         StateEvent("IsTaskOpen", "Choice", "entered", 0.0, 1),
         event("StoreEvent", "entered"),
-        event("TrainLargeModel", "entered"),
-        event("TrainLargeModel", "succeeded", 9.0),
+        event("RunTask", "entered"),
+        event("RunTask", "succeeded", 9.0),
     ) == [
         "→ TrainModel: 9 rows need 9 MB: it runs as a task of 4 vCPU.",
         "→ PlanSearch: no JSON",
-        "✓ TrainLargeModel 9.0 s",
+        "✓ PlanSearch as a task 9.0 s",
     ]
 
 

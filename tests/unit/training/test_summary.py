@@ -67,7 +67,7 @@ def test_figures_have_the_digits_that_their_intervals_bear() -> None:
 def test_a_search_is_told_in_words_with_what_failed_and_what_was_not_taken() -> None:
     search = {
         "estimators": ["ridge", "random_forest"], "metric": "rmse", "by": "rows", "folds": 5, "rows": 354,
-        "seconds": 6.4, "memory_mb": 3008,
+        "seconds": 6.4, "cost": "about $0.0003 of Lambda by its list price",
         "ended": "30 trials were made", "told": ["Trial 2 was better, and too slow."], "trials": 30, "failed": ["E: c"],
         "best": {
             "number": 8, "estimator": "random_forest", "hyperparameters": {"max_features": 0.5}, "score": 54.9191,

@@ -208,7 +208,7 @@ def _calls_of_service(
     elif called in (("ecs", "runTask"), ("s3", "putObject")):
         # A stack without tasks has no cluster: these states lead nowhere, and its role may do nothing of it.
         if '"Cluster": "none"' not in definition:
-            yield _call_for_task(called[1], state["Arguments"], account)
+            yield from _calls_for_task(called[1], state["Arguments"], account)
     elif called == ("states", "startExecution"):
         yield service_calls.START_EXECUTION, state["Arguments"]["StateMachineArn"], {}
     elif called == ("sfn", "sendTaskSuccess"):
@@ -241,9 +241,16 @@ def _calls_of_table(
         yield action, arn, {service_calls.ENCLOSING_OPERATION: name}
 
 
-def _call_for_task(operation: str, arguments: Mapping[str, Any], account: str) -> tuple[str, str, Mapping[str, str]]:
-    """Return the call that runs a task of ECS, or that stores what it is to work on."""
+def _calls_for_task(
+    operation: str, arguments: Mapping[str, Any], account: str
+) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Yield the calls that run tasks of ECS, or that store what one is to work on."""
     if operation == "putObject":
-        return service_calls.PUT_OBJECT, f"arn:aws:s3:::{arguments['Bucket']}/large/any", {}
-    family = f"arn:aws:ecs:{REGION}:{account}:task-definition/{arguments['TaskDefinition']}:1"
-    return service_calls.RUN_TASK, family, {service_calls.TASK_CLUSTER: arguments["Cluster"]}
+        yield service_calls.PUT_OBJECT, f"arn:aws:s3:::{arguments['Bucket']}/large/any", {}
+        return
+    # Which one it is may be looked up by the step.
+    for family in sorted(set(re.findall(r": '([\w-]+)'", arguments["TaskDefinition"]))) or [
+        arguments["TaskDefinition"]
+    ]:
+        arn = f"arn:aws:ecs:{REGION}:{account}:task-definition/{family}:1"
+        yield service_calls.RUN_TASK, arn, {service_calls.TASK_CLUSTER: arguments["Cluster"]}
