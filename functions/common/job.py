@@ -25,6 +25,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from common.capacity import TASK_SECONDS
 from common.storage import Stored, read_json, s3_client
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 60.0
-TASK_SECONDS = 43_200
-"""How long a task may take, which is what its state in training.asl.json waits."""
 # Nobody waits for the answer any more: the run was stopped, or has given this task up.
 # https://docs.aws.amazon.com/step-functions/latest/apireference/API_SendTaskHeartbeat.html
 _GONE = frozenset({"TaskTimedOut", "TaskDoesNotExist", "InvalidToken"})

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
 ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion", "doubts")
 
 _FETCHED_AT_ONCE = 3
-# Of the time that is left, what scoring the champion may take; the report takes some, too.
-_SHARE_OF_TIME = 0.6
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -199,9 +197,8 @@ def _champions_predictions(
 ) -> AbstractContextManager[ApartPredictions | None]:
     if champion is None or champion.unusable:
         return nullcontext()
-    # Without a context, as on a laptop, for minutes.
-    seconds = 300.0 if context is None else context.get_remaining_time_in_millis() / 1000
-    return predicted_apart(folder, profile, problem, seconds * _SHARE_OF_TIME)
+    # The report takes some of the time, too.
+    return predicted_apart(folder, profile, problem, SHARE_OF_TIME * seconds_left(context))
 
 
 def _card_and_report(document: dict[str, Any], scored: _Scored) -> tuple[dict[str, Any], str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.capacity import compute, memory_mb, require_task
+from common.capacity import SHARE_OF_TIME, compute, memory_mb, seconds_left
 from common.frames import PartFile, load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
@@ -37,9 +37,10 @@ from common.threads import few_threads
 from common.training_rows import Columns, RowRecorder
 from model_training.boosting_rows import fit_block_by_block, fits_block_by_block
 from model_training.cluster_tasks import on_tasks
-from model_training.memory import check_memory, needed_memory_mb, workers_of
+from model_training.memory import workers_of
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
+from model_training.room import check_room
 from model_training.streaming import fit_streamed, streams
 from model_training.suspicions import Suspicions
 from model_training.training import build_pipeline, describe, describe_baseline, fit
@@ -63,8 +64,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
-_SHARE_OF_FIT = 0.6
-"""The share of a call's time that the fit on all rows may take."""
 _SHARE_OF_FOLDS = 0.2
 """The share of a call's time that held-out folds of the chosen model may take."""
 _SECONDS_OF_START = 60.0
@@ -118,7 +117,7 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     request, prepared = parse_request(event["request"]), event["prepared"]
     profile = read_json(s3_client(), pinned(prepared, "profile"))
-    request, most_seconds = request.with_positive_class(profile), _seconds_left(context) * _SHARE_OF_FIT
+    request, most_seconds = request.with_positive_class(profile), seconds_left(context) * SHARE_OF_TIME
     planned = plan(
         request,
         profile,
@@ -162,9 +161,9 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     profile = read_json(s3, pinned(prepared, "profile"))
     request = parse_request(event["request"]).with_positive_class(profile)
     # Wall-clock time, too, for what hangs takes no other.
-    seconds = min(_seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)
+    seconds = min(seconds_left(context), 4 * trial.seconds + _SECONDS_OF_START)
     # What the call has no time for is given up between two folds, too, and counts no more than it took.
-    trial = replace(trial, seconds=min(trial.seconds, _seconds_left(context) * _SHARE_OF_FIT))
+    trial = replace(trial, seconds=min(trial.seconds, seconds_left(context) * SHARE_OF_TIME))
     with workspace() as folder, ended_after(seconds, 2 * trial.seconds + _SECONDS_OF_START / 4):
         outcome = run_trial(trial, request, profile, _part(s3, prepared, profile, folder))
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
@@ -198,11 +197,6 @@ def _outputs(s3: S3Client, tried: Tried) -> npt.NDArray[Any]:
     return found
 
 
-def _seconds_left(context: Any) -> float:
-    """Return how long a call may still take, elsewhere than on Lambda as long as it may there at most."""
-    return 900.0 if context is None else float(context.get_remaining_time_in_millis()) / 1000
-
-
 def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     s3 = s3_client()
     request, prepared = parse_request(event["request"]), event["prepared"]
@@ -210,11 +204,11 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
     request = request.with_positive_class(profile)
-    require_task(request.compute, needed_memory_mb(request, profile))
-    check_memory(request, profile, memory_mb())
+    stored, searched = pinned(prepared, "train"), event.get("search") is not None
     with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
+        check_room(request, profile, stored.size or 0, folder, context, searched=searched)
         recorder = RowRecorder(Columns.of(profile), profile["rows"]["train"])
-        part = download(s3, pinned(prepared, "train"), folder / "train.parquet")
+        part = download(s3, stored, folder / "train.parquet")
         features, target = _features(part, request, profile, recorder)
         weights = load_weights(part, profile)
         baseline = describe_baseline(target, request, weights)
@@ -311,7 +305,7 @@ def _learn_of_folds(
         if isinstance(features, PartFile)
         else Part(features, target, weights, order)
     )
-    return learn(request, profile, part, _seconds_left(context) * _SHARE_OF_FOLDS)
+    return learn(request, profile, part, seconds_left(context) * _SHARE_OF_FOLDS)
 
 
 def _lineage() -> dict[str, str | None]:

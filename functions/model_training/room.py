@@ -1,0 +1,56 @@
+"""Sees whether a call has the memory, the disk and the time for a training, before it reads the data."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from common.capacity import Need, Work, check_disk, check_time, memory_mb, require_task
+from common.conversion import Profile, feature_columns
+from common.request import TrainingRequest
+from model_training.duration import training_work
+from model_training.memory import check_memory, model_bytes, needed_memory_mb, workers_of
+
+WAY_OUT = "bring fewer rows, limit the trees or choose another estimator"
+
+
+def check_room(
+    request: TrainingRequest, profile: Profile, part_bytes: int, folder: Path, context: Any, *, searched: bool
+) -> None:
+    """See whether there is room and time for a training.
+
+    Parameters
+    ----------
+    request
+        With every choice made.
+    profile
+        Of the prepared data.
+    part_bytes
+        The size of the training part.
+    folder
+        On the temporary disk.
+    context
+        Of the call; None elsewhere than on Lambda.
+    searched
+        Whether a search has chosen the model.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If a task is to do it.
+    InvalidDatasetError, InvalidRequestError
+        If no task can, or the request or the stack takes none, with both figures and the way out.
+    """
+    work, where = training_work(request, profile, searched=searched), request.compute
+    if workers_of(request, profile):
+        # How long several tasks take together nobody has measured.
+        work = Work(work.alone)
+    disk_mb = (part_bytes + model_bytes(request, profile)) >> 20
+    need = Need(needed_memory_mb(request, profile), disk_mb, work)
+    require_task(where, need)
+    check_memory(request, profile, memory_mb(), need)
+    check_disk(need, shutil.disk_usage(folder).free, "The training part and the model", WAY_OUT, where=where)
+    rows, columns = profile["rows"]["train"], len(feature_columns(profile))
+    told = f"{rows:,} training rows with {columns} features and {request.estimator}"
+    check_time(need, context, told, f"raise the parameter ModelTrainingMemory for more vCPUs, {WAY_OUT}", where=where)
