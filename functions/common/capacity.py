@@ -57,6 +57,11 @@ class Work:
         """Return it, so many times."""
         return Work(self.alone * times, self.shared * times)
 
+    @property
+    def processor_seconds(self) -> float:
+        """How long it takes one processor."""
+        return self.alone + self.shared
+
     def seconds(self, vcpus: float) -> float:
         """Return how long it takes with so many vCPUs.
 

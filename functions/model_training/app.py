@@ -6,6 +6,7 @@ import gc
 import io
 import logging
 import os
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -204,9 +205,10 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
     request = request.with_positive_class(profile)
-    stored, searched = pinned(prepared, "train"), event.get("search") is not None
+    stored = pinned(prepared, "train")
     with workspace() as folder, few_threads(), ThreadPoolExecutor(1) as beside:
-        check_room(request, profile, stored.size or 0, folder, context, searched=searched)
+        free_bytes = shutil.disk_usage(folder).free
+        check_room(request, profile, event.get("search"), stored.size or 0, free_bytes, context)
         recorder = RowRecorder(Columns.of(profile), profile["rows"]["train"])
         part = download(s3, stored, folder / "train.parquet")
         features, target = _features(part, request, profile, recorder)

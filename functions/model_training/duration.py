@@ -38,6 +38,8 @@ SORT, SORT_ONE_HOT = 5e-8, 5e-9
 """A value is sorted once more for a level of a forest's tree, and one that is 0 or 1."""
 ITERATIONS = 100
 """How often a solver goes through the rows that stops by itself: hardly ever more often."""
+MOST_WRONG = 3.0
+"""How many times too many or too few an estimate is taken to be at most."""
 LEVELS = 16
 """How deep trees are reckoned at most that are bound by leaves alone."""
 
@@ -132,7 +134,7 @@ FITS: Mapping[str, Callable[[Fit], Work]] = {
 }
 
 
-def training_work(request: TrainingRequest, profile: Profile, *, searched: bool) -> Work:
+def training_work(request: TrainingRequest, profile: Profile, search: Mapping[str, Any] | None) -> Work:
     """Return about how much work training is.
 
     Parameters
@@ -141,18 +143,30 @@ def training_work(request: TrainingRequest, profile: Profile, *, searched: bool)
         With every choice made.
     profile
         Of the prepared data.
-    searched
-        Whether a search has chosen the model.
+    search
+        The record of the search that has chosen the model; None without one.
     """
     rows, columns = int(profile["rows"]["train"]), feature_columns(profile)
-    work = Work(START + rows * (len(columns) + 1) * READ) + fit_work(request, profile, rows)
-    if request.learns_of_folds(searched=searched):
+    work = Work(START + rows * (len(columns) + 1) * READ)
+    work += fit_work(request, profile, rows) * _as_tried(request, profile, search)
+    if request.learns_of_folds(searched=search is not None):
         work += folds_work(request, profile, rows_to_try(_of_a_minute(request), profile))
     if any("splits_by" in column for column in columns):
         # Each of two kinds is fitted twice, unless that takes too long.
         few = fit_work(request, profile, min(rows, MOST_ROWS)) * 4
-        work += Work(min(MOST_SECONDS, few.alone + few.shared))
+        work += Work(min(MOST_SECONDS, few.processor_seconds))
     return work
+
+
+def _as_tried(request: TrainingRequest, profile: Profile, search: Mapping[str, Any] | None) -> float:
+    """Return how many times as long as reckoned a fit takes, by what the trial took that has found it."""
+    best = None if search is None else search.get("best")
+    for tried in () if search is None else search.get("trials", ()):
+        if tried["number"] == best and tried["estimator"] == request.estimator and tried["fit_seconds"]:
+            reckoned = fit_work(request, profile, tried["fitted_rows"]).processor_seconds
+            # On few rows more is lost and won by chance than a fit of many has to do with.
+            return min(max(float(tried["fit_seconds"]) / reckoned, 1 / MOST_WRONG), MOST_WRONG)
+    return 1.0
 
 
 def _of_a_minute(request: TrainingRequest) -> TrainingRequest:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from common.capacity import Need, Work, check_disk, check_time, memory_mb, require_task
@@ -16,7 +15,12 @@ WAY_OUT = "bring fewer rows, limit the trees or choose another estimator"
 
 
 def check_room(
-    request: TrainingRequest, profile: Profile, part_bytes: int, folder: Path, context: Any, *, searched: bool
+    request: TrainingRequest,
+    profile: Profile,
+    search: Mapping[str, Any] | None,
+    part_bytes: int,
+    free_bytes: int,
+    context: Any,
 ) -> None:
     """See whether there is room and time for a training.
 
@@ -26,14 +30,12 @@ def check_room(
         With every choice made.
     profile
         Of the prepared data.
-    part_bytes
-        The size of the training part.
-    folder
-        On the temporary disk.
+    search
+        The record of the search that has chosen the model; None without one.
+    part_bytes, free_bytes
+        The size of the training part, and the space on the temporary disk.
     context
         Of the call; None elsewhere than on Lambda.
-    searched
-        Whether a search has chosen the model.
 
     Raises
     ------
@@ -42,7 +44,7 @@ def check_room(
     InvalidDatasetError, InvalidRequestError
         If no task can, or the request or the stack takes none, with both figures and the way out.
     """
-    work, where = training_work(request, profile, searched=searched), request.compute
+    work, where = training_work(request, profile, search), request.compute
     if workers_of(request, profile):
         # How long several tasks take together nobody has measured.
         work = Work(work.alone)
@@ -50,7 +52,7 @@ def check_room(
     need = Need(needed_memory_mb(request, profile), disk_mb, work)
     require_task(where, need)
     check_memory(request, profile, memory_mb(), need)
-    check_disk(need, shutil.disk_usage(folder).free, "The training part and the model", WAY_OUT, where=where)
+    check_disk(need, free_bytes, "The training part and the model", WAY_OUT, where=where)
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     told = f"{rows:,} training rows with {columns} features and {request.estimator}"
     check_time(need, context, told, f"raise the parameter ModelTrainingMemory for more vCPUs, {WAY_OUT}", where=where)

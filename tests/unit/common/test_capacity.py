@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from calls import Call
 from common.capacity import (
     LARGEST_TASK_MB,
     RESERVE_MB,
@@ -115,17 +116,6 @@ def test_what_asks_for_a_task_where_there_are_none_is_refused(monkeypatch: pytes
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
     with pytest.raises(InvalidRequestError, match="JobSubnetIds"):
         require_task("task", Need(1))
-
-
-class Call:
-    """The context of a call that has so many seconds left."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return them in milliseconds."""
-        return int(1000 * self._seconds)
 
 
 def test_a_thread_has_one_vcpu_at_most_and_all_share_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
