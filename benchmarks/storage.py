@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,6 +36,11 @@ class Storage:
         """Store a file under `data/` and return its URI."""
         self._s3.upload_file(str(path), BUCKET, f"data/{path.name}")
         return f"s3://{BUCKET}/data/{path.name}"
+
+    def document(self, uri: str) -> dict[str, Any]:
+        """Return a stored JSON document."""
+        document: dict[str, Any] = json.load(self._s3.get_object(Bucket=BUCKET, Key=uri.split("/", 3)[3])["Body"])
+        return document
 
     def forget(self, prefix: str) -> None:
         """Remove all objects under a prefix: the embedded AWS keeps them in memory."""

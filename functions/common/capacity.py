@@ -28,7 +28,7 @@ _TASK_VARIABLE = "CROSSTRAIN_TASK_CPU"
 _CALL_SECONDS = 900.0
 SHARE_OF_TIME = 0.6
 """The share of a call's time that work may be planned to take: a busy machine takes longer, and so does the network."""
-GAIN_OF_VCPU = 0.6
+GAIN_OF_VCPU = 0.5
 """What a vCPU beyond the first adds to work that is shared: measured are 0.5 of a forest and 0.6 to 0.9 of boosting."""
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class Work:
 
         Examples
         --------
-        >>> Work(alone=10, shared=10).seconds(0.5), Work(alone=10, shared=16).seconds(2)
+        >>> Work(alone=10, shared=10).seconds(0.5), Work(alone=10, shared=15).seconds(2)
         (40.0, 20.0)
         """
         whole = max(vcpus, 1.0)

@@ -24,18 +24,18 @@ READ = 2e-8
 """A value of the part is read, and hashed for its row's record."""
 NUMBER, CATEGORY, TIME, LEVEL = 2e-8, 5e-8, 3e-7, 3e-6
 """A value becomes features: a number, one of few texts, a time with the parts of the calendar, one of many texts."""
-RUN, COMPONENT = 3e-7, 1e-8
+RUN, COMPONENT = 1.2e-6, 1e-8
 """A character of a free text becomes runs of letters, and adds to a component of these."""
 PRODUCT, COEFFICIENT, EQUATION = 7e-11, 3e-9, 5e-9
 """A row adds to the product of two columns, and to a column; equations are solved for the cube of their number."""
-STEP = 4e-9
-"""A solver goes through a value of a row once more."""
+STEP, SPARSE_STEP = 4e-9, 1e-8
+"""A solver goes through a value of a row once more, and through one that is kept for not being 0."""
 BIN, XGBOOST_BIN = 1e-7, 4e-7
 """A value is put into its bin, by XGBoost as its blocks are read again."""
 GRADIENT, XGBOOST_GRADIENT, SPLIT = 6e-9, 3e-9, 2.5e-8
 """A value adds to a sum of a level of a boosted tree, and a bin of a leaf is looked at."""
-SORT, SORT_ONE_HOT = 5e-8, 5e-9
-"""A value is sorted once more for a level of a forest's tree, and one that is 0 or 1."""
+SORT, SORT_ONE_HOT = 4.5e-9, 4.5e-10
+"""A value is sorted among others for a level of a forest's tree, for each bit of their number, and one of 0 or 1."""
 ITERATIONS = 100
 """How often a solver goes through the rows that stops by itself: hardly ever more often."""
 MOST_WRONG = 3.0
@@ -86,7 +86,8 @@ def _of_products(fit: Fit) -> Work:
 def _of_steps(fit: Fit) -> Work:
     """Return the work of a solver that goes through the rows again and again."""
     iterations = min(int(fit.chosen("max_iter", None) or ITERATIONS), ITERATIONS)
-    return Work(iterations * fit.rows * (fit.made.values + fit.runs) * fit.outputs * STEP)
+    of_values = fit.made.values * (STEP if fit.made.is_dense else SPARSE_STEP) + fit.runs * SPARSE_STEP
+    return Work(iterations * fit.rows * of_values * fit.outputs)
 
 
 def _of_histograms(fit: Fit) -> Work:
@@ -119,7 +120,8 @@ def _of_forest(fit: Fit) -> Work:
     tried = {"sqrt": math.sqrt(columns), "log2": math.log2(max(2, columns)), None: columns}.get(share)
     tried = columns * float(share) if tried is None else tried
     value = (fit.made.dense * SORT + fit.made.one_hot * SORT_ONE_HOT) / columns
-    return Work(shared=int(fit.chosen("n_estimators", 100)) * rows * levels * max(1.0, tried) * value)
+    tree = rows * math.log2(rows) * levels * max(1.0, tried) * value
+    return Work(shared=int(fit.chosen("n_estimators", 100)) * tree)
 
 
 FITS: Mapping[str, Callable[[Fit], Work]] = {

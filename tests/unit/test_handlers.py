@@ -29,6 +29,7 @@ from botocore.response import StreamingBody
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import f1_score
 
+from calls import Call
 from common import storage
 from common.errors import (
     DamagedFileError,
@@ -802,6 +803,21 @@ def test_a_test_part_too_large_for_evaluation_is_refused_before_it_is_read(
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
     with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=\d+\]$"):
         evaluation.handler(event, None)
+
+
+def test_what_there_is_no_time_for_goes_on_as_a_task_before_it_is_read_or_is_tried(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    event, moments = trained(s3, "run-1"), Call(0.5)
+    for handler in (training.handler, evaluation.handler):
+        monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+        before = keys(s3)
+        with pytest.raises(TooLargeForFunctionError, match=r"s of the function's time .*\[cpu=4096 memory=8192\]$"):
+            handler(event, moments)
+        assert keys(s3) == before
+        monkeypatch.delenv("LARGEST_TASK_MEMORY")
+        assert handler(event, moments)["sha256"]
+    assert caplog.text.count("it is tried all the same, for there is no task to do it") == 2
 
 
 def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:

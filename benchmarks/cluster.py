@@ -1,0 +1,102 @@
+"""Trees that two workers grow together, against one task: processor seconds and memory, on one machine over TLS."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import data
+from benchmarks.figures import Section, rounded
+from benchmarks.storage import Storage
+from common.frames import PartFile
+from common.request import parse_request
+from common.storage import download, pinned, read_json, s3_client, workspace
+from crosstrain.delivery.functions import STEPS
+from model_training.boosting_rows import fit_block_by_block
+from model_training.distributed import Workers, started
+from model_training.training import build_pipeline
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmarks.options import Options
+    from model_training.distributed import Cluster
+
+ROWS, COLUMNS, TREES, WORKERS = 1_000_000, 30, 10, 2
+SECONDS_OF_START = 300.0
+HOST = "127.0.0.1"
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+def measure(options: Options) -> Section:
+    """Return what the same fit takes alone and with two workers."""
+    rows = min(options.rows, ROWS)
+    section = Section(f"Trees on two workers: {rows:,} rows, {COLUMNS} decimals, {TREES} trees, a thread each")
+    with Storage() as storage:
+        request = {
+            "dataset_uri": storage.put(data.numeric(rows)), "target": data.TARGET, "search_trials": 0,
+            "estimator": "xgboost", "hyperparameters": {"n_estimators": TREES},
+        }  # fmt: skip
+        event: dict[str, Any] = {"run_id": "cluster", "request": request}
+        with storage.worker(f"{STEPS[0]}.app:handler") as prepare:
+            event |= prepare(event).result
+        values = event["prepared"]["rows"]["train"] * COLUMNS
+        with storage.worker("benchmarks.cluster:alone", variables=ONE_THREAD) as process:
+            one = process(event)
+        with storage.worker("benchmarks.cluster:together", variables=ONE_THREAD) as process:
+            several = process(event)
+    peaks: list[int] = several.result["peaks"]
+    seconds = several.cpu_seconds + several.result["seconds"]
+    above = [
+        one.peak_bytes - one.idle_bytes,
+        several.peak_bytes + sum(peaks) - several.idle_bytes * (1 + WORKERS),
+    ]
+    told = (_mb(several.peak_bytes), ", ".join(map(_mb, peaks)), rounded(above[1] / values))
+    section.tables.append(
+        (
+            ("", "processor seconds", "peak MB of the task", "of each worker", "bytes a value above the imports"),
+            [
+                ("alone", rounded(one.cpu_seconds), _mb(one.peak_bytes), "", rounded(above[0] / values)),
+                (f"{WORKERS} workers", rounded(seconds), *told),
+            ],
+        )
+    )
+    section.data = {"seconds": [one.cpu_seconds, seconds], "bytes a value": [each / values for each in above]}
+    section.notes.append("The part is downloaded by the one task; workers read their row groups from S3 by ranges.")
+    return section
+
+
+def _mb(size: float) -> str:
+    return f"{size / 2**20:,.0f}"
+
+
+def alone(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
+    """Grow the trees in this process."""
+    with workspace() as folder:
+        _fit(event, folder, None)
+    return {}
+
+
+def together(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
+    """Grow them with workers; return each worker's peak in bytes, and the processor seconds of all but this process."""
+    with workspace() as folder:
+        with started(HOST, folder) as cluster:
+            command = [sys.executable, "-m", "model_training.cluster_process", "worker"]
+            command += [str(folder / "credentials.json"), cluster.address]
+            processes = [subprocess.Popen(command) for _ in range(WORKERS)]
+            cluster.wait(WORKERS, SECONDS_OF_START)
+            _fit(event, folder, cluster)
+        peaks = [os.wait4(process.pid, 0)[2].ru_maxrss * 1024 for process in processes]
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return {"peaks": peaks, "seconds": used.ru_utime + used.ru_stime}
+
+
+def _fit(event: dict[str, Any], folder: Path, cluster: Cluster | None) -> None:
+    stored, profile = pinned(event["prepared"], "train"), read_json(s3_client(), pinned(event["prepared"], "profile"))
+    part = PartFile(download(s3_client(), stored, folder / "train.parquet"), profile)
+    elsewhere = None if cluster is None else Workers(cluster, stored, WORKERS)
+    pipeline = build_pipeline(parse_request(event["request"]), profile)
+    fit_block_by_block(pipeline, part, profile, part.target(), elsewhere=elsewhere)
