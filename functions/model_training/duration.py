@@ -17,6 +17,7 @@ from common.request import SEARCH_SECONDS, TrainingRequest
 from model_training.features import Made, has_runs, text_characters, text_components, texts_of
 from model_training.folds import FEW_ROWS, FEWER_FOLDS, MOST_FOLDS, rows_to_try
 from model_training.other_splits import MOST_ROWS, MOST_SECONDS
+from model_training.streaming import streams
 
 START = 0.5
 """Clients, the samples that are looked at, the documents that are written."""
@@ -28,7 +29,7 @@ RUN, COMPONENT = 1.2e-6, 1e-8
 """A character of a free text becomes runs of letters, and adds to a component of these."""
 PRODUCT, COEFFICIENT, EQUATION = 7e-11, 3e-9, 5e-9
 """A row adds to the product of two columns, and to a column; equations are solved for the cube of their number."""
-STEP, SPARSE_STEP = 4e-9, 1e-8
+STEP, SPARSE_STEP = 2.5e-9, 1e-8
 """A solver goes through a value of a row once more, and through one that is kept for not being 0."""
 BIN, XGBOOST_BIN = 1e-7, 4e-7
 """A value is put into its bin, by XGBoost as its blocks are read again."""
@@ -58,24 +59,27 @@ class Fit:
         How many runs of letters a row's free texts are, where these are columns.
     outputs
         How many models it is in one: of more than two classes one for each.
+    is_streamed
+        Whether sums of products are enough (`model_training.streaming`).
     request
         With every choice made.
+    chosen
+        Its hyperparameters.
     """
 
     rows: float
     made: Made
     runs: float
     outputs: int
+    is_streamed: bool
     request: TrainingRequest
-
-    def chosen(self, name: str, default: Any) -> Any:
-        """Return a hyperparameter, the default where the request has none."""
-        return self.request.hyperparameters.get(name, default)
+    chosen: Mapping[str, Any]
 
 
 def _of_products(fit: Fit) -> Work:
     """Return the work of a linear model by sums of products, or by a solver that goes from row to row."""
-    if fit.runs or not fit.made.is_dense or fit.chosen("solver", "auto") in ("sag", "saga"):
+    is_sparse = fit.runs > 0 or not fit.made.is_dense
+    if not fit.is_streamed and (is_sparse or fit.chosen.get("solver", "auto") in ("sag", "saga")):
         return _of_steps(fit)
     columns = fit.made.columns
     # A line without a penalty looks at the rows once more.
@@ -85,43 +89,50 @@ def _of_products(fit: Fit) -> Work:
 
 def _of_steps(fit: Fit) -> Work:
     """Return the work of a solver that goes through the rows again and again."""
-    iterations = min(int(fit.chosen("max_iter", None) or ITERATIONS), ITERATIONS)
+    iterations = min(int(fit.chosen.get("max_iter") or ITERATIONS), ITERATIONS)
     of_values = fit.made.values * (STEP if fit.made.is_dense else SPARSE_STEP) + fit.runs * SPARSE_STEP
     return Work(iterations * fit.rows * of_values * fit.outputs)
 
 
 def _of_histograms(fit: Fit) -> Work:
-    return _of_boosted(fit, "max_iter", fit.chosen("max_leaf_nodes", 31), None, (BIN, GRADIENT))
+    return _of_boosted(fit, "max_iter", fit.chosen.get("max_leaf_nodes", 31), None, (BIN, GRADIENT))
 
 
 def _of_xgboost(fit: Fit) -> Work:
-    return _of_boosted(fit, "n_estimators", fit.chosen("max_leaves", None), 6, (XGBOOST_BIN, XGBOOST_GRADIENT))
+    return _of_boosted(fit, "n_estimators", fit.chosen.get("max_leaves"), 6, (XGBOOST_BIN, XGBOOST_GRADIENT))
 
 
 def _of_boosted(fit: Fit, trees: str, leaves: int | None, deepest: int | None, seconds: tuple[float, float]) -> Work:
     """Return the work of boosted trees: a level's sums are of half of the rows, the others follow from those above."""
-    least = int(fit.chosen("min_samples_leaf", 1))
-    bounds = (fit.chosen("max_depth", deepest), math.log2(leaves or 2**LEVELS), math.log2(max(2.0, fit.rows / least)))
+    least = int(fit.chosen.get("min_samples_leaf", 1))
+    bounds = (
+        fit.chosen.get("max_depth", deepest),
+        math.log2(leaves or 2**LEVELS),
+        math.log2(max(2.0, fit.rows / least)),
+    )
     levels = min(float(each) for each in bounds if each is not None)
     bin_seconds, gradient_seconds = seconds
-    values, bins = fit.rows * fit.made.columns, min(int(fit.chosen("max_bins", 256)), int(fit.chosen("max_bin", 256)))
+    values, bins = (
+        fit.rows * fit.made.columns,
+        min(int(fit.chosen.get("max_bins", 256)), int(fit.chosen.get("max_bin", 256))),
+    )
     tree = values * (1 + levels / 2) * gradient_seconds + 2**levels * fit.made.columns * bins * SPLIT
     # The first is of the columns as they are, whichever a tree may split on.
-    return Work(values * bin_seconds, int(fit.chosen(trees, 100)) * fit.outputs * tree)
+    return Work(values * bin_seconds, int(fit.chosen.get(trees, 100)) * fit.outputs * tree)
 
 
 def _of_forest(fit: Fit) -> Work:
     """Return the work of trees that sort the rows of each node by each column that is tried there."""
-    rows = max(2.0, fit.rows * (fit.chosen("max_samples", None) or 1.0))
-    levels = math.log2(max(2.0, rows / int(fit.chosen("min_samples_leaf", 1))))
-    levels = min(levels, float(fit.chosen("max_depth", None) or levels))
+    rows = max(2.0, fit.rows * (fit.chosen.get("max_samples") or 1.0))
+    levels = math.log2(max(2.0, rows / int(fit.chosen.get("min_samples_leaf", 1))))
+    levels = min(levels, float(fit.chosen.get("max_depth") or levels))
     columns = fit.made.columns
-    share = fit.chosen("max_features", 1.0 if fit.request.problem == "regression" else "sqrt")
+    share = fit.chosen.get("max_features", 1.0 if fit.request.problem == "regression" else "sqrt")
     tried = {"sqrt": math.sqrt(columns), "log2": math.log2(max(2, columns)), None: columns}.get(share)
     tried = columns * float(share) if tried is None else tried
     value = (fit.made.dense * SORT + fit.made.one_hot * SORT_ONE_HOT) / columns
     tree = rows * math.log2(rows) * levels * max(1.0, tried) * value
-    return Work(shared=int(fit.chosen("n_estimators", 100)) * tree)
+    return Work(shared=int(fit.chosen.get("n_estimators", 100)) * tree)
 
 
 FITS: Mapping[str, Callable[[Fit], Work]] = {
@@ -131,7 +142,7 @@ FITS: Mapping[str, Callable[[Fit], Work]] = {
     "random_forest": _of_forest,
     "hist_gradient_boosting": _of_histograms,
     "xgboost": _of_xgboost,
-    # Nobody knows what it does: as much as boosting.
+    # Nobody knows what it does: as much as boosting with its defaults.
     "custom": _of_histograms,
 }
 
@@ -188,7 +199,10 @@ def fit_work(request: TrainingRequest, profile: Profile, rows: float) -> Work:
         return sum((fit_work(member, profile, rows) for member, _ in request.members()), Work())
     classes = len(profile["classes"] or ())
     runs = sum(text_characters(profile)) if has_runs(request, profile) else 0.0
-    fit = Fit(rows, Made.of(request, profile), runs, classes if classes > 2 else 1, request)
+    outputs, is_streamed = classes if classes > 2 else 1, streams(request, profile)
+    # What a model of somebody's own calls by these names nobody knows.
+    chosen = {} if request.estimator == "custom" else request.hyperparameters
+    fit = Fit(rows, Made.of(request, profile), runs, outputs, is_streamed, request, chosen)
     return Work(rows * _feature_seconds(request, profile)) + FITS[str(request.estimator)](fit)
 
 

@@ -51,7 +51,7 @@ def test_more_rows_trees_classes_and_a_champion_take_longer(estimator: str) -> N
     name = "max_iter" if estimator == "hist_gradient_boosting" else "n_estimators"
     few, many = (model(estimator, **{name: trees}) for trees in (10, 1000))
     assert seconds(10**4, few) < seconds(10**5, few) < seconds(10**6, few) < seconds(10**6, many)
-    assert seconds(10**6, few, many) > seconds(10**6, many) + 10
+    assert seconds(10**6, few, many) > seconds(10**6, few) + 10**6 * seconds_of_row(many)
     assert seconds_of_row(model(estimator, max_depth=2)) < seconds_of_row(model(estimator))
     assert seconds_of_row(model("random_forest")) >= seconds_of_row(model(estimator)) > seconds_of_row(model("ridge"))
     if estimator != "random_forest":
@@ -71,21 +71,26 @@ def test_it_is_about_what_was_measured(rows: int, measured: float) -> None:
 
 def test_what_is_sent_to_a_task_is_not_refused_there(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = model("random_forest", n_estimators=2_000)
-    for rows in (10**4, 10**5, 10**6, 10**7):
+    for rows in (10**5, 10**6, 10**7):
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "1769")
         monkeypatch.setenv("LARGEST_TASK_MEMORY", str(LARGEST_TASK_MB))
         monkeypatch.delenv("CROSSTRAIN_TASK_CPU", raising=False)
         sizes = {"models": 10 << 20, "part": rows * 130}
-        with pytest.raises((TooLargeForFunctionError, InvalidDatasetError)) as caught:
+        with pytest.raises(TooLargeForFunctionError) as caught:
             check_room(profile(rows), (slow, slow), sizes, 512 << 20, Call(300), "auto")
         found = re.search(r"\[cpu=(\d+) memory=(\d+)\]$", str(caught.value))
-        if found is None:
-            assert rows == 10**7
-            assert "12.0: raise" in str(caught.value) or "largest task" in str(caught.value)
-            continue
+        assert found
         monkeypatch.setenv("CROSSTRAIN_TASK_CPU", found.group(1))
         monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", found.group(2))
         check_room(profile(rows), (slow, slow), sizes, 200_000 << 20, Call(TASK_SECONDS - 1), "auto")
+
+
+def test_what_no_task_has_the_time_for_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "10240")
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", str(LARGEST_TASK_MB))
+    slow, sizes = model("random_forest", n_estimators=10_000), {"models": 0, "part": 0}
+    with pytest.raises(InvalidDatasetError, match=r"would take about [\d,]+\.\d hours, and has 12\.0: .*test_fraction"):
+        check_room(profile(10**7), (slow, slow), sizes, 10**9, Call(890), "auto")
 
 
 def test_a_request_that_asks_for_a_task_gets_one_of_the_size_that_its_rows_need(
@@ -94,7 +99,7 @@ def test_a_request_that_asks_for_a_task_gets_one_of_the_size_that_its_rows_need(
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "10240")
     monkeypatch.setenv("LARGEST_TASK_MEMORY", str(LARGEST_TASK_MB))
     data, sizes = profile(10**7, classes=40), {"models": 0, "part": 0}
-    with pytest.raises(TooLargeForFunctionError, match=r"compute is task.*\[cpu=4096 memory=15360\]$"):
+    with pytest.raises(TooLargeForFunctionError, match=r"compute is task.*\[cpu=4096 memory=14336\]$"):
         check_room(data, (model("logistic_regression", 40), None), sizes, 10**9, Call(890), "task")
 
 

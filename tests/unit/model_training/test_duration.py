@@ -44,6 +44,21 @@ def test_every_estimator_that_a_request_may_name_has_a_rate() -> None:
     assert set(FITS) == set(get_args(Estimator)) - {"auto", "blend"} == set(HYPERPARAMETERS) - {"blend"}
 
 
+def test_a_model_of_somebodys_own_counts_as_boosting_whatever_its_hyperparameters_are_called() -> None:
+    own, data = asked("custom", {"max_iter": "many", "n_estimators": None}, problem="regression"), profile(10**6)
+    assert seconds(own, data) > 0.9 * seconds(asked("hist_gradient_boosting"), data)
+
+
+def test_text_of_many_and_free_texts_take_longer_than_numbers() -> None:
+    data = profile(10**5)
+    many = profile(10**5, 30, role="categorical", distinct=5_000, kind="text")
+    free = profile(10**5, 30, role="text", characters=100, kind="text")
+    for estimator in ("ridge", "hist_gradient_boosting", "random_forest"):
+        of_numbers, *of_texts = (seconds(asked(estimator), each) for each in (data, many, free))
+        assert min(of_texts) > of_numbers
+        assert of_texts[1] > of_numbers + 10
+
+
 @pytest.mark.parametrize("estimator", NAMED)
 def test_more_rows_more_columns_and_more_classes_take_longer(estimator: str) -> None:
     classes = 2 if estimator == "logistic_regression" else 0
@@ -155,7 +170,7 @@ def test_what_is_sent_to_a_task_is_not_refused_there(
             assert refusal(request, data, part_bytes, 200_000 << 20, Call(TASK_SECONDS - 1)) is None
         else:
             # What no task could do either is told at once.
-            assert error is None or (rows >= 10**7 and "task" in str(error))
+            assert error is None or (rows >= 10**6 and "task" in str(error))
 
 
 def test_what_would_take_too_long_goes_on_as_a_task_of_the_size_that_has_the_time(
