@@ -36,6 +36,7 @@ def measure(options: Options) -> Section:
     rows = min(options.rows, ROWS)
     section = Section(f"Trees on two workers: {rows:,} rows, {COLUMNS} decimals, {TREES} trees, a thread each")
     with Storage() as storage:
+        storage.keep_versions()
         request = {
             "dataset_uri": storage.put(data.numeric(rows)), "target": data.TARGET, "search_trials": 0,
             "estimator": "xgboost", "hyperparameters": {"n_estimators": TREES},

@@ -37,6 +37,10 @@ class Storage:
         self._s3.upload_file(str(path), BUCKET, f"data/{path.name}")
         return f"s3://{BUCKET}/data/{path.name}"
 
+    def keep_versions(self) -> None:
+        """Keep what is replaced, as a stack's bucket does: what reads ranges of an object insists on its version."""
+        self._s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+
     def document(self, uri: str) -> dict[str, Any]:
         """Return a stored JSON document."""
         document: dict[str, Any] = json.load(self._s3.get_object(Bucket=BUCKET, Key=uri.split("/", 3)[3])["Body"])
