@@ -44,12 +44,11 @@ def check_room(
     InvalidDatasetError, InvalidRequestError
         If no task can, or the request or the stack takes none, with both figures and the way out.
     """
-    work, where = training_work(request, profile, search), request.compute
-    if workers_of(request, profile):
-        # How long several tasks take together nobody has measured.
-        work = Work(work.alone)
+    # How long several tasks take together nobody has measured.
+    work = Work() if workers_of(request, profile) else training_work(request, profile, search)
     disk_mb = (part_bytes + model_bytes(request, profile)) >> 20
     need = Need(needed_memory_mb(request, profile), disk_mb, work)
+    where = request.compute
     require_task(where, need)
     check_memory(request, profile, memory_mb(), need)
     check_disk(need, free_bytes, "The training part and the model", WAY_OUT, where=where)
