@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import data
@@ -20,8 +21,6 @@ from model_training.distributed import Workers, started
 from model_training.training import build_pipeline
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from benchmarks.options import Options
     from model_training.distributed import Cluster
 
@@ -49,29 +48,26 @@ def measure(options: Options) -> Section:
             one = process(event)
         with storage.worker("benchmarks.cluster:together", variables=ONE_THREAD) as process:
             several = process(event)
-    peaks: list[int] = several.result["peaks"]
-    seconds = several.cpu_seconds + several.result["seconds"]
+    told = several.result
     above = [
         one.peak_bytes - one.idle_bytes,
-        several.peak_bytes + sum(peaks) - several.idle_bytes * (1 + WORKERS),
+        several.peak_bytes + sum(told["peaks"]) - several.idle_bytes * (1 + WORKERS),
     ]
-    told = (_mb(several.peak_bytes), ", ".join(map(_mb, peaks)), rounded(above[1] / values))
-    section.tables.append(
-        (
-            ("", "processor seconds", "peak MB of the task", "of each worker", "bytes a value above the imports"),
-            [
-                ("alone", rounded(one.cpu_seconds), _mb(one.peak_bytes), "", rounded(above[0] / values)),
-                (f"{WORKERS} workers", rounded(seconds), *told),
-            ],
-        )
+    seconds = {"one task": one.cpu_seconds, "the task that tells": several.cpu_seconds}
+    seconds |= {"workers": told["workers"], "their start": told["start"], "the scheduler": told["scheduler"]}
+    peaks = {"one task": one.peak_bytes, "the task that tells": several.peak_bytes}
+    peaks |= {"workers": max(told["peaks"])}
+    rows = [
+        (name, rounded(each), f"{peaks[name] / 2**20:,.0f}" if name in peaks else "") for name, each in seconds.items()
+    ]
+    section.tables.append((("", "processor seconds", "peak MB, of one"), rows))
+    section.data = {"seconds": seconds, "bytes a value": [each / values for each in above]}
+    section.notes.append(
+        f"Memory above the imports, of all together: {rounded(above[0] / values)} bytes a value of one task, "
+        f"{rounded(above[1] / values)} with workers."
     )
-    section.data = {"seconds": [one.cpu_seconds, seconds], "bytes a value": [each / values for each in above]}
     section.notes.append("The part is downloaded by the one task; workers read their row groups from S3 by ranges.")
     return section
-
-
-def _mb(size: float) -> str:
-    return f"{size / 2**20:,.0f}"
 
 
 def alone(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
@@ -82,17 +78,33 @@ def alone(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
 
 
 def together(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
-    """Grow them with workers; return each worker's peak in bytes, and the processor seconds of all but this process."""
+    """Grow them with workers; return the peak of each in bytes, and the processor seconds of all but this process."""
     with workspace() as folder:
         with started(HOST, folder) as cluster:
             command = [sys.executable, "-m", "model_training.cluster_process", "worker"]
             command += [str(folder / "credentials.json"), cluster.address]
             processes = [subprocess.Popen(command) for _ in range(WORKERS)]
             cluster.wait(WORKERS, SECONDS_OF_START)
+            start = sum(_processor_seconds(process.pid) for process in processes)
             _fit(event, folder, cluster)
-        peaks = [os.wait4(process.pid, 0)[2].ru_maxrss * 1024 for process in processes]
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return {"peaks": peaks, "seconds": used.ru_utime + used.ru_stime}
+        used = [os.wait4(process.pid, 0)[2] for process in processes]
+    workers, children = (sum(each.ru_utime + each.ru_stime for each in found) for found in (used, [_of_children()]))
+    return {
+        "peaks": [each.ru_maxrss * 1024 for each in used],
+        "start": start,
+        "workers": workers - start,
+        "scheduler": children - workers,
+    }
+
+
+def _of_children() -> resource.struct_rusage:
+    return resource.getrusage(resource.RUSAGE_CHILDREN)
+
+
+def _processor_seconds(process: int) -> float:
+    """Return what a process has used so far: https://docs.kernel.org/filesystems/proc.html (stat)."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _fit(event: dict[str, Any], folder: Path, cluster: Cluster | None) -> None:
