@@ -27,6 +27,8 @@ NAMES = (
     "growth",
     "scale",
     "training_memory",
+    "durations",
+    "cluster",
     "cold_start",
     "scoring",
     "scoring_load",

@@ -48,6 +48,11 @@ def classes(rows: int) -> Path:
     return _csv(f"classes-{rows}.csv", rows, _classes_chunk)
 
 
+def texts(rows: int) -> Path:
+    """Return a CSV file of five decimals, a text of 5,000 different ones, a free text of eight words and a target."""
+    return _csv(f"texts-{rows}.csv", rows, _texts_chunk)
+
+
 def flights() -> Path:
     """Return the CSV file of all flights from New York in 2013, out of the package on PyPI that brings it.
 
@@ -134,6 +139,19 @@ def _numeric_chunk(at: int, rows: int) -> pa.Table:
     values = np.round(random.normal(0, 10, (30, rows)), 4)
     target = np.round(values[:10].sum(axis=0) + random.normal(0, 5, rows), 4)
     return pa.table({f"decimal_{index:02}": column for index, column in enumerate(values)} | {TARGET: target})
+
+
+def _texts_chunk(at: int, rows: int) -> pa.Table:
+    random = np.random.default_rng([13, at])
+    values = np.round(random.normal(0, 10, (5, rows)), 4)
+    codes, words = random.integers(0, 5_000, rows), random.integers(0, 2_000, (8, rows))
+    drawn = [np.char.add("word", each.astype(str)) for each in words]
+    notes = drawn[0]
+    for each in drawn[1:]:
+        notes = np.char.add(np.char.add(notes, " "), each)
+    target = np.round(values.sum(axis=0) + codes % 7 + words[0] % 5 + random.normal(0, 5, rows), 4)
+    columns = {f"decimal_{index:02}": column for index, column in enumerate(values)}
+    return pa.table(columns | {"code": np.char.add("code ", codes.astype(str)), "note": notes, TARGET: target})
 
 
 def _classes_chunk(at: int, rows: int) -> pa.Table:

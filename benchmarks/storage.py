@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +42,15 @@ class Storage:
         """Copy an object to a path, and return the path."""
         self._s3.download_file(*split_uri(uri), str(path))
         return path
+
+    def keep_versions(self) -> None:
+        """Keep what is replaced, as a stack's bucket does: what reads ranges of an object insists on its version."""
+        self._s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+
+    def document(self, uri: str) -> dict[str, Any]:
+        """Return a stored JSON document."""
+        document: dict[str, Any] = json.load(self._s3.get_object(Bucket=BUCKET, Key=uri.split("/", 3)[3])["Body"])
+        return document
 
     def forget(self, prefix: str) -> None:
         """Remove all objects under a prefix: the embedded AWS keeps them in memory."""

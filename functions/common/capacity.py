@@ -1,4 +1,4 @@
-"""What work a function has room for, and the one place that decides what becomes of the rest.
+"""What work a function has room and time for, and the one place that decides what becomes of the rest.
 
 A step that sees that its work does not fit raises what `too_large` returns: where there is another way, the error that
 the state machine goes that way by, and else a refusal in a sentence that names the way out.
@@ -6,9 +6,12 @@ the state machine goes that way by, and else a refusal in a sentence that names 
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
+from typing import Any
 
+from common import MB_PER_VCPU
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError
 
 # Fargate's sizes for these numbers of vCPUs: the step of their memory and the most of it, in GiB.
@@ -22,6 +25,70 @@ TASK_SECONDS = 43_200
 RESERVE_MB = 256
 """What a task holds beside the work: the process that answers the state machine, and the system's own."""
 _TASK_VARIABLE = "CROSSTRAIN_TASK_CPU"
+_CALL_SECONDS = 900.0
+SHARE_OF_TIME = 0.6
+"""The share of a call's time that work may be planned to take: a busy machine takes longer, and so does the network."""
+GAIN_OF_VCPU = 0.5
+"""What a vCPU beyond the first adds to work that is shared: measured are 0.5 of a forest and 0.6 to 0.9 of boosting."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a step has to compute, in processor seconds.
+
+    Attributes
+    ----------
+    alone
+        In one thread.
+    shared
+        In as many as there are vCPUs.
+    """
+
+    alone: float = 0.0
+    shared: float = 0.0
+
+    def __add__(self, other: Work) -> Work:
+        """Return both, one after the other."""
+        return Work(self.alone + other.alone, self.shared + other.shared)
+
+    def __mul__(self, times: float) -> Work:
+        """Return it, so many times."""
+        return Work(self.alone * times, self.shared * times)
+
+    @property
+    def processor_seconds(self) -> float:
+        """How long it takes one processor."""
+        return self.alone + self.shared
+
+    def seconds(self, vcpus: float) -> float:
+        """Return how long it takes with so many vCPUs.
+
+        Examples
+        --------
+        >>> Work(alone=10, shared=10).seconds(0.5), Work(alone=10, shared=15).seconds(2)
+        (40.0, 20.0)
+        """
+        whole = max(vcpus, 1.0)
+        return (self.alone + self.shared / (1 + GAIN_OF_VCPU * (whole - 1))) / min(vcpus, 1.0)
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a step needs, as far as it is known before it reads the data.
+
+    Attributes
+    ----------
+    memory_mb, disk_mb
+        In MB; 0 where that is not what lacks.
+    work
+        What it has to compute.
+    """
+
+    memory_mb: int = 0
+    disk_mb: int = 0
+    work: Work = Work()
 
 
 @dataclass(frozen=True)
@@ -40,20 +107,36 @@ class TaskSize:
     memory_mb: int
 
     @classmethod
-    def of(cls, needed_mb: int) -> TaskSize | None:
-        """Return the smallest size that has so much memory for the work alone; None where there is none.
+    def of(cls, needed_mb: int, work: Work = Work(), most_mb: int = LARGEST_TASK_MB) -> TaskSize | None:
+        """Return the smallest size that has so much memory for the work alone, and the time for it.
+
+        Parameters
+        ----------
+        needed_mb, most_mb
+            The memory of the work, and the most that a task may have, in MB.
+        work
+            What is to be computed.
+
+        Returns
+        -------
+        TaskSize or None
+            Where none has the time, the one with the most vCPUs; None where none has the memory.
 
         Examples
         --------
-        >>> TaskSize.of(12_000)
-        TaskSize(cpu=4096, memory_mb=12288)
+        >>> TaskSize.of(12_000), TaskSize.of(12_000, Work(shared=100_000))
+        (TaskSize(cpu=4096, memory_mb=12288), TaskSize(cpu=8192, memory_mb=16384))
         """
+        found = None
         for vcpus, step, largest in _SIZES:
             # A vCPU comes with two GiB at least.
             gib = max(2 * vcpus, -(-(needed_mb + RESERVE_MB) // (1024 * step)) * step)
-            if gib <= largest:
-                return cls(vcpus * 1024, gib * 1024)
-        return None
+            if gib > largest or gib * 1024 > most_mb:
+                continue
+            found = cls(vcpus * 1024, gib * 1024)
+            if work.seconds(vcpus) <= SHARE_OF_TIME * TASK_SECONDS:
+                return found
+        return found
 
     def __str__(self) -> str:
         """Return it in words."""
@@ -87,6 +170,23 @@ def memory_mb() -> int:
     return had - RESERVE_MB if is_task() else had
 
 
+def vcpus() -> float:
+    """Return how many vCPUs there are: a function has one for each 1,769 MB.
+
+    References
+    ----------
+    https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
+    """
+    if is_task():
+        return int(os.environ[_TASK_VARIABLE]) / 1024
+    return int(os.environ["AWS_LAMBDA_FUNCTION_MEMORY_SIZE"]) / MB_PER_VCPU
+
+
+def seconds_left(context: Any) -> float:
+    """Return how long a call may still take; without a context, elsewhere than on Lambda, as long as there at most."""
+    return _CALL_SECONDS if context is None else float(context.get_remaining_time_in_millis()) / 1000
+
+
 def largest_task_mb() -> int:
     """Return the memory that a task may have at most, in MB; 0 where the stack has no tasks."""
     return int(os.environ.get("LARGEST_TASK_MEMORY", "0"))
@@ -104,7 +204,7 @@ def in_pieces(told: str) -> TooLargeForFunctionError:
 
 
 def too_large(
-    told: str, way_out: str, *, where: str = "auto", needed_mb: int = 0, disk_mb: int = 0, seconds: float = 0
+    told: str, way_out: str, *, where: str = "auto", need: Need = Need()
 ) -> TooLargeForFunctionError | InvalidDatasetError:
     """Return the error of work that this function, or task, has no room or time for.
 
@@ -116,12 +216,8 @@ def too_large(
         What helps besides another way: a parameter to raise, less data.
     where : str
         The request's `compute`.
-    needed_mb : int
-        The memory that the work needs, in MB; 0 where what lacks is something else.
-    disk_mb : int
-        The disk that it needs, in MB.
-    seconds : float
-        The time that it needs.
+    need : Need
+        What the work needs.
 
     Returns
     -------
@@ -131,9 +227,8 @@ def too_large(
     InvalidDatasetError
         Where there is none.
     """
-    size = TaskSize.of(needed_mb)
     if is_task():
-        return InvalidDatasetError(f"{told}: {_without_functions(needed_mb)}, or {way_out}.")
+        return InvalidDatasetError(f"{told}: {_without_functions(need)}, or {way_out}.")
     if where == "lambda":
         return InvalidDatasetError(f'{told}, and the request\'s compute is lambda: take "auto", or {way_out}.')
     if not largest_task_mb():
@@ -141,8 +236,12 @@ def too_large(
             f"{told}: {way_out}, or set the parameter JobSubnetIds: what does not fit a function then runs as a task "
             f"of up to {LARGEST_TASK_MB:,} MB."
         )
-    if size is None or size.memory_mb > largest_task_mb() or disk_mb > TASK_DISK_MB or seconds > TASK_SECONDS:
+    size = TaskSize.of(need.memory_mb, need.work, largest_task_mb())
+    if size is None or need.disk_mb > TASK_DISK_MB:
         return InvalidDatasetError(f"{told}, and the largest task has {_largest()}: {way_out}.")
+    if (seconds := need.work.seconds(size.cpu / 1024)) > TASK_SECONDS:
+        told = f"{told}, and a task of {size} {_of_hours(seconds, TASK_SECONDS)}"
+        return InvalidDatasetError(f"{told}: {way_out}.")
     return TooLargeForFunctionError(f"{told}: it runs as a task of {size}. [cpu={size.cpu} memory={size.memory_mb}]")
 
 
@@ -176,10 +275,71 @@ def disk_too_small(
     if is_task():
         return InvalidDatasetError(f"{told}, and no task has a larger one than {TASK_DISK_MB:,} MB: {way_out}.")
     raised = f"raise the parameter FunctionStorage (10,240 MB at most), {way_out}"
-    return too_large(told, raised, where=where, needed_mb=memory_mb(), disk_mb=disk_mb)
+    return too_large(told, raised, where=where, need=Need(memory_mb(), disk_mb))
 
 
-def require_task(where: str, needed_mb: int) -> None:
+def check_disk(need: Need, free_bytes: int, told: str, way_out: str, *, where: str = "auto") -> None:
+    """See whether the temporary disk holds a step's files, before they are fetched.
+
+    Parameters
+    ----------
+    need
+        What the step needs.
+    free_bytes
+        How much space there is.
+    told, way_out, where
+        As `too_large` takes them; the first is which files they are, to be followed by its figures.
+
+    Raises
+    ------
+    TooLargeForFunctionError, InvalidDatasetError
+        If it does not; the one where a task has the room, and else the other.
+    """
+    free_mb = free_bytes >> 20
+    if need.disk_mb <= free_mb:
+        return
+    told = f"{told} take about {need.disk_mb:,} MB of the temporary disk, and the {kind()} has {free_mb:,} MB"
+    way_out = f"raise the parameter FunctionStorage (10,240 MB at most), {way_out}"
+    raise too_large(told, way_out, where=where, need=need)
+
+
+def check_time(need: Need, context: Any, told: str, way_out: str, *, where: str = "auto") -> None:
+    """See whether there is time for a step's work, before it reads the data.
+
+    That is an estimate: where there is no task to do it, it is tried all the same, and the log says so.
+
+    Parameters
+    ----------
+    need
+        What the step needs.
+    context
+        Of the call; None elsewhere than on Lambda.
+    told, way_out, where
+        As `too_large` takes them; the first is what the work is of, to be followed by its figures.
+
+    Raises
+    ------
+    TooLargeForFunctionError
+        If a task has the time.
+    InvalidDatasetError
+        If this is a task without the time, or none has it.
+    """
+    seconds, left = need.work.seconds(vcpus()), seconds_left(context)
+    if is_task():
+        if seconds > left:
+            raise InvalidDatasetError(f"{told}: this task {_of_hours(seconds, left)}: {way_out}.")
+        return
+    limit = SHARE_OF_TIME * left
+    if seconds <= limit:
+        return
+    told = f"{told} take about {seconds:,.0f} s, and {limit:,.0f} s of the function's time are planned for that"
+    if where == "lambda" or not largest_task_mb():
+        logger.warning("%s: it is tried all the same, for there is no task to do it", told)
+        return
+    raise too_large(told, way_out, where=where, need=need)
+
+
+def require_task(where: str, need: Need) -> None:
     """Send the work of a request that asks for a task to one, whatever its size.
 
     Raises
@@ -195,14 +355,20 @@ def require_task(where: str, needed_mb: int) -> None:
         raise InvalidRequestError(
             'The request\'s compute is task, and this stack has none: set the parameter JobSubnetIds, or take "auto".'
         )
-    raise too_large("The request's compute is task", "take another compute", where=where, needed_mb=needed_mb)
+    raise too_large("The request's compute is task", "take another compute", where=where, need=need)
 
 
-def _without_functions(needed_mb: int) -> str:
+def _without_functions(need: Need) -> str:
     """Return what helps a task that is too small."""
-    if needed_mb + RESERVE_MB > LARGEST_TASK_MB:
+    if need.disk_mb > TASK_DISK_MB:
+        return f"no task has a larger disk than {TASK_DISK_MB:,} MB"
+    if need.memory_mb + RESERVE_MB > LARGEST_TASK_MB:
         return f"no task has more than {LARGEST_TASK_MB:,} MB"
     return "start the run again, for a task of the size that this needs"
+
+
+def _of_hours(seconds: float, left: float) -> str:
+    return f"would take about {seconds / 3600:,.1f} hours, and has {left / 3600:,.1f}"
 
 
 def _largest() -> str:

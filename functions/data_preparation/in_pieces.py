@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from common.capacity import seconds_left
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from common.request import parse_request
 from common.storage import (
@@ -47,7 +48,6 @@ from data_preparation.piece_plan import (
     check_pieces,
     cut,
     room_of,
-    seconds_left,
 )
 from data_preparation.pieces import PieceScan, Round, Writing, Written
 from data_preparation.preparation import fingerprint_of, never_settled

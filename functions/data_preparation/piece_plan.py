@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.capacity import in_pieces, is_task, require_task, too_large
+from common.capacity import SHARE_OF_TIME, Need, Work, in_pieces, is_task, require_task, seconds_left, too_large
 from common.errors import InvalidDatasetError
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.objects import SourceObject
@@ -27,8 +27,6 @@ LEAST_PIECE_BYTES = 1 << 30
 """How much a piece holds at least, but for the last: a call costs a second, whatever it does."""
 OBJECT_BYTES = 1 << 20
 """What an object costs beside its bytes, as so many more of them: a call to S3, and a look at what it is."""
-SHARE_OF_TIME = 0.6
-"""The share of a call's time that work may be planned to take: a busy machine takes longer."""
 _BYTES_PER_SECOND = 25e6
 """How much text one call reads and writes in a second, with a reserve: 70 to 150 MB were measured on one core, and one
 of Lambda's has about half of that core's speed."""
@@ -36,7 +34,6 @@ _FINGERPRINT_BYTES_PER_SECOND = 200e6
 """How fast one call is planned to go through an object for its SHA-256, which one core computes faster."""
 _VALUES_PER_SECOND = 15e6
 """How many values one call puts together in a second, with a reserve as above: 35 to 93 million were measured."""
-_SECONDS = 900.0
 
 
 GroupsOf = Callable[[SourceObject], Sequence[RowGroup]]
@@ -131,7 +128,7 @@ def check_finish(rows: int, columns: int, where: str, seconds: float) -> None:
     """
     if is_task():
         return
-    require_task(where, 0)
+    require_task(where, Need())
     needed, limit = rows * columns / _VALUES_PER_SECOND, SHARE_OF_TIME * seconds
     if needed > limit:
         raise too_large(
@@ -139,18 +136,13 @@ def check_finish(rows: int, columns: int, where: str, seconds: float) -> None:
             f"{limit:,.0f} are planned for",
             'bring fewer rows, or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
             where=where,
-            seconds=needed / SHARE_OF_TIME,
+            need=Need(work=Work(needed / SHARE_OF_TIME)),
         )
 
 
 def forced_bytes() -> int:
     """Return how many bytes a piece is to hold, whatever a function has room for; 0 for as many as is useful."""
     return int(os.environ.get("PIECE_BYTES") or 0)
-
-
-def seconds_left(context: Any) -> float:
-    """Return how long a call may take."""
-    return _SECONDS if context is None else context.get_remaining_time_in_millis() / 1000
 
 
 def seconds_of(objects: Sequence[SourceObject]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.bootstrap import Improvement, Interval
-from common.capacity import compute, memory_mb, require_task
+from common.capacity import SHARE_OF_TIME, compute, seconds_left
 from common.lineage import commit, image_digest, now, release
 from common.model_file import load_model
 from common.request import TrainingRequest, parse_request
@@ -33,9 +34,10 @@ from model_evaluation.champion import Candidate, Champion, compare, fetch_model,
 from model_evaluation.decision import Challenger, Comparison, decide, meets
 from model_evaluation.evaluation import HeldOut, Scores, against_constant, covered, distribution_of, measure
 from model_evaluation.fairness import doubts, equal_features
-from model_evaluation.memory import check_memory, model_bytes
+from model_evaluation.memory import model_bytes
 from model_evaluation.predicted_part import predict_part
 from model_evaluation.registry import Run, registry_items
+from model_evaluation.room import check_room
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
 ANSWERED = ("metric", "value", "threshold_met", "metrics", "decision", "rule", "reason", "champion", "doubts")
 
 _FETCHED_AT_ONCE = 3
-# Of the time that is left, what scoring the champion may take; the report takes some, too.
-_SHARE_OF_TIME = 0.6
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
@@ -80,10 +80,9 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         If the request cannot be used, the data do not fit, the model may not be loaded, or a file is not the one that
         an earlier step has written.
     TooLargeForFunctionError
-        If the test part needs more memory than there is, and a task has it.
+        If the test part needs more memory, disk or time than there is, and a task has it.
     """
     s3, request = s3_client(), parse_request(event["request"])
-    require_task(request.compute, 0)
     run = Run(event["run_id"], request.model_dump(), event["prepared"], event["model"])
     scored = _score(s3, run, request, event.get("champion"), context)
     comparisons = event.get("comparisons", 1)
@@ -168,6 +167,7 @@ def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, An
     prepared, model, comparison = run.prepared, run.model, None
     # What is waited for is waited for at once.
     with workspace(request.compute) as folder, ThreadPoolExecutor(_FETCHED_AT_ONCE) as threads:
+        test, free_bytes = pinned(prepared, "test"), shutil.disk_usage(folder).free
         model_file = threads.submit(download, s3, pinned(model, "model"), folder / "model.skops")
         information = threads.submit(read_json, s3, pinned(model, "info"))
         training_rows = threads.submit(read_bytes, s3, pinned(model, "training_rows"))
@@ -177,15 +177,16 @@ def _score(s3: S3Client, run: Run, request: TrainingRequest, given: dict[str, An
             TrainingRows.read(training_rows.result(), info["training_rows"]),
             find_champion(s3, given, request),
         )
-        models = model_bytes(model, None if champion is None else champion.entry)
-        check_memory(profile, models, memory_mb(), run.request.get("compute", "auto"))
+        sizes = {"models": model_bytes(model, None if champion is None else champion.entry), "part": test.size or 0}
+        models = info, champion.info if champion is not None and champion.info else None
+        check_room(profile, models, sizes, free_bytes, context, request.compute)
         known = [KnownRows(own), *([champion.known] if champion is not None and champion.known is not None else [])]
-        test_part = threads.submit(download, s3, pinned(prepared, "test"), folder / "test.parquet")
+        test_part = threads.submit(download, s3, test, folder / "test.parquet")
         champion = fetch_model(s3, champion, folder / "champion.skops")
-        pipeline, test = load_model(model_file.result()), test_part.result()
+        pipeline, path = load_model(model_file.result()), test_part.result()
         # Under way while this process does its own part.
         with _champions_predictions(champion, folder, profile, str(request.problem), context) as predicted:
-            part, predictions = predict_part(test, profile, pipeline, request.seed, [each.add for each in known])
+            part, predictions = predict_part(path, profile, pipeline, request.seed, [each.add for each in known])
             scores = measure(predictions, part.target, part.weights, request.scoring)
             metric, guess = against_constant(scores, part, info["baseline"], request)
             if champion is not None:
@@ -199,9 +200,8 @@ def _champions_predictions(
 ) -> AbstractContextManager[ApartPredictions | None]:
     if champion is None or champion.unusable:
         return nullcontext()
-    # Without a context, as on a laptop, for minutes.
-    seconds = 300.0 if context is None else context.get_remaining_time_in_millis() / 1000
-    return predicted_apart(folder, profile, problem, seconds * _SHARE_OF_TIME)
+    # The report takes some of the time, too.
+    return predicted_apart(folder, profile, problem, SHARE_OF_TIME * seconds_left(context))
 
 
 def _card_and_report(document: dict[str, Any], scored: _Scored) -> tuple[dict[str, Any], str]:

@@ -61,6 +61,8 @@ class Champion:
         Why it cannot be compared; empty where nothing is known against it.
     scoring
         The positive class and the quantile of its own run.
+    info
+        What describes its model (`model.json`); empty where that could not be read.
     """
 
     version: str
@@ -68,6 +70,7 @@ class Champion:
     known: KnownRows | None = None
     unusable: str = ""
     scoring: Scoring = PLAIN
+    info: Mapping[str, Any] = field(default_factory=dict)
 
 
 def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: TrainingRequest) -> Champion | None:
@@ -101,7 +104,7 @@ def find_champion(s3: S3Client, given: Mapping[str, Any] | None, request: Traini
             rows, scoring = TrainingRows.read(content, info["training_rows"]), Scoring.of(info["request"])
     except UnusableChampionError as error:
         return Champion(version, entry, unusable=str(error))
-    return Champion(version, entry, KnownRows(rows), scoring=scoring)
+    return Champion(version, entry, KnownRows(rows), scoring=scoring, info=info)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.capacity import kind, too_large
+from common.capacity import Need, kind, too_large
 from common.conversion import Profile, feature_columns, is_large, target_column
 from common.frames import BLOCK_VALUES
 
@@ -23,15 +23,15 @@ BYTES_PER_MODEL_BYTE = 4
 """What loading takes for each byte of a model's file, of a forest (`scoring.champion`)."""
 
 
-def check_memory(profile: Profile, model_bytes: int, memory_mb: int, compute: str) -> None:
+def check_memory(profile: Profile, need: Need, memory_mb: int, compute: str) -> None:
     """Refuse a test part that would not fit the memory, before it is read.
 
     Parameters
     ----------
     profile
         Of the prepared data.
-    model_bytes
-        Of the files of the models that are loaded.
+    need
+        What evaluation needs.
     memory_mb
         The memory in MB.
     compute
@@ -42,16 +42,15 @@ def check_memory(profile: Profile, model_bytes: int, memory_mb: int, compute: st
     TooLargeForFunctionError, InvalidDatasetError
         Naming both figures; the one where a task has the room, and else the other, with the way out.
     """
-    needed_mb = needed_memory_mb(profile, model_bytes)
-    if needed_mb <= memory_mb:
+    if need.memory_mb <= memory_mb:
         return
     raise too_large(
-        f"{profile['rows']['test']:,} test rows need about {needed_mb:,} MB to be evaluated, and the {kind()} has "
+        f"{profile['rows']['test']:,} test rows need about {need.memory_mb:,} MB to be evaluated, and the {kind()} has "
         f"{memory_mb:,} MB",
         "raise the parameter ModelEvaluationMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
         "raises that) or make the test part smaller by test_fraction",
         where=compute,
-        needed_mb=needed_mb,
+        need=need,
     )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from common.capacity import compute, kind, memory_mb, require_task, takes_task, too_large
+from common.capacity import SHARE_OF_TIME, Need, compute, memory_mb, seconds_left, takes_task, too_large
 from common.frames import PartFile, load_order, load_part, load_weights
 from common.lineage import commit, image_digest, release
 from common.model_file import save_model
@@ -40,9 +40,10 @@ from common.threads import few_threads
 from common.training_rows import Columns, RowRecorder
 from model_training.boosting_rows import fit_block_by_block, fits_block_by_block
 from model_training.cluster_tasks import on_tasks
-from model_training.memory import check_memory, check_trial, needed_memory_mb, trial_memory_mb, workers_of
+from model_training.memory import check_trial, trial_memory_mb, workers_of
 from model_training.other_splits import OtherSplits
 from model_training.own_rows import OwnRows
+from model_training.room import check_room
 from model_training.streaming import fit_streamed, streams
 from model_training.suspicions import Suspicions
 from model_training.training import build_pipeline, describe, describe_baseline, fit
@@ -64,8 +65,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
 
-_SHARE_OF_FIT = 0.6
-"""The share of a call's time that the fit on all rows may take."""
 _SHARE_OF_FOLDS = 0.2
 """The share of a call's time that held-out folds of the chosen model may take."""
 _SECONDS_OF_START = 60.0
@@ -121,7 +120,7 @@ def _plan_search(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
     request, prepared = parse_request(event["request"]), event["prepared"]
     profile = read_json(s3_client(), pinned(prepared, "profile"))
-    request, most_seconds = request.with_positive_class(profile), _seconds_left(context) * _SHARE_OF_FIT
+    request, most_seconds = request.with_positive_class(profile), seconds_left(context) * SHARE_OF_TIME
     planned = plan(
         request,
         profile,
@@ -166,9 +165,9 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
     request = parse_request(event["request"]).with_positive_class(profile)
     chosen = request.with_choice(asked.estimator, asked.hyperparameters)
     check_trial(chosen, profile, asked.rows, memory_mb())
-    left = _seconds_left(context)
+    left = seconds_left(context)
     # What the call has no time for is given up between two folds, too, and counts no more than it took.
-    trial = replace(asked, seconds=min(asked.seconds, left * _SHARE_OF_FIT))
+    trial = replace(asked, seconds=min(asked.seconds, left * SHARE_OF_TIME))
     goes_on = trial.seconds < asked.seconds and takes_task(request.compute)
     # Wall-clock time, too, for what hangs takes no other. What a task has more time for is left to Lambda to stop.
     allowed = asked if goes_on else trial
@@ -182,7 +181,7 @@ def _train_trial(event: dict[str, Any], context: Any) -> dict[str, Any]:
         raise too_large(
             f"Trial {trial.number} takes longer than the {trial.seconds:,.0f} processor seconds that a function has",
             "give the search less time",
-            needed_mb=trial_memory_mb(chosen, profile, trial.rows),
+            need=Need(trial_memory_mb(chosen, profile, trial.rows)),
         )
     prefix = new_folder(event["run_id"], f"trials/{trial.number:03d}")
     outputs = None if outcome.outputs is None else _write_outputs(s3, outcome.outputs, f"{prefix}/out_of_fold.npy")
@@ -215,11 +214,6 @@ def _outputs(s3: S3Client, tried: Tried) -> npt.NDArray[Any]:
     return found
 
 
-def _seconds_left(context: Any) -> float:
-    """Return how long a call may still take, elsewhere than on Lambda as long as it may there at most."""
-    return 900.0 if context is None else float(context.get_remaining_time_in_millis()) / 1000
-
-
 def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     s3 = s3_client()
     request, prepared = parse_request(event["request"]), event["prepared"]
@@ -227,11 +221,13 @@ def _train_model(event: dict[str, Any], context: Any) -> dict[str, Any]:
     # By their digests, the parts and the profile are of one reading of the data set.
     profile = read_json(s3, pinned(prepared, "profile"))
     request = request.with_positive_class(profile)
-    require_task(request.compute, needed_memory_mb(request, profile))
-    check_memory(request, profile, memory_mb())
+    stored = pinned(prepared, "train")
     with workspace(request.compute) as folder, few_threads(), ThreadPoolExecutor(1) as beside:
+        free_bytes = shutil.disk_usage(folder).free
+        stays = _stays_on_s3(stored, request, profile, free_bytes)
+        check_room(request, profile, event.get("search"), 0 if stays else stored.size or 0, free_bytes, context)
         recorder = RowRecorder(Columns.of(profile), profile["rows"]["train"])
-        part = _whole_part(s3, pinned(prepared, "train"), request, profile, folder)
+        part = ObjectFile(s3, stored).compared() if stays else download(s3, stored, folder / "train.parquet")
         features, target = _features(part, request, profile, recorder)
         weights = load_weights(part, profile)
         baseline = describe_baseline(target, request, weights)
@@ -297,29 +293,9 @@ def _workers(
     return on_tasks(event["run_id"], pinned(event["prepared"], "train"), folder, count)
 
 
-def _whole_part(
-    s3: S3Client, file: Stored, request: TrainingRequest, profile: Profile, folder: Path
-) -> Path | ObjectFile:
-    """Return the training part on the disk; where it does not fit that, and the fit takes block after block, on S3.
-
-    Raises
-    ------
-    TooLargeForFunctionError, InvalidDatasetError
-        If the disk has no room for a part that is to be a frame; the one where a task's has.
-    """
-    free = shutil.disk_usage(folder).free
-    if (file.size or 0) <= _SHARE_OF_DISK * free:
-        return download(s3, file, folder / "train.parquet")
-    if _takes_blocks(request, profile):
-        return ObjectFile(s3, file).compared()
-    size_mb = (file.size or 0) >> 20
-    raise too_large(
-        f"The training part has {size_mb:,} MB, and the temporary disk of the {kind()} {free >> 20:,} MB free",
-        "bring fewer rows or columns, or choose ridge, linear_regression or xgboost, which need no disk for the rows",
-        where=request.compute,
-        needed_mb=needed_memory_mb(request, profile),
-        disk_mb=int(size_mb / _SHARE_OF_DISK),
-    )
+def _stays_on_s3(file: Stored, request: TrainingRequest, profile: Profile, free_bytes: int) -> bool:
+    """Return whether a training part that does not fit the disk need not, for its fit takes block after block."""
+    return (file.size or 0) > _SHARE_OF_DISK * free_bytes and _takes_blocks(request, profile)
 
 
 def _takes_blocks(request: TrainingRequest, profile: Profile) -> bool:
@@ -357,7 +333,7 @@ def _learn_of_folds(
         if isinstance(features, PartFile)
         else Part(features, target, weights, order)
     )
-    return learn(request, profile, part, _seconds_left(context) * _SHARE_OF_FOLDS)
+    return learn(request, profile, part, seconds_left(context) * _SHARE_OF_FOLDS)
 
 
 def _lineage() -> dict[str, str | None]:

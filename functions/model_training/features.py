@@ -95,6 +95,55 @@ def made_columns(request: TrainingRequest, profile: Profile) -> int:
     return len(columns) - len(texts) + sum(texts) + sum(values) + added.dense_columns(request)
 
 
+@dataclass(frozen=True)
+class Made:
+    """The columns that features become, about.
+
+    Attributes
+    ----------
+    dense
+        How many are numbers, or means or components of texts.
+    sources, one_hot
+        How many columns become one-hot ones, and how many that makes.
+    """
+
+    dense: int
+    sources: int = 0
+    one_hot: int = 0
+
+    @classmethod
+    def of(cls, request: TrainingRequest, profile: Profile) -> Self:
+        """Return what an estimator gets of a request with every choice made; runs of letters apart."""
+        columns, added = feature_columns(profile), Added.of(request, profile)
+        dense = len(columns) + added.dense_columns(request) + component_columns(request, profile)
+        if request.estimator in BOOSTING:
+            return cls(dense)
+        texts = categorical_columns(request, profile)
+        categories = [int(column["distinct"]) for column in columns if column["name"] in texts]
+        categories += [values_of(column) for column in columns if column["name"] in added.whole_numbers]
+        return cls(dense - len(texts), len(categories), sum(categories))
+
+    @property
+    def columns(self) -> int:
+        """How many there are."""
+        return self.dense + self.one_hot
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether ColumnTransformer keeps all values, and not those alone that are not 0."""
+        return bool(self.dense + self.sources >= ColumnTransformer([]).sparse_threshold * self.columns)
+
+    @property
+    def values(self) -> int:
+        """How many values of a row are kept."""
+        return self.columns if self.is_dense else self.dense + self.sources
+
+
+def component_columns(request: TrainingRequest, profile: Profile) -> int:
+    """Return in how many dense columns free texts are."""
+    return 0 if has_runs(request, profile) else len(free_texts(profile)) * text_components(profile)
+
+
 def values_of(column: Mapping[str, Any]) -> int:
     """Return how many different values a column of few whole numbers has at most; a missing one is one of them."""
     return int(column["max"] - column["min"]) + 1 + bool(column["nulls"])

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from sklearn.compose import ColumnTransformer
-
-from common.capacity import is_task, kind, largest_task_mb, takes_task, too_large
-from common.conversion import Profile, feature_columns, free_texts
+from common.capacity import Need, is_task, kind, largest_task_mb, takes_task, too_large
+from common.conversion import Profile, feature_columns
 from common.frames import KEPT_BYTES
 from common.request import TrainingRequest
 from model_training.boosting_rows import fits_block_by_block, sample_rows
@@ -15,13 +14,12 @@ from model_training.cluster_tasks import SPARE, coordinator_mb, workers_for
 from model_training.features import (
     BOOSTING,
     Added,
-    categorical_columns,
+    Made,
+    component_columns,
     has_runs,
     made_columns,
     text_characters,
-    text_components,
     texts_of,
-    values_of,
     wide_columns,
 )
 from model_training.streaming import BLOCK_ROWS, streams
@@ -69,7 +67,7 @@ STREAMED_MB = 120
 """What it takes besides, of a row group above all."""
 
 
-def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> None:
+def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int, need: Need | None = None) -> None:
     """Refuse data whose fit would not fit the memory, before it is read.
 
     Parameters
@@ -80,6 +78,8 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         Of the prepared data.
     memory_mb
         The memory in MB.
+    need
+        What training needs besides, where that is known: a task is to have that, too.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int) -> 
         "raises that), bring fewer rows, limit the trees or choose another estimator"
         + (together if fits_block_by_block(request) else ""),
         where=request.compute,
-        needed_mb=needed_mb,
+        need=replace(need or Need(), memory_mb=needed_mb),
     )
 
 
@@ -134,7 +134,7 @@ def check_trial(request: TrainingRequest, profile: Profile, rows: int, memory_mb
             f"A trial of {request.estimator} on {rows:,} of {profile['rows']['train']:,} training rows needs about "
             f"{needed_mb:,} MB, and the function has {memory_mb:,} MB",
             "raise the parameter ModelTrainingMemory (10,240 MB at most) or bring fewer rows",
-            needed_mb=needed_mb,
+            need=Need(needed_mb),
         )
 
 
@@ -173,7 +173,7 @@ def _needed_bytes(request: TrainingRequest, profile: Profile) -> tuple[int, int]
     """Return how many bytes a fit takes, and how many more what was fitted."""
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     classes = len(profile["classes"] or ())
-    made = columns + Added.of(request, profile).dense_columns(request) + _components(request, profile)
+    made = columns + Added.of(request, profile).dense_columns(request) + component_columns(request, profile)
     row = made * BYTES_PER_VALUE[str(request.estimator)] + len(wide_columns(profile)) * BYTES_PER_WIDE_VALUE
     per_row = _one_hot_bytes(request, profile) + _means_bytes(request, profile) + _weight_bytes(request, made)
     per_row += _free_text_bytes(request, profile)
@@ -189,7 +189,7 @@ def _needed_bytes_block_by_block(request: TrainingRequest, profile: Profile) -> 
     """Return how many bytes a fit of XGBoost's trees takes that is not part of a blend."""
     rows, classes = profile["rows"]["train"], len(profile["classes"] or ())
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
-    columns += _components(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
+    columns += component_columns(request, profile) + len(texts_of(request, profile)[1]) * max(0, classes - 1)
     per_row = _weight_bytes(request, columns) + classes * 8 * 3
     kept = min(_frame_bytes(profile), KEPT_BYTES)
     return int(rows * (columns * BYTES_PER_BINNED_VALUE + per_row)) + _sample_bytes(request, profile) + kept
@@ -199,7 +199,7 @@ def _sample_bytes(request: TrainingRequest, profile: Profile) -> int:
     """Return what the rows take that the features of such a fit learn of."""
     per_row = _means_bytes(request, profile) + _free_text_bytes(request, profile)
     columns = len(feature_columns(profile)) + Added.of(request, profile).dense_columns(request)
-    return sample_rows(profile) * ((columns + _components(request, profile)) * BYTES_PER_SAMPLE_VALUE + per_row)
+    return sample_rows(profile) * ((columns + component_columns(request, profile)) * BYTES_PER_SAMPLE_VALUE + per_row)
 
 
 def _streamed_bytes(request: TrainingRequest, profile: Profile) -> int:
@@ -219,16 +219,10 @@ def _frame_bytes(profile: Profile) -> int:
 
 def _one_hot_bytes(request: TrainingRequest, profile: Profile) -> int:
     """Return the bytes of a row's one-hot columns; ColumnTransformer keeps them sparse below a share of values."""
-    columns, added = feature_columns(profile), Added.of(request, profile)
-    texts = categorical_columns(request, profile)
-    categories = [int(column["distinct"]) for column in columns if column["name"] in texts]
-    categories += [values_of(column) for column in columns if column["name"] in added.whole_numbers]
-    if request.estimator in BOOSTING or not categories:
+    made = Made.of(request, profile)
+    if not made.one_hot:
         return 0
-    others = len(columns) - len(texts) + added.dense_columns(request) + _components(request, profile)
-    there = others + len(categories)
-    dense = there >= ColumnTransformer([]).sparse_threshold * (others + sum(categories))
-    return sum(categories) * BYTES_PER_ONE_HOT if dense else there * BYTES_PER_SPARSE_VALUE
+    return made.one_hot * BYTES_PER_ONE_HOT if made.is_dense else made.values * BYTES_PER_SPARSE_VALUE
 
 
 def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
@@ -236,11 +230,6 @@ def _means_bytes(request: TrainingRequest, profile: Profile) -> int:
     _, many = texts_of(request, profile)
     classes = len(profile["classes"] or ())
     return len(many) * (BYTES_PER_LEVEL + 16 * (classes if classes > 2 else 1))
-
-
-def _components(request: TrainingRequest, profile: Profile) -> int:
-    """Return in how many dense columns free texts are."""
-    return 0 if has_runs(request, profile) else len(free_texts(profile)) * text_components(profile)
 
 
 def _free_text_bytes(request: TrainingRequest, profile: Profile) -> int:
@@ -256,6 +245,15 @@ def _weight_bytes(request: TrainingRequest, columns: int) -> int:
     if request.weight_column is None:
         return 0
     return BYTES_PER_WEIGHT + (columns * BYTES_PER_WEIGHTED_VALUE if request.estimator == "ridge" else 0)
+
+
+def model_bytes(request: TrainingRequest, profile: Profile) -> int:
+    """Return about how large the file of a model is that may be large: of forests."""
+    if request.estimator == "blend":
+        return sum(model_bytes(member, profile) for member, _ in request.members())
+    if request.estimator != "random_forest":
+        return 0
+    return _forest_bytes(request, profile["rows"]["train"], len(profile["classes"] or ()))
 
 
 def _forest_bytes(request: TrainingRequest, rows: int, classes: int) -> int:

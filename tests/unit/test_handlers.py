@@ -32,7 +32,8 @@ from botocore.response import StreamingBody
 from sklearn.datasets import load_diabetes
 from sklearn.metrics import f1_score
 
-from common import storage
+from calls import Call
+from common import capacity, ranges, storage
 from common.errors import (
     DamagedFileError,
     InvalidDatasetError,
@@ -198,17 +199,6 @@ def test_a_search_from_plan_to_model(s3: Any, monkeypatch: pytest.MonkeyPatch) -
     assert [key for key in keys(s3) if "/trials/" in key] == [
         f"runs/run-1/trials/{number:03d}/{name}" for number in range(3) for name in ("out_of_fold.npy", "trial.json")
     ]
-
-
-class Call:
-    """The context of a call that has so many seconds left."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Return them in milliseconds."""
-        return int(1000 * self.seconds)
 
 
 @pytest.fixture
@@ -903,11 +893,26 @@ def test_a_part_that_does_not_fit_the_disk_and_is_to_be_a_frame_takes_a_task_or_
 ) -> None:
     prepared = prepare(put(s3, frame(), "data/x.csv"), estimator="random_forest")
     monkeypatch.setattr(training.shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
-    with pytest.raises(InvalidDatasetError, match=r"temporary disk of the function 0 MB free: .* or choose ridge"):
+    with pytest.raises(InvalidDatasetError, match=r"the temporary disk, and the function has 0 MB: .* or choose ridge"):
         training.handler({"run_id": "run-1", **prepared}, None)
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
     with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=8192\]$"):
         training.handler({"run_id": "run-1", **prepared}, None)
+
+
+def test_what_there_is_no_time_for_goes_on_as_a_task_before_it_is_read_or_is_tried(
+    s3: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    event, moments = trained(s3, "run-1"), Call(0.5)
+    for handler in (training.handler, evaluation.handler):
+        monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
+        before = keys(s3)
+        with pytest.raises(TooLargeForFunctionError, match=r"s of the function's time .*\[cpu=4096 memory=8192\]$"):
+            handler(event, moments)
+        assert keys(s3) == before
+        monkeypatch.delenv("LARGEST_TASK_MEMORY")
+        assert handler(event, moments)["sha256"]
+    assert caplog.text.count("it is tried all the same, for there is no task to do it") == 2
 
 
 def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
@@ -940,7 +945,12 @@ def in_pieces(uri: str, **fields: Any) -> dict[str, Any]:
         ("122880", "task", 1e9, None),
         ("0", "auto", 1, r"^100 rows of 4 columns take about 400 seconds .* and 6 are planned for: .*JobSubnetIds"),
         ("122880", "lambda", 1, "the request's compute is lambda"),
-        ("122880", "auto", 1e-3, r"the largest task has .* 12 hours: bring fewer rows, or leave columns out"),
+        (
+            "122880",
+            "auto",
+            1e-3,
+            r"a task of .* would take about .* hours, and has 12.0: .* leave columns out",
+        ),
         ("0", "task", 1e9, "this stack has none: set the parameter JobSubnetIds"),
     ],
 )
@@ -948,7 +958,7 @@ def test_parts_that_no_call_has_time_to_put_together_are_put_together_by_a_task_
     s3: Any, monkeypatch: pytest.MonkeyPatch, largest_task: str, compute: str, rate: float, told: str | None
 ) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", largest_task)
-    monkeypatch.setattr(piece_plan, "_SECONDS", 10)
+    monkeypatch.setattr(capacity, "_CALL_SECONDS", 10)
     monkeypatch.setattr(piece_plan, "_VALUES_PER_SECOND", rate)
     uri = put(s3, frame(100), "data/x.csv")
     one = prepare(uri)
@@ -1160,7 +1170,7 @@ def test_what_breaks_off_is_asked_for_again(s3: Any, monkeypatch: pytest.MonkeyP
     s3.put_object(Bucket=BUCKET, Key="data/x.csv", Body=content)
     etag = s3.head_object(Bucket=BUCKET, Key="data/x.csv")["ETag"]
     source = objects.SourceObject(f"s3://{BUCKET}/data/x.csv", "x.csv", 1000, etag)
-    monkeypatch.setattr(object_ranges, "_RANGE_BYTES", 99)
+    monkeypatch.setattr(ranges, "_RANGE_BYTES", 99)
     read, broken = StreamingBody.read, list[int]()
 
     def breaks(body: StreamingBody, *arguments: Any) -> bytes:

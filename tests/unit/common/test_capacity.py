@@ -6,11 +6,17 @@ import re
 
 import pytest
 
+from calls import Call
 from common.capacity import (
     LARGEST_TASK_MB,
     RESERVE_MB,
+    SHARE_OF_TIME,
     TASK_SECONDS,
+    Need,
     TaskSize,
+    Work,
+    check_disk,
+    check_time,
     compute,
     disk_too_small,
     in_pieces,
@@ -18,6 +24,7 @@ from common.capacity import (
     require_task,
     takes_task,
     too_large,
+    vcpus,
 )
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError
 
@@ -57,7 +64,7 @@ def test_nothing_is_larger_than_the_largest_task() -> None:
 
 
 def test_what_a_task_has_room_for_goes_on_as_one_and_says_the_size_as_the_state_machine_reads_it() -> None:
-    error = too_large(TOLD, WAY_OUT, needed_mb=40_000)
+    error = too_large(TOLD, WAY_OUT, need=Need(40_000))
     assert isinstance(error, TooLargeForFunctionError)
     found = re.search(r"\[cpu=(\d+) memory=(\d+)\]$", str(error))
     assert found
@@ -67,42 +74,37 @@ def test_what_a_task_has_room_for_goes_on_as_one_and_says_the_size_as_the_state_
 
 def test_without_tasks_it_is_refused_and_told_how_to_have_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
-    error = too_large(TOLD, WAY_OUT, needed_mb=40_000)
+    error = too_large(TOLD, WAY_OUT, need=Need(40_000))
     assert isinstance(error, InvalidDatasetError)
     assert str(error).startswith("It needs much: bring less, or set the parameter JobSubnetIds: ")
 
 
 @pytest.mark.parametrize(
-    ("needed", "disk", "seconds", "largest"),
-    [
-        (130_000, 0, 0, LARGEST_TASK_MB),
-        (40_000, 0, 0, 30_720),
-        (1_000, 300_000, 0, LARGEST_TASK_MB),
-        (1_000, 0, TASK_SECONDS + 1, LARGEST_TASK_MB),
-    ],
+    ("needed", "disk", "largest"),
+    [(130_000, 0, LARGEST_TASK_MB), (40_000, 0, 30_720), (1_000, 300_000, LARGEST_TASK_MB)],
 )
 def test_more_than_the_largest_task_is_refused_with_the_limit(
-    needed: int, disk: int, seconds: int, largest: int, monkeypatch: pytest.MonkeyPatch
+    needed: int, disk: int, largest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", str(largest))
-    error = too_large(TOLD, WAY_OUT, needed_mb=needed, disk_mb=disk, seconds=seconds)
+    error = too_large(TOLD, WAY_OUT, need=Need(needed, disk))
     assert isinstance(error, InvalidDatasetError)
     assert "204,800 MB and 12 hours" in str(error)
     assert f"{largest:,} MB" in str(error)
 
 
 def test_a_request_for_functions_takes_no_task() -> None:
-    error = too_large(TOLD, WAY_OUT, where="lambda", needed_mb=40_000)
+    error = too_large(TOLD, WAY_OUT, where="lambda", need=Need(40_000))
     assert isinstance(error, InvalidDatasetError)
     assert "compute is lambda" in str(error)
 
 
 def test_a_task_that_is_too_small_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     in_task(monkeypatch, 8192)
-    error = too_large(TOLD, WAY_OUT, needed_mb=40_000)
+    error = too_large(TOLD, WAY_OUT, need=Need(40_000))
     assert isinstance(error, InvalidDatasetError)
     assert "start the run again" in str(error)
-    assert "no task has more than" in str(too_large(TOLD, WAY_OUT, needed_mb=LARGEST_TASK_MB))
+    assert "no task has more than" in str(too_large(TOLD, WAY_OUT, need=Need(LARGEST_TASK_MB)))
 
 
 def test_what_does_not_fit_the_disk_runs_as_a_task_of_as_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,17 +141,79 @@ def test_pieces_need_no_task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_asks_for_a_task_gets_one_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     for where in ("auto", "lambda"):
-        require_task(where, 1)
+        require_task(where, Need(1))
     with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=8192\]$"):
-        require_task("task", 1)
+        require_task("task", Need(1))
     in_task(monkeypatch, 8192)
-    require_task("task", 1)
+    require_task("task", Need(1))
 
 
 def test_what_asks_for_a_task_where_there_are_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "0")
     with pytest.raises(InvalidRequestError, match="JobSubnetIds"):
-        require_task("task", 1)
+        require_task("task", Need(1))
+
+
+def test_a_thread_has_one_vcpu_at_most_and_all_share_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "3538")
+    assert vcpus() == 2
+    alone, shared = Work(alone=100), Work(shared=100)
+    assert [alone.seconds(each) for each in (0.5, 1, 2, 16)] == [200, 100, 100, 100]
+    assert shared.seconds(0.5) == 200
+    assert shared.seconds(1) == 100
+    # More of them help, but not as many times.
+    assert 50 < shared.seconds(2) < 100
+    assert 5 < shared.seconds(16) < shared.seconds(8) < shared.seconds(4) < shared.seconds(2)
+    assert (alone + shared * 2) == Work(100, 200)
+
+
+def test_what_takes_longer_than_a_share_of_the_call_goes_on_as_a_task_with_both_figures() -> None:
+    left, limit = Call(500), SHARE_OF_TIME * 500
+    check_time(Need(work=Work(alone=limit)), left, "Much", WAY_OUT)
+    with pytest.raises(TooLargeForFunctionError) as caught:
+        check_time(Need(9_000, work=Work(alone=limit + 1)), left, "Much", WAY_OUT)
+    assert str(caught.value).startswith("Much take about 301 s, and 300 s of the function's time are planned for that:")
+    assert str(caught.value).endswith("[cpu=4096 memory=10240]")
+
+
+@pytest.mark.parametrize(("where", "largest"), [("lambda", LARGEST_TASK_MB), ("auto", 0)])
+def test_an_estimate_alone_refuses_nothing_that_has_no_other_place_to_go(
+    where: str, largest: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LARGEST_TASK_MEMORY", str(largest))
+    check_time(Need(work=Work(alone=10**6)), Call(900), "Much", WAY_OUT, where=where)
+    assert "Much take about 1,000,000 s, and 540 s" in caplog.text
+    assert "it is tried all the same" in caplog.text
+
+
+def test_the_task_has_the_time_too_where_one_has_it() -> None:
+    hours = TASK_SECONDS / 3600
+    days = Work(shared=48 * 3600)
+    assert TaskSize.of(1, days) == TaskSize(16384, 32 * 1024)
+    # One thread gains nothing by more of them: the most there are is no refusal yet, for some of the time is a reserve.
+    assert TaskSize.of(1, Work(alone=0.9 * TASK_SECONDS)) == TaskSize(16384, 32 * 1024)
+    assert TaskSize.of(1, days, most_mb=20_000) == TaskSize(8192, 16 * 1024)
+    with pytest.raises(InvalidDatasetError, match=rf"would take about 240.0 hours, and has {hours:.1f}: bring less\.$"):
+        check_time(Need(work=Work(alone=10 * 24 * 3600)), Call(900), "Much", WAY_OUT)
+
+
+def test_a_task_refuses_what_it_has_no_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    in_task(monkeypatch, 8192)
+    check_time(Need(work=Work(alone=TASK_SECONDS - 1)), Call(TASK_SECONDS), "Much", WAY_OUT)
+    with pytest.raises(InvalidDatasetError, match=r"^Much: this task would take about 12\.5 hours, and has 12\.0: "):
+        check_time(Need(work=Work(alone=45_000)), Call(TASK_SECONDS), "Much", WAY_OUT)
+
+
+def test_files_that_the_disk_does_not_hold_go_on_as_a_task_or_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    need = Need(1_000, disk_mb=600)
+    check_disk(need, 600 << 20, "The files", WAY_OUT)
+    with pytest.raises(TooLargeForFunctionError, match=r"^The files take about 600 MB .* the function has 599 MB: it"):
+        check_disk(need, 599 << 20, "The files", WAY_OUT)
+    with pytest.raises(InvalidDatasetError, match="raise the parameter FunctionStorage"):
+        check_disk(need, 599 << 20, "The files", WAY_OUT, where="lambda")
+    in_task(monkeypatch, 8192)
+    with pytest.raises(InvalidDatasetError, match="no task has a larger disk than 204,800 MB"):
+        check_disk(Need(1_000, disk_mb=300_000), 200_000 << 20, "The files", WAY_OUT)
 
 
 def test_a_task_keeps_some_of_its_memory_and_says_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from common.capacity import Need
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
 from model_evaluation.memory import check_memory, model_bytes, needed_memory_mb
 
@@ -44,11 +45,12 @@ def test_classes_long_labels_and_models_count() -> None:
 
 def test_what_does_not_fit_goes_another_way_or_is_refused_with_both_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     data = profile(10**7)
-    check_memory(data, 0, needed_memory_mb(data, 0), "auto")
+    need = Need(needed_memory_mb(data, 0))
+    check_memory(data, need, need.memory_mb, "auto")
     with pytest.raises(InvalidDatasetError, match=r"^10,000,000 test rows need about 1,\d{3} MB .* has 1,024 MB: "):
-        check_memory(data, 0, 1024, "auto")
+        check_memory(data, need, 1024, "auto")
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
     with pytest.raises(TooLargeForFunctionError, match=r"\[cpu=4096 memory=8192\]$"):
-        check_memory(data, 0, 1024, "auto")
+        check_memory(data, need, 1024, "auto")
     with pytest.raises(InvalidDatasetError, match="make the test part smaller by test_fraction"):
-        check_memory(data, 0, 1024, "lambda")
+        check_memory(data, need, 1024, "lambda")
