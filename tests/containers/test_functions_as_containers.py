@@ -238,13 +238,6 @@ def test_a_task_is_closed_in_and_ends_with_its_run(
     assert host["ReadonlyRootfs"]
     assert (host["Memory"], host["MemorySwap"]) == (8192 << 20, 8192 << 20)
     assert list(container.attrs["NetworkSettings"]["Networks"]) == [workshop.network.name]
-    # Not its function's: whoever pulls the image has other rights.
-    role = ecs.describe_task_definition(taskDefinition=f"{deployed.name}-model-training")["taskDefinition"][
-        "taskRoleArn"
-    ]
-    who = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
-    status, said = container.exec_run(["python3", "-c", who])
-    assert (status, said.decode().split("/")[1]) == (0, role.rpartition("/")[2])
 
     # One that is stopped from outside says so, and is started again.
     (first,) = ecs.list_tasks(cluster=cluster)["taskArns"]
