@@ -87,12 +87,13 @@ class Progress:
         event, self._failed = self._failed, None
         if event is None:
             return
-        if following not in _OTHER_WAYS:
+        way = _OTHER_WAYS.get(following or "")
+        if way is None:
             self._show_step(event)
             return
         told = _message(event.cause)
         if event.error != _TOO_LARGE:
-            told = f"its function was stopped ({event.error}), and it goes on {_OTHER_WAYS[following]}."
+            told = f"its function was stopped ({event.error}), and it goes on {way}."
         self._stop()
         self._line(f"[yellow]→[/] {event.state}: {escape(told)}")
         self._as_task = f"{event.state} as a task"
