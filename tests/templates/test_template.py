@@ -91,7 +91,7 @@ def test_no_role_has_a_wildcard_action_and_only_what_has_no_resource_level_has_a
                 "Retraining",
                 "Canary",
             )
-            answering = ("ModelTraining", "ModelEvaluation", "BatchScoringFunction", "TaskExecution")
+            answering = ("DataPreparation", "ModelTraining", "ModelEvaluation", "BatchScoringFunction", "TaskExecution")
             assert logical_id.removesuffix("Role") in (*machines, *answering)
             # None has a resource level.
             without_level = (
