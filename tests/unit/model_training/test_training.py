@@ -265,6 +265,16 @@ def test_a_fit_block_by_block_needs_memory_for_rows_but_not_for_their_columns() 
         check_memory(resolved(estimator), profile_of(60_000_000, 300), 5000)
 
 
+def test_xgboost_keeps_wider_bins_of_all_columns_where_one_has_a_gap() -> None:
+    """Ten million rows of mixed columns with gaps took 2,802 MB, of which the numbers of bins are most."""
+    profile = profile_of(10_000_000, 33)
+    whole = memory.needed_memory_mb(resolved("xgboost"), profile)
+    profile["columns"][3]["nulls"] = 1
+    gappy = memory.needed_memory_mb(resolved("xgboost"), profile)
+    assert gappy - whole == pytest.approx(10_000_000 * 33 * 4 / 2**20, abs=1)
+    assert gappy > 2802
+
+
 def test_numbers_that_float32_does_not_do_for_need_more_memory() -> None:
     profile = profile_of(10_000_000, 30)
     for column in profile["columns"][:10]:
