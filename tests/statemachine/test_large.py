@@ -255,6 +255,8 @@ def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
 def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, tasks: Tasks) -> None:
     arn = run_large.start({"model_name": "large-ended", "errors": TOO_LARGE, "job": "hang"}, "large-ended")
     (first,) = wait_for(lambda: tasks.of("large-ended", "RUNNING"))
+    # What is stopped before it listens answers nobody, and is missed after ten minutes.
+    wait_for(lambda: len(processes_of("large-ended")) >= 3)
     time.sleep(2)
     tasks.ecs.stop_task(cluster=tasks.cluster, task=first["taskArn"])
     (second,) = wait_for(lambda: tasks.of("large-ended", "RUNNING"))
