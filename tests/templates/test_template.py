@@ -174,7 +174,7 @@ def test_a_task_runs_on_the_processors_that_its_image_is_built_for(template: Any
     (architecture,) = template["Globals"]["Function"]["Architectures"]
     tasks = [each for each in template["Resources"].values() if each["Type"] == "AWS::ECS::TaskDefinition"]
     platform = {"CpuArchitecture": architecture.upper(), "OperatingSystemFamily": "LINUX"}
-    assert [each["Properties"]["RuntimePlatform"] for each in tasks] == [platform] * 3
+    assert [each["Properties"]["RuntimePlatform"] for each in tasks] == [platform] * 5
 
 
 def test_every_function_and_the_state_machine_have_a_log_group(template: Any) -> None:
