@@ -12,7 +12,6 @@ from matplotlib.ticker import FuncFormatter
 
 from benchmarks import ROOT
 from benchmarks.figures import Section
-from benchmarks.scale_paper import estimates
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -98,33 +97,43 @@ def _memory(data: Mapping[str, Any]) -> Figure:
 
 
 def _scale(data: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(11, 4.5))
-    made = estimates(data["seconds_per_row"])
+    figure = Figure(figsize=(11, 4.8))
     for axes, field, title in zip(
         figure.subplots(1, 2), ("hours", "dollars"), ("Hours of a whole run", "Its list price in dollars"), strict=True
     ):
         for estimator, colour, marker in (("ridge", BLUE, "o"), ("xgboost", ORANGE, "s")):
-            own = [each for each in made if each.estimator == estimator]
-            values = [getattr(each, field) for each in own]
-            axes.plot([each.rows for each in own], values, color=colour, marker=marker, label=estimator)
-            for each, value in zip(own, values, strict=True):
-                above = estimator == "xgboost"
-                told = f"${value:.2g}" if field == "dollars" else f"{value:.2g} h\n{each.way}"
-                axes.annotate(
-                    told,
-                    (each.rows, value),
-                    (0, 8 if above else -8),
-                    textcoords="offset points",
-                    ha="center",
-                    va="bottom" if above else "top",
-                    color=colour,
-                )
-        axes.margins(x=0.12, y=0.2)
+            own = [each for each in data["estimates"] if each["estimator"] == estimator and each[field] is not None]
+            axes.plot(
+                [each["rows"] for each in own],
+                [each[field] for each in own],
+                color=colour,
+                marker=marker,
+                label=estimator,
+            )
+            for each in own:
+                _annotate(axes, each, field, colour, above=estimator == "xgboost")
+        axes.margins(x=0.2, y=0.25)
         _log_log(axes, "rows", field)
         axes.set_title(f"{title}, on paper, 30 mixed columns", loc="left")
-        axes.legend(frameon=False, loc="upper left")
+        axes.legend(frameon=False, loc="lower right")
     figure.tight_layout()
     return figure
+
+
+def _annotate(axes: Axes, each: Mapping[str, Any], field: str, colour: str, *, above: bool) -> None:
+    way = each["way"].replace(", and others that grow the trees", "\nand its workers")
+    told = f"${each[field]:.2g}" if field == "dollars" else f"{each[field]:.2g} h\n{way}"
+    place = (0, 8 if above else -8)
+    axes.annotate(
+        told,
+        (each["rows"], each[field]),
+        place,
+        textcoords="offset points",
+        ha="center",
+        va="bottom" if above else "top",
+        color=colour,
+        fontsize=9,
+    )
 
 
 def _bars(whole: Mapping[str, Any], flights: Mapping[str, Any]) -> Figure:

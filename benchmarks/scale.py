@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks import data
@@ -15,6 +15,9 @@ from benchmarks.options import Options
 from benchmarks.prices import price_by_name
 from benchmarks.scale_fits import fits
 from benchmarks.scale_paper import estimates, notes, table
+from benchmarks.scale_routes import Routes
+from benchmarks.scale_routes import note as routes_note
+from benchmarks.scale_routes import table as routes_table
 from benchmarks.storage import Storage
 from benchmarks.worker import Call, Worker
 from crosstrain.delivery.functions import STEPS
@@ -86,6 +89,7 @@ def measure(options: Options) -> Section:
                 fitted, left_out = fits(storage, prepared["prepared"], _requests(prepared), _fit_rows(options))
                 taken |= {f"fit of {estimator} alone": dict(calls) for estimator, calls in fitted.items() if calls}
                 section.notes += [f"Not measured: {each}." for each in left_out]
+            routes = Routes(_requests(prepared), storage.document(prepared["prepared"]["profile_uri"]))
             storage.forget("")
     section.goals.append(
         Goal("pieces make the same parts and profile as one call", f"{sum(same)} of {len(same)}", "all", all(same))
@@ -111,9 +115,19 @@ def measure(options: Options) -> Section:
         },
         "seconds_per_row": _rates(taken),
     }
-    estimated = estimates(section.data["seconds_per_row"])
+    section.tables.append(routes_table(routes.begins()))
+    estimated = estimates(section.data["seconds_per_row"], routes, ESTIMATORS)
+    section.data["estimates"] = [asdict(each) for each in estimated]
+    section.goals.append(
+        Goal(
+            "trainings that are sent to a task which would refuse them",
+            f"{routes.refused} of {routes.sent}",
+            "none",
+            not routes.refused,
+        )
+    )
     section.tables.append(table(estimated))
-    section.notes.append(notes())
+    section.notes += [routes_note(), notes()]
     return section
 
 

@@ -14,7 +14,7 @@ from benchmarks import SCRATCH
 from benchmarks.contestants.fit_alone import needed_mb
 from benchmarks.storage import Storage
 from benchmarks.worker import Call
-from data_preparation.preparation import PartWriter
+from data_preparation.parts import PartWriter
 
 FIT = "benchmarks.contestants.fit_alone:run"
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.figures import rounded
 from benchmarks.prices import price_by_name
+from benchmarks.scale_routes import Routes, Way
 from common.capacity import LARGEST_TASK_MB
 from data_preparation.piece_plan import LEAST_PIECE_BYTES, MOST_PIECES
 from data_preparation.splitting import MAX_TEST_ROWS
@@ -17,11 +17,9 @@ CSV_BYTES_PER_ROW = 253
 """Of the benchmark's 30 mixed columns and their target."""
 AT_ONCE = 40
 """The most that the template's PiecesAtOnce may say: https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html"""
-FUNCTION_SECONDS, FUNCTION_MB, PREPARATION_MB = 900, 10_240, 3008
+PREPARATION_MB = 3008
 TASK_VCPU = 16
-BYTES_PER_ROW: Mapping[str, int] = {"ridge": 60, "xgboost": 30 * 4}
-"""What is checked before a fit of 30 columns (functions/model_training/memory.py)."""
-MORE_OF_SEVERAL = 1.35
+MORE_OF_SEVERAL = 1.66
 """How much more processor time several machines took than one (docs/scale.md)."""
 
 
@@ -36,42 +34,44 @@ class Estimate:
     way
         Where the fit runs, in words.
     hours, dollars
-        Of the whole run.
+        Of the whole run; None where the fit is refused.
     """
 
     rows: int
     estimator: str
     pieces: int
     way: str
-    hours: float
-    dollars: float
+    hours: float | None
+    dollars: float | None
 
 
-def estimates(seconds_per_row: Mapping[str, float]) -> list[Estimate]:
+def estimates(seconds_per_row: Mapping[str, float], routes: Routes, estimators: Iterable[str]) -> list[Estimate]:
     """Return what runs take by rows and estimator.
 
     Parameters
     ----------
     seconds_per_row
         Processor seconds of each way that was measured, at its largest number of rows.
+    routes, estimators
+        Where trainings go, and of what.
     """
-    price = price_by_name()
-    made = []
-    for rows in ROWS:
-        count = min(MOST_PIECES, max(1, rows * CSV_BYTES_PER_ROW // LEAST_PIECE_BYTES))
-        calls, alone = (rows * seconds_per_row[name] for name in ("a piece's calls", "calls before and after"))
-        test = min(rows // 5, MAX_TEST_ROWS)
-        for estimator in BYTES_PER_ROW:
-            way, machines, dollars_a_second = _way(estimator, rows - test, seconds_per_row, price)
-            fit = (rows - test) * seconds_per_row[f"training of {estimator}"] / machines
-            fit *= MORE_OF_SEVERAL if machines > 1 else 1
-            evaluated = test * 5 * seconds_per_row[f"evaluation of {estimator}"]
-            seconds = calls / min(count, AT_ONCE) + alone + fit + evaluated
-            dollars = (calls + alone + evaluated) * PREPARATION_MB / 1024 * price[
-                "lambda_gb_second"
-            ] + fit * machines * dollars_a_second
-            made.append(Estimate(rows, estimator, count, way, seconds / 3600, dollars))
-    return made
+    return [_estimate(rows, estimator, seconds_per_row, routes) for rows in ROWS for estimator in estimators]
+
+
+def _estimate(rows: int, estimator: str, seconds_per_row: Mapping[str, float], routes: Routes) -> Estimate:
+    count = min(MOST_PIECES, max(1, rows * CSV_BYTES_PER_ROW // LEAST_PIECE_BYTES))
+    calls, alone = (rows * seconds_per_row[name] for name in ("a piece's calls", "calls before and after"))
+    test = min(rows // 5, MAX_TEST_ROWS)
+    way = routes.way(estimator, rows - test)
+    if not way.memory_mb:
+        return Estimate(rows, estimator, count, way.words, None, None)
+    fit = (rows - test) * seconds_per_row[f"training of {estimator}"]
+    # The spare one grows trees like the others.
+    fit *= MORE_OF_SEVERAL / way.workers if way.workers else 1
+    evaluated = test * 5 * seconds_per_row[f"evaluation of {estimator}"]
+    seconds = calls / min(count, AT_ONCE) + alone + fit + evaluated
+    functions = (calls + alone + evaluated) * PREPARATION_MB / 1024 * price_by_name()["lambda_gb_second"]
+    return Estimate(rows, estimator, count, way.words, seconds / 3600, functions + fit * _dollars_a_second(way))
 
 
 def table(made: Sequence[Estimate]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -82,29 +82,24 @@ def table(made: Sequence[Estimate]) -> tuple[tuple[str, ...], list[tuple[str, ..
             each.estimator,
             f"{each.pieces:,} pieces",
             each.way,
-            rounded(each.hours, 2),
-            f"${rounded(each.dollars, 2)}",
+            "" if each.hours is None else rounded(each.hours, 2),
+            "" if each.dollars is None else f"${rounded(each.dollars, 2)}",
         )
         for each in made
     ]
     return ("rows", "estimator", "preparation", "training", "hours", "dollars"), lines
 
 
-def _way(
-    estimator: str, rows: int, seconds_per_row: Mapping[str, float], price: Mapping[str, float]
-) -> tuple[str, int, float]:
-    """Return where a fit goes in words, on how many machines, and what a second of one costs in dollars."""
-    needed = rows * BYTES_PER_ROW[estimator] / 2**20
-    if needed < FUNCTION_MB and rows * seconds_per_row[f"training of {estimator}"] < FUNCTION_SECONDS:
-        return "a function", 1, FUNCTION_MB / 1024 * price["lambda_gb_second"]
-    hour = price["fargate_vcpu_hour"] * TASK_VCPU
-    hour += price["fargate_gb_hour"] * LARGEST_TASK_MB / 1024
-    machines = math.ceil(needed / LARGEST_TASK_MB)
-    if machines == 1:
-        return "a task", 1, hour / 3600
-    if estimator == "xgboost":
-        return f"{machines + 1} tasks", machines, (machines + 1) / machines * hour / 3600
-    return "**refused**: more than a task holds", 1, hour / 3600
+def _dollars_a_second(way: Way) -> float:
+    """Return what a second of a training costs, with the workers."""
+    price = price_by_name()
+    if way.words == "the function":
+        return way.memory_mb / 1024 * price["lambda_gb_second"]
+
+    def task(vcpus: float, memory_mb: float) -> float:
+        return (vcpus * price["fargate_vcpu_hour"] + memory_mb / 1024 * price["fargate_gb_hour"]) / 3600
+
+    return task(way.vcpus, way.memory_mb) + way.workers * task(TASK_VCPU, LARGEST_TASK_MB)
 
 
 def notes() -> str:
