@@ -230,6 +230,8 @@ class Columns:
         self.hint: str | None = None
         self.footer = self.wishes.read.skip_footer or 0
         self.trims = self.wishes.read.trim
+        # Not of a format that is no export for people, whose last row nobody leaves out.
+        self.may_end_in_totals = True
         self._told: list[str] = []
         self._last: dict[str, str | None] = {}
         self._is_lost = False
@@ -326,7 +328,7 @@ class Columns:
 
     def _is_total(self) -> bool:
         """Return whether the last row is a total of those before it."""
-        if self.wishes.read.skip_footer is not None or self.wishes.expected:
+        if self.wishes.read.skip_footer is not None or self.wishes.expected or not self.may_end_in_totals:
             return False
         words = [name for name, text in self._last.items() if text and TOTAL.match(text)]
         if len(words) != 1 or len(self._columns) == 1:

@@ -107,6 +107,7 @@ class ParquetTable:
         # A flipped bit is a wrong value, unless the page's checksum is looked at, where the writer has made one.
         options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         columns.begin()
+        columns.may_end_in_totals = False
         with self._errors():
             with self._stream() as stream, self.opened(**options) as parquet:
                 metadata, schema = parquet.metadata, parquet.schema_arrow

@@ -532,8 +532,17 @@ def _without_last(batches: Iterable[pa.RecordBatch], footer: int, remarks: _Rema
     left = rows - max(0, footer - remarks.in_footer)
     for batch in held:
         if left > 0:
-            yield batch.slice(0, left)
+            yield batch if batch.num_rows <= left else _without_unused(batch.slice(0, left))
         left -= batch.num_rows
+
+
+def _without_unused(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Return a slice of a batch whose dictionaries hold what its own rows have: a total left out is none of them."""
+    arrays = [
+        each.dictionary_decode().dictionary_encode() if pa.types.is_dictionary(each.type) else each
+        for each in batch.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, names=batch.schema.names)
 
 
 def _one_line(message: str) -> str:

@@ -189,6 +189,10 @@ LAST_ROWS = {
     "a total": (lines(["Rome", "Paris"] * (ROWS // 2), NUMBERS, header="city,y") + "Total,17\n", ROWS),
     "a name": (lines(["Rome", "Paris"] * (ROWS // 2), NUMBERS, header="city,y") + "Total Wine,17\n", ROWS + 1),
     "a value": (lines(["Rome", "Total"] * (ROWS // 2), NUMBERS, header="city,y") + "Total,17\n", ROWS + 1),
+    "a total below numbers that repeat": (
+        lines([str(number % 7) for number in range(ROWS)], NUMBERS, header="a,y") + "Total,17\n",
+        ROWS,
+    ),
     "two totals": (lines(NUMBERS, NUMBERS, header="a,y") + "Subtotal,17\nGrand total,18\n", ROWS),
     "a remark": (lines(NUMBERS, NUMBERS, header="a,y") + "(60 rows affected)\n", ROWS),
 }
@@ -199,7 +203,18 @@ def test_a_last_row_is_a_total_only_beyond_doubt(prepared: Prepare, name: str) -
     content, rows = LAST_ROWS[name]
     result = prepared({"1.csv": content})
     assert result.profile["rows"]["in"] == rows
-    assert bool(result.profile["read"]["told"]) == (name in ("a total", "two totals", "a remark"))
+    assert bool(result.profile["read"]["told"]) == (name not in ("a name", "a value"))
+
+
+def test_parquet_has_no_totals_that_anybody_would_leave_out(tmp_path: Path) -> None:
+    texts = [str(number % 7) for number in range(ROWS - 1)] + ["Total"]
+    pq.write_table(pa.table({"a": texts, "y": NUMBERS}), tmp_path / "x.parquet")
+    request = parse_request({"dataset_uri": "s3://bucket/x.parquet", "target": "y"})
+    folder = tmp_path / "work"
+    folder.mkdir()
+    result = prepare([SourceFile("x.parquet", tmp_path / "x.parquet")], request, folder)
+    assert result.profile["rows"]["in"] == ROWS
+    assert column(result, "a")["kind"] == "text"
 
 
 def test_a_remark_among_rows_is_no_remark(prepared: Prepare) -> None:
