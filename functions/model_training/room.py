@@ -44,12 +44,15 @@ def check_room(
     InvalidDatasetError, InvalidRequestError
         If no task can, or the request or the stack takes none, with both figures and the way out.
     """
+    workers = workers_of(request, profile)
     # How long several tasks take together nobody has measured.
-    work = Work() if workers_of(request, profile) else training_work(request, profile, search)
+    work = Work() if workers else training_work(request, profile, search)
     disk_mb = -(-(part_bytes + model_bytes(request, profile)) // (1 << 20))
     need = Need(needed_memory_mb(request, profile), disk_mb, work)
     where = request.compute
-    require_task(where, need)
+    if not workers:
+        # Else no task has what all of them need: check_memory says what the one needs that tells them what to do.
+        require_task(where, need)
     check_memory(request, profile, memory_mb(), need)
     blocks = "bring fewer rows or columns, or choose ridge, linear_regression or xgboost, whose rows need no disk"
     check_disk(need, free_bytes, "The training part and the model", blocks, where=where)

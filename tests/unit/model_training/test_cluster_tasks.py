@@ -16,10 +16,12 @@ from common.request import TrainingRequest, parse_request
 from model_training import cluster_tasks
 from model_training.distributed import Cluster, WorkersGoneError
 from model_training.memory import check_memory, needed_memory_mb, workers_of
+from model_training.room import check_room
 
 
-def asked(estimator: str = "xgboost") -> TrainingRequest:
-    return parse_request({"dataset_uri": "s3://b-1/x", "target": "y", "estimator": estimator}).resolve("regression")
+def asked(estimator: str = "xgboost", **fields: str) -> TrainingRequest:
+    document = {"dataset_uri": "s3://b-1/x", "target": "y", "estimator": estimator, **fields}
+    return parse_request(document).resolve("regression")
 
 
 def profile(rows: int) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def profile(rows: int) -> dict[str, Any]:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LARGEST_TASK_MEMORY", "122880")
     monkeypatch.setenv("LARGEST_CLUSTER", "4")
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "10240")
 
 
 @pytest.mark.usefixtures("cluster")
@@ -58,6 +61,12 @@ def test_a_function_hands_on_to_a_task_that_is_as_large_as_telling_workers_takes
         in str(caught.value)
     )
     assert str(caught.value).endswith("[cpu=16384 memory=81920]")
+
+
+@pytest.mark.usefixtures("cluster")
+def test_so_does_one_whose_request_asks_for_a_task() -> None:
+    with pytest.raises(TooLargeForFunctionError, match=r"grow its trees together.*\[cpu=16384 memory=81920\]$"):
+        check_room(asked(compute="task"), profile(2 * 10**9), None, 0, 10 << 30, None)
 
 
 @pytest.mark.usefixtures("cluster")
