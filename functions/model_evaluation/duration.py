@@ -11,7 +11,7 @@ from typing import Any
 
 from common.bootstrap import MAX_DRAWS, MIN_RESAMPLES, RESAMPLES
 from common.capacity import Work
-from common.conversion import Profile, feature_columns
+from common.conversion import MOST_CHARACTERS, Profile, feature_columns
 from common.frames import BLOCK_VALUES
 from model_evaluation import effects, importance
 
@@ -21,6 +21,8 @@ READ, LOOK = 2e-8, 1e-7
 """A value of the part is read, and looked at for groups of rows, of a block of them at most."""
 FEATURE = 4e-8
 """A value becomes what a model takes."""
+RUN = 1e-6
+"""A character of a free text becomes runs of letters."""
 LEVEL: Mapping[str, float] = {"random_forest": 4e-8, "hist_gradient_boosting": 8e-9, "xgboost": 1.5e-8}
 """A row goes down a level of a tree. Lines need nothing besides."""
 DRAW = 2.5e-8
@@ -42,8 +44,10 @@ def evaluation_work(profile: Profile, challenger: Mapping[str, Any], champion: M
     draws = max(MIN_RESAMPLES * rows, min(RESAMPLES * rows, MAX_DRAWS))
     draws *= 2 if profile["problem"] == "classification" else 1
     # A champion is compared by resamples of its own, and reads the part in its own process.
+    texts = (column["characters"] for column in feature_columns(profile) if column["role"] == "text")
+    row = columns * READ + sum(min(each, MOST_CHARACTERS) for each in texts) * RUN
     models = [challenger] if champion is None else [challenger, champion]
-    of_models = sum(rows * (columns * READ + seconds_of_row(each)) + draws * DRAW for each in models)
+    of_models = sum(rows * (row + seconds_of_row(each)) + draws * DRAW for each in models)
     looked_at = (importance.PREDICTED_ROWS + effects.PREDICTED_ROWS) * seconds_of_row(challenger)
     return Work(START + of_models + looked_at + min(rows * columns, BLOCK_VALUES) * LOOK)
 

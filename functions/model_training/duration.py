@@ -25,7 +25,7 @@ READ = 2e-8
 """A value of the part is read, and hashed for its row's record."""
 NUMBER, CATEGORY, TIME, LEVEL = 2e-8, 5e-8, 3e-7, 3e-6
 """A value becomes features: a number, one of few texts, a time with the parts of the calendar, one of many texts."""
-RUN, COMPONENT = 1.2e-6, 1e-8
+RUN, COMPONENT = 1e-6, 5e-9
 """A character of a free text becomes runs of letters, and adds to a component of these."""
 PRODUCT, COEFFICIENT, EQUATION = 7e-11, 3e-9, 5e-9
 """A row adds to the product of two columns, and to a column; equations are solved for the cube of their number."""

@@ -64,6 +64,12 @@ def test_a_blend_takes_what_its_members_do() -> None:
     assert seconds_of_row(model("blend", members=members)) == pytest.approx(alone)
 
 
+def test_free_texts_take_longer_than_numbers() -> None:
+    data = profile(10**6)
+    data["columns"].append({"name": "note", "use": "feature", "role": "text", "characters": 100})
+    assert evaluation_work(data, model("ridge"), None).processor_seconds > seconds(10**6, model("ridge")) + 50
+
+
 @pytest.mark.parametrize(("rows", "measured"), [(299_710, 3.4), (599_419, 4.4), (8_991_288, 61)])
 def test_it_is_about_what_was_measured(rows: int, measured: float) -> None:
     assert 0.7 < seconds(rows, model("ridge")) / measured < 3
