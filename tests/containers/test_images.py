@@ -85,7 +85,7 @@ LAMBDA: dict[str, Any] = {
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/bind-mounts.html
 FARGATE = {
     **{name: LAMBDA[name] for name in ("read_only", "network_mode")},
-    "tmpfs": {"/tmp": "mode=0755,uid=0,gid=0"},  # noqa: S108, it is the container's
+    "tmpfs": {"/tmp": "mode=0755"},  # noqa: S108, it is the container's
     "environment": {
         **LAMBDA["environment"],
         **dict.fromkeys(("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"), "of-nobody"),

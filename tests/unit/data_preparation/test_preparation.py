@@ -383,7 +383,7 @@ def reads_of(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return reads
 
 
-SECONDS = 1_100_000_000 + np.random.default_rng(2).integers(0, 500_000, 300) / 1000
+SECONDS = 1_100_000_000 + np.random.default_rng(2).integers(0, 500_000, 1000) / 1000
 LINE = np.linspace(-1, 1, 500)
 
 
