@@ -48,11 +48,6 @@ class Pieces:
         return self.phases[-1][-1].result
 
     @property
-    def seconds_of_all(self) -> float:
-        """Seconds of all calls together."""
-        return sum(call.seconds for phase in self.phases for call in phase)
-
-    @property
     def cpu_seconds(self) -> tuple[float, float]:
         """Processor seconds of the calls that are made for each piece, and of those that are made once."""
         each = [(len(phase) > 1, sum(call.cpu_seconds for call in phase)) for phase in self.phases]
@@ -215,10 +210,6 @@ def _cpu_seconds(call: Call | Pieces) -> float:
     if isinstance(call, Call):
         return call.cpu_seconds
     return sum(call.cpu_seconds)
-
-
-def _work(call: Call | Pieces) -> float:
-    return call.seconds if isinstance(call, Call) else call.seconds_of_all
 
 
 def _dollars(call: Call | Pieces, price: Mapping[str, float]) -> float:

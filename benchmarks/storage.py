@@ -49,7 +49,8 @@ class Storage:
 
     def document(self, uri: str) -> dict[str, Any]:
         """Return a stored JSON document."""
-        document: dict[str, Any] = json.load(self._s3.get_object(Bucket=BUCKET, Key=uri.split("/", 3)[3])["Body"])
+        bucket, key = split_uri(uri)
+        document: dict[str, Any] = json.load(self._s3.get_object(Bucket=bucket, Key=key)["Body"])
         return document
 
     def forget(self, prefix: str) -> None:

@@ -274,8 +274,7 @@ def disk_too_small(
     """
     if is_task():
         return InvalidDatasetError(f"{told}, and no task has a larger one than {TASK_DISK_MB:,} MB: {way_out}.")
-    raised = f"raise the parameter FunctionStorage (10,240 MB at most), {way_out}"
-    return too_large(told, raised, where=where, need=Need(memory_mb(), disk_mb))
+    return too_large(told, _with_storage(way_out), where=where, need=Need(memory_mb(), disk_mb))
 
 
 def check_disk(need: Need, free_bytes: int, told: str, way_out: str, *, where: str = "auto") -> None:
@@ -299,8 +298,7 @@ def check_disk(need: Need, free_bytes: int, told: str, way_out: str, *, where: s
     if need.disk_mb <= free_mb:
         return
     told = f"{told} take about {need.disk_mb:,} MB of the temporary disk, and the {kind()} has {free_mb:,} MB"
-    way_out = f"raise the parameter FunctionStorage (10,240 MB at most), {way_out}"
-    raise too_large(told, way_out, where=where, need=need)
+    raise too_large(told, _with_storage(way_out), where=where, need=need)
 
 
 def check_time(need: Need, context: Any, told: str, way_out: str, *, where: str = "auto") -> None:
@@ -365,6 +363,10 @@ def _without_functions(need: Need) -> str:
     if need.memory_mb + RESERVE_MB > LARGEST_TASK_MB:
         return f"no task has more than {LARGEST_TASK_MB:,} MB"
     return "start the run again, for a task of the size that this needs"
+
+
+def _with_storage(way_out: str) -> str:
+    return f"raise the parameter FunctionStorage (10,240 MB at most), {way_out}"
 
 
 def _of_hours(seconds: float, left: float) -> str:

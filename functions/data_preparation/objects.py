@@ -97,17 +97,11 @@ class Downloads:
         for each in self.objects:
             free = shutil.disk_usage(self.folder).free
             if each.size > free:
+                size_mb = each.size >> 20
+                told = f'"{each.name}" has {size_mb:,} MB and the {kind()}\'s temporary disk {free >> 20:,} MB free'
                 if self.takes_task:
-                    raise disk_too_small(
-                        f'"{each.name}" has {each.size >> 20:,} MB and the {kind()}\'s temporary disk '
-                        f"{free >> 20:,} MB free",
-                        "split the file",
-                        disk_mb=each.size >> 20,
-                    )
-                raise InvalidDatasetError(
-                    f'"{each.name}" has {each.size >> 20:,} MB and the function\'s temporary disk {free >> 20:,} MB '
-                    "free: raise the parameter FunctionStorage or split the file."
-                )
+                    raise disk_too_small(told, "split the file", disk_mb=size_mb)
+                raise InvalidDatasetError(f"{told}: raise the parameter FunctionStorage or split the file.")
             path = self.folder / "source"
             if not each.size:
                 # Of a folder with a million markers none is asked for.

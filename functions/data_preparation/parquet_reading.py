@@ -103,13 +103,10 @@ class ParquetTable:
         self, columns: Columns, wanted: Collection[str] | None = None, *, encode_texts: bool = False
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows as record batches, in the types that the columns are known to have (`reading.Table`)."""
-        # Without pre-buffering a row group is read page by page, not held whole in memory.
-        # A flipped bit is a wrong value, unless the page's checksum is looked at, where the writer has made one.
-        options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         columns.begin()
         columns.may_end_in_totals = False
         with self._errors():
-            with self._stream() as stream, self.opened(**options) as parquet:
+            with self._stream() as stream, self.opened() as parquet:
                 metadata, schema = parquet.metadata, parquet.schema_arrow
                 for name in _categories(schema):
                     columns.read_as(name, "text")
@@ -118,7 +115,7 @@ class ParquetTable:
                 plans = plan_reading(stream, parquet, names, None if self.groups is None else self.groups.numbers)
             for plan in plans:
                 encoded = [name for name in plan.encoded if kind_of(schema.field(name).type) == "text"]
-                with self.opened(metadata=metadata, read_dictionary=encoded, **options) as parquet:
+                with self.opened(metadata=metadata, read_dictionary=encoded) as parquet:
                     rows = _batch_rows(plan, len(names))
                     for batch in _joined(parquet.iter_batches(rows, row_groups=plan.groups, columns=names), rows):
                         arrays = [typed_column(self.name, name, batch[name], columns, encode_texts) for name in names]
@@ -126,7 +123,10 @@ class ParquetTable:
 
     @contextmanager
     def opened(self, **options: Any) -> Iterator[pq.ParquetFile]:
-        """Open it with pyarrow's options; errors are pyarrow's own."""
+        """Open it to be read page by page, with more of pyarrow's options; errors are pyarrow's own."""
+        # Without pre-buffering a row group is not held whole in memory. A flipped bit is a wrong value, unless the
+        # page's checksum is looked at, where the writer has made one.
+        options |= {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
         # pyarrow closes what it has opened, and no stream that it was given.
         with ExitStack() as stack:
             source = self.path if self.groups is None else stack.enter_context(self.groups.opens())

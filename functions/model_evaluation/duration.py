@@ -24,7 +24,9 @@ FEATURE = 4e-8
 RUN = 1e-6
 """A character of a free text becomes runs of letters."""
 LEVEL: Mapping[str, float] = {"random_forest": 4e-8, "hist_gradient_boosting": 8e-9, "xgboost": 1.5e-8}
-"""A row goes down a level of a tree. Lines need nothing besides."""
+"""A row goes down a level of a tree."""
+LINES = frozenset({"linear_regression", "ridge", "logistic_regression"})
+"""These need nothing besides features."""
 DRAW = 2.5e-8
 """A row of a resample counts in a metric; of classes it is sorted, too."""
 DEEPEST, LEAVES = 6.0, 31
@@ -69,9 +71,6 @@ def seconds_of_row(described: Mapping[str, Any]) -> float:
     outputs = classes if classes > 2 and estimator != "random_forest" else 1
     seconds = LEVEL.get(estimator, 0.0 if estimator in LINES else max(LEVEL.values()))
     return columns * FEATURE + trees * outputs * _levels(described, chosen) * seconds
-
-
-LINES = frozenset({"linear_regression", "ridge", "logistic_regression"})
 
 
 def _as_described(member: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,10 @@ STREAMED_MB = 120
 """What it takes besides, of a row group above all."""
 
 
+WAY_OUT = "bring fewer rows, limit the trees or choose another estimator"
+"""What helps a training that has no room or time, besides another way."""
+
+
 def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int, need: Need | None = None) -> None:
     """Refuse data whose fit would not fit the memory, before it is read.
 
@@ -105,8 +109,7 @@ def check_memory(request: TrainingRequest, profile: Profile, memory_mb: int, nee
         f"{rows:,} training rows with {columns} features need about {whole_mb:,} MB for {request.estimator}, and "
         f"the {kind()} has {memory_mb:,} MB{told}",
         "raise the parameter ModelTrainingMemory (10,240 MB at most, and 3,008 in a new account until AWS's support "
-        "raises that), bring fewer rows, limit the trees or choose another estimator"
-        + (together if fits_block_by_block(request) else ""),
+        f"raises that), {WAY_OUT}" + (together if fits_block_by_block(request) else ""),
         where=request.compute,
         need=replace(need or Need(), memory_mb=needed_mb),
     )

@@ -9,9 +9,7 @@ from common.capacity import Need, Work, check_disk, check_time, memory_mb, requi
 from common.conversion import Profile, feature_columns
 from common.request import TrainingRequest
 from model_training.duration import training_work
-from model_training.memory import check_memory, model_bytes, needed_memory_mb, workers_of
-
-WAY_OUT = "bring fewer rows, limit the trees or choose another estimator"
+from model_training.memory import WAY_OUT, check_memory, model_bytes, needed_memory_mb, workers_of
 
 
 def check_room(

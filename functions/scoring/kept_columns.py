@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import pyarrow as pa
 
@@ -104,10 +103,8 @@ def _decoded(column: pa.Array) -> pa.Array:
 
 
 def _read_parquet(file: ParquetTable, names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    # Page by page, as the features are read.
-    options: dict[str, Any] = {"pre_buffer": False, "buffer_size": 1 << 20, "page_checksum_verification": True}
     groups = None if file.groups is None else list(file.groups.numbers)
-    with file.opened(**options) as parquet:
+    with file.opened() as parquet:
         yield from parquet.iter_batches(row_groups=groups, columns=list(names))
 
 
