@@ -216,18 +216,22 @@ def test_a_task_is_closed_in_and_ends_with_its_run(
     deployed: Deployed, workshop: Workshop, opened_engine: Engine, project: Path
 ) -> None:
     engine, ecs = opened_engine.client, deployed.aws.client("ecs")
-    cluster = f"{deployed.name}-tasks"
+    arn = ecs.describe_clusters(clusters=[f"{deployed.name}-tasks"])["clusters"][0]["clusterArn"]
+    labels = {"label": f"com.amazonaws.ecs.cluster={arn}"}
+
+    def tasks() -> dict[str, Any]:
+        return {each.id: each for each in engine.containers.list(all=True, ignore_removed=True, filters=labels)}
+
+    earlier = tasks()  # ministack may not have removed the containers of an earlier run yet
 
     def running() -> list[Any]:
-        """Return the containers of tasks, of those that ministack has not removed yet."""
-        return list(engine.containers.list(all=True, filters={"label": f"com.amazonaws.ecs.cluster={cluster_arn}"}))
+        return [task for key, task in tasks().items() if key not in earlier]
 
-    cluster_arn = ecs.describe_clusters(clusters=[cluster])["clusters"][0]["clusterArn"]
     volumes = {each.name for each in engine.volumes.list()}
     data = deployed.upload(project / "data/diabetes.csv", "data/diabetes.csv")
     request = {"dataset_uri": data, "target": "target", "search_trials": 0, "compute": "task", "model_name": "stopped"}
     request |= {"estimator": "random_forest", "hyperparameters": {"n_estimators": 2000}}
-    _, arn = deployed.start(request)
+    _, execution = deployed.start(request)
 
     (container,) = wait_for(running)
     host, config = container.attrs["HostConfig"], container.attrs["Config"]
@@ -238,7 +242,7 @@ def test_a_task_is_closed_in_and_ends_with_its_run(
     assert (host["Memory"], host["MemorySwap"]) == (8192 << 20, 8192 << 20)
     assert list(container.attrs["NetworkSettings"]["Networks"]) == [workshop.network.name]
 
-    deployed.aws.client("stepfunctions").stop_execution(executionArn=arn)
+    deployed.aws.client("stepfunctions").stop_execution(executionArn=execution)
     wait_for(lambda: not running())
     assert {each.name for each in engine.volumes.list()} <= volumes
 
