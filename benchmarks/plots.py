@@ -102,7 +102,7 @@ def _scale(data: Mapping[str, Any]) -> Figure:
         figure.subplots(1, 2), ("hours", "dollars"), ("Hours of a whole run", "Its list price in dollars"), strict=True
     ):
         for estimator, colour, marker in (("ridge", BLUE, "o"), ("xgboost", ORANGE, "s")):
-            own = [each for each in data["estimates"] if each["estimator"] == estimator and each[field] is not None]
+            own = [each for each in data["estimates"] if each["estimator"] == estimator]
             axes.plot(
                 [each["rows"] for each in own],
                 [each[field] for each in own],
@@ -122,6 +122,7 @@ def _scale(data: Mapping[str, Any]) -> Figure:
 
 def _annotate(axes: Axes, each: Mapping[str, Any], field: str, colour: str, *, above: bool) -> None:
     way = each["way"].replace(", and others that grow the trees", "\nand its workers")
+    way += f"\nof {each['share']:g} of the rows" if each["share"] < 1 else ""
     told = f"${each[field]:.2g}" if field == "dollars" else f"{each[field]:.2g} h\n{way}"
     place = (0, 8 if above else -8)
     axes.annotate(

@@ -19,6 +19,8 @@ AT_ONCE = 40
 """The most that the template's PiecesAtOnce may say: https://docs.aws.amazon.com/step-functions/latest/dg/state-map-inline.html"""
 PREPARATION_MB = 3008
 TASK_VCPU = 16
+SHARES = (1.0, 0.1, 0.01)
+"""Of the training rows: the first of them that the fit takes."""
 MORE_OF_SEVERAL = 1.66
 """How much more processor time several machines took than one (docs/scale.md)."""
 
@@ -33,16 +35,19 @@ class Estimate:
         In which the data are prepared.
     way
         Where the fit runs, in words.
+    share
+        The request's `training_fraction`: 1 wherever a fit takes all rows.
     hours, dollars
-        Of the whole run; None where the fit is refused.
+        Of the whole run.
     """
 
     rows: int
     estimator: str
     pieces: int
     way: str
-    hours: float | None
-    dollars: float | None
+    share: float
+    hours: float
+    dollars: float
 
 
 def estimates(seconds_per_row: Mapping[str, float], routes: Routes, estimators: Iterable[str]) -> list[Estimate]:
@@ -62,16 +67,15 @@ def _estimate(rows: int, estimator: str, seconds_per_row: Mapping[str, float], r
     count = min(MOST_PIECES, max(1, rows * CSV_BYTES_PER_ROW // LEAST_PIECE_BYTES))
     calls, alone = (rows * seconds_per_row[name] for name in ("a piece's calls", "calls before and after"))
     test = min(rows // 5, MAX_TEST_ROWS)
-    way = routes.way(estimator, rows - test)
-    if not way.memory_mb:
-        return Estimate(rows, estimator, count, way.words, None, None)
-    fit = (rows - test) * seconds_per_row[f"training of {estimator}"]
+    ways = ((share, routes.way(estimator, round((rows - test) * share))) for share in SHARES)
+    share, way = next((share, way) for share, way in ways if way.memory_mb)
+    fit = (rows - test) * share * seconds_per_row[f"training of {estimator}"]
     # The spare one grows trees like the others.
     fit *= MORE_OF_SEVERAL / way.workers if way.workers else 1
     evaluated = test * 5 * seconds_per_row[f"evaluation of {estimator}"]
     seconds = calls / min(count, AT_ONCE) + alone + fit + evaluated
     functions = (calls + alone + evaluated) * PREPARATION_MB / 1024 * price_by_name()["lambda_gb_second"]
-    return Estimate(rows, estimator, count, way.words, seconds / 3600, functions + fit * _dollars_a_second(way))
+    return Estimate(rows, estimator, count, way.words, share, seconds / 3600, functions + fit * _dollars_a_second(way))
 
 
 def table(made: Sequence[Estimate]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -82,12 +86,13 @@ def table(made: Sequence[Estimate]) -> tuple[tuple[str, ...], list[tuple[str, ..
             each.estimator,
             f"{each.pieces:,} pieces",
             each.way,
-            "" if each.hours is None else rounded(each.hours, 2),
-            "" if each.dollars is None else f"${rounded(each.dollars, 2)}",
+            f"{each.share:g}",
+            rounded(each.hours, 2),
+            f"${rounded(each.dollars, 2)}",
         )
         for each in made
     ]
-    return ("rows", "estimator", "preparation", "training", "hours", "dollars"), lines
+    return ("rows", "estimator", "preparation", "training", "training_fraction", "hours", "dollars"), lines
 
 
 def _dollars_a_second(way: Way) -> float:
@@ -110,7 +115,8 @@ def notes() -> str:
         f"pieces of 1 GiB, {MOST_PIECES:,} at most, {AT_ONCE} at a time, which needs as many calls of Lambda's quota "
         "(1,000, ten in a new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a "
         "second and prefix: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 "
-        f"events a piece of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten "
-        "trees. A task of 16 vCPUs takes a raised quota in a new account "
+        f"events a piece of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees; where no task "
+        "takes all rows, of a tenth of them, for which a request has to ask. A task of 16 vCPUs takes a raised quota "
+        "in a new account "
         "(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html)."
     )

@@ -271,6 +271,11 @@ class TrainingRequest(_Strict):
         f"{SEARCH_SECONDS:.0f} for auto",
     )
     test_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(default=0.2, description="the share of test rows")
+    training_fraction: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=1.0,
+        description="the share of the other rows that is trained on, drawn by the seed; the rest is left out. For more "
+        "rows than training has room or time for",
+    )
     seed: Annotated[int, Field(ge=0, lt=2**32)] = Field(
         default=42, description="the seed of the estimator and of whatever else is drawn, but for the split"
     )

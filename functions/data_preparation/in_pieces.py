@@ -54,7 +54,7 @@ from data_preparation.preparation import fingerprint_of, never_settled
 from data_preparation.reading import SourceFile
 from data_preparation.results import inherited_split, profile_with, result_of
 from data_preparation.row_groups import fetch_groups, groups_of
-from data_preparation.splitting import PARTS
+from data_preparation.splitting import PARTS, kept_rows
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -251,7 +251,7 @@ def merge_scans(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[st
     found = pieces.found_in(whole, reading)
     # What a task has the time for, one is started for when it comes to that.
     with suppress(TooLargeForFunctionError):
-        check_finish(found.rows_used, len(found.kept), found.request.compute, seconds)
+        check_finish(kept_rows(found.request, found.rows_used), len(found.kept), found.request.compute, seconds)
     split = round_.first.split
     by_piece = pieces.is_split_by_piece(split, whole.rows)
     with workspace() as folder:
@@ -260,7 +260,9 @@ def merge_scans(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[st
             if by_piece
             else _write_masks(handed, number, count, partial(pieces.write_masks, round_=round_, found=found), folder)
         )
-    writing = Writing(found, fingerprint_of(whole.scans), split, whole.rows, by_piece, first_time, round_.cut)
+    writing = Writing(
+        found, fingerprint_of(whole.scans), split, whole.rows, by_piece, first_time, round_.cut, whole.begins
+    )
     handed.put("merged", {"whole": whole.document(), "writing": writing.document()})
     handed.put("writing", pieces.for_writers(writing).document())
     return {**planned, "again": False}
@@ -308,7 +310,7 @@ def write_piece(s3: S3Client, event: Mapping[str, Any]) -> None:
     with workspace() as folder:
         files = handed.files(handed.piece(piece), folder)
         scan, round_ = handed.scan(number, piece), handed.round(number)
-        written = pieces.write_piece(files, scan, round_, writing, bits, folder)
+        written = pieces.write_piece(files, scan, round_, writing, pieces.PieceSplit(writing, piece, bits), folder)
         stored = {part: upload(s3, folder / f"{part}.arrow", handed.uri(f"{part}-{piece:04}")) for part in PARTS}
         handed.put(f"written-{piece:04}", {"written": dict(vars(written)), **describe_files(stored)})
 
@@ -340,7 +342,9 @@ def finish_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[
     merged, round_ = handed.get("merged"), handed.round(number)
     whole, writing = PieceScan(**merged["whole"]), Writing(**merged["writing"])
     found = writing.found
-    check_finish(found.rows_used, len(found.kept), found.request.compute, seconds_left(context))
+    check_finish(
+        kept_rows(found.request, found.rows_used), len(found.kept), found.request.compute, seconds_left(context)
+    )
     reading = round_.reading(Path())
     reading.told = whole.told
     pieces.adopted(whole.scans, reading)

@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.conversion import FINGERPRINT, ORDER, to_part
-from common.errors import InvalidDatasetError
+from common.errors import InvalidDatasetError, first_few
 from common.hashing import Hashes
 from common.request import TrainingRequest
+from common.words import label_of
 from data_preparation.findings import Findings, PartColumn
 from data_preparation.notation import ARROW_TYPES
 from data_preparation.splitting import PARTS, Booleans, Split
@@ -23,6 +24,8 @@ from data_preparation.splitting import PARTS, Booleans, Split
 if TYPE_CHECKING:
     import numpy as np
 
+LEFT_OUT = "left_out"
+"""What is said of rows that are in neither part, for the request trains on a share of them."""
 ROW_GROUP_VALUES = 4_000_000
 """How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
 ROW_GROUP_BYTES = 1 << 26
@@ -31,7 +34,10 @@ ROW_GROUP_BYTES = 1 << 26
 
 @dataclass(frozen=True)
 class Drawn:
-    """How the rows were split: how many each part has, their classes, and what names the test part."""
+    """How the rows were split: how many each part has, their classes, and what names the test part.
+
+    Besides the parts there are the classes of the rows that were left out, if any (`chosen_rows`).
+    """
 
     rows: Mapping[str, int]
     classes: Mapping[str, set[Any]]
@@ -86,8 +92,27 @@ def part_schemas(found: Findings, fingerprint: str, split: Split) -> dict[str, p
     return {"train": schema.append(pa.field(ORDER, pa.uint64())) if by_order else schema, "test": schema}
 
 
+def chosen_rows(mask: Booleans, sampled: Booleans | None) -> dict[str, Booleans]:
+    """Return which rows each part has, and which are left out, if any may be.
+
+    Parameters
+    ----------
+    mask
+        The test rows, shape (rows,).
+    sampled
+        The rows that may be trained on (`splitting.TrainingSample`), shape (rows,); None for all.
+    """
+    if sampled is None:
+        return {"train": ~mask, "test": mask}
+    return {"train": ~mask & sampled, "test": mask, LEFT_OUT: ~mask & ~sampled}
+
+
 def parted(
-    batch: pa.RecordBatch, mask: Booleans, order: Hashes | None, found: Findings, schemas: Mapping[str, pa.Schema]
+    batch: pa.RecordBatch,
+    chosen: Mapping[str, Booleans],
+    order: Hashes | None,
+    found: Findings,
+    schemas: Mapping[str, pa.Schema],
 ) -> dict[str, pa.RecordBatch]:
     """Return the rows of each part as it holds them.
 
@@ -95,8 +120,8 @@ def parted(
     ----------
     batch
         Rows that have a target.
-    mask
-        Which of them are test rows, shape (rows,).
+    chosen
+        Which of them each part has (`chosen_rows`).
     order
         What they are ordered by, shape (rows,), for a split by key or time.
     found
@@ -106,18 +131,17 @@ def parted(
     """
     arrays = [_convert(batch[column.summary.name], column) for column in found.kept]
     converted = pa.RecordBatch.from_arrays(arrays, schema=schemas["test"])
-    train, test = converted.filter(pa.array(~mask)), converted.filter(pa.array(mask))
+    train, test = (converted.filter(pa.array(chosen[part])) for part in PARTS)
     if order is not None:
-        train = train.append_column(schemas["train"].field(ORDER), pa.array(order[~mask]))
+        train = train.append_column(schemas["train"].field(ORDER), pa.array(order[chosen["train"]]))
     return {"train": train, "test": test}
 
 
-def labels_of(batch: pa.RecordBatch, mask: Booleans, found: Findings) -> dict[str, list[Any]]:
-    """Return the classes among the rows of each part; none of a regression."""
+def labels_of(batch: pa.RecordBatch, chosen: Mapping[str, Booleans], found: Findings) -> dict[str, list[Any]]:
+    """Return the classes among the rows of each part, and of those that are left out; none of a regression."""
     if found.request.problem != "classification":
         return {}
     target = found.request.target
-    chosen = {"train": ~mask, "test": mask}
     return {
         part: pc.cast(pc.unique(batch[target].filter(pa.array(rows))), ARROW_TYPES[found.kinds[target]]).to_pylist()
         for part, rows in chosen.items()
@@ -145,6 +169,8 @@ def check_parts(drawn: Drawn, request: TrainingRequest) -> None:
         if request.split_column
         else "change test_fraction or bring more rows"
     )
+    if request.training_fraction < 1:
+        way_out = f"raise training_fraction, {way_out}"
     for part in PARTS:
         if drawn.rows[part] < 2:
             raise InvalidDatasetError(
@@ -152,3 +178,8 @@ def check_parts(drawn: Drawn, request: TrainingRequest) -> None:
             )
     if request.problem == "classification" and len(drawn.classes["train"]) < 2:
         raise InvalidDatasetError(f"The training part has one class only: {way_out}.")
+    if lost := drawn.classes.get(LEFT_OUT, set()) - drawn.classes["train"]:
+        names = first_few(sorted(f'"{label_of(each)}"' for each in lost))
+        raise InvalidDatasetError(
+            f"No row of {names} would be trained on: raise training_fraction, which is {request.training_fraction:g}."
+        )

@@ -134,7 +134,7 @@ def check_finish(rows: int, columns: int, where: str, seconds: float) -> None:
         raise too_large(
             f"{rows:,} rows of {columns:,} columns take about {needed:,.0f} seconds to be put together, and "
             f"{limit:,.0f} are planned for",
-            'bring fewer rows, or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
+            'train on a share of them (training_fraction), or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
             where=where,
             need=Need(work=Work(needed / SHARE_OF_TIME)),
         )

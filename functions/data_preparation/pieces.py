@@ -29,7 +29,16 @@ from data_preparation.doubts import told_of_last_row
 from data_preparation.findings import Findings, findings
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
-from data_preparation.parts import Drawn, PartWriter, check_parts, labels_of, part_schemas, parted
+from data_preparation.parts import (
+    LEFT_OUT,
+    Drawn,
+    PartWriter,
+    check_parts,
+    chosen_rows,
+    labels_of,
+    part_schemas,
+    parted,
+)
 from data_preparation.preparation import never_settled, nothing_read, profile_of, settled, splitter_of, told_of_empty
 from data_preparation.profiling import ColumnSummary, Moments
 from data_preparation.reading import SourceFile, open_table
@@ -54,7 +63,9 @@ from data_preparation.splitting import (
     Booleans,
     Occurrences,
     Split,
+    TrainingSample,
     choose_split,
+    limit_of,
     said_to_test,
     test_share,
 )
@@ -65,7 +76,6 @@ their codes (2.4 GB at most) lie on the disk of one function. Beyond, a row is a
 of all hashes, which is off by a ten-thousandth of it, and equal rows are counted within a batch."""
 PIECE_CODES = "codes"
 _MASK_ROWS = BUCKET_ROWS
-_ALL_HASHES = 2.0**64
 
 
 @dataclass
@@ -135,6 +145,8 @@ class PieceScan:
     """Of a part of a file, whether it is the last one; None of whole files."""
     fingerprint: dict[str, str | int] | None = None
     """Of a file that is cut, which is told before its parts."""
+    begins: list[int] = field(default_factory=list)
+    """Of all pieces together, how many rows that have a target come before each."""
 
     def document(self) -> dict[str, Any]:
         """Return it as `documents.packed` takes it."""
@@ -368,9 +380,11 @@ def _check_round(round_: Round) -> None:
 
 def _over_files(pieces: Iterable[PieceScan], reading: Reading) -> tuple[PieceScan, dict[str, Columns], bool]:
     """Return what all files have told, what the columns of those that are cut are, and whether that is settled."""
-    whole, cut, is_settled = PieceScan(), dict[str, Columns](), True
+    whole, cut, is_settled, begin = PieceScan(), dict[str, Columns](), True, 0
     parts, fingerprint = list[PieceScan](), dict[str, str | int]()
     for piece in pieces:
+        whole.begins.append(begin)
+        begin += piece.rows
         if piece.fingerprint is not None:
             fingerprint = piece.fingerprint
         elif piece.part is None:
@@ -463,54 +477,6 @@ def write_masks(codes: Sequence[Path], round_: Round, found: Findings, target: C
     return None if splitter.first_time is None else int(splitter.first_time)
 
 
-class OwnMask:
-    """Says which rows are test rows by what they hold, or by the bits that `write_masks` has written of a piece.
-
-    Parameters
-    ----------
-    split, request
-        How rows are split; the share of test rows.
-    rows
-        Of the data set.
-    bits
-        Of the piece; None where each row tells.
-
-    Attributes
-    ----------
-    test_part : int
-        The sum of the test rows' hashes modulo 2^64.
-    hashes : int
-        That of all rows.
-    """
-
-    def __init__(self, split: Split, request: TrainingRequest, rows: int, bits: bytes | None) -> None:
-        self._split, self._at = split, 0
-        self._limit = np.uint64(min(test_share(request, rows) * _ALL_HASHES, _ALL_HASHES - 2048))
-        self._mask = None if bits is None else np.unpackbits(np.frombuffer(bits, np.uint8)).astype(np.bool_)
-        self.test_part = self.hashes = 0
-
-    def __call__(self, batch: pa.RecordBatch, codes: Hashes) -> tuple[Booleans, Hashes | None]:
-        """Return which rows of a batch are test rows, and what they are ordered by, both of shape (rows,)."""
-        mask = self._of(batch, codes)
-        self._at += len(codes)
-        self.hashes = (self.hashes + int(codes[:, 0].sum(dtype=np.uint64))) % 2**64
-        self.test_part = (self.test_part + int(codes[mask, 0].sum(dtype=np.uint64))) % 2**64
-        return mask, codes[:, -1] if self._split.by in ("key", "time") else None
-
-    def _of(self, batch: pa.RecordBatch, codes: Hashes) -> Booleans:
-        if self._mask is not None:
-            return self._mask[self._at : self._at + len(codes)]
-        if self._split.by == "column":
-            return said_to_test(batch[self._split.columns[0]])
-        order = order_within(codes[:, 0]) if self._split.by == "rows" else codes[:, -1]
-        return order <= self._limit
-
-
-def order_within(hashes: Hashes) -> Hashes:
-    """Return what rows are ordered by where equal ones are counted within a batch."""
-    return Occurrences(np.unique(hashes))(hashes)
-
-
 @dataclass(frozen=True)
 class Writing:
     """What holds for all pieces while they are written.
@@ -539,6 +505,8 @@ class Writing:
     first_time: int | None = None
     cut: dict[str, Columns] = field(default_factory=dict)
     """What the columns of each file are that is cut."""
+    begins: Sequence[int] = ()
+    """How many rows that have a target come before each piece."""
 
     def document(self) -> dict[str, Any]:
         """Return it as `documents.packed` takes it."""
@@ -548,6 +516,56 @@ class Writing:
     def schemas(self) -> dict[str, pa.Schema]:
         """The schema of each part."""
         return part_schemas(self.found, self.fingerprint, self.split)
+
+
+class PieceSplit:
+    """Says which rows of a piece each part has: by what they hold, or by the bits that `write_masks` has written.
+
+    Parameters
+    ----------
+    writing, number
+        What holds for all pieces, and which one this is.
+    bits
+        Of the piece; None where each row tells.
+
+    Attributes
+    ----------
+    test_part : int
+        The sum of the test rows' hashes modulo 2^64.
+    hashes : int
+        That of all rows.
+    rows : int
+        How many there were.
+    """
+
+    def __init__(self, writing: Writing, number: int, bits: bytes | None) -> None:
+        request = writing.found.request
+        self._split, self.rows = writing.split, 0
+        self._limit = limit_of(test_share(request, writing.rows))
+        self._sampled = TrainingSample(request, writing.begins[number])
+        self._mask = None if bits is None else np.unpackbits(np.frombuffer(bits, np.uint8)).astype(np.bool_)
+        self.test_part = self.hashes = 0
+
+    def __call__(self, batch: pa.RecordBatch, codes: Hashes) -> tuple[dict[str, Booleans], Hashes | None]:
+        """Return which rows of a batch each part has, and what they are ordered by, all of shape (rows,)."""
+        mask = self._of(batch, codes)
+        self.rows += len(codes)
+        self.hashes = (self.hashes + int(codes[:, 0].sum(dtype=np.uint64))) % 2**64
+        self.test_part = (self.test_part + int(codes[mask, 0].sum(dtype=np.uint64))) % 2**64
+        return chosen_rows(mask, self._sampled(len(codes))), codes[:, -1] if self._split.by in ("key", "time") else None
+
+    def _of(self, batch: pa.RecordBatch, codes: Hashes) -> Booleans:
+        if self._mask is not None:
+            return self._mask[self.rows : self.rows + len(codes)]
+        if self._split.by == "column":
+            return said_to_test(batch[self._split.columns[0]])
+        order = order_within(codes[:, 0]) if self._split.by == "rows" else codes[:, -1]
+        return order <= self._limit
+
+
+def order_within(hashes: Hashes) -> Hashes:
+    """Return what rows are ordered by where equal ones are counted within a batch."""
+    return Occurrences(np.unique(hashes))(hashes)
 
 
 def for_writers(writing: Writing) -> Writing:
@@ -561,7 +579,7 @@ def for_writers(writing: Writing) -> Writing:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a piece's rows: how many each part has, their classes, and the sum of the test rows' hashes."""
+    """What became of a piece's rows: how many each part has, their classes (`Drawn`), and the test rows' hashes."""
 
     rows: Mapping[str, int]
     classes: Mapping[str, list[Any]]
@@ -569,7 +587,7 @@ class Written:
 
 
 def write_piece(
-    files: Iterable[SourceFile], piece: PieceScan, round_: Round, writing: Writing, bits: bytes | None, workspace: Path
+    files: Iterable[SourceFile], piece: PieceScan, round_: Round, writing: Writing, split: PieceSplit, workspace: Path
 ) -> Written:
     """Write the rows of a piece as `train.arrow` and `test.arrow`, batch by batch as the single function has them.
 
@@ -581,8 +599,8 @@ def write_piece(
         What that has told.
     round_, writing
         What holds for all pieces.
-    bits
-        Which rows are test rows (`write_masks`); None where each tells.
+    split
+        Which rows each part has.
     workspace
         Where to write.
 
@@ -595,22 +613,21 @@ def write_piece(
     adopted(piece.scans, reading)
     for scan in piece.scans if piece.part is not None else ():
         vars(scan)["columns"] = writing.cut[scan.name].adopt(Wishes.of_request(reading.request), reading.decided)
-    mask = OwnMask(writing.split, writing.found.request, writing.rows, bits)
-    rows, classes = dict.fromkeys(PARTS, 0), {part: set[Any]() for part in PARTS}
+    rows, classes = dict.fromkeys(PARTS, 0), {part: set[Any]() for part in (*PARTS, LEFT_OUT)}
     scans, schemas = {scan.name: scan for scan in piece.scans}, writing.schemas
     with _streams(workspace, schemas) as writers:
         for file in (each for each in files if each.name in scans):
             for batch, codes in _rows_again(file, scans[file.name], round_, workspace):
-                chosen, order = mask(batch, codes)
+                chosen, order = split(batch, codes)
                 for part, taken in parted(batch, chosen, order, writing.found, schemas).items():
                     writers[part].write_batch(taken)
                     rows[part] += taken.num_rows
                 for part, labels in labels_of(batch, chosen, writing.found).items():
                     classes[part].update(labels)
-    if (mask.hashes, sum(rows.values())) != (piece.hashes, piece.rows):
+    if (split.hashes, split.rows) != (piece.hashes, piece.rows):
         # Not a mistake of whoever brings data: the files are the same.
         raise RuntimeError("the rows of a piece were read otherwise than before")
-    return Written(rows, {part: sorted(labels) for part, labels in classes.items()}, mask.test_part)
+    return Written(rows, {part: sorted(labels) for part, labels in classes.items()}, split.test_part)
 
 
 def _rows_again(
@@ -687,7 +704,7 @@ def drawn_of(writing: Writing, written: Sequence[Written]) -> Drawn:
         If the split leaves too few rows, or a single class, to a part.
     """
     rows = {part: sum(each.rows[part] for each in written) for part in PARTS}
-    classes = {part: {label for each in written for label in each.classes[part]} for part in PARTS}
+    classes = {part: {label for each in written for label in each.classes[part]} for part in (*PARTS, LEFT_OUT)}
     test_part = sum(each.test_part for each in written) % 2**64
     first = None if writing.first_time is None else np.uint64(writing.first_time)
     drawn = Drawn(rows, classes, test_part, first)

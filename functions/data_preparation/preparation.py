@@ -27,7 +27,16 @@ from data_preparation.doubts import doubts_of, told_of_free_text, told_of_missin
 from data_preparation.findings import Findings, PartColumn, findings
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import ARROW_TYPES, Kind
-from data_preparation.parts import Drawn, check_parts, labels_of, part_schemas, part_writers, parted
+from data_preparation.parts import (
+    LEFT_OUT,
+    Drawn,
+    check_parts,
+    chosen_rows,
+    labels_of,
+    part_schemas,
+    part_writers,
+    parted,
+)
 from data_preparation.profiling import (
     ColumnSummary,
     distribution,
@@ -37,7 +46,7 @@ from data_preparation.profiling import (
 from data_preparation.reading import SourceFile
 from data_preparation.row_codes import RowCodes, time_of
 from data_preparation.scanning import First, Reading, Scan, inherited, scan_file, summaries_of
-from data_preparation.splitting import MAX_TEST_ROWS, PARTS, Split, Splitter
+from data_preparation.splitting import MAX_TEST_ROWS, PARTS, Split, Splitter, TrainingSample
 from data_preparation.survey import Decision
 
 MAX_TOLD = 100
@@ -140,10 +149,11 @@ def profile_of(
             "used": found.rows_used,
             "dropped": found.rows_in - found.rows_used,
             **drawn.rows,
+            LEFT_OUT: found.rows_used - sum(drawn.rows.values()),
         },
         "dropped_rows": {f"missing or infinite {_needed(request)}": found.rows_in - found.rows_used},
-        "read": _read_document(scans, reading, request, found.rows_used),
-        "split": _split_document(scans[0].split, drawn, found.kinds),
+        "read": _read_document(scans, reading, request, drawn, found.rows_used),
+        "split": _split_document(scans[0].split, drawn, found),
         "classes": _class_counts(found.target) if request.problem == "classification" else None,
         "columns": [
             *(
@@ -286,9 +296,25 @@ def told_of_test_part(request: TrainingRequest, rows: int) -> Iterator[str]:
         )
 
 
-def _read_document(scans: Sequence[Scan], reading: Reading, request: TrainingRequest, rows: int) -> dict[str, Any]:
+def told_of_training_part(request: TrainingRequest, drawn: Drawn, rows: int) -> Iterator[str]:
+    """Yield that the training part holds a share of the rows, as the request says."""
+    if request.training_fraction < 1:
+        yield (
+            f"The training part holds {drawn.rows['train']:,} of {rows - drawn.rows['test']:,} rows, drawn by "
+            f"training_fraction {request.training_fraction:g}: the others are neither trained nor tested on."
+        )
+
+
+def _read_document(
+    scans: Sequence[Scan], reading: Reading, request: TrainingRequest, drawn: Drawn, rows: int
+) -> dict[str, Any]:
     """Return what the profile says of how the files were read, and what was told of it."""
-    told = [*reading.told, *(sentence for scan in scans for sentence in scan.told), *told_of_test_part(request, rows)]
+    told = [
+        *told_of_training_part(request, drawn, rows),
+        *told_of_test_part(request, rows),
+        *reading.told,
+        *(sentence for scan in scans for sentence in scan.told),
+    ]
     options = request.read.model_dump(exclude_defaults=True)
     kinds = {name: kind for name, kind in request.columns.items() if kind != "ignore"}
     return {
@@ -305,15 +331,16 @@ def _write_parts(
     """Write both parts, show the rows of training to the sample, and return how many and what each part holds."""
     scans = [spool.scan for spool in spools]
     schemas = part_schemas(found, fingerprint_of(scans), scans[0].split)
-    classes: dict[str, set[Any]] = {part: set() for part in PARTS}
+    classes: dict[str, set[Any]] = {part: set() for part in (*PARTS, LEFT_OUT)}
+    sampled = TrainingSample(found.request)
     with part_writers(workspace, schemas) as writers:
         for batch in _batches(spools):
-            mask = splitter.test_mask(batch)
-            for part, rows in parted(batch, mask, splitter.order, found, schemas).items():
+            chosen = chosen_rows(splitter.test_mask(batch), sampled(batch.num_rows))
+            for part, rows in parted(batch, chosen, splitter.order, found, schemas).items():
                 if part == "train":
                     sample.add(rows)
                 writers[part].write(rows)
-            for part, labels in labels_of(batch, mask, found).items():
+            for part, labels in labels_of(batch, chosen, found).items():
                 classes[part].update(labels)
     rows = {part: writers[part].rows for part in PARTS}
     return Drawn(rows, classes, splitter.test_part, splitter.first_time)
@@ -328,15 +355,15 @@ def splitter_of(split: Split, codes: Sequence[RowCodes], found: Findings) -> Spl
     return Splitter(split, codes, labels, found.request)
 
 
-def _split_document(split: Split, drawn: Drawn, kinds: Mapping[str, Kind]) -> dict[str, Any]:
+def _split_document(split: Split, drawn: Drawn, found: Findings) -> dict[str, Any]:
     """Return what the profile says of the split, and how the next run inherits it."""
     document = {
         **split.document(),
-        "test_share": drawn.rows["test"] / (drawn.rows["train"] + drawn.rows["test"]),
+        "test_share": drawn.rows["test"] / found.rows_used,
         "test_part": f"{drawn.test_part:016x}",
     }
     if drawn.first_time is not None:
-        document["first_time"] = time_of(drawn.first_time, is_time=kinds[split.columns[0]] == "timestamp")
+        document["first_time"] = time_of(drawn.first_time, is_time=found.kinds[split.columns[0]] == "timestamp")
     return document
 
 

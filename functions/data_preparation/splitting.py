@@ -32,6 +32,7 @@ MAX_TEST_ROWS = 10_000_000
 # The number of a row, which pandas writes into a file: the next export gives it to another row.
 _POSITION = re.compile(r"^Unnamed: \d+$|^__index_level_\d+__$")
 
+_ALL_HASHES = 2.0**64
 _FIRST = mix(np.ones(1, np.uint64))
 """What the hash of a row is moved by that no earlier row equals."""
 
@@ -224,6 +225,44 @@ class Splitter:
                 f"{self._split.by}, or none."
             )
         return value, min(possible, key=lambda with_limit: abs(possible[with_limit] - wanted))
+
+
+def kept_rows(request: TrainingRequest, rows: int) -> int:
+    """Return about how many rows both parts hold together; at least, where a column of the data tells the parts."""
+    test = 0.0 if request.split_column else test_share(request, rows)
+    return round(rows * (test + (1 - test) * request.training_fraction))
+
+
+class TrainingSample:
+    """Says which of the next rows are trained on, if they are no test rows.
+
+    Each row is drawn by itself, by its place among all rows and the request's seed: so neither where the data are cut
+    nor how often equal rows come has a say.
+
+    Parameters
+    ----------
+    request
+        The share of rows, and the seed.
+    begin
+        How many rows of the data set come before.
+    """
+
+    def __init__(self, request: TrainingRequest, begin: int = 0) -> None:
+        self._share, self._at = request.training_fraction, begin
+        self._seed = mix(np.array([request.seed + 1], np.uint64))
+
+    def __call__(self, rows: int) -> Booleans | None:
+        """Return which of so many next rows may be trained on, shape (rows,); None if all may."""
+        if self._share == 1:
+            return None
+        places = np.arange(self._at, self._at + rows, dtype=np.uint64)
+        self._at += rows
+        return mix(places + self._seed) <= limit_of(self._share)
+
+
+def limit_of(share: float) -> np.uint64:
+    """Return the hash that a share of all hashes does not exceed."""
+    return np.uint64(min(share * _ALL_HASHES, _ALL_HASHES - 2048))
 
 
 def said_to_test(column: pa.Array) -> Booleans:

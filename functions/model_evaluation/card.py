@@ -197,6 +197,7 @@ def _training_data(data: ReportData) -> dict[str, Any]:
         "read_as": profile["read"]["dialect"],
         "rows_in": profile["rows"]["in"],
         "rows_dropped": profile["dropped_rows"],
+        "rows_left_out": profile["rows"].get("left_out", 0),
         "period": _period(profile),
         "target_in_all_rows": {name: target[name] for name in kept if name in target}
         or (profile["classes"] or [])[:CLASSES],

@@ -30,6 +30,7 @@ from common.ranges import ObjectFile
 from common.storage import Stored, s3_client
 from model_training.boosting import Batch, Growth, grow
 from model_training.boosting_rows import Learned, not_in
+from model_training.memory import FEWER_ROWS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -247,7 +248,7 @@ class Cluster:
                 return xgboost.Booster(model_file=bytearray(trees))
         raise WorkersGoneError(
             f"Workers were lost {MOST_FITS} times while trees were grown: their logs and the stopped tasks in ECS say "
-            "why. Bring fewer rows or columns if they had too little memory."
+            f"why. If they had too little memory: {FEWER_ROWS}."
         )
 
     def _fit(self, workers: Sequence[str], growth: Growth, each: Sequence[Share], begun: bytes | None) -> bytes | None:

@@ -70,7 +70,8 @@ STREAMED_MB = 120
 """What it takes besides, of a row group above all."""
 
 
-WAY_OUT = "bring fewer rows, limit the trees or choose another estimator"
+FEWER_ROWS = "train on a share of the rows (training_fraction)"
+WAY_OUT = f"{FEWER_ROWS}, limit the trees or choose another estimator"
 """What helps a training that has no room or time, besides another way."""
 
 
@@ -139,7 +140,7 @@ def check_trial(request: TrainingRequest, profile: Profile, rows: int, memory_mb
         raise too_large(
             f"A trial of {request.estimator} on {rows:,} of {profile['rows']['train']:,} training rows needs about "
             f"{needed_mb:,} MB, and the function has {memory_mb:,} MB",
-            "raise the parameter ModelTrainingMemory (10,240 MB at most) or bring fewer rows",
+            f"raise the parameter ModelTrainingMemory (10,240 MB at most) or {FEWER_ROWS}",
             need=Need(needed_mb),
         )
 

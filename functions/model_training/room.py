@@ -9,7 +9,7 @@ from common.capacity import Need, Work, check_disk, check_time, memory_mb, requi
 from common.conversion import Profile, feature_columns
 from common.request import TrainingRequest
 from model_training.duration import training_work
-from model_training.memory import WAY_OUT, check_memory, model_bytes, needed_memory_mb, workers_of
+from model_training.memory import FEWER_ROWS, WAY_OUT, check_memory, model_bytes, needed_memory_mb, workers_of
 
 
 def check_room(
@@ -52,7 +52,7 @@ def check_room(
         # Else no task has what all of them need: check_memory says what the one needs that tells them what to do.
         require_task(where, need)
     check_memory(request, profile, memory_mb(), need)
-    blocks = "bring fewer rows or columns, or choose ridge, linear_regression or xgboost, whose rows need no disk"
+    blocks = f"{FEWER_ROWS}, or choose ridge, linear_regression or xgboost, whose rows need no disk"
     check_disk(need, free_bytes, "The training part and the model", blocks, where=where)
     rows, columns = profile["rows"]["train"], len(feature_columns(profile))
     told = f"{rows:,} training rows with {columns} features and {request.estimator}"

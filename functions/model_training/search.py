@@ -19,7 +19,7 @@ from common.metric_table import LOWER_IS_BETTER
 from common.request import ESTIMATORS, TrainingRequest
 from model_training.blend_choice import Blend
 from model_training.folds import rows_to_try
-from model_training.memory import check_memory, needed_memory_mb
+from model_training.memory import FEWER_ROWS, check_memory, needed_memory_mb
 from model_training.model import PORTFOLIO
 from model_training.proposals import Proposal, propose
 from model_training.spaces import space_of
@@ -266,7 +266,7 @@ def _best(
         slow.append(
             f"Trial {each.number} ({each.estimator}) was better, and its fit on all {rows:,} rows would take about "
             f"{seconds:,.0f} s, more than the {most_seconds:,.0f} s that training has: raise ModelTrainingMemory for "
-            "more vCPUs, or bring fewer rows."
+            f"more vCPUs, or {FEWER_ROWS}."
         )
     if largest_task_mb() and request.compute != "lambda":
         seconds = _seconds_on_all(ranked[0], profile)

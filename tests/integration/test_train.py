@@ -83,7 +83,7 @@ def test_every_format_gives_the_same_result(train: Train, tmp_path: Path) -> Non
     ]
     assert [done.code for done in results] == [0] * 4
     assert {json.dumps(done.document["rows"]) for done in results} == {
-        '{"in": 569, "used": 569, "dropped": 0, "train": 455, "test": 114}'
+        '{"in": 569, "used": 569, "dropped": 0, "train": 455, "test": 114, "left_out": 0}'
     }
     for done in results[1:]:
         assert done.document["metrics"] == pytest.approx(results[0].document["metrics"], rel=1e-6)

@@ -48,13 +48,14 @@ def prepare_in_pieces(
     if not by_piece:
         codes = [folder / pieces.PIECE_CODES for folder in folders]
         first_time = pieces.write_masks(codes, round_, found, lambda number: folders[number] / "mask")
-    writing = Writing(found, fingerprint_of(whole.scans), split, rows, by_piece, first_time, round_.cut)
+    writing = Writing(found, fingerprint_of(whole.scans), split, rows, by_piece, first_time, round_.cut, whole.begins)
     handed = packed(Writing.document(pieces.for_writers(writing)))
     written = []
-    for files, folder in zip(cut, folders, strict=True):
+    for number, (files, folder) in enumerate(zip(cut, folders, strict=True)):
         bits = None if by_piece else (folder / "mask").read_bytes()
         held = [] if isinstance(files, dict) else files
-        told = pieces.write_piece(held, _scan(folder), round_, Writing(**unpacked(handed)), bits, folder)
+        own = Writing(**unpacked(handed))
+        told = pieces.write_piece(held, _scan(folder), round_, own, pieces.PieceSplit(own, number, bits), folder)
         written.append(Written(**unpacked(packed(vars(told)))))
     sample = pieces.sample_of(found)
     for part in PARTS:

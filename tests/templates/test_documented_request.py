@@ -72,8 +72,8 @@ def test_the_readme_knows_every_name(rows: dict[str, list[str]], name: str) -> N
 def test_the_readme_tells_the_defaults(rows: dict[str, list[str]]) -> None:
     names, _, default = rows["TEST_FRACTION"]
     told = dict(zip(quoted(names), default.split(", "), strict=True))
-    told |= {name: rows[name][2] for name in ("MINIMUM_IMPROVEMENT", "QUANTILE")}
-    assert told.keys() == {"TEST_FRACTION", "SEED", "MINIMUM_IMPROVEMENT", "QUANTILE"}
+    told |= {name: rows[name][2] for name in ("TRAINING_FRACTION", "MINIMUM_IMPROVEMENT", "QUANTILE")}
+    assert told.keys() == {"TEST_FRACTION", "TRAINING_FRACTION", "SEED", "MINIMUM_IMPROVEMENT", "QUANTILE"}
     assert told == {name: f"{FIELDS[name.lower()].default:g}" for name in told}
     assert f"`{name_of_model('houses.csv', 'price')}`" in rows["MODEL_NAME"][2]
     # No other field has one that is not a choice left open.

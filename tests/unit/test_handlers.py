@@ -126,7 +126,14 @@ def prepare(uri: str, **fields: Any) -> dict[str, Any]:
 def test_a_run_from_data_to_decision(s3: Any) -> None:
     prepared = prepare(put(s3, frame(), "data/x.csv"), threshold=0.5)
     assert prepared["request"]["problem"] == "regression"
-    assert prepared["prepared"]["rows"] == {"in": 100, "used": 100, "dropped": 0, "train": 80, "test": 20}
+    assert prepared["prepared"]["rows"] == {
+        "in": 100,
+        "used": 100,
+        "dropped": 0,
+        "train": 80,
+        "test": 20,
+        "left_out": 0,
+    }
     assert pq.read_table(io.BytesIO(get(s3, prepared["prepared"]["train_uri"]))).num_rows == 80
 
     event = {"run_id": "run-1", **prepared}

@@ -103,7 +103,7 @@ class Version:
     def lineage(self) -> list[tuple[str, str | None]]:
         """What it was made of and where it is, None for what is not recorded."""
         item, digests = self.item, self.item.get("image_digests") or {}
-        rows = ", ".join(f"{count:,} {name}" for name, count in item["rows"].items())
+        rows = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in item["rows"].items())
         return [
             *((name, item.get(key)) for name, key in _LINEAGE.items()),
             ("SHA-256 of the model file", (item.get("sha256") or {}).get("model")),

@@ -126,7 +126,9 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _few("ignored", result.get("ignored_files", []), "profile.json")
     yield from _few("notes", result["read"]["told"], "profile.json")
     yield from _few("doubtful", result["read"]["doubts"], "profile.json")
-    yield "rows", f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
+    left_out = rows.get("left_out", 0)
+    used = f"{rows['in']:,} in, {rows['used'] - left_out:,} used, {rows['dropped']:,} dropped"
+    yield "rows", used + (f", {left_out:,} left out by training_fraction" if left_out else "")
     yield "split", f"{rows['train']:,} train, {rows['test']:,} test"
     if result["weight_column"] is not None:
         yield "weights", f"each row counts by {result['weight_column']}, in the fit and in the metrics"

@@ -162,6 +162,8 @@ def parts(data: pd.DataFrame, files: int) -> list[pd.DataFrame]:
         {"split_time": "day"},
         {"weight_column": "few"},
         {"columns": {"few": "category", "note": "ignore"}, "split_seed": 7},
+        {"target": "few", "problem": "classification", "training_fraction": 0.5},
+        {"split_time": "day", "training_fraction": 0.3},
     ],
 )
 def test_the_results_are_the_same_however_rows_are_split(both: Both, suffix: str, fields: dict[str, Any]) -> None:
@@ -171,6 +173,7 @@ def test_the_results_are_the_same_however_rows_are_split(both: Both, suffix: str
 def test_a_column_says_which_rows_are_tested(both: Both) -> None:
     data = table(90).assign(part=["train", "test", "train"] * 30)
     both(parts(data, 5), [2], split_column="part")
+    both(parts(data, 5), [2], split_column="part", training_fraction=0.5)
 
 
 CELLS = {
@@ -220,6 +223,7 @@ def data_sets(draw: st.DrawFn) -> tuple[list[bytes], list[int], dict[str, Any]]:
         files.append(text.getvalue().encode())
     cuts = sorted(draw(st.lists(st.integers(0, len(files)), max_size=3)))
     fields: dict[str, Any] = {"problem": draw(st.sampled_from(["auto", "regression"]))}
+    fields["training_fraction"] = draw(st.sampled_from([1, 0.5]))
     if draw(st.booleans()):
         fields["split_key"] = ["x0"]
     elif draw(st.booleans()):

@@ -152,7 +152,7 @@ def test_what_cannot_be_trained_on_is_dropped_and_counted(prepared: Prepare) -> 
     data.loc[10:12, "a"] = np.inf
     data.loc[13, "a"] = None
     result = prepared(data)
-    assert result.profile["rows"] == {"in": 100, "used": 94, "dropped": 6, "train": 75, "test": 19}
+    assert result.profile["rows"] == {"in": 100, "used": 94, "dropped": 6, "train": 75, "test": 19, "left_out": 0}
     columns = columns_of(result)
     dropped = {name: column["role"] for name, column in columns.items() if column["use"] == "dropped"}
     assert dropped == {

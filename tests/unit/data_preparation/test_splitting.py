@@ -100,6 +100,40 @@ def test_order_format_files_and_batches_leave_every_row_where_it_was(
         assert other.profile["split"]["test_part"] == first.profile["split"]["test_part"] or "types" in what, what
 
 
+@pytest.mark.parametrize("fields", [{}, {"split_key": ["whole"]}, {"split_time": "when"}])
+def test_a_share_of_the_training_rows_is_drawn_and_no_row_of_the_test_part(
+    split: Prepare, fields: dict[str, Any]
+) -> None:
+    frame = table()
+    whole, drawn = split(frame, **fields), split(frame, training_fraction=0.25, **fields)
+    assert drawn.test.read_bytes() == whole.test.read_bytes()
+    assert marks(drawn, "train") < marks(whole, "train")
+    rows = drawn.profile["rows"]
+    # Four standard deviations.
+    share = rows["train"] / whole.profile["rows"]["train"]
+    assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / whole.profile["rows"]["train"])
+    assert rows["train"] + rows["test"] + rows["left_out"] == rows["used"] == 2000
+    assert drawn.profile["read"]["told"][0] == (
+        f"The training part holds {rows['train']:,} of {2000 - rows['test']:,} rows, drawn by training_fraction 0.25: "
+        "the others are neither trained nor tested on."
+    )
+    assert marks(split(frame, training_fraction=0.25, seed=1, **fields), "train") != marks(drawn, "train")
+
+
+def test_of_rows_that_repeat_as_large_a_share_is_drawn(split: Prepare) -> None:
+    frame = pd.DataFrame({"a": np.arange(2000) % 4, "y": np.arange(2000) % 4 % 3 * 1.5})
+    drawn = pd.read_parquet(split(frame, training_fraction=0.25).train)
+    assert (drawn["a"].value_counts().sort_index() / 400).between(0.15, 0.35).all()
+
+
+def test_a_class_of_which_no_row_would_be_drawn_is_an_error(split: Prepare) -> None:
+    frame = table().assign(y=["rare"] * 3 + ["common", "usual"] * 998 + ["common"])
+    with pytest.raises(InvalidDatasetError, match='No row of "rare" would be trained on: raise training_fraction'):
+        split(frame, training_fraction=0.01)
+    with pytest.raises(InvalidDatasetError, match=r"0 rows to the train part.*: raise training_fraction, change"):
+        split(table(), training_fraction=1e-9)
+
+
 @pytest.mark.parametrize(("more", "limit"), [(0.1, 0.045), (0.5, 0.1)])
 def test_rows_that_are_added_or_deleted_leave_nearly_all_others_where_they_were(
     split: Prepare, more: float, limit: float
