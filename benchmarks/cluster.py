@@ -6,11 +6,13 @@ import os
 import resource
 import subprocess
 import sys
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import data
-from benchmarks.figures import Section, rounded
+from benchmarks.figures import Goal, Section, rounded
+from benchmarks.growth import log_slope
 from benchmarks.storage import Storage
 from common.frames import PartFile
 from common.request import parse_request
@@ -24,50 +26,99 @@ if TYPE_CHECKING:
     from benchmarks.options import Options
     from model_training.distributed import Cluster
 
-ROWS, COLUMNS, TREES, WORKERS = 1_000_000, 30, 10, 2
+ROWS = (1_000_000, 3_000_000)
+COLUMNS, TREES, WORKERS = 30, 10, 2
+ALONE, TELLS, WORK = "one task", "the task that tells", "workers"
 SECONDS_OF_START = 300.0
 HOST = "127.0.0.1"
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
+@dataclass(frozen=True)
+class Fits:
+    """What the same fit took of one task and of several.
+
+    Attributes
+    ----------
+    seconds
+        Processor seconds of each that takes part.
+    peaks
+        Peak memory in bytes, of one process.
+    bytes_a_value
+        Memory above the imports, of all together, for each value of a feature: of one task, and of several.
+    """
+
+    seconds: dict[str, float]
+    peaks: dict[str, int]
+    bytes_a_value: tuple[float, float]
+
+    @property
+    def of_several(self) -> float:
+        """Processor seconds of several tasks but for their start and the scheduler, alike for any rows."""
+        return self.seconds[TELLS] + self.seconds[WORK]
+
+
 def measure(options: Options) -> Section:
-    """Return what the same fit takes alone and with two workers."""
-    rows = min(options.rows, ROWS)
-    section = Section(f"Trees on two workers: {rows:,} rows, {COLUMNS} decimals, {TREES} trees, a thread each")
+    """Return what the same fit takes alone and with two workers, and how that grows with the rows."""
+    sizes = [rows for rows in ROWS if not options.quick or rows <= options.rows] or [options.rows]
+    section = Section(f"Trees on two workers: {COLUMNS} decimals, {TREES} trees, a thread each")
+    taken = dict[int, Fits]()
     with Storage() as storage:
         storage.keep_versions()
-        request = {
-            "dataset_uri": storage.put(data.numeric(rows)), "target": data.TARGET, "search_trials": 0,
-            "estimator": "xgboost", "hyperparameters": {"n_estimators": TREES},
-        }  # fmt: skip
-        event: dict[str, Any] = {"run_id": "cluster", "request": request}
-        with storage.worker(f"{STEPS[0]}.app:handler") as prepare:
-            event |= prepare(event).result
-        values = event["prepared"]["rows"]["train"] * COLUMNS
-        with storage.worker("benchmarks.cluster:alone", variables=ONE_THREAD) as process:
-            one = process(event)
-        with storage.worker("benchmarks.cluster:together", variables=ONE_THREAD) as process:
-            several = process(event)
-    told = several.result
-    above = [
-        one.peak_bytes - one.idle_bytes,
-        several.peak_bytes + sum(told["peaks"]) - several.idle_bytes * (1 + WORKERS),
-    ]
-    seconds = {"one task": one.cpu_seconds, "the task that tells": several.cpu_seconds}
-    seconds |= {"workers": told["workers"], "their start": told["start"], "the scheduler": told["scheduler"]}
-    peaks = {"one task": one.peak_bytes, "the task that tells": several.peak_bytes}
-    peaks |= {"workers": max(told["peaks"])}
-    rows = [
-        (name, rounded(each), f"{peaks[name] / 2**20:,.0f}" if name in peaks else "") for name, each in seconds.items()
-    ]
-    section.tables.append((("", "processor seconds", "peak MB, of one"), rows))
-    section.data = {"seconds": seconds, "bytes a value": [each / values for each in above]}
+        for rows in sizes:
+            taken[rows] = _of(storage, rows)
+    section.tables.append(
+        (
+            ("", "rows", "processor seconds", "peak MB, of one"),
+            [
+                (name, f"{rows:,}", rounded(each), f"{fits.peaks[name] / 2**20:,.0f}" if name in fits.peaks else "")
+                for rows, fits in taken.items()
+                for name, each in fits.seconds.items()
+            ],
+        )
+    )
+    section.data = {str(rows): asdict(fits) for rows, fits in taken.items()}
+    if len(taken) > 1:
+        slope = log_slope({rows: fits.of_several for rows, fits in taken.items()})
+        section.goals.append(
+            Goal("growth of a fit with workers, slope in log-log", rounded(slope), "≤ 1.05", slope <= 1.05)
+        )
+    largest, fits = max(taken.items())
+    one, several = fits.bytes_a_value
     section.notes.append(
-        f"Memory above the imports, of all together: {rounded(above[0] / values)} bytes a value of one task, "
-        f"{rounded(above[1] / values)} with workers."
+        f"Memory above the imports, of all together, for {largest:,} rows: {rounded(one)} bytes a value of one task, "
+        f"{rounded(several)} with workers."
     )
     section.notes.append("The part is downloaded by the one task; workers read their row groups from S3 by ranges.")
     return section
+
+
+def _of(storage: Storage, rows: int) -> Fits:
+    request = {
+        "dataset_uri": storage.put(data.numeric(rows)), "target": data.TARGET, "search_trials": 0,
+        "estimator": "xgboost", "hyperparameters": {"n_estimators": TREES},
+    }  # fmt: skip
+    event: dict[str, Any] = {"run_id": f"cluster-{rows}", "request": request}
+    with storage.worker(f"{STEPS[0]}.app:handler") as prepare:
+        event |= prepare(event).result
+    values = event["prepared"]["rows"]["train"] * COLUMNS
+    with storage.worker("benchmarks.cluster:alone", variables=ONE_THREAD) as process:
+        one = process(event)
+    with storage.worker("benchmarks.cluster:together", variables=ONE_THREAD) as process:
+        several = process(event)
+    told = several.result
+    above = several.peak_bytes + sum(told["peaks"]) - several.idle_bytes * (1 + WORKERS)
+    return Fits(
+        seconds={
+            ALONE: one.cpu_seconds,
+            TELLS: several.cpu_seconds,
+            WORK: told["workers"],
+            "their start": told["start"],
+            "the scheduler": told["scheduler"],
+        },
+        peaks={ALONE: one.peak_bytes, TELLS: several.peak_bytes, WORK: max(told["peaks"])},
+        bytes_a_value=((one.peak_bytes - one.idle_bytes) / values, above / values),
+    )
 
 
 def alone(event: dict[str, Any], _context: Any = None) -> dict[str, Any]:
