@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from common.conversion import timestamps
 from common.errors import InvalidDatasetError
 from common.request import ColumnKind, ReadOptions, TrainingRequest
+from data_preparation.decisions import Decision, WholeNumbers, decide, mixed_percentages
 from data_preparation.notation import (
     ARROW_TYPES,
     NUMBER_STYLES,
@@ -29,7 +30,7 @@ from data_preparation.notation import (
     is_null_text,
     texts_of,
 )
-from data_preparation.survey import Asked, Decision, Survey, WholeNumbers, decide, mixed_percentages
+from data_preparation.survey import Asked, Survey
 
 # What a column of texts may turn out to be without a closer look at how it is written.
 _PLAIN: Mapping[Kind, tuple[Kind, ...]] = {

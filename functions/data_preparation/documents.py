@@ -20,13 +20,14 @@ import pyarrow as pa
 from common.conversion import dtype_name, part_type
 from common.request import TrainingRequest
 from data_preparation.columns import Column, Columns
+from data_preparation.decisions import Decision, WholeNumbers
 from data_preparation.distinct import DistinctTexts
 from data_preparation.findings import Findings, PartColumn
 from data_preparation.notation import Notation
 from data_preparation.profiling import ColumnSummary
 from data_preparation.scanning import First, Scan
 from data_preparation.splitting import Split
-from data_preparation.survey import Asked, Decision, Fit, Survey, WholeNumbers
+from data_preparation.survey import Asked, Fit, Survey
 
 _CLASSES: dict[str, type] = {
     each.__name__: each

@@ -10,9 +10,9 @@ import numpy as np
 from common.errors import first_few
 from common.request import TrainingRequest
 from data_preparation.columns import TOTAL, Column
+from data_preparation.decisions import LARGEST_EXACT, rounded
 from data_preparation.notation import NULL_VALUES
 from data_preparation.profiling import ColumnSummary
-from data_preparation.survey import LARGEST_EXACT, rounded
 
 _SHOWN = 5
 _FEW, _SMALL = 5, 100

@@ -10,6 +10,7 @@ import pyarrow as pa
 from common.conversion import TEXTS
 from common.errors import InvalidDatasetError, first_few
 from common.request import TrainingRequest
+from data_preparation.decisions import Decision
 from data_preparation.notation import Kind
 from data_preparation.profiling import (
     MAX_CATEGORIES,
@@ -20,7 +21,6 @@ from data_preparation.profiling import (
 )
 from data_preparation.scanning import Reading, Scan
 from data_preparation.splitting import PARTS
-from data_preparation.survey import Decision
 
 MIN_ROWS = 10
 MAX_LABEL_CHARACTERS = 256

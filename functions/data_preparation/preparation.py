@@ -23,6 +23,7 @@ from common.request import TrainingRequest
 from common.storage import disk_errors
 from data_preparation.column_checks import common_kinds
 from data_preparation.columns import MAX_READINGS, merged
+from data_preparation.decisions import Decision
 from data_preparation.doubts import doubts_of, told_of_free_text, told_of_missing
 from data_preparation.findings import Findings, PartColumn, findings
 from data_preparation.formats import EmptyFileError
@@ -47,7 +48,6 @@ from data_preparation.reading import SourceFile
 from data_preparation.row_codes import RowCodes, time_of
 from data_preparation.scanning import First, Reading, Scan, inherited, scan_file, summaries_of
 from data_preparation.splitting import MAX_TEST_ROWS, PARTS, Split, Splitter, TrainingSample
-from data_preparation.survey import Decision
 
 MAX_TOLD = 100
 """How many sentences about its files a profile holds."""

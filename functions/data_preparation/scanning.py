@@ -20,6 +20,7 @@ from common.lineage import pack_names
 from common.request import TrainingRequest
 from data_preparation.column_checks import check_columns, named_as_in_file
 from data_preparation.columns import Columns, Wishes
+from data_preparation.decisions import Decision
 from data_preparation.doubts import told_of_last_row
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
@@ -29,7 +30,6 @@ from data_preparation.profiling import (
 from data_preparation.reading import SourceFile, Table, open_table
 from data_preparation.row_codes import RowCodes
 from data_preparation.splitting import Split, choose_split
-from data_preparation.survey import Decision
 
 MAX_NAMES_BYTES = 100 << 10
 """How long the packed names of the split's columns may be: they go through the state machine, whose states hold 256 KB.

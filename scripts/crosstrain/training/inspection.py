@@ -18,13 +18,13 @@ from crosstrain.command import BadInputError
 from crosstrain.training.data_files import find_data_files
 from data_preparation.column_checks import common_kinds
 from data_preparation.columns import MAX_READINGS, Columns, Wishes, merged
+from data_preparation.decisions import Decision
 from data_preparation.doubts import doubts_of, told_of_free_text, told_of_last_row, told_of_missing
 from data_preparation.findings import role_of
 from data_preparation.formats import EmptyFileError
 from data_preparation.notation import Kind
 from data_preparation.profiling import ColumnSummary
 from data_preparation.reading import SourceFile, Table, open_table
-from data_preparation.survey import Decision
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -26,13 +26,13 @@ from hypothesis import strategies as st
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.request import parse_request
 from data_preparation import parquet_pages, pieces, preparation, splitting, text_reading
+from data_preparation.decisions import Decision
 from data_preparation.documents import packed, unpacked
 from data_preparation.file_parts import part_of
 from data_preparation.notation import Notation
 from data_preparation.parquet_reading import RowGroups
 from data_preparation.preparation import PreparedData, prepare
 from data_preparation.reading import SourceFile
-from data_preparation.survey import Decision
 from prepared_in_pieces import prepare_in_pieces
 
 Both = Callable[..., PreparedData]

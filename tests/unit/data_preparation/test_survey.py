@@ -7,8 +7,9 @@ import datetime as dt
 import pyarrow as pa
 import pytest
 
+from data_preparation.decisions import Decision, decide
 from data_preparation.notation import Notation, read
-from data_preparation.survey import Asked, Decision, Survey, decide
+from data_preparation.survey import Asked, Survey
 
 
 def decided(*texts: str, name: str = "x", asked: Asked | None = None, batch_rows: int = 2) -> Decision:
