@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_serializer
+from pydantic import Field, ValidationError, field_serializer
 
 from common.errors import InvalidRequestError
+from common.hyperparameters import HYPERPARAMETERS, OF_ONE_PROBLEM
 from common.metric_table import METRIC_TABLE, METRICS, OF_POSITIVE_CLASS, Label, MetricName, Scoring
+from common.reading_options import ReadOptions, check_read
+from common.validation import Strict, did_you_mean, sentence, shown, validated
 
 Problem = Literal["auto", "regression", "classification"]
 Estimator = Literal[
@@ -34,179 +34,11 @@ SEARCH_TRIALS, SEARCH_SECONDS = 100, 60.0
 """How much is tried where the request asks for a search and does not say: trials, and processor seconds."""
 
 
-class _Strict(BaseModel):
-    """No unknown field, no silent conversion, no change after validation."""
-
-    # Built at its first use: a run uses two of these models, and building each takes milliseconds of a cold start.
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False, defer_build=True)
+DATASET_URI = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"
+MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
 
 
-# Estimators count in 32 bits.
-_Count = Annotated[int, Field(ge=1, lt=2**31)]
-_MAX_PROBLEMS = 8
-
-
-# The defaults below say what scikit-learn takes; only what a request sets is passed on (`hyperparameters`).
-
-
-class LinearRegressionParameters(_Strict):
-    """Hyperparameters of `sklearn.linear_model.LinearRegression`."""
-
-    fit_intercept: bool = True
-    positive: bool = False
-
-
-class RidgeParameters(_Strict):
-    """Hyperparameters of `sklearn.linear_model.Ridge`."""
-
-    alpha: Annotated[float, Field(ge=0)] = 1.0
-    fit_intercept: bool = True
-    solver: Literal["auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga"] = "auto"
-    max_iter: _Count | None = None
-    tol: Annotated[float, Field(ge=0)] = 1e-4
-
-
-class LogisticRegressionParameters(_Strict):
-    """Hyperparameters of `sklearn.linear_model.LogisticRegression`."""
-
-    C: Annotated[float, Field(gt=0)] = 1.0
-    class_weight: Literal["balanced"] | None = None
-    fit_intercept: bool = True
-    max_iter: _Count = 100
-    tol: Annotated[float, Field(gt=0)] = 1e-4
-
-
-class RandomForestParameters(_Strict):
-    """Hyperparameters of `sklearn.ensemble.RandomForestRegressor` and `RandomForestClassifier`."""
-
-    n_estimators: Annotated[int, Field(ge=1, le=10_000)] = 100
-    max_depth: _Count | None = None
-    min_samples_leaf: _Count = 1
-    min_samples_split: Annotated[int, Field(ge=2, lt=2**31)] = 2
-    max_features: Annotated[float, Field(gt=0, le=1)] | Literal["sqrt", "log2"] | None = None
-    max_samples: Annotated[float, Field(gt=0, le=1)] | None = None
-    class_weight: Literal["balanced"] | None = None
-
-
-class HistGradientBoostingParameters(_Strict):
-    """Hyperparameters of `sklearn.ensemble.HistGradientBoostingRegressor` and `HistGradientBoostingClassifier`."""
-
-    learning_rate: Annotated[float, Field(gt=0)] = 0.1
-    max_iter: Annotated[int, Field(ge=1, le=10_000)] = 100
-    max_leaf_nodes: Annotated[int, Field(ge=2, lt=2**31)] | None = 31
-    max_depth: _Count | None = None
-    min_samples_leaf: _Count = 20
-    l2_regularization: Annotated[float, Field(ge=0)] = 0.0
-    max_bins: Annotated[int, Field(ge=2, le=255)] = 255
-    max_features: Annotated[float, Field(gt=0, le=1)] = 1.0
-    early_stopping: bool | Literal["auto"] = "auto"
-    n_iter_no_change: _Count = 10
-    loss: Literal["squared_error", "absolute_error", "poisson", "gamma", "quantile"] = "squared_error"
-    class_weight: Literal["balanced"] | None = None
-
-
-class XgboostParameters(_Strict):
-    """Hyperparameters of XGBoost's trees (`common.boosted`); what it calls an objective is the `loss`, as above."""
-
-    n_estimators: Annotated[int, Field(ge=1, le=10_000)] = 100
-    learning_rate: Annotated[float, Field(gt=0)] = 0.3
-    max_depth: Annotated[int, Field(ge=1, le=16)] = 6
-    max_leaves: Annotated[int, Field(ge=2, le=2**16)] | None = None
-    min_child_weight: Annotated[float, Field(ge=0)] = 1.0
-    reg_lambda: Annotated[float, Field(ge=0)] = 1.0
-    reg_alpha: Annotated[float, Field(ge=0)] = 0.0
-    subsample: Annotated[float, Field(gt=0, le=1)] = 1.0
-    colsample_bytree: Annotated[float, Field(gt=0, le=1)] = 1.0
-    max_bin: Annotated[int, Field(ge=2, le=256)] = 256
-    loss: Literal["squared_error", "absolute_error", "poisson", "gamma", "quantile"] = "squared_error"
-    class_weight: Literal["balanced"] | None = None
-
-
-class CustomParameters(_Strict):
-    """Hyperparameters of the model of `model_training/model.py`, which alone knows their names."""
-
-    model_config = ConfigDict(extra="allow")
-    __pydantic_extra__: dict[str, bool | int | float | str | None]
-
-
-class BlendMember(_Strict):
-    """One of the models that a blend is made of."""
-
-    estimator: Annotated[str, Field(min_length=1)]
-    hyperparameters: dict[str, Any] = Field(default_factory=dict)
-    # Their sum and each one's share of it are numbers, too.
-    weight: Annotated[float, Field(ge=1e-6, le=1e6)] = 1.0
-
-
-class BlendParameters(_Strict):
-    """What a blend is made of: the weighted mean of its members is predicted."""
-
-    members: Annotated[list[BlendMember], Field(min_length=2, max_length=10)]
-
-
-HYPERPARAMETERS: Mapping[str, type[_Strict]] = {
-    "linear_regression": LinearRegressionParameters,
-    "ridge": RidgeParameters,
-    "logistic_regression": LogisticRegressionParameters,
-    "random_forest": RandomForestParameters,
-    "hist_gradient_boosting": HistGradientBoostingParameters,
-    "xgboost": XgboostParameters,
-    "custom": CustomParameters,
-    "blend": BlendParameters,
-}
-OF_ONE_PROBLEM: Mapping[str, str] = {"loss": "regression", "class_weight": "classification"}
-"""Hyperparameters that estimators of one problem have alone."""
-
-
-# What each directive of `strptime` says of a date, of those that data preparation reads.
-_DATE_PARTS: Mapping[str, str] = {
-    "%d": "d", "%m": "m", "%b": "b", "%B": "b", "%Y": "Y", "%y": "y", "%F": "Ymd", "%a": "", "%A": "", "%H": "H",
-    "%I": "H", "%M": "M", "%S": "S", "%f": "f", "%p": "p", "%T": "HMS", "%z": "z", "%Z": "z", "%%": "",
-}  # fmt: skip
-
-
-class ReadOptions(_Strict):
-    """How the files of a data set are to be read; what is open is found out from the files, and told."""
-
-    separator: Annotated[str, Field(min_length=1, max_length=8)] | None = Field(
-        default=None, description="the characters between two values of a row"
-    )
-    decimal: Literal[".", ","] | None = Field(default=None, description="the character before the decimals of a number")
-    thousands: Literal[",", ".", " ", "'", ""] | None = Field(
-        default=None, description="the character between the thousands of a number; an empty text for none"
-    )
-    encoding: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="the encoding of text files, as Python calls it: utf-8, cp1252, utf-16"
-    )
-    na_values: list[str] | None = Field(
-        default=None, description="more texts or numbers that stand for a missing value, in all columns"
-    )
-    skip_rows: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="how many lines stand above the header"
-    )
-    skip_footer: Annotated[int, Field(ge=0)] | None = Field(
-        default=None, description="how many rows at the end are no data, such as a total"
-    )
-    header: bool | list[Annotated[str, Field(min_length=1)]] | None = Field(
-        default=None, description="false for files without a header, or the names of the columns"
-    )
-    date_format: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="how dates are written, as strptime has it: %d/%m/%Y"
-    )
-    sheet: Annotated[str, Field(min_length=1)] | Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="the sheet of a workbook, by its name or its number"
-    )
-    trim: bool = Field(default=False, description="whether texts that differ by spaces around them are the same")
-    unite: bool = Field(
-        default=False, description="whether files with different columns are united; what one lacks is missing there"
-    )
-
-
-_DATASET_URI = r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$"
-_MODEL_NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$"
-
-
-class TrainingRequest(_Strict):
+class TrainingRequest(Strict):
     """The input document of one training run.
 
     `problem`, `estimator` and `metric` may be open (`auto`, `None`); data preparation closes them with
@@ -219,7 +51,7 @@ class TrainingRequest(_Strict):
     """
 
     # What the flags of scripts/train.py say, and what the README is checked against.
-    dataset_uri: Annotated[str, Field(pattern=_DATASET_URI)] = Field(
+    dataset_uri: Annotated[str, Field(pattern=DATASET_URI)] = Field(
         description="a CSV, .csv.gz or Parquet object on S3, or a prefix of them that ends in a slash"
     )
     target: Annotated[str, Field(min_length=1)] = Field(description="the column to predict")
@@ -327,7 +159,7 @@ class TrainingRequest(_Strict):
         "search as tasks that fit no function: others would wait a minute each for their task to start. Data too large "
         "for one are prepared in pieces by several functions, whatever this says; task puts the pieces together as one",
     )
-    model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(
+    model_name: Annotated[str, Field(pattern=MODEL_NAME)] = Field(
         default="default",
         description="the name under which versions are compared; a command that starts a run names the model after the "
         "data and the target",
@@ -438,137 +270,7 @@ def parse_request(document: Any) -> TrainingRequest:
     InvalidRequestError
         Naming the fields that are wrong, eight at most, with the nearest valid name where one is close.
     """
-    return _checked(_validated(TrainingRequest, document))
-
-
-class ScoringRequest(_Strict):
-    """The input document of a run of batch scoring.
-
-    Examples
-    --------
-    >>> parse_scoring_request({"dataset_uri": "s3://bucket/incoming/", "model_name": "houses"}).output_format
-    'parquet'
-    """
-
-    dataset_uri: Annotated[str, Field(pattern=_DATASET_URI)] = Field(
-        description="an object with rows on S3, or a prefix of them that ends in a slash"
-    )
-    model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(description="the model that scores")
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
-        default=None, description="one of its versions; the champion, if not given"
-    )
-    keep: list[Annotated[str, Field(min_length=1)]] | Literal["all"] = Field(
-        default_factory=list, description="the columns that are written before the predictions, or all of them"
-    )
-    output_format: Literal["parquet", "csv"] = Field(
-        default="parquet", description="what the predictions are written as"
-    )
-    read: ReadOptions | None = Field(
-        default=None, description="how the files are to be read, if not as training's were said to be"
-    )
-
-
-def in_utc(time: datetime) -> datetime:
-    """Return a time in UTC.
-
-    Raises
-    ------
-    ValueError
-        If there was nothing to look at yet.
-    """
-    if time.year < _FIRST_YEAR:
-        raise ValueError(f"It is before {_FIRST_YEAR}, when there was nothing to look at.")
-    return time.astimezone(UTC)
-
-
-_FIRST_YEAR = 2000
-Time = Annotated[AwareDatetime, AfterValidator(in_utc)]
-"""A time with its offset, in UTC whichever that was."""
-
-
-class FeedbackRequest(_Strict):
-    """What is asked of feedback: which labels belong to which predictions.
-
-    Examples
-    --------
-    >>> parse_feedback_request({"model_name": "houses", "labels_uri": "s3://bucket/data/sold.csv", "keys": ["id"]}).keys
-    ['id']
-    """
-
-    model_name: Annotated[str, Field(pattern=_MODEL_NAME)] = Field(description="the model that has predicted")
-    labels_uri: Annotated[str, Field(pattern=_DATASET_URI)] = Field(
-        description="an object with labels on S3, or a prefix of them that ends in a slash"
-    )
-    keys: list[Annotated[str, Field(min_length=1)]] = Field(
-        min_length=1, description="the columns that tell which label belongs to which prediction"
-    )
-    target: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="the column of the labels; the target of training, if not given"
-    )
-    predictions_uri: Annotated[str, Field(pattern=_DATASET_URI)] | None = Field(
-        default=None,
-        description="the manifest of a run of batch scoring, or files of predictions; captured requests, if not given",
-    )
-    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")] | None = Field(
-        default=None, description="the version that has predicted; the run's or else the champion, if not given"
-    )
-    since: Time | None = Field(default=None, strict=False, description="from when on requests were captured")
-    until: Time | None = Field(default=None, strict=False, description="before when requests were captured")
-    read: ReadOptions | None = Field(
-        default=None, description="how the labels are to be read, if not as training's files were said to be"
-    )
-
-
-def parse_feedback_request(document: Any) -> FeedbackRequest:
-    """Validate what is asked of feedback.
-
-    Raises
-    ------
-    InvalidRequestError
-        As `parse_request` does.
-    """
-    return _with_checked_read(_validated(FeedbackRequest, document))
-
-
-def parse_scoring_request(document: Any) -> ScoringRequest:
-    """Validate the input document of a run of batch scoring.
-
-    Raises
-    ------
-    InvalidRequestError
-        As `parse_request` does.
-    """
-    return _with_checked_read(_validated(ScoringRequest, document))
-
-
-_Request = TypeVar("_Request", bound=_Strict)
-_OfReading = TypeVar("_OfReading", FeedbackRequest, ScoringRequest)
-
-
-def _validated(kind: type[_Request], document: Any) -> _Request:
-    if not isinstance(document, dict):
-        raise InvalidRequestError(f"The request must be a JSON object, not {type(document).__name__}.")
-    try:
-        return kind.model_validate(document)
-    except ValidationError as error:
-        raise InvalidRequestError(_sentence("request", error, kind)) from error
-
-
-def _with_checked_read(request: _OfReading) -> _OfReading:
-    if request.read is not None:
-        _check_read(request.read)
-    return request
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ` Did you mean "…"?` with the nearest names, or the list of what is known where none is near."""
-    names = [str(each) for each in known]
-    by_folded = {each.casefold().strip(): each for each in names}
-    near = difflib.get_close_matches(name.casefold().strip(), list(by_folded), n=3, cutoff=0.6)
-    if near:
-        return " Did you mean " + " or ".join(f'"{by_folded[each]}"' for each in near) + "?"
-    shown = ", ".join(f'"{each}"' for each in names[:12]) + (", …" if len(names) > 12 else "")
-    return f" Known: {shown}."
+    return _checked(validated(TrainingRequest, document))
 
 
 def _positive_class(request: TrainingRequest, classes: Mapping[Any, int]) -> Any:
@@ -580,7 +282,7 @@ def _positive_class(request: TrainingRequest, classes: Mapping[Any, int]) -> Any
         found += [each for each in classes if _written(each) == _written(asked)]
         if not found:
             raise InvalidRequestError(
-                f'"pos_label" is {_shown(asked)}, which is none of the {len(classes):,} classes of "{request.target}": '
+                f'"pos_label" is {shown(asked)}, which is none of the {len(classes):,} classes of "{request.target}": '
                 "write one as the data have it."
             )
         return found[0]
@@ -599,7 +301,7 @@ def _written(label: Label) -> str:
     """Return how a label is written, whatever its type: a boolean in any case, a whole number without decimals."""
     if isinstance(label, float) and label.is_integer():
         return str(int(label))
-    text = label if isinstance(label, str) else _shown(label)
+    text = label if isinstance(label, str) else shown(label)
     return text.lower() if text.lower() in ("true", "false") else text
 
 
@@ -607,7 +309,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
     """Check what one field says against another."""
     _check_columns(request)
     _check_positive_class(request)
-    _check_read(request.read)
+    check_read(request.read)
     chosen = [name for name in ("split_column", "split_key", "split_time") if getattr(request, name)]
     if len(chosen) > 1:
         raise InvalidRequestError(f"{' and '.join(chosen)} are different ways to split: choose one.")
@@ -629,9 +331,7 @@ def _checked(request: TrainingRequest) -> TrainingRequest:
         try:
             checked = parameters.model_validate(request.hyperparameters)
         except ValidationError as error:
-            raise InvalidRequestError(
-                _sentence(f"hyperparameters of {request.estimator}", error, parameters)
-            ) from error
+            raise InvalidRequestError(sentence(f"hyperparameters of {request.estimator}", error, parameters)) from error
         # As validated: for scikit-learn the whole number 1 means one row, and the float 1.0 all of them.
         request = request.model_copy(update={"hyperparameters": checked.model_dump(exclude_unset=True)})
     if request.estimator == "blend":
@@ -681,10 +381,10 @@ def _contradiction(request: TrainingRequest) -> InvalidRequestError:
 def _check_positive_class(request: TrainingRequest) -> None:
     """Refuse a class where the other choices ask for a regression, and one that no data have."""
     if isinstance(request.pos_label, int) and request.pos_label.bit_length() > 64:
-        raise InvalidRequestError(f'"pos_label" is {_shown(request.pos_label)}, more than a class label holds.')
+        raise InvalidRequestError(f'"pos_label" is {shown(request.pos_label)}, more than a class label holds.')
     # What pydantic refuses in fields that hold nothing but texts.
     if isinstance(request.pos_label, str) and any("\ud800" <= each <= "\udfff" for each in request.pos_label):
-        raise InvalidRequestError(f'"pos_label" is {_shown(request.pos_label)}, which holds half a character.')
+        raise InvalidRequestError(f'"pos_label" is {shown(request.pos_label)}, which holds half a character.')
     if request.pos_label is not None and request.fitting_problems() == ("regression",):
         raise InvalidRequestError(
             '"pos_label" names a class, and a regression has none: take it out, or choose the problem, the metric and '
@@ -708,79 +408,3 @@ def _check_columns(request: TrainingRequest) -> None:
     for word, name in [*named, ("weight column", request.weight_column)]:
         if name is not None and request.columns.get(name) == "ignore":
             raise InvalidRequestError(f'"columns" ignores the {word} "{name}": take it out there, or name another one.')
-
-
-def _check_read(read: ReadOptions) -> None:
-    """Refuse what no file can be read by; what the files themselves have to show is found out with them."""
-    if read.encoding is not None:
-        try:
-            # Python's other codecs, such as base64, are no encodings of text, and this refuses them too.
-            "a".encode(read.encoding)
-        except (LookupError, ValueError) as error:
-            raise InvalidRequestError(
-                f'"read.encoding" is "{read.encoding}", which Python does not know: utf-8, cp1252 and utf-16 are some '
-                "that it does."
-            ) from error
-    if read.date_format is not None:
-        _check_date_format(read.date_format)
-    if read.decimal is not None and read.decimal == read.thousands:
-        raise InvalidRequestError(
-            f'"read.decimal" and "read.thousands" are both "{read.decimal}": they have to differ.'
-        )
-    names = read.header if isinstance(read.header, list) else []
-    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
-    if twice is not None:
-        raise InvalidRequestError(f'"read.header" names "{twice}" twice: each column needs a name of its own.')
-
-
-def _check_date_format(format_: str) -> None:
-    directives = re.findall("%.", format_)
-    unknown = next((each for each in directives if each not in _DATE_PARTS), None)
-    if unknown is not None:
-        known = ", ".join(_DATE_PARTS)
-        raise InvalidRequestError(f'"read.date_format" has {unknown}, which is not known. Known: {known}.')
-    parts = "".join(_DATE_PARTS[each] for each in directives)
-    if len(set(parts)) < len(parts) or not {"Y", "y"} & set(parts):
-        raise InvalidRequestError(
-            f'"read.date_format" is "{format_}": a date needs one year, %Y or %y, and each of its parts once.'
-        )
-
-
-def _sentence(subject: str, error: ValidationError, model: type[BaseModel]) -> str:
-    problems = []
-    details = error.errors(include_url=False)
-    for detail in details[:_MAX_PROBLEMS]:
-        name = _name(detail["loc"]) or subject
-        if detail["type"] == "extra_forbidden":
-            known = ReadOptions if name.startswith("read.") else model
-            problems.append(f'"{name}" is unknown.{did_you_mean(str(detail["loc"][-1]), known.model_fields)}')
-        elif detail["type"] == "missing":
-            problems.append(f'"{name}" is missing.')
-        elif detail["type"] == "literal_error" and isinstance(detail["input"], str):
-            # As Python writes them: a comma is among them, and an apostrophe in double quotes.
-            quoted = re.findall(r"""'([^']*)'|"([^"]*)\"""", detail["ctx"]["expected"])
-            names = ["".join(each) for each in quoted]
-            problems.append(f'"{name}" is "{detail["input"]}".{did_you_mean(detail["input"], names)}')
-        else:
-            problems.append(f'"{name}" is {_shown(detail["input"])}: {detail["msg"][0].lower()}{detail["msg"][1:]}.')
-    more = len(details) - _MAX_PROBLEMS
-    if more > 0:
-        problems.append(f"So are {more:,} more.")
-    return f"The {subject} cannot be used: " + " ".join(dict.fromkeys(problems))
-
-
-def _name(location: tuple[int | str, ...]) -> str:
-    """Return what a field is called: of an object among the fields, with that field's name before it."""
-    nested = location[:1] in (("read",), ("columns",))
-    return ".".join(map(str, location[: 2 if nested else 1]))
-
-
-def _shown(value: Any) -> str:
-    """Return what a field holds, as Python writes it, where that has an end: lists may nest a hundred thousand deep."""
-    if isinstance(value, dict):
-        return "a JSON object"
-    if isinstance(value, list):
-        return "a JSON array"
-    if isinstance(value, int) and value.bit_length() > 64:
-        return f"a whole number of {value.bit_length():,} bits"
-    return repr(value)

@@ -7,7 +7,8 @@ from typing import Any
 
 from common.conversion import ORDER
 from common.errors import InvalidDatasetError
-from common.request import TrainingRequest, did_you_mean
+from common.request import TrainingRequest
+from common.validation import did_you_mean
 from data_preparation.notation import Kind
 
 

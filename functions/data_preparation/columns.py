@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from common.conversion import timestamps
 from common.errors import InvalidDatasetError
-from common.request import ColumnKind, ReadOptions, TrainingRequest
+from common.reading_options import ReadOptions
+from common.request import ColumnKind, TrainingRequest
 from data_preparation.decisions import Decision, WholeNumbers, decide, mixed_percentages
 from data_preparation.notation import (
     ARROW_TYPES,

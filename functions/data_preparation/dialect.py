@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import IO
 
 from common.errors import InvalidDatasetError, first_few
-from common.request import ReadOptions
+from common.reading_options import ReadOptions
 
 HEAD_BYTES = 1 << 18
 """How much of a file is looked at."""

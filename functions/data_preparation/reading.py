@@ -20,7 +20,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from common.errors import InvalidDatasetError, without_values
-from common.request import ReadOptions
+from common.reading_options import ReadOptions
 from data_preparation.columns import Columns
 from data_preparation.delimited import rewrite
 from data_preparation.dialect import Dialect, find_dialect, not_encoded

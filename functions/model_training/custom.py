@@ -9,7 +9,8 @@ from sklearn.pipeline import Pipeline
 
 from common.conversion import Profile
 from common.errors import InvalidModelError, InvalidRequestError
-from common.request import TrainingRequest, did_you_mean
+from common.request import TrainingRequest
+from common.validation import did_you_mean
 from model_training import model
 from model_training.blend import members_of
 from model_training.model import CustomModel

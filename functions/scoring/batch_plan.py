@@ -12,8 +12,9 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InvalidRequestError
+from common.reading_options import ReadOptions
 from common.registry_item import from_item
-from common.request import ReadOptions, ScoringRequest, parse_scoring_request
+from common.scoring_requests import ScoringRequest, parse_scoring_request
 from common.storage import Stored, describe_file, read_json, write_json_once
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.objects import Listing, SourceObject, list_objects

@@ -23,7 +23,7 @@ from common.conversion import Profile, target_column
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.lineage import now
 from common.metrics import PROBABILITY
-from common.request import FeedbackRequest, parse_feedback_request
+from common.scoring_requests import FeedbackRequest, parse_feedback_request
 from common.storage import (
     Stored,
     download,

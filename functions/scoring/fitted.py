@@ -111,7 +111,7 @@ class FittedModel:
         others = [name for name in names if name not in features]
         missing = [name for name in features if name not in names]
         if missing:
-            from common.request import did_you_mean  # noqa: PLC0415 (for this message alone: it imports pydantic)
+            from common.validation import did_you_mean  # noqa: PLC0415 (for this message alone: it imports pydantic)
 
             missing_columns = " ".join(
                 f'"{name}" is missing.{did_you_mean(name, others) if others else ""}' for name in missing

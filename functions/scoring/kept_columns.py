@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from common.errors import InvalidRowsError
-from common.request import did_you_mean
+from common.validation import did_you_mean
 from data_preparation.parquet_reading import ParquetTable
 from data_preparation.reading import Table
 

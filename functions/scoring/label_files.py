@@ -11,7 +11,8 @@ import pyarrow.compute as pc
 from common.conversion import Profile, target_column
 from common.errors import InvalidDatasetError
 from common.metrics import PROBABILITY
-from common.request import ReadOptions, did_you_mean
+from common.reading_options import ReadOptions
+from common.validation import did_you_mean
 from data_preparation.columns import Columns, Wishes
 from data_preparation.notation import Notation
 from data_preparation.parquet_reading import ParquetTable

@@ -21,7 +21,7 @@ from common.errors import InvalidDatasetError
 from common.hashing import Hashes, column_hashes, label_codes, mix
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, Label, Scoring
 from common.metrics import PROBABILITY, Predictions, Weights, label_texts, metrics_of
-from common.request import did_you_mean
+from common.validation import did_you_mean
 from common.words import estimate, limits, rows_in_words
 
 ALPHA = 0.01

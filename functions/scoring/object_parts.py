@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from common.errors import InvalidDatasetError
-from common.request import ReadOptions
+from common.reading_options import ReadOptions
 from data_preparation.dialect import Dialect, find_dialect
 from data_preparation.file_names import hive_columns
 from data_preparation.formats import Format, open_text, recognise

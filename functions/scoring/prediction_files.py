@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.errors import InvalidRowsError
-from common.request import ReadOptions
+from common.reading_options import ReadOptions
 from scoring.blank_lines import BlankLines
 from scoring.fitted import FittedModel
 from scoring.kept_columns import KeptRows

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from common.conversion import Profile, feature_columns
 from common.errors import InvalidDatasetError
-from common.request import ReadOptions
+from common.reading_options import ReadOptions
 from data_preparation.columns import Columns, Wishes
 from data_preparation.notation import Notation
 from data_preparation.reading import Table

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from common.conversion import Profile
 from common.errors import InvalidRequestError
 from common.lineage import now
-from common.request import in_utc
+from common.scoring_requests import in_utc
 from common.storage import Stored, new_call, pinned, read_json, s3_client, write_bytes, write_json
 from scoring import events, measures
 from scoring.captured import find_objects, read_objects

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
-from common.request import ColumnKind, ReadOptions
+from common.reading_options import ReadOptions
+from common.request import ColumnKind
 from data_preparation.columns import Columns, Wishes
 from data_preparation.reading import SourceFile, open_table
 

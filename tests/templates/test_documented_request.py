@@ -12,15 +12,8 @@ from pathlib import Path
 import pytest
 
 from common.metric_table import GUESSES, METRIC_TABLE, METRICS
-from common.request import (
-    ESTIMATORS,
-    SEARCH_SECONDS,
-    SEARCH_TRIALS,
-    ScoringRequest,
-    TrainingRequest,
-    parse_request,
-    parse_scoring_request,
-)
+from common.request import ESTIMATORS, SEARCH_SECONDS, SEARCH_TRIALS, TrainingRequest, parse_request
+from common.scoring_requests import ScoringRequest, parse_scoring_request
 from crosstrain.training.request_flags import NAMES, known_values
 from crosstrain.training.runs import name_of_model
 

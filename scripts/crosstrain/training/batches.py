@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DamagedFileError
-from common.request import parse_scoring_request
+from common.scoring_requests import parse_scoring_request
 from common.storage import Stored, download
 from crosstrain.command import BadInputError, OperationFailedError, check_name
 from crosstrain.training.data_files import find_data_files

@@ -13,7 +13,8 @@ from rich.table import Table as Printed
 
 from common.conversion import without_infinities
 from common.errors import InvalidDatasetError
-from common.request import TrainingRequest, did_you_mean, parse_request
+from common.request import TrainingRequest, parse_request
+from common.validation import did_you_mean
 from crosstrain.command import BadInputError
 from crosstrain.training.data_files import find_data_files
 from data_preparation.column_checks import common_kinds

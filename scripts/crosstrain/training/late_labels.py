@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.config import Config
 
 from common.conversion import Profile
-from common.request import FeedbackRequest, parse_feedback_request
+from common.scoring_requests import FeedbackRequest, parse_feedback_request
 from common.storage import new_call, split_uri
 from common.words import figure, limits, rows_in_words
 from crosstrain.command import BadInputError, OperationFailedError, check_name, printable

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 from common.metric_table import METRICS
-from common.request import ReadOptions, TrainingRequest
+from common.reading_options import ReadOptions
+from common.request import TrainingRequest
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo

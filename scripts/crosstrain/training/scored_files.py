@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from common.errors import InvalidDatasetError
-from common.request import ReadOptions
+from common.reading_options import ReadOptions
 from crosstrain.command import BadInputError, check_name
 from crosstrain.training.data_files import STDIN, DataFiles, find_data_files, store_stdin
 from crosstrain.training.prediction import Model, open_model

@@ -7,16 +7,10 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidRequestError
+from common.hyperparameters import HYPERPARAMETERS
 from common.metric_table import METRICS
-from common.request import (
-    ESTIMATORS,
-    HYPERPARAMETERS,
-    OF_ANY_PROBLEM,
-    SEARCH_SECONDS,
-    SEARCH_TRIALS,
-    did_you_mean,
-    parse_request,
-)
+from common.request import ESTIMATORS, OF_ANY_PROBLEM, SEARCH_SECONDS, SEARCH_TRIALS, parse_request
+from common.validation import did_you_mean
 from data_preparation.notation import _DIRECTIVES, date_pattern
 
 
@@ -42,6 +36,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "interval": None,
         "features": "auto",
         "test_fraction": 0.2,
+        "training_fraction": 1.0,
         "seed": 42,
         "split_column": None,
         "split_key": None,

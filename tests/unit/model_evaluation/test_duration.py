@@ -10,7 +10,7 @@ import pytest
 from calls import Call
 from common.capacity import LARGEST_TASK_MB, TASK_SECONDS
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
-from common.request import HYPERPARAMETERS
+from common.hyperparameters import HYPERPARAMETERS
 from model_evaluation.duration import LEVEL, LINES, evaluation_work, seconds_of_row
 from model_evaluation.room import check_room
 

@@ -10,7 +10,8 @@ import pytest
 from calls import Call
 from common.capacity import LARGEST_TASK_MB, TASK_SECONDS, Work
 from common.errors import InvalidDatasetError, TooLargeForFunctionError
-from common.request import HYPERPARAMETERS, Estimator, TrainingRequest, parse_request
+from common.hyperparameters import HYPERPARAMETERS
+from common.request import Estimator, TrainingRequest, parse_request
 from model_training.duration import FITS, MOST_WRONG, fit_work, training_work
 from model_training.room import check_room
 

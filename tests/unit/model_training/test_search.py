@@ -11,8 +11,9 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from common.errors import InvalidDatasetError, InvalidRequestError
+from common.hyperparameters import HYPERPARAMETERS
 from common.metric_table import METRIC_TABLE
-from common.request import ESTIMATORS, HYPERPARAMETERS, TrainingRequest, parse_request
+from common.request import ESTIMATORS, TrainingRequest, parse_request
 from model_training.blend_choice import Blend
 from model_training.folds import rows_to_try
 from model_training.memory import check_memory

@@ -20,8 +20,9 @@ from sklearn.metrics import r2_score
 from common import conversion
 from common.errors import InvalidDatasetError, InvalidRequestError
 from common.frames import load_part
+from common.hyperparameters import HYPERPARAMETERS, OF_ONE_PROBLEM
 from common.model_file import load_model, save_model
-from common.request import ESTIMATORS, HYPERPARAMETERS, OF_ONE_PROBLEM, TrainingRequest, parse_request
+from common.request import ESTIMATORS, TrainingRequest, parse_request
 from data_preparation.preparation import PreparedData
 from model_training import features as making
 from model_training import memory, training
