@@ -26,6 +26,8 @@ RESERVE_MB = 256
 """What a task holds beside the work: the process that answers the state machine, and the system's own."""
 _TASK_VARIABLE = "CROSSTRAIN_TASK_CPU"
 _CALL_SECONDS = 900.0
+FEWER_ROWS = "train on a share of the rows (training_fraction)"
+"""What helps who has more rows than anything has room or time for."""
 SHARE_OF_TIME = 0.6
 """The share of a call's time that work may be planned to take: a busy machine takes longer, and so does the network."""
 GAIN_OF_VCPU = 0.5

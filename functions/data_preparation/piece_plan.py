@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from common.capacity import SHARE_OF_TIME, Need, Work, in_pieces, is_task, require_task, seconds_left, too_large
+from common.capacity import (
+    FEWER_ROWS,
+    SHARE_OF_TIME,
+    Need,
+    Work,
+    in_pieces,
+    is_task,
+    require_task,
+    seconds_left,
+    too_large,
+)
 from common.errors import InvalidDatasetError
 from data_preparation.file_names import compression_by_name, kind_by_name
 from data_preparation.objects import SourceObject
@@ -134,7 +144,7 @@ def check_finish(rows: int, columns: int, where: str, seconds: float) -> None:
         raise too_large(
             f"{rows:,} rows of {columns:,} columns take about {needed:,.0f} seconds to be put together, and "
             f"{limit:,.0f} are planned for",
-            'train on a share of them (training_fraction), or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
+            FEWER_ROWS + ', or leave columns out by COLUMNS=\'{"name": "ignore"}\'',
             where=where,
             need=Need(work=Work(needed / SHARE_OF_TIME)),
         )

@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 
 from common.boosted import as_floats
+from common.capacity import FEWER_ROWS
 from common.conversion import Profile
 from common.frames import row_groups
 from common.ranges import ObjectFile
 from common.storage import Stored, s3_client
 from model_training.boosting import Batch, Growth, grow
 from model_training.boosting_rows import Learned, not_in
-from model_training.memory import FEWER_ROWS
 
 if TYPE_CHECKING:
     from pathlib import Path

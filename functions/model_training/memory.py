@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from common.capacity import Need, is_task, kind, largest_task_mb, takes_task, too_large
+from common.capacity import FEWER_ROWS, Need, is_task, kind, largest_task_mb, takes_task, too_large
 from common.conversion import Profile, feature_columns
 from common.frames import KEPT_BYTES
 from common.request import TrainingRequest
@@ -70,7 +70,6 @@ STREAMED_MB = 120
 """What it takes besides, of a row group above all."""
 
 
-FEWER_ROWS = "train on a share of the rows (training_fraction)"
 WAY_OUT = f"{FEWER_ROWS}, limit the trees or choose another estimator"
 """What helps a training that has no room or time, besides another way."""
 

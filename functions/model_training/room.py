@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from common.capacity import Need, Work, check_disk, check_time, memory_mb, require_task
+from common.capacity import FEWER_ROWS, Need, Work, check_disk, check_time, memory_mb, require_task
 from common.conversion import Profile, feature_columns
 from common.request import TrainingRequest
 from model_training.duration import training_work
-from model_training.memory import FEWER_ROWS, WAY_OUT, check_memory, model_bytes, needed_memory_mb, workers_of
+from model_training.memory import WAY_OUT, check_memory, model_bytes, needed_memory_mb, workers_of
 
 
 def check_room(

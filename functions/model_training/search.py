@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from common.capacity import largest_task_mb
+from common.capacity import FEWER_ROWS, largest_task_mb
 from common.conversion import Profile
 from common.errors import InvalidDatasetError, InvalidRequestError, TooLargeForFunctionError, first_few
 from common.metric_table import LOWER_IS_BETTER
 from common.request import ESTIMATORS, TrainingRequest
 from model_training.blend_choice import Blend
 from model_training.folds import rows_to_try
-from model_training.memory import FEWER_ROWS, check_memory, needed_memory_mb
+from model_training.memory import check_memory, needed_memory_mb
 from model_training.model import PORTFOLIO
 from model_training.proposals import Proposal, propose
 from model_training.spaces import space_of

@@ -7,11 +7,13 @@ It passes over a definition's entry point, disks and memory, and gives it neithe
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import Any
 
+import docker.errors
 from ministack.services import ecs
 
-from crosstrain.local.tasks import SessionOf, environment_of, memory_of
+from crosstrain.local.tasks import SECONDS_OF_STOP, SessionOf, environment_of, memory_of
 
 # By these it tells a container of an endpoint for credentials that it does not have.
 _NO_CREDENTIALS = "AWS_CONTAINER_"
@@ -51,13 +53,18 @@ def apply(session_of: SessionOf, network: str, endpoint_url: str) -> None:
 
 
 def _clean_up(task: dict[str, Any], engine: Any, *more: Any) -> None:
-    """Remove the containers of a task that has ended by itself, too: ministack leaves them there for minutes."""
-    if engine is None:
-        identifier = task["taskArn"].rpartition("/")[2]
-        for thread in threading.enumerate():
-            if thread.name.startswith(f"ministack-ecs-awslogs-{identifier[:8]}"):
-                thread.join(_SECONDS_OF_LOG)
-        engine = ecs._get_docker()
+    """Stop and remove the containers of a task, once what they have written last is in its log.
+
+    ministack would give them five seconds to end, and leave those for minutes that have ended by themselves.
+    """
+    engine = engine or ecs._get_docker()
+    for each in list(task.get("_docker_ids") or ()):
+        with suppress(docker.errors.DockerException):
+            engine.containers.get(each).stop(timeout=SECONDS_OF_STOP)
+    identifier = task["taskArn"].rpartition("/")[2]
+    for thread in threading.enumerate():
+        if thread.name.startswith(f"ministack-ecs-awslogs-{identifier[:8]}"):
+            thread.join(_SECONDS_OF_LOG)
     _ministacks_cleanup(task, engine, *more)
 
 

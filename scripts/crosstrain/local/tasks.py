@@ -28,7 +28,7 @@ SessionOf = Callable[[str, str, str], Mapping[str, str]]
 
 # How often a task is looked at, and what one may take to end after it was told to, as on Fargate.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html#container_definition_timeout
-_SECONDS, _SECONDS_OF_STOP = 0.2, 30.0
+_SECONDS, SECONDS_OF_STOP = 0.2, 30.0
 _OUT_OF_MEMORY = 137
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -87,7 +87,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         if member != process.pid:
             os.kill(member, signal.SIGTERM)
     try:
-        process.wait(_SECONDS_OF_STOP)
+        process.wait(SECONDS_OF_STOP)
     except subprocess.TimeoutExpired:
         guarded_process.kill(process)
 
