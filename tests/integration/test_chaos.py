@@ -1,4 +1,4 @@
-"""Thirty runs of one model while function processes are killed and champions rolled back: what holds afterwards."""
+"""Twenty runs of one model while function processes are killed and champions rolled back: what holds afterwards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from event_queues import event_queue, received
 pytestmark = pytest.mark.slow
 
 MODEL = "chaos"
-RUNS, AT_ONCE, DATA_SETS = 30, 6, 20
+RUNS, AT_ONCE, DATA_SETS = 20, 6, 14
 ROWS = 160
 SECONDS = 600.0
 """After so long it has failed, on a machine however busy."""

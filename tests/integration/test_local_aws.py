@@ -90,7 +90,9 @@ def test_another_shell_works_with_it_until_it_is_stopped(
         return done.stdout
 
     python, scripts = sys.executable, project / "scripts"
-    first, second = (json.loads(in_a_shell(f"{python} {scripts}/train.py --json --out out")) for _ in range(2))
+    first, second = (
+        json.loads(in_a_shell(f"{python} {scripts}/train.py --json --out out --search-trials 0")) for _ in range(2)
+    )
     assert (first["decision"], second["decision"]) == ("promote", "reject")
     assert f"It predicts the same as the champion {first['run_id']}" in second["reason"]
     assert "Its data are the champion's, so the rule is significant" in second["reason"]

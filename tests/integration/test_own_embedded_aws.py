@@ -32,7 +32,7 @@ def start(project: Path, folder: Path, out: str) -> subprocess.Popen[str]:
         "HTTP_PROXY": "http://127.0.0.1:9",
     }
     return subprocess.Popen(
-        [sys.executable, str(project / "scripts/train.py"), "--out", str(folder.parent / out)],
+        [sys.executable, str(project / "scripts/train.py"), "--search-trials", "0", "--out", str(folder.parent / out)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ LINT = "lint: environment-verify\n\t@$(BIN)/ruff check functions scripts\n\n"
 
 @pytest.fixture(scope="session")
 def team(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Team:
-    """Make the team's repositories of this working tree, with fewer unit tests and less to lint."""
+    """Make the team's repositories of this working tree, with fewer unit tests, less to lint and no search."""
     folder = tmp_path_factory.mktemp("team")
     archive = folder / "project.zip"
     Repository(project, worktree=True).fetch(archive)
@@ -35,6 +36,11 @@ def team(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Team:
     text = makefile.read_text()
     begin = text.index("lint: ")
     makefile.write_text(text[:begin] + LINT + text[text.index(".PHONY:", begin) :])
+    # A search is as many fits more, of which delivery knows nothing.
+    system_test = infrastructure / "data" / "system-test.json"
+    document = json.loads(system_test.read_text())
+    document["request"]["search_trials"] = 0
+    system_test.write_text(json.dumps(document, indent=2))
     for name in ("functions", "notebooks"):
         shutil.copytree(infrastructure / name, model / name)
     for each in (infrastructure, model):
