@@ -97,7 +97,7 @@ def _memory(data: Mapping[str, Any]) -> Figure:
 
 
 def _scale(data: Mapping[str, Any]) -> Figure:
-    figure = Figure(figsize=(11, 4.8))
+    figure = Figure(figsize=(12, 5.4))
     for axes, field, title in zip(
         figure.subplots(1, 2), ("hours", "dollars"), ("Hours of a whole run", "Its list price in dollars"), strict=True
     ):
@@ -112,7 +112,7 @@ def _scale(data: Mapping[str, Any]) -> Figure:
             )
             for each in own:
                 _annotate(axes, each, field, colour, above=estimator == "xgboost")
-        axes.margins(x=0.2, y=0.25)
+        axes.margins(x=0.35, y=0.28)
         _log_log(axes, "rows", field)
         axes.set_title(f"{title}, on paper, 30 mixed columns", loc="left")
         axes.legend(frameon=False, loc="lower right")
@@ -124,13 +124,14 @@ def _annotate(axes: Axes, each: Mapping[str, Any], field: str, colour: str, *, a
     way = each["way"].replace(", and others that grow the trees", "\nand its workers")
     way += f"\nof {each['share']:g} of the rows" if each["share"] < 1 else ""
     told = f"${each[field]:.2g}" if field == "dollars" else f"{each[field]:.2g} h\n{way}"
-    place = (0, 8 if above else -8)
+    # Beside the lines, which rise to the right.
+    place = (-7, 4) if above else (7, -4)
     axes.annotate(
         told,
         (each["rows"], each[field]),
         place,
         textcoords="offset points",
-        ha="center",
+        ha="right" if above else "left",
         va="bottom" if above else "top",
         color=colour,
         fontsize=9,
