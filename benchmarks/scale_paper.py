@@ -116,7 +116,7 @@ def notes() -> str:
         "(1,000, ten in a new account) and no more than 80 requests to S3 at once (3,500 writes and 5,500 reads a "
         "second and prefix: https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html); 14 "
         f"events a piece of the 25,000 of an execution; {MAX_TEST_ROWS:,} test rows at most; ten trees; where no task "
-        "takes all rows, of a tenth of them, for which a request has to ask. A task of 16 vCPUs takes a raised quota "
-        "in a new account "
+        "takes all rows, of a tenth or a hundredth of them, for which a request has to ask. A task of 16 vCPUs takes "
+        "a raised quota in a new account "
         "(https://docs.aws.amazon.com/AmazonECS/latest/developerguide/service-quotas.html)."
     )

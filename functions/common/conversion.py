@@ -53,6 +53,11 @@ def feature_columns(profile: Profile) -> list[dict[str, Any]]:
     return [column for column in profile["columns"] if column["use"] == "feature"]
 
 
+def described_rows(profile: Profile) -> int:
+    """Return of how many rows the figures of columns are: of all with a target, those of no part among them."""
+    return int(profile["rows"]["used"] + profile["rows"].get("left_out", 0))
+
+
 def free_texts(profile: Profile) -> list[str]:
     """Return the features that are free texts, in the data set's order."""
     return [column["name"] for column in feature_columns(profile) if column["role"] == "text"]

@@ -251,7 +251,8 @@ def merge_scans(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[st
     found = pieces.found_in(whole, reading)
     # What a task has the time for, one is started for when it comes to that.
     with suppress(TooLargeForFunctionError):
-        check_finish(kept_rows(found.request, found.rows_used), len(found.kept), found.request.compute, seconds)
+        rows = kept_rows(round_.first.split, found.request, found.rows_used)
+        check_finish(rows, len(found.kept), found.request.compute, seconds)
     split = round_.first.split
     by_piece = pieces.is_split_by_piece(split, whole.rows)
     with workspace() as folder:
@@ -342,15 +343,14 @@ def finish_pieces(s3: S3Client, event: Mapping[str, Any], context: Any) -> dict[
     merged, round_ = handed.get("merged"), handed.round(number)
     whole, writing = PieceScan(**merged["whole"]), Writing(**merged["writing"])
     found = writing.found
-    check_finish(
-        kept_rows(found.request, found.rows_used), len(found.kept), found.request.compute, seconds_left(context)
-    )
     reading = round_.reading(Path())
     reading.told = whole.told
     pieces.adopted(whole.scans, reading)
     with ThreadPoolExecutor(_THREADS) as threads:
         documents = list(threads.map(lambda piece: handed.get(f"written-{piece:04}"), range(count)))
     written = [Written(**each["written"]) for each in documents]
+    rows = sum(sum(each.rows.values()) for each in written)
+    check_finish(rows, len(found.kept), found.request.compute, seconds_left(context))
     sample, files = pieces.sample_of(found), dict[str, Stored]()
     with workspace() as folder:
         # What is wrong with the split is told before anything is written.

@@ -28,19 +28,21 @@ LEFT_OUT = "left_out"
 """What is said of rows that are in neither part, for the request trains on a share of them."""
 ROW_GROUP_VALUES = 4_000_000
 """How many values a row group of a part holds: large ones read fast, and memory does not grow with the columns."""
+SPARSE = 4
+"""Texts a row, from which on a dictionary is made anew."""
 ROW_GROUP_BYTES = 1 << 26
 """How much of free texts a row group holds."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """How the rows were split: how many each part has, their classes, and what names the test part.
+    """How the rows were split: how many each part has, how many of each class, and what names the test part.
 
     Besides the parts there are the classes of the rows that were left out, if any (`chosen_rows`).
     """
 
     rows: Mapping[str, int]
-    classes: Mapping[str, set[Any]]
+    classes: Mapping[str, Mapping[Any, int]]
     test_part: int
     first_time: np.uint64 | None
 
@@ -131,21 +133,37 @@ def parted(
     """
     arrays = [_convert(batch[column.summary.name], column) for column in found.kept]
     converted = pa.RecordBatch.from_arrays(arrays, schema=schemas["test"])
-    train, test = (converted.filter(pa.array(chosen[part])) for part in PARTS)
+    train, test = (_with_own_texts(converted.filter(pa.array(chosen[part]))) for part in PARTS)
     if order is not None:
         train = train.append_column(schemas["train"].field(ORDER), pa.array(order[chosen["train"]]))
     return {"train": train, "test": test}
 
 
-def labels_of(batch: pa.RecordBatch, chosen: Mapping[str, Booleans], found: Findings) -> dict[str, list[Any]]:
-    """Return the classes among the rows of each part, and of those that are left out; none of a regression."""
+def _with_own_texts(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows with dictionaries that hold the texts of these rows, where they are few of those of their batch.
+
+    A filter keeps whole dictionaries, and many batches wait for a row group of a small part.
+    """
+    arrays = [
+        column.dictionary_decode().dictionary_encode().cast(column.type)
+        if pa.types.is_dictionary(column.type) and len(column.dictionary) > SPARSE * len(column)
+        else column
+        for column in rows.columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=rows.schema)
+
+
+def labels_of(batch: pa.RecordBatch, chosen: Mapping[str, Booleans], found: Findings) -> dict[str, dict[Any, int]]:
+    """Return how many rows of each class each part has, and how many are left out; nothing of a regression."""
     if found.request.problem != "classification":
         return {}
     target = found.request.target
-    return {
-        part: pc.cast(pc.unique(batch[target].filter(pa.array(rows))), ARROW_TYPES[found.kinds[target]]).to_pylist()
-        for part, rows in chosen.items()
-    }
+    kind, counts = ARROW_TYPES[found.kinds[target]], dict[str, dict[Any, int]]()
+    for part, rows in chosen.items():
+        counted = pc.value_counts(batch[target].filter(pa.array(rows)))
+        labels = pc.cast(counted.field("values"), kind).to_pylist()
+        counts[part] = dict(zip(labels, counted.field("counts").to_pylist(), strict=True))
+    return counts
 
 
 @contextmanager
@@ -164,22 +182,22 @@ def _convert(column: pa.Array, kept: PartColumn) -> pa.Array:
 
 def check_parts(drawn: Drawn, request: TrainingRequest) -> None:
     """Raise InvalidDatasetError if the split leaves too few rows, or a single class, to a part."""
-    way_out = (
-        f'mark more rows in "{request.split_column}"'
-        if request.split_column
-        else "change test_fraction or bring more rows"
-    )
-    if request.training_fraction < 1:
-        way_out = f"raise training_fraction, {way_out}"
+    column = request.split_column
+    way_out = f'mark more rows in "{column}"' if column else "change test_fraction or bring more rows"
+    more = f"raise training_fraction, which is {request.training_fraction:g}"
     for part in PARTS:
         if drawn.rows[part] < 2:
+            sampled = part == "train" and request.training_fraction < 1
             raise InvalidDatasetError(
-                f"The split leaves {drawn.rows[part]} rows to the {part} part; at least 2 are needed: {way_out}."
+                f"The split leaves {drawn.rows[part]} rows to the {part} part; at least 2 are needed: "
+                f"{more if sampled else way_out}."
             )
-    if request.problem == "classification" and len(drawn.classes["train"]) < 2:
+    if request.problem != "classification":
+        return
+    trained = drawn.classes["train"]
+    # A fit that holds rows out has none of a class of which it has one.
+    if few := [label for label in drawn.classes.get(LEFT_OUT, {}) if trained.get(label, 0) < 2]:
+        names = first_few(sorted(f'"{label_of(each)}"' for each in few))
+        raise InvalidDatasetError(f"Less than 2 rows of {names} would be trained on: {more}.")
+    if len(trained) < 2:
         raise InvalidDatasetError(f"The training part has one class only: {way_out}.")
-    if lost := drawn.classes.get(LEFT_OUT, set()) - drawn.classes["train"]:
-        names = first_few(sorted(f'"{label_of(each)}"' for each in lost))
-        raise InvalidDatasetError(
-            f"No row of {names} would be trained on: raise training_fraction, which is {request.training_fraction:g}."
-        )

@@ -8,6 +8,7 @@ found out another one reads from a document (`documents`).
 from __future__ import annotations
 
 import copy
+import itertools
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -579,10 +580,10 @@ def for_writers(writing: Writing) -> Writing:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a piece's rows: how many each part has, their classes (`Drawn`), and the test rows' hashes."""
+    """What became of a piece's rows: how many each part has, of each class (`Drawn`), and the test rows' hashes."""
 
     rows: Mapping[str, int]
-    classes: Mapping[str, list[Any]]
+    classes: Mapping[str, list[tuple[Any, int]]]
     test_part: int
 
 
@@ -613,7 +614,7 @@ def write_piece(
     adopted(piece.scans, reading)
     for scan in piece.scans if piece.part is not None else ():
         vars(scan)["columns"] = writing.cut[scan.name].adopt(Wishes.of_request(reading.request), reading.decided)
-    rows, classes = dict.fromkeys(PARTS, 0), {part: set[Any]() for part in (*PARTS, LEFT_OUT)}
+    rows, classes = dict.fromkeys(PARTS, 0), {part: Counter[Any]() for part in (*PARTS, LEFT_OUT)}
     scans, schemas = {scan.name: scan for scan in piece.scans}, writing.schemas
     with _streams(workspace, schemas) as writers:
         for file in (each for each in files if each.name in scans):
@@ -627,7 +628,7 @@ def write_piece(
     if (split.hashes, split.rows) != (piece.hashes, piece.rows):
         # Not a mistake of whoever brings data: the files are the same.
         raise RuntimeError("the rows of a piece were read otherwise than before")
-    return Written(rows, {part: sorted(labels) for part, labels in classes.items()}, split.test_part)
+    return Written(rows, {part: sorted(labels.items()) for part, labels in classes.items()}, split.test_part)
 
 
 def _rows_again(
@@ -704,7 +705,9 @@ def drawn_of(writing: Writing, written: Sequence[Written]) -> Drawn:
         If the split leaves too few rows, or a single class, to a part.
     """
     rows = {part: sum(each.rows[part] for each in written) for part in PARTS}
-    classes = {part: {label for each in written for label in each.classes[part]} for part in (*PARTS, LEFT_OUT)}
+    classes = {part: Counter[Any]() for part in (*PARTS, LEFT_OUT)}
+    for each, part in itertools.product(written, classes):
+        classes[part].update(dict(each.classes[part]))
     test_part = sum(each.test_part for each in written) % 2**64
     first = None if writing.first_time is None else np.uint64(writing.first_time)
     drawn = Drawn(rows, classes, test_part, first)

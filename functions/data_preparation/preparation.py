@@ -7,6 +7,7 @@ spool file of typed batches, with a summary of each column), and write (drop, co
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -146,7 +147,7 @@ def profile_of(
         "pos_label": request.pos_label,
         "rows": {
             "in": found.rows_in,
-            "used": found.rows_used,
+            "used": sum(drawn.rows.values()),
             "dropped": found.rows_in - found.rows_used,
             **drawn.rows,
             LEFT_OUT: found.rows_used - sum(drawn.rows.values()),
@@ -154,7 +155,7 @@ def profile_of(
         "dropped_rows": {f"missing or infinite {_needed(request)}": found.rows_in - found.rows_used},
         "read": _read_document(scans, reading, request, drawn, found.rows_used),
         "split": _split_document(scans[0].split, drawn, found),
-        "classes": _class_counts(found.target) if request.problem == "classification" else None,
+        "classes": _class_counts(found, drawn) if request.problem == "classification" else None,
         "columns": [
             *(
                 _describe(column, scans, found.decisions.get(column.summary.name), request)
@@ -331,7 +332,7 @@ def _write_parts(
     """Write both parts, show the rows of training to the sample, and return how many and what each part holds."""
     scans = [spool.scan for spool in spools]
     schemas = part_schemas(found, fingerprint_of(scans), scans[0].split)
-    classes: dict[str, set[Any]] = {part: set() for part in (*PARTS, LEFT_OUT)}
+    classes = {part: Counter[Any]() for part in (*PARTS, LEFT_OUT)}
     sampled = TrainingSample(found.request)
     with part_writers(workspace, schemas) as writers:
         for batch in _batches(spools):
@@ -372,8 +373,13 @@ def fingerprint_of(scans: Sequence[Scan]) -> str:
     return hashlib.sha256("".join(str(scan.fingerprint["sha256"]) for scan in scans).encode()).hexdigest()
 
 
-def _class_counts(target: ColumnSummary) -> list[dict[str, Any]]:
-    return [{"label": label, "rows": rows} for label, rows in sorted((target.counts or {}).items())]
+def _class_counts(found: Findings, drawn: Drawn) -> list[dict[str, Any]]:
+    """Return how many rows each class has, and where not all are trained on, of how many the training part is."""
+    trained = drawn.classes["train"] if found.request.training_fraction < 1 else None
+    return [
+        {"label": label, "rows": rows} | ({} if trained is None else {"trained": trained.get(label, 0)})
+        for label, rows in sorted((found.target.counts or {}).items())
+    ]
 
 
 def _distribution(column: PartColumn, sample: RowSample, bounds: Bounds) -> dict[str, Any]:

@@ -227,17 +227,19 @@ class Splitter:
         return value, min(possible, key=lambda with_limit: abs(possible[with_limit] - wanted))
 
 
-def kept_rows(request: TrainingRequest, rows: int) -> int:
-    """Return about how many rows both parts hold together; at least, where a column of the data tells the parts."""
-    test = 0.0 if request.split_column else test_share(request, rows)
+def kept_rows(split: Split, request: TrainingRequest, rows: int) -> int:
+    """Return about how many rows both parts hold together; at most so many, where the data say how many are tested."""
+    if split.by != "rows":
+        return rows
+    test = test_share(request, rows)
     return round(rows * (test + (1 - test) * request.training_fraction))
 
 
 class TrainingSample:
     """Says which of the next rows are trained on, if they are no test rows.
 
-    Each row is drawn by itself, by its place among all rows and the request's seed: so neither where the data are cut
-    nor how often equal rows come has a say.
+    Each row is drawn by itself, by its place among all that have a target and the request's seed: so neither where the
+    data are cut nor how often equal rows come has a say. Unlike test rows, others are drawn when the order changes.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from common.bootstrap import CONFIDENCE
-from common.conversion import feature_columns
+from common.conversion import described_rows, feature_columns
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE
 from common.words import MANY_MISSING, baseline, limits
 from model_evaluation.searched import chosen_in
@@ -232,7 +232,7 @@ def _cross_validated(search: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 def _caveats(data: ReportData, analysis: Analysis) -> dict[str, Any]:
     evaluation, profile = data.evaluation, data.profile
-    used = profile["rows"]["used"]
+    used = described_rows(profile)
     missing = {each["name"]: each["nulls"] / used for each in feature_columns(profile)[:COLUMNS]}
     return {
         "suspicions": evaluation["suspicions"],

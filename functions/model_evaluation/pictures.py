@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn import metrics
 
+from common.conversion import described_rows
 from common.metric_table import LOWER_IS_BETTER
 from common.metrics import Codes, Weights, class_codes
 from common.pages import LABEL_WIDTH, VALUE_WIDTH, Picture
@@ -309,7 +310,7 @@ def _of_values(data: ReportData) -> Picture:
         ),
         f"In the test part the target has mean {told(mean)} and standard deviation {told(deviation)}"
         + (
-            f"; in all {rows_in_words(data.profile['rows']['used'])}, those of training among them, {', '.join(known)}"
+            f"; in all {rows_in_words(described_rows(data.profile))}, those of training among them, {', '.join(known)}"
             if known
             else ""
         )

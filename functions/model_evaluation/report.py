@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.adjustment_words import adjustment_in_words
+from common.conversion import described_rows
 from common.metric_table import LOWER_IS_BETTER, METRIC_TABLE, OF_POSITIVE_CLASS
 from common.pages import LABEL_WIDTH, NAME_WIDTH, VALUE_WIDTH, template
 from common.words import (
@@ -238,7 +239,7 @@ def _told(profile: Mapping[str, Any]) -> list[str]:
 
 
 def _profile_row(column: Mapping[str, Any], profile: Mapping[str, Any]) -> dict[str, str]:
-    nulls, used = column["nulls"], profile["rows"]["used"]
+    nulls, used = column["nulls"], described_rows(profile)
     return {
         "name": shorten(column["name"], NAME_WIDTH),
         "role": column["role"],

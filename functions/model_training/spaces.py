@@ -111,7 +111,8 @@ def _too_few_of_a_class(profile: Profile) -> bool:
     A search that is made on some of the rows may not meet the rarest class, and the fit on all rows would fail.
     """
     classes = profile["classes"] or ()
-    return any(each["rows"] < RARE_ROWS for each in classes) or profile["rows"]["train"] < 20 * len(classes)
+    rarest = min((each.get("trained", each["rows"]) for each in classes), default=RARE_ROWS)
+    return rarest < RARE_ROWS or profile["rows"]["train"] < 20 * len(classes)
 
 
 def _without_early_stopping(space: Space) -> Space:

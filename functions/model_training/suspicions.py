@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from common.conversion import Profile, feature_columns, free_texts
+from common.conversion import Profile, described_rows, feature_columns, free_texts
 from common.errors import first_few
 from common.request import TrainingRequest
 from common.threads import few_threads
@@ -351,7 +351,7 @@ def _of_metric(request: TrainingRequest, profile: Profile) -> list[dict[str, Any
     """Say that accuracy, chosen by nobody, is reached by a guess where nearly all rows are of one class."""
     if request.metric != "accuracy" or "metric" not in profile["left_open"]:
         return []
-    share = max(each["rows"] for each in profile["classes"]) / profile["rows"]["used"]
+    share = max(each["rows"] for each in profile["classes"]) / described_rows(profile)
     if share <= MAJORITY:
         return []
     text = (

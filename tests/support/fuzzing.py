@@ -140,7 +140,7 @@ def check_prepared(file: SourceFile, request: TrainingRequest, folder: Path) -> 
     """Prepare a data set; where that succeeds, each row that has a target is in one part, once."""
     prepared = prepare([file], request, folder)
     rows = prepared.profile["rows"]
-    assert rows["in"] == rows["used"] + rows["dropped"], rows
+    assert rows["in"] == rows["used"] + rows["dropped"] + rows["left_out"], rows
     assert rows["used"] == rows["train"] + rows["test"], rows
     parts = [pq.read_table(path) for path in (prepared.train, prepared.test)]
     assert [part.num_rows for part in parts] == [rows["train"], rows["test"]]

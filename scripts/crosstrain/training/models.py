@@ -491,7 +491,7 @@ def _differences(items: Sequence[Item], infos: Sequence[Document]) -> dict[str, 
     fields = ("model_name", "dataset_uri", "data_fingerprint", "target", "problem", "estimator", "release", "commit")
     sides = [
         {name: item.get(name) for name in fields}
-        | {f"rows.{name}": count for name, count in item["rows"].items()}
+        | {f"rows.{name}": count for name, count in {"left_out": 0, **item["rows"]}.items()}
         | {f"image_digest.{name}": digest for name, digest in (item.get("image_digests") or {}).items()}
         | {f"parameters.{name}": value for name, value in info.get("parameters", {}).items()}
         | {f"versions.{name}": value for name, value in info.get("versions", {}).items()}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.adjustment_words import adjustment_in_words
+from common.conversion import described_rows
 from common.metric_table import OF_POSITIVE_CLASS
 from common.words import (
     MANY_MISSING,
@@ -95,7 +96,7 @@ def _second_class(info: Mapping[str, Any]) -> str:
 
 def _missing_values(profile: Mapping[str, Any]) -> list[dict[str, Any]]:
     shares = [
-        {"name": column["name"], "share": column["nulls"] / profile["rows"]["used"]}
+        {"name": column["name"], "share": column["nulls"] / described_rows(profile)}
         for column in profile["columns"]
         if column["use"] == "feature"
     ]
@@ -127,7 +128,7 @@ def lines(result: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield from _few("notes", result["read"]["told"], "profile.json")
     yield from _few("doubtful", result["read"]["doubts"], "profile.json")
     left_out = rows.get("left_out", 0)
-    used = f"{rows['in']:,} in, {rows['used'] - left_out:,} used, {rows['dropped']:,} dropped"
+    used = f"{rows['in']:,} in, {rows['used']:,} used, {rows['dropped']:,} dropped"
     yield "rows", used + (f", {left_out:,} left out by training_fraction" if left_out else "")
     yield "split", f"{rows['train']:,} train, {rows['test']:,} test"
     if result["weight_column"] is not None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,7 +113,7 @@ def test_a_share_of_the_training_rows_is_drawn_and_no_row_of_the_test_part(
     # Four standard deviations.
     share = rows["train"] / whole.profile["rows"]["train"]
     assert abs(share - 0.25) < 4 * np.sqrt(0.25 * 0.75 / whole.profile["rows"]["train"])
-    assert rows["train"] + rows["test"] + rows["left_out"] == rows["used"] == 2000
+    assert rows["train"] + rows["test"] == rows["used"] == 2000 - rows["left_out"]
     assert drawn.profile["read"]["told"][0] == (
         f"The training part holds {rows['train']:,} of {2000 - rows['test']:,} rows, drawn by training_fraction 0.25: "
         "the others are neither trained nor tested on."
@@ -126,12 +127,31 @@ def test_of_rows_that_repeat_as_large_a_share_is_drawn(split: Prepare) -> None:
     assert (drawn["a"].value_counts().sort_index() / 400).between(0.15, 0.35).all()
 
 
-def test_a_class_of_which_no_row_would_be_drawn_is_an_error(split: Prepare) -> None:
+def test_a_small_share_holds_no_texts_of_other_rows(split: Prepare) -> None:
+    """Dictionaries of all rows would wait for a row group of few."""
+    frame = table(4000).assign(kind=[f"k{number % 900}" for number in range(4000)])
+    part = pq.read_table(split(frame, training_fraction=0.02, columns={"kind": "category"}).train)
+    assert sorted(part["kind"].chunk(0).dictionary.to_pylist()) == sorted(set(part["kind"].to_pylist()))
+
+
+def test_a_class_of_which_too_few_rows_would_be_drawn_is_an_error(split: Prepare) -> None:
     frame = table().assign(y=["rare"] * 3 + ["common", "usual"] * 998 + ["common"])
-    with pytest.raises(InvalidDatasetError, match='No row of "rare" would be trained on: raise training_fraction'):
+    with pytest.raises(InvalidDatasetError, match='Less than 2 rows of "rare" would be trained on: raise training_fr'):
         split(frame, training_fraction=0.01)
-    with pytest.raises(InvalidDatasetError, match=r"0 rows to the train part.*: raise training_fraction, change"):
+    with pytest.raises(InvalidDatasetError, match=r"leaves 0 rows to the train part; .*: raise training_fraction"):
         split(table(), training_fraction=1e-9)
+    with pytest.raises(InvalidDatasetError, match=r"leaves 0 rows to the test part; .*: mark more rows in"):
+        split(table().assign(part="train"), training_fraction=0.5, split_column="part")
+
+
+def test_a_class_has_its_rows_and_those_that_are_trained_on(split: Prepare) -> None:
+    frame = table().assign(y=["few"] * 400 + ["many"] * 1600)
+    drawn = split(frame, training_fraction=0.25)
+    trained = pd.read_parquet(drawn.train)["y"].value_counts()
+    assert drawn.profile["classes"] == [
+        {"label": "few", "rows": 400, "trained": trained["few"]},
+        {"label": "many", "rows": 1600, "trained": trained["many"]},
+    ]
 
 
 @pytest.mark.parametrize(("more", "limit"), [(0.1, 0.045), (0.5, 0.1)])

@@ -491,7 +491,7 @@ def test_the_profile_and_the_fit_are_told(prepared_data: Make) -> None:
     assert "kind categorical feature category 50 (25.0%) 0 2 different: x (100), y (50)" in page.text
     assert "code constant dropped: it has one value only text, not handed over" in page.text
     assert "customer_id identifier dropped: it has an identifier's name and no number twice" in page.text
-    assert "In Used Dropped Train Test 200 200 0 160 40" in page.text
+    assert "In Used Dropped Left out Train Test 200 200 0 0 160 40" in page.text
     assert f"it did not converge {SCRIPT}" in page.text
     assert "max_iter 1000" in page.text
     assert f"scikit-learn {data.model['versions']['scikit-learn']}" in page.text
@@ -570,6 +570,7 @@ def luminance(colour: str) -> float:
     return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
 
 
+@pytest.mark.slow
 def test_the_function_starts_without_what_only_the_report_needs() -> None:
     check = "import sys, model_evaluation.app; print({'model_evaluation.report', 'jinja2'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, timeout=60, check=True)

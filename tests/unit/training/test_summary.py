@@ -159,7 +159,7 @@ def test_a_model_that_is_no_better_than_a_guess_is_told(
 
 
 def test_rows_that_were_left_out_count_as_no_used_ones() -> None:
-    rows = {"in": 1000, "used": 999, "dropped": 1, "train": 80, "test": 119, "left_out": 800}
+    rows = {"in": 1000, "used": 199, "dropped": 1, "train": 80, "test": 119, "left_out": 800}
     assert dict(lines(result(rows=rows)))["rows"] == "1,000 in, 199 used, 1 dropped, 800 left out by training_fraction"
 
 
