@@ -108,6 +108,7 @@ CASES: dict[str, tuple[str, bytes | None, dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_the_run_fails_by_name_and_leaves_no_model(training_stack: LocalTrainingStack, case: str) -> None:
     name, content, fields, error, message = CASES[case]
@@ -137,6 +138,7 @@ ODD_BUT_USABLE: dict[str, tuple[bytes, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ODD_BUT_USABLE)
 def test_odd_data_is_trained_on(training_stack: LocalTrainingStack, case: str) -> None:
     content, fields = ODD_BUT_USABLE[case]

@@ -99,6 +99,7 @@ def test_ten_objects_one_of_them_broken(batches: Batches) -> None:
     assert table["bp"].to_pylist() == [str(each) for each in data[0::10]["bp"]]
 
 
+@pytest.mark.slow
 def test_a_piece_that_runs_as_a_task_is_scored_with_the_rights_of_the_function(batches: Batches) -> None:
     """The task is the deployed one; the function is left out, as if it had had no room."""
     deployed = batches.sfn.describe_state_machine(stateMachineArn=batches.stack.outputs["BatchScoringStateMachineArn"])
@@ -120,6 +121,7 @@ def test_a_piece_that_runs_as_a_task_is_scored_with_the_rights_of_the_function(b
     assert pq.read_table(io.BytesIO(other)).equals(pq.read_table(io.BytesIO(one)))
 
 
+@pytest.mark.slow
 def test_rows_that_have_moved_are_recorded_and_beside_earlier_ones(batches: Batches, champion: str) -> None:
     data, queue = rows(), event_queue(batches.stack, "scores", ["Scores Ready", "Data Drifted"])
     for name, frame in {"first": data, "second": data.assign(bmi=data["bmi"] + 20)}.items():
@@ -151,6 +153,7 @@ def test_without_a_champion_the_run_fails_with_the_step(batches: Batches) -> Non
     assert (result.cause or "").startswith('PlanScoring: The model "never-trained" has no champion yet')
 
 
+@pytest.mark.slow
 def test_one_version_scores_all_objects_whatever_is_promoted_meanwhile(batches: Batches, champion: str) -> None:
     registry, key = batches.stack.aws.client("dynamodb"), {"model_name": {"S": MODEL}, "entry": {"S": "champion"}}
     table = batches.stack.outputs["ModelRegistryTableName"]
@@ -207,6 +210,7 @@ def test_a_new_object_starts_a_run_as_its_rule_says_and_a_folder_does_not(batche
     assert listed["KeyCount"] == 0
 
 
+@pytest.mark.slow
 def test_the_command_scores_with_the_rights_of_a_data_scientist(
     batches: Batches, project: Path, tmp_path: Path
 ) -> None:

@@ -87,6 +87,7 @@ def test_a_better_model_takes_the_champions_place_and_the_report_shows_both(
     assert champion(training_stack, name, tmp_path) == second["run_id"]
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_any_state_leaves_a_champion_that_loads(
     training_stack: LocalTrainingStack, dataset: str, tmp_path: Path
 ) -> None:

@@ -30,6 +30,7 @@ PREPARATION = {"boto3", "numpy", "pyarrow", "pydantic", "s3transfer"}
 TRAINING = PREPARATION | {"joblib", "pandas", "scipy", "skops", "sklearn"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "heavy"),
     [("data_preparation", PREPARATION), ("model_training", TRAINING), ("model_evaluation", TRAINING)],
@@ -86,6 +87,7 @@ def test_a_run_asks_s3_for_as_little_as_it_can_and_hands_over_few_bytes(
     assert sizes["profile.json"] < 16_000
 
 
+@pytest.mark.slow
 def test_a_run_has_about_a_dozen_state_transitions(training_stack: LocalTrainingStack, made_up: Path) -> None:
     sfn, bucket = training_stack.client("stepfunctions"), training_stack.outputs["ArtifactBucketName"]
     training_stack.client("s3").upload_file(str(made_up), bucket, "data/costs.csv")

@@ -132,6 +132,7 @@ def request(model: str, **changes: Any) -> dict[str, Any]:
     return {"model_name": model, "version": "first", "reason": "", "expected": expected, **changes}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -180,6 +181,7 @@ def test_a_reason_is_only_ever_a_text(
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

@@ -72,6 +72,7 @@ def test_what_is_too_large_for_the_memory_of_this_machines_functions_is_trained_
     assert "the function has 512 MB: it runs as a task of 4 vCPU and 8,192 MB." in done.stderr
 
 
+@pytest.mark.slow
 def test_a_trial_that_runs_as_a_task_is_what_a_function_makes_of_it(training_stack: LocalTrainingStack) -> None:
     """The task is the deployed one; in one of two runs the function is left out, as if it had had no room."""
     sfn, s3 = training_stack.aws.client("stepfunctions"), training_stack.aws.client("s3")
@@ -101,6 +102,7 @@ def test_a_trial_that_runs_as_a_task_is_what_a_function_makes_of_it(training_sta
     assert trials["task"]["score"] == trials["function"]["score"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -106,6 +106,7 @@ def images(local_aws: LocalAws) -> Iterator[Callable[[], dict[str, str]]]:
         ecr.delete_repository(repositoryName=repository, force=True)
 
 
+@pytest.mark.slow
 def test_a_release_goes_from_record_to_the_parameter_file_of_each_stage(
     local_aws: LocalAws, table: str, images: Callable[[], dict[str, str]], project: Path, tmp_path: Path
 ) -> None:

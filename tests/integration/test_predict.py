@@ -43,6 +43,7 @@ def read_test_part(training_stack: LocalTrainingStack, run_id: str, folder: Path
     return load_part(folder / "test.parquet", json.loads((folder / "profile.json").read_text()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "xgboost"])
 def test_the_test_part_is_scored_as_in_the_runs_evaluation(
     training_stack: LocalTrainingStack,

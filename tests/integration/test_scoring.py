@@ -47,6 +47,7 @@ def told(answer: Any) -> Any:
     return json.loads(answer.body)
 
 
+@pytest.mark.slow
 def test_a_promoted_model_is_served(
     training_stack: LocalTrainingStack, endpoint: Endpoint, train: Train, tmp_path: Path
 ) -> None:

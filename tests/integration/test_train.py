@@ -35,6 +35,7 @@ def wine() -> pd.DataFrame:
     return data.frame.assign(target=data.target.map(dict(enumerate(data.target_names))))
 
 
+@pytest.mark.slow
 def test_the_main_job_trains_on_the_diabetes_data(train: Train, tmp_path: Path) -> None:
     done = train()
     assert done.code == 0, done.stderr
@@ -47,6 +48,7 @@ def test_the_main_job_trains_on_the_diabetes_data(train: Train, tmp_path: Path) 
     assert pipeline.n_features_in_ == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("threshold", "decision"), [("0.4", "promote"), ("1.0", "reject")])
 def test_a_classification_is_decided_by_its_threshold(
     train: Train, tmp_path: Path, threshold: str, decision: str
@@ -89,6 +91,7 @@ def test_every_format_gives_the_same_result(train: Train, tmp_path: Path) -> Non
         assert done.document["metrics"] == pytest.approx(results[0].document["metrics"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_data_that_a_function_refuses_end_as_any_bad_input_and_leaves_what_was_there(
     train: Train, tmp_path: Path
 ) -> None:
@@ -105,6 +108,7 @@ def test_data_that_a_function_refuses_end_as_any_bad_input_and_leaves_what_was_t
     assert (tmp_path / "out/model.json").read_text() == "older"
 
 
+@pytest.mark.slow
 def test_what_matters_of_data_and_fit_is_told_and_a_rejected_run_leaves_the_promoted_one(
     train: Train, tmp_path: Path
 ) -> None:
@@ -135,6 +139,7 @@ def test_what_matters_of_data_and_fit_is_told_and_a_rejected_run_leaves_the_prom
     assert json.loads((folder / "evaluation.json").read_text())["decision"] == "reject"
 
 
+@pytest.mark.slow
 def test_a_column_of_remarks_is_searched_trained_evaluated_and_predicted_with(train: Train, tmp_path: Path) -> None:
     data = free_texts.table("classification", 300)
     data.to_csv(tmp_path / "data.csv", index=False)

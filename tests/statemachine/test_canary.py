@@ -214,6 +214,7 @@ def test_a_request_for_a_canary_that_is_none_is_refused(ended_inputs: list[Ended
     assert result.cause.startswith(INPUTS[number][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "error", "cause"),
     [
@@ -297,6 +298,7 @@ def test_a_move_that_cannot_be_announced_is_made(challenging: Machine, registry:
     assert registry.items("canary-untold")["champion"]["challenger_version"] == {"S": "a"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("action", ["promote", "end"])
 def test_a_move_whose_answer_was_lost_is_told_as_made(
     challenging_slowly: Machine, registry: Registry, action: str
@@ -331,6 +333,7 @@ def test_a_rollback_in_the_middle_wins(challenging_slowly: Machine, rolling_back
     assert (pointer["champion_version"], pointer["moves"], of_challenger(pointer)) == ({"S": "a"}, {"N": "3"}, {})
 
 
+@pytest.mark.slow
 def test_a_version_that_is_no_longer_promoted_is_not_given_rows(
     challenging_slowly: Machine, registry: Registry
 ) -> None:

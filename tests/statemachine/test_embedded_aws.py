@@ -81,6 +81,7 @@ def is_running(pid: int) -> bool:
     return bool(listed.stdout.strip()) and not listed.stdout.startswith("Z")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_however_its_process_ends_nothing_is_left(holder: subprocess.Popen[str], number: signal.Signals) -> None:
     assert holder.stdout is not None
@@ -99,6 +100,7 @@ def test_however_its_process_ends_nothing_is_left(holder: subprocess.Popen[str],
     assert not Path(directory).exists()
 
 
+@pytest.mark.slow
 def test_several_at_once_do_not_meet() -> None:
     def start_and_look(number: int) -> tuple[str, list[str]]:
         with LocalAws() as aws:
@@ -112,6 +114,7 @@ def test_several_at_once_do_not_meet() -> None:
     assert [buckets for _, buckets in found] == [[f"bucket-{number}", "sam-artifacts"] for number in range(4)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hostile")
 def test_the_users_own_settings_do_not_reach_it(tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
@@ -124,6 +127,7 @@ def test_the_users_own_settings_do_not_reach_it(tmp_path: Path) -> None:
             aws.client("s3", user).list_buckets()
 
 
+@pytest.mark.slow
 def test_a_deployment_that_fails_says_why(local_aws: LocalAws, tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     template.write_text(
@@ -147,6 +151,7 @@ def test_a_deployment_that_is_refused_says_why(local_aws: LocalAws, tmp_path: Pa
         local_aws.deploy(template, "refused")
 
 
+@pytest.mark.slow
 def test_a_deployment_takes_any_value_of_a_parameter(local_aws: LocalAws, tmp_path: Path) -> None:
     template = tmp_path / "template.yaml"
     template.write_text(
@@ -171,6 +176,7 @@ def test_a_server_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retention", ["Retain", "Delete"])
 def test_the_retention_policy_decides_what_a_deleted_stack_leaves(
     local_aws: LocalAws, project: Path, tmp_path: Path, retention: str

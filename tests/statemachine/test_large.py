@@ -125,6 +125,7 @@ def states(events: list[execution.StateEvent], kind: str = "succeeded") -> list[
     return [each.state for each in events if each.kind == kind]
 
 
+@pytest.mark.slow
 def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_it_names(
     run_large: Machine, registry: Registry, tasks: Tasks, training_stack: LocalTrainingStack
 ) -> None:
@@ -145,6 +146,7 @@ def test_what_a_function_has_no_room_for_is_trained_as_a_task_of_the_size_that_i
     assert not any("large" in (each.output or {}) for each in events if each.state in ("TakeUpStep", "EvaluateModel"))
 
 
+@pytest.mark.slow
 def test_parts_that_no_call_puts_together_are_put_together_by_a_task(run_large: Machine, registry: Registry) -> None:
     errors = {"PrepareData": ["TooLargeForFunctionError"], "FinishPreparation": "TooLargeForFunctionError"}
     request = {"model_name": "large-parts", "errors": errors, "pieces": 2, "message": MESSAGE, "score": 3}
@@ -161,6 +163,7 @@ def test_parts_that_no_call_puts_together_are_put_together_by_a_task(run_large: 
     assert event["pieces"]["count"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["Sandbox.Timedout", "Lambda.Unknown", "Runtime.ExitError", "States.Timeout"])
 def test_a_function_that_was_stopped_goes_on_as_a_task_of_more_than_any_function_has(
     error: str, run_large: Machine, tasks: Tasks
@@ -193,6 +196,7 @@ def test_without_tasks_the_run_ends_as_if_there_were_no_such_way(
     assert "StoreEvent" not in states(events, "entered")
 
 
+@pytest.mark.slow
 def test_an_error_of_a_task_keeps_its_name_and_its_message(run_large: Machine) -> None:
     _, result = run_large({"model_name": "large-refused", "errors": TOO_LARGE, "job": "refuse"})
     assert (result.error, result.cause) == ("InvalidDatasetError", "TrainModel: The data set has no rows.")
@@ -203,6 +207,7 @@ def searching(name: str, fails: dict[str, str], **more: Any) -> dict[str, Any]:
     return {"model_name": name, "search_trials": len(fails), "rounds": [len(fails) + 1], "fails": fails, **more}
 
 
+@pytest.mark.slow
 def test_a_trial_that_a_function_has_no_room_or_time_for_is_made_by_a_task(run_large: Machine, tasks: Tasks) -> None:
     fails = {"0": "TooLargeForFunctionError", "1": "Sandbox.Timedout", "2": "Runtime.ExitError"}
     arn = run_large.start(searching("large-trials", fails), "large-trials")
@@ -216,6 +221,7 @@ def test_a_trial_that_a_function_has_no_room_or_time_for_is_made_by_a_task(run_l
     assert {first["overrides"]["memory"], second["overrides"]["memory"]} == {"30720"}
 
 
+@pytest.mark.slow
 def test_a_trial_that_a_task_refuses_has_failed_and_ends_nothing(run_large: Machine) -> None:
     request = searching("large-trial-refused", {"0": "TooLargeForFunctionError"}, job="refuse")
     _, result = run_large(request)
@@ -235,6 +241,7 @@ def test_a_request_without_tasks_has_its_trials_fail_as_ever(run_large: Machine,
     assert not [*tasks.of("large-trial-closed", "RUNNING"), *tasks.of("large-trial-closed", "STOPPED")]
 
 
+@pytest.mark.slow
 def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Machine, tasks: Tasks) -> None:
     request = {"model_name": "large-grown", "errors": TOO_LARGE, "message": "cpu=4096 memory=400", "job": "grow"}
     arn = run_large.start(request, "large-grown")
@@ -245,6 +252,7 @@ def test_a_task_that_grows_beyond_its_memory_is_killed_and_says_so(run_large: Ma
     assert "OutOfMemoryError" in task["stoppedReason"]
 
 
+@pytest.mark.slow
 def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
     events, result = run_large({"model_name": "large-stopped", "errors": TOO_LARGE, "job": "die"})
     assert result.status == "SUCCEEDED", result.cause
@@ -252,6 +260,7 @@ def test_a_task_that_is_stopped_is_started_again(run_large: Machine) -> None:
     assert (retried.state, retried.error) == ("RunTask", "JobStoppedError")
 
 
+@pytest.mark.slow
 def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, tasks: Tasks) -> None:
     arn = run_large.start({"model_name": "large-ended", "errors": TOO_LARGE, "job": "hang"}, "large-ended")
     (first,) = wait_for(lambda: tasks.of("large-ended", "RUNNING"))
@@ -265,6 +274,7 @@ def test_a_task_that_somebody_stops_in_ecs_is_started_again(run_large: Machine, 
     wait_for(lambda: not tasks.of("large-ended", "RUNNING"))
 
 
+@pytest.mark.slow
 def test_a_stopped_execution_leaves_no_task_no_process_and_no_decision(
     run_large: Machine, tasks: Tasks, registry: Registry
 ) -> None:
@@ -281,6 +291,7 @@ def test_a_stopped_execution_leaves_no_task_no_process_and_no_decision(
     assert decisions(registry, "large-left") == []
 
 
+@pytest.mark.slow
 def test_a_task_that_is_killed_as_a_whole_is_missed_and_leaves_no_process(
     make: Callable[[str, str], Machine], definition: str, tasks: Tasks, registry: Registry
 ) -> None:
@@ -292,6 +303,7 @@ def test_a_task_that_is_killed_as_a_whole_is_missed_and_leaves_no_process(
     assert decisions(registry, "large-killed") == []
 
 
+@pytest.mark.slow
 def test_a_run_is_decided_and_announced_once_whatever_becomes_of_its_tasks(
     run_large: Machine, registry: Registry, training_stack: LocalTrainingStack
 ) -> None:
@@ -327,6 +339,7 @@ def test_capacity_that_is_gone_for_good_is_asked_for_again_and_told_in_the_words
     assert decisions(registry, "large-capacity") == []
 
 
+@pytest.mark.slow
 def test_a_task_that_does_not_answer_ends_the_run_with_what_to_look_for_and_ends_itself(
     make: Callable[[str, str], Machine], definition: str, tasks: Tasks
 ) -> None:

@@ -95,6 +95,7 @@ def test_whatever_is_caught_can_be_explained(ended_explanations: list[Ended], nu
     assert not [event for event in events if event.kind == "failed"]
 
 
+@pytest.mark.slow
 def test_a_service_error_is_retried_until_it_is_over(run_scripted: Machine) -> None:
     # Each kind has as many attempts as there are errors of it.
     errors = [*SERVICE_ERRORS, *PENDING_ERRORS]
@@ -107,6 +108,7 @@ def test_a_service_error_is_retried_until_it_is_over(run_scripted: Machine) -> N
     assert retried == [(step, *each) for step in STEPS for each in enumerate(errors, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("error", ["InvalidRequestError", "InvalidDatasetError", "UntrustedModelError", "MemoryError"])
 def test_a_functions_own_error_is_never_retried(run_scripted: Machine, step: str, error: str) -> None:

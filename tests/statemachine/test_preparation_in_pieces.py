@@ -32,6 +32,7 @@ def states(events: Any) -> list[str]:
     return [event.state for event in events if event.kind == "entered" and event.state in PREPARATION]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["TooLargeForFunctionError", "Sandbox.Timedout"])
 def test_what_one_call_has_no_room_or_time_for_is_prepared_in_pieces(run_scripted: Machine, error: str) -> None:
     script = {"errors": {"PrepareData": [error]}, "pieces": 3, "model_name": "in-pieces"}
@@ -42,6 +43,7 @@ def test_what_one_call_has_no_room_or_time_for_is_prepared_in_pieces(run_scripte
     assert result.output["request"]["model_name"] == "in-pieces"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_pieces_are_scanned_again_where_all_of_them_tell_something_else(run_scripted: Machine, pieces: int) -> None:
     events, result = run_scripted({**TOO_LARGE, "pieces": pieces, "scanned_again": 2, "model_name": "again"})
@@ -49,6 +51,7 @@ def test_pieces_are_scanned_again_where_all_of_them_tell_something_else(run_scri
     assert [states(events).count(name) for name in ("ScanPieces", "MergeScans", "WritePieces")] == [3, 3, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["Lambda.ServiceException", "Runtime.ExitError", "Sandbox.Timedout"])
 def test_a_piece_that_fails_for_no_reason_of_its_own_is_tried_again(
     run_scripted: Machine, tmp_path: Path, error: str
@@ -76,6 +79,7 @@ def test_a_piece_that_fails_is_named(
     assert (result.status, result.error, result.cause) == ("FAILED", error, f"{step}: {told}")
 
 
+@pytest.mark.slow
 def test_a_piece_writes_few_events_of_the_history(run_scripted: Machine) -> None:
     found = {}
     for pieces in (2, 10):

@@ -20,6 +20,7 @@ from .conftest import Gate, Machine, Registry
 SLOW_STATES = ("PrepareData", "TrainModel", "EvaluateModel")
 
 
+@pytest.mark.slow
 def test_twenty_runs_at_once_leave_the_best_as_the_one_champion(run_scripted: Machine, registry: Registry) -> None:
     name, scores = "at-once", [(7 * index) % 20 + 1 for index in range(20)]
     started = [
@@ -103,6 +104,7 @@ def test_a_canary_that_begins_while_a_run_evaluates_is_the_one_that_its_promotio
     assert registry.items(name)[f"version#{name}-1"]["ended_challenger"] == {"S": "tried"}
 
 
+@pytest.mark.slow
 def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
     run_scripted: Machine, registry: Registry, gate: Gate
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_run_that_always_comes_too_late_gives_up_after_five_more_evaluations(
     assert str(registry.champion("never")).startswith("other-")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("successor", [None, "other"])
 @pytest.mark.parametrize("decision", ["promote", "reject"])
 def test_an_answer_that_was_lost_is_found_out_whoever_was_promoted_since(
@@ -199,6 +202,7 @@ def test_the_split_of_the_champions_run_reaches_preparation(run_scripted: Machin
     assert result.output["prepared"]["given"] == {"version": "a", "target": "price", "split": '{"by": "rows"}'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", ["promote", "reject"])
 @pytest.mark.parametrize("name", ["own", None])
 def test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded(
@@ -217,6 +221,7 @@ def test_what_functions_return_does_not_say_under_which_name_a_model_is_recorded
     assert registry.items(name or "default")[f"version#{result.output['run_id']}"]["decision"]["S"] == decision
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", SLOW_STATES)
 def test_a_run_that_is_stopped_in_a_step_changes_nothing(
     run_scripted: Machine, registry: Registry, gate: Gate, state: str
@@ -234,6 +239,7 @@ def test_a_run_that_is_stopped_in_a_step_changes_nothing(
     assert set(registry.items(name)) - {f"test_part#{'0' * 16}"} == {"champion", f"version#{first}"}
 
 
+@pytest.mark.slow
 def test_runs_that_are_stopped_around_their_promotion_leave_the_champion_sound(
     run_scripted: Machine, registry: Registry
 ) -> None:

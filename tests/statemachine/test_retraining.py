@@ -99,6 +99,7 @@ def test_what_is_retrained_is_the_request_of_the_champions_run(
     assert registry.items("again")[f"version#{answer['run_id']}"]["request"]
 
 
+@pytest.mark.slow
 def test_new_data_are_the_folder_and_the_last_object_of_an_upload_retrains(
     retraining: Machine, champion: Callable[..., str], run_scripted: Machine, registry: Registry
 ) -> None:
@@ -113,6 +114,7 @@ def test_new_data_are_the_folder_and_the_last_object_of_an_upload_retrains(
     assert started_with(run_scripted, answer)["dataset_uri"] == "s3://b/data/sales/"
 
 
+@pytest.mark.slow
 def test_of_many_events_at_once_one_starts_a_run(
     retraining: Machine, champion: Callable[..., str], registry: Registry
 ) -> None:
@@ -140,6 +142,7 @@ def test_what_was_found_of_another_version_than_the_champion_retrains_nothing(
     assert retrain("followed", "drift", of_version=version)["started"] is True
 
 
+@pytest.mark.slow
 def test_within_the_cool_down_only_a_person_retrains(
     retrain: Retrain, champion: Callable[..., str], registry: Registry, run_scripted: Machine
 ) -> None:

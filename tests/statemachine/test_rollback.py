@@ -168,6 +168,7 @@ def test_an_input_that_is_none_is_refused_with_what_is_wrong(ended_rollbacks: li
     assert result.cause.startswith(MALFORMED[number][1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "error", "cause"),
     [
@@ -204,6 +205,7 @@ def test_a_version_of_another_model_is_unknown(rolling_back: Machine, registry: 
     assert result.cause == 'There is no version "theirs" of "mine".'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "error", "cause"), BROKEN)
 def test_a_registry_that_does_not_answer_ends_it_with_the_step(
     rolling_back: Machine,
@@ -288,6 +290,7 @@ def result_of(machine: Machine, name: str) -> execution.ExecutionResult:
     return execution.outcome(machine.sfn, f"{machine.arn.replace(':stateMachine:', ':execution:')}:{name}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "moves"), [("c", 3), ("b", 4), ("b", None)])
 def test_a_champion_that_moves_after_it_was_read_stays(
     rolling_back_slowly: Machine,
@@ -306,6 +309,7 @@ def test_a_champion_that_moves_after_it_was_read_stays(
     assert not [entry for entry in registry.items(name) if entry.startswith("rollback#")]
 
 
+@pytest.mark.slow
 def test_a_champion_that_is_counted_for_the_first_time_after_it_was_read_stays(
     rolling_back_slowly: Machine,
     registry: Registry,
@@ -316,6 +320,7 @@ def test_a_champion_that_is_counted_for_the_first_time_after_it_was_read_stays(
     assert registry.champion("first-count") == "b"
 
 
+@pytest.mark.slow
 def test_a_version_that_is_no_longer_promoted_is_not_moved_to(
     rolling_back_slowly: Machine,
     registry: Registry,
@@ -335,6 +340,7 @@ def test_a_version_that_is_no_longer_promoted_is_not_moved_to(
     assert registry.champion("withdrawn") == "b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("successor", [None, "c"])
 def test_a_move_whose_answer_was_lost_is_told_as_made_whoever_came_after_it(
     rolling_back_slowly: Machine,

@@ -79,6 +79,7 @@ def test_a_service_that_is_away_is_tried_again(scoring_batches: Machine) -> None
     assert (result.error, result.cause) == ("ServiceUnavailableError", "PlanScoring: S3 is away.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "step", "error", "cause"), FAILURES)
 def test_whatever_fails_is_told_with_the_step(
     scoring_batches: Machine, case: str, step: str, error: str, cause: str

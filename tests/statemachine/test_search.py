@@ -38,6 +38,7 @@ def test_rounds_of_trials_are_made_until_nothing_is_left_and_the_best_is_trained
     }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rounds", [[1], [1, 1], [1, 2]])
 def test_a_round_of_one_trial_is_a_round(run_scripted: Machine, rounds: list[int]) -> None:
     _, result = run_scripted({"search_trials": 9, "rounds": rounds, "model_name": "one"})

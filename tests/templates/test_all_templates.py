@@ -72,6 +72,7 @@ def test_every_parameter_is_in_a_group_and_says_what_it_is(template: Any) -> Non
         assert each["Description"].endswith("."), parameter
 
 
+@pytest.mark.slow
 def test_every_role_takes_the_permissions_boundary_in_one_line(project: Path, template: Any, name: str) -> None:
     given, own = (
         {"Fn::Sub": f"arn:${{AWS::Partition}}:iam::${{AWS::AccountId}}:policy/{policy}"}

@@ -760,6 +760,7 @@ def test_what_the_pipeline_imports_cannot_be_deleted_under_it(local_aws: LocalAw
         local_aws.client("cloudformation").delete_stack(StackName="crosstrain-tools")
 
 
+@pytest.mark.slow
 def test_a_second_region_of_the_same_accounts_gets_roles_of_its_own(
     local_aws: LocalAws, names: dict[str, str], project: Path
 ) -> None:

@@ -72,6 +72,7 @@ def parse_deployment(words: list[str]) -> dict[str, Any]:
     return parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", commands("sam deploy"))
 def test_sam_takes_each_deployment_and_the_template_its_parameters(line: str) -> None:
     # What follows the command in a sentence is none of it.

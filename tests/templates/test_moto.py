@@ -101,6 +101,7 @@ def test_moto_has_no_model_of_these_types_alone(project: Path) -> None:
     assert set().union(*(unknown_types(project, name) for name in TEMPLATES)) == REFUSED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STACKS)
 def test_every_other_resource_is_made(stacks: Mapping[str, MotoStack], name: str) -> None:
     stack = stacks[name]
@@ -177,6 +178,7 @@ MAKE: Mapping[str, Callable[[Any], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(REFUSED))
 def test_what_cloudformation_refuses_its_service_takes(
     stacks: Mapping[str, MotoStack], exports: dict[str, str], kind: str

@@ -341,6 +341,7 @@ def test_only_the_data_scientist_looks_at_the_stack(
     assert not is_allowed(cloudformation.delete_stack, StackName=training_stack.name)
 
 
+@pytest.mark.slow
 def test_preparation_reads_a_bucket_that_it_is_given(
     training_stack: LocalTrainingStack, other_stack: LocalTrainingStack, other_bucket: str
 ) -> None:

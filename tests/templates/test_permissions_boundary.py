@@ -176,6 +176,7 @@ def test_a_template_that_gives_its_role_everything_gets_nothing(local_aws: Local
             getattr(local_aws.client(service, greedy), method)(**arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("project_name", SOURCES)
 def test_the_boundary_of_the_pipeline_allows_what_its_roles_do(
     local_aws: LocalAws, project: Path, names: dict[str, str], project_name: str

@@ -74,6 +74,7 @@ def test_tasks_are_refused_by_the_name_of_the_parameter_that_lets_a_stage_have_t
     assert str(refused.value).endswith("target-account.yaml does that where its parameter MayRunTasks is true.")
 
 
+@pytest.mark.slow
 def test_a_role_that_may_run_tasks_makes_changes_and_deletes_all_that_they_need(
     local_aws: LocalAws, project: Path
 ) -> None:
@@ -112,12 +113,14 @@ def deployed(project: Path) -> TrainingStack:
     return TrainingStack(template, dict.fromkeys(images, IMAGE.format("crosstrain")), ACCOUNT)
 
 
+@pytest.mark.slow
 def test_a_deployed_stack_has_the_rights_to_run_tasks_and_workers(
     training_stack: LocalTrainingStack, deployed: TrainingStack
 ) -> None:
     deployed.check_state_machine(training_stack.aws, Authorizer(training_stack.aws), training_stack.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "sid", "denied"),
     [

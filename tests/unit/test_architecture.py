@@ -135,6 +135,7 @@ def test_no_module_imports_a_command() -> None:
     assert not [name for name, path in MODULES.items() if imports(path) & commands - {name}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", DELIVERY)
 def test_a_command_of_the_delivery_runs_nothing_of_the_functions(command: str, tmp_path: Path) -> None:
     for package in FUNCTIONS_PACKAGES:

@@ -6,10 +6,8 @@ import ast
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import pytest
+import pytest
 
 
 def defined(files: list[Path]) -> set[str]:
@@ -22,6 +20,7 @@ def defined(files: list[Path]) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_what_a_profile_tells_of_is_there(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(project))
     whole_run = importlib.import_module("benchmarks.whole_run")

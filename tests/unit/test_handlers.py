@@ -304,6 +304,7 @@ def test_a_linear_model_is_trained_without_a_frame_of_the_part(
 FOREST = {"estimator": "random_forest", "hyperparameters": {"n_estimators": 30}, "metric": "f1"}
 
 
+@pytest.mark.slow
 def test_what_folds_teach_is_in_the_model_and_the_evaluation_and_against_the_champion(s3: Any) -> None:
     def run(run_id: str, champion: Any = None, **fields: Any) -> tuple[Any, Any, Any, Any]:
         request = {"dataset_uri": put(s3, imbalanced(), "data/x.csv"), "target": "y", "search_trials": 0, **fields}
@@ -371,6 +372,7 @@ def test_an_interval_is_asked_for_and_measured_on_the_test_part(s3: Any) -> None
         training.handler(few, None)
 
 
+@pytest.mark.slow
 def test_thousands_of_columns_stay_below_what_a_state_may_hand_on(s3: Any) -> None:
     wide = pd.DataFrame({f"a column with a name {index:06}": [1.5] * 5 + [2.5] * 15 for index in range(2000)})
     event = {"run_id": "run-1", **prepare(put(s3, wide.assign(y=range(20)), "data/wide.parquet"))}
@@ -424,6 +426,7 @@ def promoted(event: dict[str, Any], **changes: Any) -> dict[str, Any]:
     return {"version": event["run_id"], "item": kept, "split": registry["version"]["split"]["S"]}
 
 
+@pytest.mark.slow
 def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(s3: Any) -> None:
     old = trained(s3, "run-1")
     champion = promoted(old)
@@ -451,6 +454,7 @@ def test_the_champion_is_scored_on_the_same_rows_and_the_registrys_items_say_so(
     assert pointer["model_uri"] == new["model"]["model_uri"]
 
 
+@pytest.mark.slow
 def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not_count(s3: Any) -> None:
     """A champion that was trained on the test part looks better there than it is."""
     first, grown = trained(s3, "run-1", split_seed=3), pd.concat([frame(), frame(50, seed=1)])
@@ -475,6 +479,7 @@ def test_the_next_run_inherits_the_split_and_rows_that_the_champion_knows_do_not
     assert "The champion was trained on" in unfair["reason"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -705,6 +710,7 @@ def test_a_foreign_model_file_is_not_loaded(s3: Any) -> None:
     assert not [key for key in keys(s3) if "/evaluation/" in key]
 
 
+@pytest.mark.slow
 def test_a_champion_whose_file_was_replaced_in_place_is_the_one_that_was_promoted(s3: Any) -> None:
     """Whatever may write below runs/ could once put another model into the champion's place."""
     event = trained(s3, "run-1")
@@ -796,6 +802,7 @@ def test_the_sample_events_are_what_the_steps_hand_on(s3: Any, monkeypatch: pyte
     assert evaluation.handler(event, None)["decision"] == "promote"
 
 
+@pytest.mark.slow
 def test_a_run_of_weighted_rows_is_weighted_to_the_end(s3: Any) -> None:
     """Half of the rows are noise of hardly any weight."""
     noisy = np.arange(400) % 2 == 0
@@ -822,6 +829,7 @@ def test_a_run_of_weighted_rows_is_weighted_to_the_end(s3: Any) -> None:
     assert info["features"] == info["training_rows"]["features"] == ["a", "b", "c"]
 
 
+@pytest.mark.slow
 def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
     """It was no better at the rare class than it is here, only its own metric was of the other one."""
     data = frame(400)
@@ -849,6 +857,7 @@ def test_a_champion_is_measured_by_this_runs_positive_class(s3: Any) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_large_test_part_is_measured_whole_and_looked_at_in_a_sample(
     s3: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -995,6 +1004,7 @@ def test_a_piece_is_fetched_ahead_if_the_disk_has_room_for_it(
         assert len(held) == 3
 
 
+@pytest.mark.slow
 def test_many_files_in_pieces_are_what_one_call_makes_of_them(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     data = frame(600)
     for number in range(60):
@@ -1043,6 +1053,7 @@ def test_one_large_parquet_file_is_cut_between_row_groups_and_is_what_one_call_m
     assert other["request"] == one["request"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["data/x.csv", "data/many/", "data/x.parquet"])
 def test_an_object_that_is_replaced_between_scan_and_writing_is_named(
     s3: Any, monkeypatch: pytest.MonkeyPatch, key: str
@@ -1078,6 +1089,7 @@ def listed(sizes: list[int], suffix: str = ".csv") -> list[objects.SourceObject]
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("s3")
 def test_a_million_empty_objects_have_an_answer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     empty = listed([0] * 1_000_000)

@@ -86,6 +86,7 @@ def test_data_preparation_does_without_pandas_and_scikit_learn() -> None:
     assert not {"pandas", "scikit-learn", "scipy", "skops"} & pins("data_preparation").keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "foreign"),
     [

@@ -42,6 +42,7 @@ def test_outside_of_lambda_nothing_is_changed() -> None:
     assert environment == {}
 
 
+@pytest.mark.slow
 def test_the_libraries_obey() -> None:
     kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     done = subprocess.run(

@@ -117,6 +117,7 @@ def assert_same_bits(found: pd.DataFrame, expected: pd.DataFrame) -> None:
             assert one.to_numpy()[~missing].tobytes() == other.to_numpy()[~missing].tobytes(), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", ["whole", "small"])
 @pytest.mark.parametrize("large", [False, True])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])

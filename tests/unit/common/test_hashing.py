@@ -50,6 +50,7 @@ def test_each_way_to_say_a_value_has_its_hash_and_no_other_value_has() -> None:
     assert len(set(found.values())) == len(found)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=40), max_size=30))
 def test_texts_have_the_hash_of_their_bytes_wherever_they_stand(texts: list[str]) -> None:
     whole = column_hashes("c", pa.array(texts, pa.string()))

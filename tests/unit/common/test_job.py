@@ -103,6 +103,7 @@ def test_a_result_is_the_answer_of_the_state(run: Run) -> None:
     assert states.heartbeats == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("handler", "name", "message"),
     [
@@ -123,6 +124,7 @@ def test_an_error_has_its_name_and_the_form_that_lambda_gives_it(
     assert message in cause["errorMessage"]
 
 
+@pytest.mark.slow
 def test_a_task_that_nobody_waits_for_ends_itself(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HEARTBEAT_SECONDS", "1.5")
     states = States(None, client_error("TaskTimedOut"))

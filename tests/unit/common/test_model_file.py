@@ -78,6 +78,7 @@ def trained(folder: Path, frame: pd.DataFrame, suffix: str = "csv", **fields: An
     return model.pipeline, load_part(prepared.test, prepared.profile)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 @pytest.mark.parametrize("large", [False, True])
 def test_every_model_of_ours_is_loaded_and_predicts_the_same(
@@ -115,6 +116,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str],
     return dict(zip(some, json.loads(done.stdout), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_the_same_data_make_the_same_file_whatever_file_they_came_in(
     tmp_path: Path,

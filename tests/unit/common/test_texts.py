@@ -141,6 +141,7 @@ def trained(prepared: PreparedData) -> Any:
     ).pipeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 @pytest.mark.parametrize("large", [False, True])
 def test_every_model_learns_from_texts_and_its_file_predicts_the_same(
@@ -188,6 +189,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", REPEATED)
 def test_the_same_data_make_the_same_file_in_another_process_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, elsewhere: dict[str, str], estimator: str

@@ -34,6 +34,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "classes"), CASES)
 @given(seed=st.integers(0, 2**32 - 1), whole=st.booleans())
 def test_a_weighted_metric_is_scikit_learns(metric: str, classes: int, seed: int, whole: bool) -> None:
@@ -47,6 +48,7 @@ def test_a_weighted_metric_is_scikit_learns(metric: str, classes: int, seed: int
     assert weighted_metric(metric, target, labels, SCORING)(predictions)(weights) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "classes"), CASES)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_resample_is_scored_as_its_rows_are(metric: str, classes: int, seed: int) -> None:

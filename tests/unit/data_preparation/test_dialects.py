@@ -131,6 +131,7 @@ def written(draw: st.DrawFn) -> Written:
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(written=written(), seed=st.integers(0, 5))
 def test_a_table_says_the_same_however_it_is_written(written: Written, seed: int) -> None:

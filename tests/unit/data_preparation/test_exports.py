@@ -234,6 +234,7 @@ def test_each_export_has_a_case() -> None:
     assert {path.name for path in EXPORTS.iterdir()} == {*READ, *REFUSED, "folder_readme"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READ)
 def test_an_export_is_read_as_its_clean_twin(name: str, tmp_path: Path) -> None:
     case = READ[name]

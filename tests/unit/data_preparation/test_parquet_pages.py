@@ -137,6 +137,7 @@ def test_what_writers_write_is_read(tmp_path: Path, compression: str, options: d
     assert rows_read(tmp_path, file.getvalue()) == ROWS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"])
 @pytest.mark.parametrize("texts", [["x" * 5000], ["x" * 5000, None, "y"], ["x" * 100_000, *["y"] * 3000]])
 def test_a_batch_holds_so_much_text_and_no_more(tmp_path: Path, encoding: str, texts: list[str | None]) -> None:

@@ -152,6 +152,7 @@ def parts(data: pd.DataFrame, files: int) -> list[pd.DataFrame]:
     return [data[begin:end] for begin, end in itertools.pairwise(edges)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize(
     "fields",
@@ -249,6 +250,7 @@ def parquet(rows: pa.Table, rows_of_group: int) -> bytes:
     return sink.getvalue()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fields", [{}, {"target": "c"}, {"split_time": "day"}, {"columns": {"few": "category"}, "split_seed": 7}]
 )
@@ -308,6 +310,7 @@ def test_whatever_a_parquet_file_holds_parts_of_it_tell_and_make_the_same(
         event("refused" if isinstance(result, str) else "prepared")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize(
     "fields", [{}, {"target": "c"}, {"split_time": "day"}, {"columns": {"few": "category"}, "split_seed": 7}]
@@ -321,6 +324,7 @@ def test_one_file_in_parts_is_read_as_it_is_as_a_whole(
         both([content], [], blocks=blocks, **fields)
 
 
+@pytest.mark.slow
 def test_what_a_late_part_tells_of_a_column_holds_for_all(both: Both, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_reading, "BLOCK_BYTES", 4096)
     data = table(300)
@@ -419,6 +423,7 @@ def test_more_rows_than_are_counted_exactly_cannot_be_split_by_time(
         prepare_in_pieces([files], request, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"split_key": ["part_id"]}, {"split_time": "day"}, {"target": "c"}])
 def test_a_test_part_has_a_limit_which_is_told(
     both: Both, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]

@@ -104,6 +104,7 @@ def test_no_row_is_lost_or_doubled_and_values_are_kept(prepared: Prepare) -> Non
     assert (merged["c"].astype(str) == expected["c"]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["regression", "classification"])
 def test_the_batch_size_does_not_change_the_parts(
     prepared: Prepare, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str
@@ -387,6 +388,7 @@ SECONDS = 1_100_000_000 + np.random.default_rng(2).integers(0, 500_000, 1000) / 
 LINE = np.linspace(-1, 1, 500)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("early", "late", "dtype", "reads_of_one", "reads_of_two"),
     [
@@ -504,6 +506,7 @@ def test_texts_of_many_values_are_handed_over(prepared: Prepare, suffix: str) ->
     assert sorted(both["t"]) == sorted(texts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("files", [1, 2])
 def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: pytest.MonkeyPatch, files: int) -> None:
     monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
@@ -518,6 +521,7 @@ def test_texts_that_repeat_late_are_all_there(prepared: Prepare, monkeypatch: py
     assert len(reads) == 2 * files
 
 
+@pytest.mark.slow
 def test_texts_that_never_repeat_take_no_disk(prepared: Prepare, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(profiling, "SPOOLED_CHARACTERS", 10_000)
     monkeypatch.setattr(text_reading, "BLOCK_BYTES", 1 << 14)

@@ -97,6 +97,7 @@ def test_float32_is_chosen_only_where_every_value_keeps_its_own_magnitude(values
     assert not np.array_equal(back, values) or chosen == pa.float32()
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     centre=st.floats(-1e15, 1e15),
@@ -140,6 +141,7 @@ SPREADS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_rows", [7, 10_000])
 @pytest.mark.parametrize("spread", SPREADS)
 def test_the_spread_of_a_column_decides_whether_float32_does(spread: str, batch_rows: int) -> None:

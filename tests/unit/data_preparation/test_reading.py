@@ -366,6 +366,7 @@ def test_a_parquet_column_with_a_zero_byte_in_its_name_is_refused(tmp_path: Path
         read_columns(SourceFile(path.name, path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["data.csv", "data.csv.gz", "data.parquet"])
 def test_more_columns_than_a_run_bears_are_counted_before_they_are_read(
     write: Write, monkeypatch: pytest.MonkeyPatch, name: str

@@ -14,6 +14,7 @@ def test_parameters_are_taken_as_sam_deploy_takes_them() -> None:
     assert found == {"ServeModel": "houses-price", "ScoringRequest": '{"keep": ["a=b"]}', "RetrainPrefix": ""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("word", "told"),
     [

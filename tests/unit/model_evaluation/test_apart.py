@@ -42,6 +42,7 @@ def refused(reason: str, kind: type[UnusableChampionError] = UnusableChampionErr
     return pytest.raises(kind, match=f"^{re.escape(reason)}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["regression", "classification"])
 def test_the_predictions_are_those_of_this_process(prepared_data: Make, problem: str, tmp_path: Path) -> None:
     prepared = prepared_data(problem)
@@ -53,6 +54,7 @@ def test_the_predictions_are_those_of_this_process(prepared_data: Make, problem:
     assert np.array_equal(found.classes, expected.classes)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_what_keeps_it_from_predicting_is_said(prepared_data: Make, tmp_path: Path) -> None:
     prepared = prepared_data("regression")
     job(prepared, tmp_path)
@@ -108,6 +110,7 @@ def test_what_need_not_be_the_champions_fault_is_none(evil: Any, code: str, told
     assert caught.value.status == "unscored"
 
 
+@pytest.mark.slow
 def test_the_process_ends_in_time_though_nobody_watches_it(prepared_data: Make, tmp_path: Path) -> None:
     job(prepared_data("regression"), tmp_path)
     (tmp_path / "job.json").write_text(json.dumps({"profile": {}, "problem": "regression", "seconds": 0.5}))

@@ -62,6 +62,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator", "more"), CASES)
 def test_the_predictions_are_the_same_to_the_last_bit(
     prepared_data: Make, problem: str, estimator: str, more: str, monkeypatch: pytest.MonkeyPatch

@@ -34,6 +34,7 @@ def measured(prepared: PreparedData, output: int | None = None, weights: Any = N
     return found, pipeline, part
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "xgboost"])
 def test_they_are_those_of_scikit_learn(prepared_data: Make, estimator: str) -> None:
     found, pipeline, part = measured(prepared_data("regression", estimator=estimator))

@@ -98,6 +98,7 @@ def test_a_metric_that_the_test_part_leaves_undefined_is_told(
     assert against_constant(scores, held_out(prepared), {"shares": [0.5, 0.5]}, request) == (None, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "kind"), METRIC_TABLE.items())
 def test_a_guess_without_features_is_what_a_model_is_measured_by(
     prepared_data: Make, metric: str, kind: Metric
@@ -124,6 +125,7 @@ def test_a_guess_without_features_is_what_a_model_is_measured_by(
     assert found.low > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_a_champion_of_any_kind_is_scored_on_the_same_rows(prepared_data: Make, problem: str, estimator: str) -> None:
     prepared = prepared_data(problem)

@@ -34,6 +34,7 @@ def measured(pipeline: Pipeline, part: HeldOut, metric: str, scoring: Scoring = 
     return importance.permutation_importance(pipeline, part, predict(part.features), metric, 42, scoring)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "metric"), [(each.problem, name) for name, each in METRIC_TABLE.items()])
 @pytest.mark.parametrize("block", [1 << 22, 1])
 @pytest.mark.parametrize("multipliers", [None, [0.9, 0.1]])
@@ -122,6 +123,7 @@ def test_a_shuffled_feature_that_makes_predictions_without_a_logarithm_has_an_im
     assert (losses > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "xgboost"])
 @pytest.mark.parametrize("block", [1 << 22, 1])
 def test_a_free_text_is_shuffled_as_any_other_column(

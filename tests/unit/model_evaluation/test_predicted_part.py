@@ -52,6 +52,7 @@ def fitted(prepared: PreparedData) -> Any:
     ).pipeline
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["regression", "classification"])
 @pytest.mark.parametrize("rows", [1, 7, 60])
 def test_blocks_are_predicted_as_the_whole(
@@ -97,6 +98,7 @@ def test_a_part_of_one_block_is_held_whole(prepared_data: Make, monkeypatch: pyt
     pd.testing.assert_frame_equal(part.features, features)
 
 
+@pytest.mark.slow
 def test_the_sample_is_of_the_seed_and_has_rows_from_everywhere(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def weighted_request(problem: str, **fields: Any) -> Any:
 CASES = [("regression", 0), ("classification", 2), ("classification", 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "classes"), CASES)
 def test_a_weight_of_two_is_the_row_twice_in_every_metric(problem: str, classes: int) -> None:
     target, new, old = predicted(problem, classes=classes)
@@ -86,6 +87,7 @@ def test_a_weight_of_two_is_the_row_twice_in_every_metric(problem: str, classes:
         assert alone.value == pytest.approx(found[metric], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "classes"), CASES)
 def test_equal_weights_change_nothing(problem: str, classes: int) -> None:
     target, new, old = predicted(problem, classes=classes)
@@ -166,6 +168,7 @@ def held_out(prepared: PreparedData) -> tuple[Any, HeldOut]:
     return fit(build_pipeline(prepared.request, profile), *parts[0]).pipeline, HeldOut(*parts[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", METRICS)
 def test_importances_are_scikit_learns_of_weighted_rows(prepared_data: Make, problem: str) -> None:
     prepared = prepared_data(problem, weighted_frame(problem), weight_column="w", quantile=0.8)

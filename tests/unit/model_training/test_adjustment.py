@@ -132,6 +132,7 @@ def test_an_interval_of_too_few_rows_is_refused_with_the_way_out() -> None:
         interval_width(np.ones(18), np.ones(18), 0.95)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.5, 0.9])
 def test_an_interval_holds_the_target_of_its_share_of_new_rows(
     prepared_data: Make, tmp_path: Path, share: float

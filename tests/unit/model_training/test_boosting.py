@@ -180,6 +180,7 @@ def test_a_constant_is_predicted_as_it_is(target: Any) -> None:
     np.testing.assert_array_equal(XgboostRegressor().fit(features, target).fitted().predict(features), target)
 
 
+@pytest.mark.slow
 def test_a_run_of_another_estimator_loads_neither_xgboost_nor_dask() -> None:
     program = (
         "import sys; import model_training.app, model_training.boosting, common.model_file, common.boosted\n"

@@ -78,6 +78,7 @@ def test_what_is_its_own_sample_gives_the_model_of_a_fit_in_memory(
     assert digest(fitted(prepared), tmp_path) == digest(whole, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_samples")
 def test_features_that_learn_of_a_sample_are_as_good(prepared_data: Make, tmp_path: Path) -> None:
     prepared = prepared_data("regression", texts(), estimator="xgboost")
@@ -95,6 +96,7 @@ def test_features_that_learn_of_a_sample_are_as_good(prepared_data: Make, tmp_pa
     assert [each for each in levels if isinstance(each, str)] == ["rare", "x", "y"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_samples")
 def test_row_groups_make_no_difference_and_each_row_is_seen_once(prepared_data: Make, tmp_path: Path) -> None:
     prepared = prepared_data("regression", texts(), estimator="xgboost")
@@ -109,6 +111,7 @@ def test_row_groups_make_no_difference_and_each_row_is_seen_once(prepared_data: 
     assert len(found) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_samples")
 def test_every_row_is_trained_on_once(prepared_data: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = prepared_data("regression", texts(1000), estimator="xgboost", hyperparameters={"n_estimators": 2})

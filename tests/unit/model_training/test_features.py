@@ -85,6 +85,7 @@ def test_what_is_added_comes_behind_the_columns_and_says_what_it_is(
         assert made.dtype == np.float32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 @pytest.mark.parametrize("most", [10_000_000, 0])
 def test_a_saved_model_predicts_the_same_bits_of_rows_that_training_never_saw(
@@ -122,6 +123,7 @@ def test_a_level_that_training_never_saw_has_no_column(prepared_data: Make) -> N
     np.testing.assert_array_equal(transformer.transform(rows)[:, at], [[0] * 6, [0] * 6, [0, 1, 0, 0, 0, 0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 @pytest.mark.parametrize("with_texts", [False, True])
 def test_columns_without_a_value_in_the_training_part_are_no_reason_to_fail(
@@ -138,6 +140,7 @@ def test_columns_without_a_value_in_the_training_part_are_no_reason_to_fail(
     assert fitted(prepared).pipeline.predict(features).shape == (100,)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_where_nothing_is_to_be_added_the_model_is_that_of_plain_features(
     prepared_data: Make, tmp_path: Path, problem: str, estimator: str

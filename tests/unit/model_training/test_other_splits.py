@@ -135,6 +135,7 @@ def test_a_column_that_holds_nothing_apart_is_not_tried(values: list[Any], by: s
     assert not len(rows) or held_out.all() or not held_out.any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_noise_is_no_doubt(tmp_path: Path, seed: int) -> None:
     random = np.random.default_rng(seed)

@@ -321,6 +321,7 @@ def test_of_what_the_request_says_no_start_is_tried_twice() -> None:
     assert [each.hyperparameters for each in done] == [{"alpha": 2.0}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longest", [{}, {"name": "n" * 5000}])
 def test_what_the_state_machine_hands_on_is_never_more_than_it_takes(longest: dict[str, Any]) -> None:
     asked = request(search_trials=300, search_seconds=3600)

@@ -187,6 +187,7 @@ def drawn_table(draw: Callable[..., Any]) -> pd.DataFrame:
 KINDS = ("decimal", "whole", "constant in training", "text", "yes or no", "time", "copy")
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(st.data())
 def test_any_table_is_fitted_as_on_a_frame(data: st.DataObject) -> None:

@@ -65,6 +65,7 @@ def about(found: list[dict[str, Any]], what: str) -> list[str]:
     return [name for each in found if each["about"] == what for name in each["columns"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_noise_is_not_suspected(suspected: Suspected, seed: int) -> None:
     assert suspected(noise(seed)) == []

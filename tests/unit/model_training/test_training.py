@@ -65,6 +65,7 @@ def test_labels_keep_their_type(prepared_data: Make, labels: list[Any], dtype: A
     assert set(target.tolist()) == set(labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_every_estimator_fits_and_its_saved_model_predicts_the_same(
     prepared_data: Make, tmp_path: Path, problem: str, estimator: str
@@ -81,6 +82,7 @@ def test_every_estimator_fits_and_its_saved_model_predicts_the_same(
     assert loaded.score(test_features, test_target) > 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_the_same_seed_gives_the_same_model(prepared_data: Make, problem: str, estimator: str) -> None:
     prepared = prepared_data(problem, estimator=estimator)
@@ -115,6 +117,7 @@ def amounts(least: float) -> pd.DataFrame:
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "poisson", "gamma", "quantile"])
 def test_every_loss_is_fitted_and_its_saved_model_predicts_the_same(
     prepared_data: Make, tmp_path: Path, loss: str
@@ -145,6 +148,7 @@ def test_a_loss_that_the_target_does_not_allow_is_refused(
         build_pipeline(prepared.request, prepared.profile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS["classification"])
 def test_every_classifier_takes_weights_of_classes(prepared_data: Make, tmp_path: Path, estimator: str) -> None:
     # More trees know such rows by heart, whatever they weigh.
@@ -350,6 +354,7 @@ def test_large_whole_numbers_with_nulls_are_trained_on(prepared_data: Make) -> N
     fit(build_pipeline(prepared.request, prepared.profile), features, target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ridge", "linear_regression", "random_forest", "hist_gradient_boosting"])
 def test_a_large_part_gives_the_model_of_a_small_one(
     prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str
@@ -378,6 +383,7 @@ SIGNALS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [10_000_000, 0])
 @pytest.mark.parametrize("signal", SIGNALS)
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting", "random_forest"])
@@ -454,6 +460,7 @@ def many_texts(problem: str, rows: int = 3000, texts: int = 300) -> pd.DataFrame
     return pd.DataFrame({"user": names, "x": random.normal(size=rows), "y": labels[problem]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_a_column_of_many_texts_is_learnt_from(
     prepared_data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problem: str, estimator: str
@@ -475,6 +482,7 @@ def test_a_column_of_many_texts_is_learnt_from(
     np.testing.assert_array_equal(loaded.predict(unseen), model.pipeline.predict(unseen))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS["regression"])
 def test_texts_without_meaning_do_no_harm(prepared_data: Make, monkeypatch: pytest.MonkeyPatch, estimator: str) -> None:
     monkeypatch.setattr(making, "MAX_OWN_COLUMNS", 254)

@@ -67,6 +67,7 @@ def test_the_score_is_that_of_scikit_learns_cross_validation(prepared_data: Prep
     assert tried.fitted_rows == max(len(fold.fitted) for fold in make_folds(part.target, None, prepared.profile, 42))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["logistic_regression", "random_forest", "hist_gradient_boosting"])
 def test_classes_are_scored_by_the_metric_of_the_request(prepared_data: Prepare, estimator: str) -> None:
     prepared = prepared_data("classification", metric="log_loss")
@@ -132,6 +133,7 @@ def test_fewer_rows_are_tried_where_the_trial_says_so(prepared_data: Prepare) ->
     assert sum(each["scored_rows"] for each in document["folds"]) == 50
 
 
+@pytest.mark.slow
 def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     """Also where nothing of Python's gets to run: the code holds the interpreter's lock."""
     code = (
@@ -146,6 +148,7 @@ def test_a_fit_that_never_ends_ends_with_its_process(project: Path) -> None:
     assert b"Timeout" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_fit_that_takes_too_long_ends_with_its_process(project: Path) -> None:
     code = "from model_training.trials import ended_after\nwith ended_after(60, 0.2):\n    while True: pass"
     ended = subprocess.run(
@@ -154,6 +157,7 @@ def test_a_fit_that_takes_too_long_ends_with_its_process(project: Path) -> None:
     assert ended.returncode == -signal.SIGPROF
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", ["regression", "classification"])
 def test_what_was_predicted_of_held_out_rows_is_kept_in_the_order_of_the_folds(
     prepared_data: Prepare, problem: str
@@ -234,6 +238,7 @@ def test_each_fold_meets_the_class_that_the_metric_has_to(prepared_data: Prepare
     assert tried.score is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
 def test_free_texts_are_tried_as_the_fit_on_all_rows_has_them(prepared_data: Prepare, estimator: str) -> None:
     prepared = prepared_data("regression", free_texts.table())

@@ -85,6 +85,7 @@ def test_a_weight_of_two_is_the_row_twice_and_one_of_zero_no_row(
     np.testing.assert_array_equal(loaded["model"].coef_, weighted["model"].coef_)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_every_estimator_is_fitted_by_weights(prepared: Prepare, problem: str, estimator: str) -> None:
     """Rows of all but no weight tell the opposite of the others."""
@@ -101,6 +102,7 @@ def test_every_estimator_is_fitted_by_weights(prepared: Prepare, problem: str, e
     assert np.corrcoef(told, features["a"])[0, 1] > 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_weights_of_one_give_the_same_file(prepared: Prepare, tmp_path: Path, problem: str, estimator: str) -> None:
     fields: dict[str, Any] = {"estimator": estimator}

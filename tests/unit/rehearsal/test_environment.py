@@ -63,6 +63,7 @@ def test_a_file_that_is_missing_is_named(environment: Environment, templates: Pa
         environment.set_up(templates, {})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("parameter", "message"),
     [

@@ -106,6 +106,7 @@ def test_rows_of_json_and_of_csv_get_the_same_predictions(ask: Call, houses: Any
     np.testing.assert_allclose([each["prediction"] for each in answer["predictions"]], houses.predict(features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -252,6 +253,7 @@ def test_a_body_that_is_none_says_why(ask: Call, body: str | bytes | None, statu
     assert (found, told in answer["error"]) == (status, True), answer["error"]
 
 
+@pytest.mark.slow
 def test_a_row_of_as_many_columns_as_a_request_can_hold_is_scored_and_told_of_in_short(ask: Call) -> None:
     wide = rows(ROW | {f"{number:x}": 1 for number in range(340_000)}).replace(" ", "")
     assert len(wide) > answers.MAX_BYTES - (1 << 20)

@@ -136,6 +136,7 @@ def test_earlier_batches_are_on_the_page_in_their_order(runs: Runs) -> None:
     assert "the one before it 0.99" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "state", "told"),
     [

@@ -151,6 +151,7 @@ def test_labels_differ_by_their_share(
     assert metrics(capsys)[0]["ChallengerDifference"] == [1.0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [{"challenger_share": 99}, {"shadow": True}])
 @pytest.mark.parametrize(
     "error", [UntrustedModelError("jane@doe"), ValueError("jane@doe"), MemoryError(), ZeroDivisionError()]

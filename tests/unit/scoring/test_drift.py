@@ -65,6 +65,7 @@ def batch_of(draw: Draw, training_rows: int, rows: int, seed: int, shift: float 
     return told_of([(str(place), counted(*each)) for place, each in enumerate(columns)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("training_rows", "rows"), [(300, 100), (300, 1000), (20_000, 1000)])
 @pytest.mark.parametrize("name", DRAWS)
 def test_undisturbed_batches_hardly_ever_alarm(name: str, training_rows: int, rows: int) -> None:

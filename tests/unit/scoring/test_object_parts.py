@@ -74,6 +74,7 @@ def table(rows: int, seed: int) -> pd.DataFrame:
     return data[["id", "size", "kind"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_a_text_that_is_cut_has_the_predictions_of_the_whole(
     cut: Runs, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -100,6 +101,7 @@ def test_a_text_that_is_cut_has_the_predictions_of_the_whole(
     assert any(key.startswith("scoring/parts/parts/") for key in cut.written())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["parquet", "csv"])
 def test_a_parquet_file_is_cut_between_row_groups(cut: Runs, output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = io.BytesIO()
@@ -122,6 +124,7 @@ def test_a_quoted_line_break_is_scored_whole_wherever_it_is(cut: Runs, monkeypat
     assert_same(cut, whole, parts, "predictions/a.parquet")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "at"), [("first", 17), ("last", 5), ("last", 40), ("stray", 5)])
 def test_a_cut_within_quotes_is_noticed(place: str, at: int, cut: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows in quotes look like rows of their own to whoever begins among them."""

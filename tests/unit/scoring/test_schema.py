@@ -54,6 +54,7 @@ schema = schemathesis.pytest.from_fixture("api")
 
 
 # No search for a smaller example: each one that is wrong tells enough.
+@pytest.mark.slow
 @schema.parametrize()
 @settings(
     phases=[Phase.explicit, Phase.generate],

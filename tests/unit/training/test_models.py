@@ -173,6 +173,7 @@ def test_files_that_are_not_those_that_were_recorded_are_found(
         roll_back(registered, "default", to="run-a")
 
 
+@pytest.mark.slow
 def test_rollbacks_go_back_one_after_another(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
     recorded = roll_back(registered, "default", reason="worse in use")
     assert (recorded["from_version"], recorded["to_version"]) == ("run-d", "run-b")
@@ -183,6 +184,7 @@ def test_rollbacks_go_back_one_after_another(registered: Models, capsys: pytest.
     assert roll_back(registered, "default", to="run-d")["from_version"] == "run-a"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -259,6 +261,7 @@ def test_a_stack_without_the_state_machine_says_so_before_anything_is_read(
     assert 'The stack "older" has no output RollbackStateMachineArn: it is no training stack, or one of an older' in err
 
 
+@pytest.mark.slow
 def test_a_lineage_leads_from_the_data_to_the_decision(registered: Models, capsys: pytest.CaptureFixture[str]) -> None:
     document = lineage(registered, "run-b")
     assert not [name for name, link in document["links"].items() if link["missing"]]

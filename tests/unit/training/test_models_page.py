@@ -136,6 +136,7 @@ def test_a_model_that_was_never_promoted_has_no_champion(record: Record, stack: 
     assert "svg" not in page.tags
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_nothing_of_the_registry_becomes_more_than_text(
     record: Record, stack: DeployedStack, tmp_path: Path, hostile: str

@@ -92,6 +92,7 @@ def evaluated(prepared: PreparedData, folder: Path) -> tuple[Any, pd.DataFrame]:
     return pipeline, load_part(prepared.test, prepared.profile)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("problem", "estimator"), CHOICES)
 def test_the_test_part_is_scored_as_in_the_evaluation(
     results: Results, tmp_path: Path, problem: str, estimator: str
@@ -137,6 +138,7 @@ def test_labels_keep_their_type(
     np.testing.assert_allclose(found.iloc[:, 1:].sum(axis=1), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rows.csv", "rows.csv.gz", "rows.parquet"])
 def test_formats_and_batches_change_nothing(
     results: Results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -249,6 +251,7 @@ def with_value(data: pd.DataFrame, column: str, value: Any) -> pd.DataFrame:
     return changed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -372,6 +375,7 @@ def test_a_label_that_is_a_formula_runs_in_no_spreadsheet(results: Results, tmp_
     assert found == ({label, "@SUM(A1)"} if keep else {f"'{label}", "'@SUM(A1)"})
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_what_was_there(results: Results, tmp_path: Path) -> None:
     """In a process of its own, which may write files of 2 KB and no more: one for all, as it takes long to begin."""
     _, folder = results(frame(), split_column="split")
@@ -431,6 +435,7 @@ def without(key: str, value: Any = None) -> Callable[[dict[str, Any]], Any]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -515,6 +520,7 @@ def test_an_interval_stands_beside_each_prediction(results: Results) -> None:
     np.testing.assert_allclose(limits, found[["prediction_low", "prediction_high"]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["rows.csv", "rows.parquet"])
 @pytest.mark.parametrize("estimator", ["ridge", "hist_gradient_boosting"])
 def test_free_texts_are_scored_as_in_the_evaluation_whatever_they_say(
