@@ -45,7 +45,7 @@ def check_room(
     InvalidDatasetError, InvalidRequestError
         If no task can, or the request or the stack takes none, with both figures and the way out.
     """
-    work, disk_mb = evaluation_work(profile, *models), sum(sizes.values()) >> 20
+    work, disk_mb = evaluation_work(profile, *models), -(-sum(sizes.values()) // (1 << 20))
     need = Need(needed_memory_mb(profile, sizes["models"]), disk_mb, work)
     require_task(compute, need)
     check_memory(profile, need, memory_mb(), compute)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from common.capacity import FEWER_ROWS
 from common.errors import DamagedFileError, InvalidDatasetError, InvalidRequestError
 from common.request import TrainingRequest, parse_request
 from common.storage import download, pinned
@@ -41,6 +42,13 @@ FILES = {
 }
 """What is fetched of a run: the step that has written it, and what it is called there."""
 _USERS_ERRORS = frozenset({InvalidRequestError.__name__, InvalidDatasetError.__name__, "NoChampionError"})
+# Of a function that Lambda has stopped, which says no more than that:
+# https://docs.aws.amazon.com/step-functions/latest/dg/concepts-error-handling.html
+_STOPPED = frozenset({"Sandbox.Timedout", "Runtime.OutOfMemory", "Runtime.ExitError", "Lambda.Unknown"})
+_OF_STOPPED = (
+    "Lambda has stopped its function: set the parameter JobSubnetIds, with which it goes on as a task, raise "
+    f"FunctionTimeout (900 seconds at most) or the function's memory, or {FEWER_ROWS}."
+)
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,8 @@ def failure_of(run_id: str, result: ExecutionResult) -> BadInputError | Operatio
         return BadInputError(cause)
     step = result.failed_state or "the state machine"
     cause = (result.cause or "no cause is given").removeprefix(f"{step}: ")
-    return OperationFailedError(f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}")
+    told = f"The run {run_id} failed in {step}: {result.error or result.status}: {cause}"
+    return OperationFailedError(f"{told.rstrip('.')}. {_OF_STOPPED}" if result.error in _STOPPED else told)
 
 
 @contextmanager

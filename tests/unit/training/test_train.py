@@ -333,6 +333,7 @@ def test_what_may_not_be_read_or_written_is_named_before_anything_is_started(
         ("InvalidDatasetError", None, 1, "InvalidDatasetError: no cause is given"),
         ("UntrustedModelError", "EvaluateModel: It is bad.", 1, "failed in EvaluateModel: UntrustedModelError: It is"),
         ("Timeout", "EvaluateModel: no cause was given.", 1, "failed in EvaluateModel: Timeout: no cause was given."),
+        ("Sandbox.Timedout", "EvaluateModel: 900 seconds.", 1, "Sandbox.Timedout: 900 seconds. Lambda has stopped its"),
     ],
 )
 def test_the_exit_code_says_whose_fault_it_was(
