@@ -57,6 +57,7 @@ PART_BYTES = 16 << 20
 """How large the first parts of an object are that is written piece by piece (`part_bytes`)."""
 _PART_SHARE = 1 << 10
 _PARTS_AT_ONCE = 2
+_FILE_PARTS_AT_ONCE = 4
 # Who sends parts with checksums has to say so at the beginning, and to repeat each one at the end:
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html
 _CHECKSUM: Final = "CRC32"
@@ -516,7 +517,8 @@ def _version_of(answer: Mapping[str, Any]) -> str | None:
 
 def _in_parts(s3: S3Client, stream: BinaryIO, bucket: str, key: str) -> str | None:
     """Upload a file in parts by many threads, and return the version of the object that S3 makes of them."""
-    config = TransferConfig(multipart_threshold=ONE_REQUEST_BYTES)
+    # Each part is in memory while it is sent, and both files of a data set are uploaded at once.
+    config = TransferConfig(multipart_threshold=ONE_REQUEST_BYTES, max_concurrency=_FILE_PARTS_AT_ONCE)
     versions: list[str | None] = []
 
     def answered(parsed: Mapping[str, Any], **_: Any) -> None:

@@ -53,3 +53,20 @@ def test_the_libraries_obey() -> None:
         text=True,
     )
     assert json.loads(done.stdout) == [1, 1, 1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("function", "allocator"), [("data_preparation", "jemalloc"), ("model_training", "system"), ("scoring", "system")]
+)
+def test_pyarrow_allocates_as_suits_the_function(function: str, allocator: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
+    script = f"import {function}.app, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**kept, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == [allocator]
