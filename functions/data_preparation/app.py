@@ -5,6 +5,7 @@ What is too large for one call is prepared in pieces (`in_pieces`), each of them
 
 from __future__ import annotations
 
+import gc
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)
+
+# What was imported stays for good: without it a full collection looks at 10,000 objects and not at 300,000.
+gc.freeze()
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any] | None:

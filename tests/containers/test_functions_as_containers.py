@@ -94,7 +94,7 @@ def workshop(
         settings = pin_bases(settings, opened_engine.kind, lambda *_told: None)
         yield Workshop(aws, network, environment, {name: content_hash(name, settings) for name in FUNCTIONS})
         forget_images(opened_engine, aws.registry.host)
-    left = opened_engine.client.containers.list(all=True, filters={"network": network.name})
+    left = opened_engine.client.containers.list(all=True, sparse=True, filters={"network": network.name})
     assert left == []
     assert opened_engine.client.networks.list(names=[network.name]) == []
 
@@ -220,7 +220,7 @@ def test_a_task_is_closed_in_and_ends_with_its_run(
     labels = {"label": f"com.amazonaws.ecs.cluster={arn}"}
 
     def tasks() -> dict[str, Any]:
-        return {each.id: each for each in engine.containers.list(all=True, ignore_removed=True, filters=labels)}
+        return {each.id: each for each in engine.containers.list(all=True, sparse=True, filters=labels)}
 
     earlier = tasks()  # ministack may not have removed the containers of an earlier run yet
 
@@ -234,6 +234,7 @@ def test_a_task_is_closed_in_and_ends_with_its_run(
     _, execution = deployed.start(request)
 
     (container,) = wait_for(running)
+    container.reload()
     host, config = container.attrs["HostConfig"], container.attrs["Config"]
     assert config["Image"].endswith(deployed.uris["model_training"].partition("/")[2])
     assert config["Entrypoint"] == ["python3", "-m", "common.job"]
@@ -433,7 +434,7 @@ def test_nothing_is_left_however_a_rehearsal_ends(
     ) as process:
         assert process.stdout is not None
         host, _, name = process.stdout.readline().strip().partition(" ")
-        assert len(engine.containers.list(filters={"network": name})) == 1
+        assert len(engine.containers.list(sparse=True, filters={"network": name})) == 1
         process.send_signal(stop)
         process.wait(60)
     if stop == signal.SIGKILL:
@@ -441,7 +442,7 @@ def test_nothing_is_left_however_a_rehearsal_ends(
         with open_network(opened_engine):
             pass
     assert name not in [each.name for each in engine.networks.list()]
-    assert engine.containers.list(all=True, filters={"network": name}) == []
+    assert engine.containers.list(all=True, sparse=True, filters={"network": name}) == []
     if host != opened_engine.host:
         deadline = time.monotonic() + 10
         while Path(host.removeprefix("unix://")).parent.exists():
