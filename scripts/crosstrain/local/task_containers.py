@@ -6,23 +6,26 @@ It passes over a definition's entry point, disks and memory, and gives it neithe
 
 from __future__ import annotations
 
-import threading
 from contextlib import suppress
 from typing import Any
 
 import docker.errors
-from ministack.services import ecs
+from ministack.services import cloudwatch_logs, ecs
 
 from crosstrain.local.tasks import SECONDS_OF_STOP, SessionOf, environment_of, memory_of
 
 # By these it tells a container of an endpoint for credentials that it does not have.
 _NO_CREDENTIALS = "AWS_CONTAINER_"
 
-# How long it is waited for what a container has written last, in seconds.
-_SECONDS_OF_LOG = 10.0
+# The log of each container that writes to one: its stream, and the account and the region that it is of.
+_logs: dict[str, tuple[dict[str, Any], str, str]] = {}
+# The streams that hold all that their containers have written.
+_whole: set[str] = set()
 
 _ministacks_options = ecs._build_run_kwargs
 _ministacks_cleanup = ecs._cleanup_task_resources
+_ministacks_forward = ecs._forward_awslogs
+_ministacks_emit = ecs._emit_awslogs_event
 
 
 def apply(session_of: SessionOf, network: str, endpoint_url: str) -> None:
@@ -50,6 +53,8 @@ def apply(session_of: SessionOf, network: str, endpoint_url: str) -> None:
 
     ecs._build_run_kwargs = options
     ecs._cleanup_task_resources = _clean_up
+    ecs._forward_awslogs = _forward
+    ecs._emit_awslogs_event = _emit
 
 
 def _clean_up(task: dict[str, Any], engine: Any, *more: Any) -> None:
@@ -60,12 +65,36 @@ def _clean_up(task: dict[str, Any], engine: Any, *more: Any) -> None:
     engine = engine or ecs._get_docker()
     for each in list(task.get("_docker_ids") or ()):
         with suppress(docker.errors.DockerException):
-            engine.containers.get(each).stop(timeout=SECONDS_OF_STOP)
-    identifier = task["taskArn"].rpartition("/")[2]
-    for thread in threading.enumerate():
-        if thread.name.startswith(f"ministack-ecs-awslogs-{identifier[:8]}"):
-            thread.join(_SECONDS_OF_LOG)
+            container = engine.containers.get(each)
+            container.stop(timeout=SECONDS_OF_STOP)
+            _complete_log(container)
     _ministacks_cleanup(task, engine, *more)
+
+
+def _forward(container: Any, stream: dict[str, Any], account: str, region: str) -> None:
+    _logs[container.id] = (stream, account, region)
+    _ministacks_forward(container, stream, account, region)
+
+
+def _emit(stream: dict[str, Any], line: str) -> None:
+    if stream["stream"] not in _whole:
+        _ministacks_emit(stream, line)
+
+
+def _complete_log(container: Any) -> None:
+    """Write to a log what a container that has ended has written last, which whoever follows Podman may never get."""
+    if container.id not in _logs:
+        return
+    stream, account, region = _logs.pop(container.id)
+    with ecs.request_scope(account, region):
+        _whole.add(stream["stream"])
+        group = cloudwatch_logs._log_groups.get(stream["group"])
+        if group is None or stream["stream"] not in group["streams"]:
+            return  # ministack has told that there is no such group
+        there = group["streams"][stream["stream"]]["events"]
+        written = container.logs(stdout=True, stderr=True).decode("utf-8", errors="replace").splitlines()
+        for line in written[len(there) :]:
+            _ministacks_emit(stream, line)
 
 
 def _of_definition(container: dict[str, Any]) -> dict[str, Any]:
