@@ -6,13 +6,15 @@ It passes over a definition's entry point, disks and memory, and gives it neithe
 
 from __future__ import annotations
 
-from contextlib import suppress
+import logging
 from typing import Any
 
 import docker.errors
 from ministack.services import cloudwatch_logs, ecs
 
 from crosstrain.local.tasks import SECONDS_OF_STOP, SessionOf, environment_of, memory_of
+
+_logger = logging.getLogger(__name__)
 
 # By these it tells a container of an endpoint for credentials that it does not have.
 _NO_CREDENTIALS = "AWS_CONTAINER_"
@@ -64,10 +66,15 @@ def _clean_up(task: dict[str, Any], engine: Any, *more: Any) -> None:
     """
     engine = engine or ecs._get_docker()
     for each in list(task.get("_docker_ids") or ()):
-        with suppress(docker.errors.DockerException):
+        try:
             container = engine.containers.get(each)
-            container.stop(timeout=SECONDS_OF_STOP)
+            # The engines take whole seconds alone.
+            container.stop(timeout=int(SECONDS_OF_STOP))
             _complete_log(container)
+        except docker.errors.NotFound:
+            continue
+        except docker.errors.DockerException as error:
+            _logger.warning("container %s was not stopped as a task is: %s", each, error)
     _ministacks_cleanup(task, engine, *more)
 
 
