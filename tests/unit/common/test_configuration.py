@@ -42,17 +42,17 @@ def test_outside_of_lambda_nothing_is_changed() -> None:
     assert environment == {}
 
 
+def said_by(script: str, variable: str) -> str:
+    """Return what Python prints in a function of 1,024 MB, whose environment says nothing of a variable."""
+    kept = {name: value for name, value in os.environ.items() if name != variable}
+    environment = {**kept, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024"}
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+
 @pytest.mark.slow
 def test_the_libraries_obey() -> None:
-    kept = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    done = subprocess.run(
-        [sys.executable, "-c", THREADS],
-        env={**kept, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert json.loads(done.stdout) == [1, 1, 1]
+    assert json.loads(said_by(THREADS, "OMP_NUM_THREADS")) == [1, 1, 1]
 
 
 @pytest.mark.slow
@@ -60,13 +60,5 @@ def test_the_libraries_obey() -> None:
     ("function", "allocator"), [("data_preparation", "jemalloc"), ("model_training", "system"), ("scoring", "system")]
 )
 def test_pyarrow_allocates_as_suits_the_function(function: str, allocator: str) -> None:
-    kept = {name: value for name, value in os.environ.items() if name != "ARROW_DEFAULT_MEMORY_POOL"}
     script = f"import {function}.app, pyarrow; print(pyarrow.default_memory_pool().backend_name)"
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**kept, "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024"},
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.split() == [allocator]
+    assert said_by(script, "ARROW_DEFAULT_MEMORY_POOL").split() == [allocator]
