@@ -8,7 +8,8 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_EXCEPTION, Future, wait
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from boto3.exceptions import Boto3Error
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _WIDTH_OF_NO_TERMINAL = 160
 # Escape sequences begin with one of the first; the last turn the direction of writing around.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+# A command that was told to stop is to do so at once, as people see it.
+_LOOK_SECONDS = 0.1
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -118,6 +122,19 @@ def result_console() -> Console:
 def terminate(_signal: int, _frame: object) -> NoReturn:
     """End the process on a signal as on Ctrl-C: everything that is open is closed."""
     raise SystemExit(128 + signal.SIGTERM)
+
+
+def wait_for(futures: Collection[Future[Any]], return_when: str = ALL_COMPLETED) -> set[Future[Any]]:
+    """Wait as `concurrent.futures.wait` does, but hear signals, and return the futures that are done.
+
+    A signal may reach the process in a thread that starts another process. Python handles it in the main thread, and
+    there not before a lock that it waits for is free: the main thread has to look by itself.
+    https://docs.python.org/3/library/signal.html#execution-of-python-signal-handlers
+    """
+    while True:
+        done, pending = wait(futures, _LOOK_SECONDS, return_when)
+        if not pending or (return_when == FIRST_EXCEPTION and any(each.exception() for each in done)):
+            return done
 
 
 def parse_pairs(values: Sequence[str], option: str) -> dict[str, str]:

@@ -122,16 +122,16 @@ def test_a_parameter_that_cannot_be_rehearsed_is_one_sentence_before_anything_ru
 def test_nothing_is_left_running_when_it_is_stopped(team: Team, tmp_path: Path, sent: int, status: int) -> None:
     out = tmp_path / "out"
     rehearsing = command(team, out, "--no-images", "--approve", "yes", "--fresh")
-    process = subprocess.Popen(rehearsing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Verify / Verify starts" in line:
-            break
-    wait_for((out / "work" / "crosstrain-verify" / "progress").exists)
-    assert running_below(out)
-
-    process.send_signal(sent)
-    output, _ = process.communicate(timeout=30)
+    with subprocess.Popen(rehearsing, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert any("Verify / Verify starts" in line for line in process.stderr)
+            wait_for((out / "work" / "crosstrain-verify" / "progress").exists)
+            assert running_below(out)
+            process.send_signal(sent)
+            output, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
 
     assert process.returncode == status, output
     wait_for(lambda: not running_below(out))

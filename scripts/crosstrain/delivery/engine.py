@@ -10,7 +10,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import IO, Literal, Self
 from botocore.exceptions import BotoCoreError, ClientError
 
 from crosstrain.aws import make_client
-from crosstrain.command import OperationFailedError
+from crosstrain.command import OperationFailedError, wait_for
 from crosstrain.delivery.repositories import ECR, ecr_client, explained
 
 Log = Callable[[str, str], None]
@@ -197,7 +197,7 @@ class Jobs:
         with ThreadPoolExecutor(max(1, len(work))) as pool:
             try:
                 futures = {pool.submit(each): name for name, each in work.items()}
-                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                done = wait_for(futures, FIRST_EXCEPTION)
                 if failed := [error for future in done if (error := future.exception()) is not None]:
                     raise failed[0]
                 return {name: future.result() for future, name in futures.items()}

@@ -6,7 +6,7 @@ import platform
 import time
 import zipfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from crosstrain.command import BadInputError, OperationFailedError
+from crosstrain.command import BadInputError, OperationFailedError, wait_for
 from crosstrain.local.server import REGION
 from crosstrain.rehearsal import service_calls
 from crosstrain.rehearsal.authorization import Session
@@ -206,10 +206,10 @@ class Rehearsal:
         """Run a stage's actions, and return whether all of them succeeded."""
         for group in stage.in_order():
             with ThreadPoolExecutor(len(group)) as pool:
-                futures = [pool.submit(self._run_action, action, execution, self._find(action)) for action in group]
                 try:
+                    futures = [pool.submit(self._run_action, action, execution, self._find(action)) for action in group]
                     # What runs at the same time ends by itself, whatever becomes of the others.
-                    wait(futures)
+                    wait_for(futures)
                 except BaseException:
                     self._environment.stop()
                     raise
