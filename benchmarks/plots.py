@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DOCS = ROOT / "docs"
 # Okabe and Ito's colours, which people tell apart whatever their colour vision is.
-BLUE, ORANGE, GREEN, GREY, PURPLE = "#0072B2", "#E69F00", "#009E73", "#777777", "#CC79A7"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#777777"
 LAMBDA_MB = 10_240
 STYLE = {
     "font.size": 11,

@@ -10,8 +10,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 import quickjs
 from moto import mock_aws
 from moto.awslambda_simple.models import LambdaSimpleBackend
+from moto.dynamodb.responses import DynamoHandler
 from moto.stepfunctions.parser.asl.component.common.error_name.error_name import ErrorName
 from moto.stepfunctions.parser.asl.component.common.retry import retrier_decl
 from moto.stepfunctions.parser.asl.component.state.exec.state_task import mock_eval_utils
@@ -206,8 +208,20 @@ def second_engine(project: Path) -> Iterator[SecondEngine]:
         for task in (StateTaskServiceAwsSdk, StateTaskServiceSfn):
             patch.setattr(task, "_normalise_parameters", _as_the_api_names_them)
         patch.setattr(StateTaskServiceAwsSdk, "_normalise_response", _as_a_state_names_them)
+        patch.setattr(DynamoHandler, "call_action", _one_at_a_time(DynamoHandler.call_action))
         patch.setattr(LambdaSimpleBackend, "invoke", lambda _, *arguments: functions.invoke(*arguments))
         yield engine
+
+
+def _one_at_a_time(call: Callable[[DynamoHandler], Any]) -> Callable[[DynamoHandler], Any]:
+    """Return what answers DynamoDB's calls in turn: moto looks at a condition and writes in two steps, in threads."""
+    lock = threading.Lock()
+
+    def answer_alone(handler: DynamoHandler) -> Any:
+        with lock:
+            return call(handler)
+
+    return answer_alone
 
 
 def _as_the_api_names_them(task: StateTaskServiceAwsSdk | StateTaskServiceSfn, parameters: dict[str, Any]) -> None:
