@@ -8,7 +8,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ import pytest
 import rehearse
 from crosstrain.rehearsal.environment import Folders
 from deliveries import Team
+from waiting import wait_for
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "rehearse.py"
 SECONDS = 240
@@ -151,10 +151,3 @@ def running_below(folder: Path) -> list[str]:
         if (str(folder) in line or where.startswith(str(folder))) and int(process.name) != os.getpid():
             found.append(line)
     return found
-
-
-def wait_for(condition: object, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

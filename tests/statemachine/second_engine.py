@@ -10,9 +10,8 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,8 @@ from moto.stepfunctions.parser.mocking.mock_config import (
     StateMockedResponses,
 )
 from samcli.yamlhelper import yaml_parse
+
+from turns import one_at_a_time
 
 from .cases import FUNCTIONS
 from .conftest import Machine
@@ -208,20 +209,9 @@ def second_engine(project: Path) -> Iterator[SecondEngine]:
         for task in (StateTaskServiceAwsSdk, StateTaskServiceSfn):
             patch.setattr(task, "_normalise_parameters", _as_the_api_names_them)
         patch.setattr(StateTaskServiceAwsSdk, "_normalise_response", _as_a_state_names_them)
-        patch.setattr(DynamoHandler, "call_action", _one_at_a_time(DynamoHandler.call_action))
+        patch.setattr(DynamoHandler, "call_action", one_at_a_time(DynamoHandler.call_action))
         patch.setattr(LambdaSimpleBackend, "invoke", lambda _, *arguments: functions.invoke(*arguments))
         yield engine
-
-
-def _one_at_a_time(call: Callable[[DynamoHandler], Any]) -> Callable[[DynamoHandler], Any]:
-    """Return what answers DynamoDB's calls in turn: moto looks at a condition and writes in two steps, in threads."""
-    lock = threading.Lock()
-
-    def answer_alone(handler: DynamoHandler) -> Any:
-        with lock:
-            return call(handler)
-
-    return answer_alone
 
 
 def _as_the_api_names_them(task: StateTaskServiceAwsSdk | StateTaskServiceSfn, parameters: dict[str, Any]) -> None:

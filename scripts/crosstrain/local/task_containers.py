@@ -68,8 +68,7 @@ def _clean_up(task: dict[str, Any], engine: Any, *more: Any) -> None:
     for each in list(task.get("_docker_ids") or ()):
         try:
             container = engine.containers.get(each)
-            # The engines take whole seconds alone.
-            container.stop(timeout=int(SECONDS_OF_STOP))
+            container.stop(timeout=SECONDS_OF_STOP)
             _complete_log(container)
         except docker.errors.NotFound:
             continue

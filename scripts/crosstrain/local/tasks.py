@@ -28,7 +28,8 @@ SessionOf = Callable[[str, str, str], Mapping[str, str]]
 
 # How often a task is looked at, and what one may take to end after it was told to, as on Fargate.
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task_definition_parameters.html#container_definition_timeout
-_SECONDS, SECONDS_OF_STOP = 0.2, 30.0
+# Container engines take whole seconds alone.
+_SECONDS, SECONDS_OF_STOP = 0.2, 30
 _OUT_OF_MEMORY = 137
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +17,7 @@ from crosstrain.aws import make_client
 from crosstrain.command import BadInputError, OperationFailedError
 from crosstrain.delivery.functions import FUNCTIONS
 from crosstrain.delivery.ledger import Ledger, Release, open_ledger, release_id
+from turns import one_at_a_time
 
 TABLE = "image-ledger"
 REGISTRY = "123456789012.dkr.ecr.eu-central-1.amazonaws.com"
@@ -125,14 +125,7 @@ def test_a_release_never_changes(ledger: Ledger) -> None:
 def test_twenty_writers_at_once_end_with_the_newest(
     ledger: Ledger, dynamodb: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # moto's tables are not safe in threads: requests come in any order, but one after the other.
-    lock, real = threading.Lock(), dynamodb._make_api_call
-
-    def one_at_a_time(*arguments: Any) -> Any:
-        with lock:
-            return real(*arguments)
-
-    monkeypatch.setattr(dynamodb, "_make_api_call", one_at_a_time)
+    monkeypatch.setattr(dynamodb, "_make_api_call", one_at_a_time(dynamodb._make_api_call))
     with ThreadPoolExecutor(20) as pool:
         latest = list(pool.map(ledger.record_release, map(release, range(20, 0, -1))))
 
